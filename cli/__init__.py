@@ -1,0 +1,1 @@
+"""The `learned-opt` command, one file a subcommand."""

@@ -1,0 +1,1 @@
+"""One outer-training run a file: frozen dataclasses, no logic."""

@@ -1,0 +1,1 @@
+"""How good a learned optimizer is: tuned baselines, held-out evaluation, statistics, report."""

@@ -1,0 +1,1 @@
+"""What the papers showed: one file a figure or table."""

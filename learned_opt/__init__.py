@@ -1,0 +1,1 @@
+"""How it is optimized: learned optimizers as Optax transformations."""

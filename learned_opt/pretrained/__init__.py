@@ -1,0 +1,1 @@
+"""Weights that ship with the package: `.npz` beside `.json`, never pickles."""

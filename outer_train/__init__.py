@@ -1,0 +1,1 @@
+"""How theta is trained: inner problems, unrolls, gradient estimators, the outer loop."""

@@ -1,0 +1,1 @@
+"""Gradient estimators for unrolled systems, one algorithm a file."""

@@ -1,0 +1,1 @@
+"""What is optimized: tasks, task families, data sets."""
