@@ -1,0 +1,154 @@
+"""Inputs of the per-parameter MLP: functions of gradient, parameter and their running averages (arXiv 1810.10180, A.1).
+
+A feature kind gives one row or one row a decay. Rows of the paper's kinds are normalised over the elements of their
+tensor, `x * rsqrt(1e-5 + mean(x^2))`. The `adam_*` kinds divide by the debiased root mean square of the same
+parameter's gradients; they have no scale to begin with, so they stay as they are and the signal-to-noise ratio they
+carry reaches the MLP.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+NORMALIZE_EPS = 1e-5
+RMS_EPS = 1e-6
+"""Inside the root, as in the released code of arXiv 1810.10180."""
+ADAM_EPS = 1e-12
+"""Inside the root, hence 1e-6 in units of the gradient; derivatives at a gradient of zero stay finite in float32."""
+
+
+class Averages(NamedTuple):
+    """What the features of one group of `n` parameters are made of.
+
+    Attributes:
+      gradient: `[n]`.
+      parameter: `[n]`.
+      momenta: `[n]` a decay, running averages of the gradient, this step's included.
+      second_moments: `[n]` a decay, running averages of the squared gradient.
+      debiased_momenta: what each momentum is to be multiplied by so that its weights sum to one; scalars.
+      debiased_second_moments: the same for the second moments.
+    """
+
+    gradient: Array
+    parameter: Array
+    momenta: Sequence[Array]
+    second_moments: Sequence[Array]
+    momentum_debias: Sequence[Array]
+    second_moment_debias: Sequence[Array]
+
+
+class FeatureKind(NamedTuple):
+    """One kind of input.
+
+    Attributes:
+      rows: `averages -> rows`, each `[n]`.
+      count: `(momenta, second moments) -> number of rows`.
+      normalized: whether the rows are normalised over their tensor.
+    """
+
+    rows: Callable[[Averages], list[Array]]
+    count: Callable[[int, int], int]
+    normalized: bool
+
+
+def debias(decay: float, num_updates: Array) -> Array:
+    """`1 / (1 - decay^num_updates)`, to full precision for a decay near one."""
+    return -1.0 / jnp.expm1(num_updates * (math.log(decay) if decay > 0.0 else -jnp.inf))
+
+
+def _paired(averages: Averages) -> list[tuple[Array, Array]]:
+    """Each momentum with the second moment of its own decay, or with the only one."""
+    second = averages.second_moments
+    return list(zip(averages.momenta, second if len(second) > 1 else second * len(averages.momenta), strict=True))
+
+
+def _momentum_over_rms(averages: Averages) -> list[Array]:
+    return [m * lax.rsqrt(v + RMS_EPS) for m, v in _paired(averages)]
+
+
+def _inverse_rms(averages: Averages) -> list[Array]:
+    return [lax.rsqrt(v + RMS_EPS) for v in averages.second_moments]
+
+
+def _adam_scales(averages: Averages) -> list[Array]:
+    pairs = zip(averages.second_moments, averages.second_moment_debias, strict=True)
+    return [lax.rsqrt(v * correction + ADAM_EPS) for v, correction in pairs]
+
+
+def _adam_gradient(averages: Averages) -> list[Array]:
+    return [averages.gradient * scale for scale in _adam_scales(averages)]
+
+
+def _adam_momentum(averages: Averages) -> list[Array]:
+    scales = _adam_scales(averages)
+    scales = scales if len(scales) > 1 else scales * len(averages.momenta)
+    return [m * (s * c) for m, s, c in zip(averages.momenta, scales, averages.momentum_debias, strict=True)]
+
+
+FEATURE_KINDS: dict[str, FeatureKind] = {
+    "gradient": FeatureKind(lambda a: [a.gradient], lambda m, v: 1, True),
+    "momentum_over_rms": FeatureKind(_momentum_over_rms, lambda m, v: m, True),
+    "parameter": FeatureKind(lambda a: [a.parameter], lambda m, v: 1, True),
+    "momentum": FeatureKind(lambda a: list(a.momenta), lambda m, v: m, True),
+    "second_moment": FeatureKind(lambda a: list(a.second_moments), lambda m, v: v, True),
+    "inverse_rms": FeatureKind(_inverse_rms, lambda m, v: v, True),
+    "adam_gradient": FeatureKind(_adam_gradient, lambda m, v: v, False),
+    "adam_momentum": FeatureKind(_adam_momentum, lambda m, v: m, False),
+}
+_NEEDS_PAIRS = ("momentum_over_rms", "adam_momentum")
+
+
+def check_features(features: Sequence[str], num_momenta: int, num_second_moments: int) -> None:
+    """Raises `ValueError` for an unknown kind, or for momenta and second moments that do not pair up."""
+    for name in features:
+        if name not in FEATURE_KINDS:
+            raise ValueError(f"features: got {name!r}, allowed are {', '.join(FEATURE_KINDS)}")
+        if name in _NEEDS_PAIRS and num_momenta and num_second_moments not in (1, num_momenta):
+            raise ValueError(
+                f"feature {name!r} pairs momenta with second moments: got {num_momenta} momentum decays and "
+                f"{num_second_moments} second-moment decays, allowed are one second-moment decay or as many as momenta"
+            )
+
+
+def count_features(features: Sequence[str], num_momenta: int, num_second_moments: int) -> int:
+    """Number of rows that `feature_rows` gives."""
+    return sum(FEATURE_KINDS[name].count(num_momenta, num_second_moments) for name in features)
+
+
+def feature_rows(features: Sequence[str], averages: Averages, sizes: Sequence[int]) -> list[Array]:
+    """The inputs of the MLP that differ between parameters.
+
+    Args:
+      features: names in `FEATURE_KINDS`, in the order of the first layer's rows.
+      averages: of one group of `n` parameters.
+      sizes: elements of each tensor of the group, in order; they sum to `n`.
+
+    Returns:
+      Rows `[n]`.
+    """
+    rows = []
+    for name in features:
+        kind = FEATURE_KINDS[name]
+        new = kind.rows(averages)
+        rows += [normalize(row, sizes) for row in new] if kind.normalized else new
+    return rows
+
+
+def normalize(row: Array, sizes: Sequence[int]) -> Array:
+    """`x * rsqrt(1e-5 + mean(x^2))`, the mean taken over each tensor of a packed row `[n]`."""
+    if len(sizes) == 1:
+        return row * lax.rsqrt(NORMALIZE_EPS + jnp.mean(row * row))
+    parts, start = [], 0
+    for size in sizes:
+        part = lax.slice(row, (start,), (start + size,))
+        parts.append(jnp.broadcast_to(lax.rsqrt(NORMALIZE_EPS + jnp.mean(part * part)), (size,)))
+        start += size
+    return row * jnp.concatenate(parts)
+
+
+def time_features(count: Array, timescales: Sequence[float], dtype: jnp.dtype) -> Array:
+    """`tanh(t / s - 1)` for each timescale s, `[len(timescales)]`; t counts the updates made before this one."""
+    return jnp.tanh(count.astype(dtype) / jnp.asarray(timescales, dtype) - 1.0)

@@ -1,0 +1,230 @@
+"""The per-parameter MLP optimizer (Metz et al. 2019, arXiv 1810.10180, appendix A).
+
+A small MLP sees, for each parameter, its gradient, running averages of it, and the time, and gives a direction d and a
+magnitude m. The same weights serve all parameters:
+
+    step = step_multiplier * d * exp(exp_multiplier * m),    w <- w - step
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from learned_opt.base import Key, LearnedOptimizer, Theta
+from learned_opt.features import Averages, check_features, count_features, debias, feature_rows, time_features
+from learned_opt.mlp_kernel import mlp_rows
+from learned_opt.packing import Group, at_least_float32, group_leaves, pack, unpack
+
+
+class MLPState(NamedTuple):
+    """State of the optimizer.
+
+    Attributes:
+      count: int32 scalar, updates made so far.
+      momenta: for each group of leaves `[momentum decays, elements]`, running averages of the gradient.
+      second_moments: for each group `[second-moment decays, elements]`, of the squared gradient.
+    """
+
+    count: Array
+    momenta: tuple[Array, ...]
+    second_moments: tuple[Array, ...]
+
+
+class MLPSettings(NamedTuple):
+    """Resolved arguments of `mlp`."""
+
+    hidden_sizes: tuple[int, ...] = (32,)
+    momentum_decays: tuple[float, ...] = (0.5, 0.9, 0.99, 0.999, 0.9999)
+    second_moment_decays: tuple[float, ...] = (0.999,)
+    timescales: tuple[float, ...] = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 300_000.0)
+    features: tuple[str, ...] = ("parameter", "adam_gradient", "adam_momentum")
+    step_multiplier: float = 1e-3
+    exp_multiplier: float = 1e-3
+    output_init_scale: float = 0.1
+    live_second_moments: bool = True
+
+
+_METZ_2019 = MLPSettings(
+    second_moment_decays=(0.5, 0.9, 0.99, 0.999, 0.9999),
+    features=("gradient", "momentum_over_rms", "parameter", "momentum", "second_moment", "inverse_rms"),
+)
+PRESETS: dict[str, MLPSettings] = {
+    "metz2019": _METZ_2019,
+    "metz2019_released": _METZ_2019._replace(live_second_moments=False),
+}
+
+
+def mlp(
+    hidden_sizes: Sequence[int] | None = None,
+    momentum_decays: Sequence[float] | None = None,
+    second_moment_decays: Sequence[float] | None = None,
+    timescales: Sequence[float] | None = None,
+    *,
+    features: Sequence[str] | None = None,
+    step_multiplier: float | None = None,
+    exp_multiplier: float | None = None,
+    output_init_scale: float | None = None,
+    live_second_moments: bool | None = None,
+    preset: str | None = None,
+) -> LearnedOptimizer:
+    """The per-parameter MLP optimizer.
+
+    An argument that is left out comes from the preset, or without a preset from `MLPSettings`.
+
+    Args:
+      hidden_sizes: widths of the ReLU layers; `()` is a linear optimizer, one layer is the fastest.
+      momentum_decays: in [0, 1), of the running averages of the gradient; `()` takes the momentum inputs away.
+      second_moment_decays: in [0, 1), of the squared gradient.
+      timescales: in updates, positive; `()` takes the time inputs away.
+      features: names in `learned_opt.features.FEATURE_KINDS`, in the order of the first layer's rows.
+      step_multiplier: of the direction.
+      exp_multiplier: of the magnitude, inside the exponential.
+      output_init_scale: of the last layer's fresh weights; small, so that an untrained optimizer does little.
+      live_second_moments: False holds the second moments at zero and keeps no state for them.
+      preset: `"metz2019"`, the paper: 31 inputs, 1,090 weights; `"metz2019_released"`, the paper's public code, whose
+        second moments are zero; None, a cheaper default with Adam-like inputs.
+
+    Returns:
+      The optimizer; its theta is `{"layer_i": {"weights": [inputs, outputs], "bias": [outputs]}}`.
+
+    Raises:
+      ValueError: for an argument out of its range or an unknown preset or feature.
+
+    Example:
+      >>> optimizer = mlp()
+      >>> theta = optimizer.init(jax.random.key(0))
+      >>> opt = optimizer.optimizer(theta)
+      >>> params = {"w": jnp.ones(3)}
+      >>> updates, opt_state = opt.update({"w": jnp.ones(3)}, opt.init(params), params)
+    """
+    if preset is not None and preset not in PRESETS:
+        raise ValueError(f"preset: got {preset!r}, allowed are None, {', '.join(map(repr, PRESETS))}")
+    given = {
+        "hidden_sizes": hidden_sizes,
+        "momentum_decays": momentum_decays,
+        "second_moment_decays": second_moment_decays,
+        "timescales": timescales,
+        "features": features,
+        "step_multiplier": step_multiplier,
+        "exp_multiplier": exp_multiplier,
+        "output_init_scale": output_init_scale,
+        "live_second_moments": live_second_moments,
+    }
+    given = {
+        k: tuple(v) if isinstance(v, Sequence) and not isinstance(v, str) else v
+        for k, v in given.items()
+        if v is not None
+    }
+    settings = PRESETS.get(preset, MLPSettings())._replace(**given)
+    _check(settings)
+    return LearnedOptimizer(
+        init=lambda key: _init_theta(settings, key),
+        optimizer=lambda theta: _transformation(settings, theta),
+    )
+
+
+def _check(settings: MLPSettings) -> None:
+    for name in ("momentum_decays", "second_moment_decays"):
+        if bad := [decay for decay in getattr(settings, name) if not 0.0 <= decay < 1.0]:
+            raise ValueError(f"{name}: got {bad[0]}, allowed are decays in [0, 1)")
+    if bad := [size for size in settings.hidden_sizes if size != int(size) or size < 1]:
+        raise ValueError(f"hidden_sizes: got {bad[0]}, allowed are integers of at least 1")
+    if bad := [scale for scale in settings.timescales if not 0.0 < scale < math.inf]:
+        raise ValueError(f"timescales: got {bad[0]}, allowed are positive numbers of updates")
+    for name in ("step_multiplier", "exp_multiplier", "output_init_scale"):
+        if not math.isfinite(value := getattr(settings, name)):
+            raise ValueError(f"{name}: got {value}, allowed are finite numbers")
+    check_features(settings.features, len(settings.momentum_decays), len(settings.second_moment_decays))
+    if _num_features(settings) == 0:
+        raise ValueError(f"features: got {settings.features}, which give no input; at least one is needed")
+
+
+def _num_features(settings: MLPSettings) -> int:
+    return count_features(settings.features, len(settings.momentum_decays), len(settings.second_moment_decays))
+
+
+def _init_theta(settings: MLPSettings, key: Key) -> Theta:
+    """He-normal weights, zero biases, the last layer scaled down."""
+    sizes = (_num_features(settings) + len(settings.timescales), *settings.hidden_sizes, 2)
+    keys = jax.random.split(key, len(sizes) - 1)
+    theta = {}
+    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+        scale = settings.output_init_scale if layer == len(sizes) - 2 else 1.0
+        weights = jax.random.normal(keys[layer], (fan_in, fan_out)) * (scale * math.sqrt(2.0 / fan_in))
+        theta[f"layer_{layer}"] = {"weights": weights, "bias": jnp.zeros(fan_out, weights.dtype)}
+    return theta
+
+
+def _transformation(settings: MLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
+    def init(params: Any) -> MLPState:
+        groups = group_leaves(jax.tree.leaves(params))
+        num_second = len(settings.second_moment_decays) if settings.live_second_moments else 0
+        return MLPState(
+            count=jnp.zeros((), jnp.int32),
+            momenta=tuple(jnp.zeros((len(settings.momentum_decays), g.size), g.dtype) for g in groups),
+            second_moments=tuple(jnp.zeros((num_second, g.size), g.dtype) for g in groups),
+        )
+
+    def update(updates: Any, state: MLPState, params: Any = None, **extra: Any) -> tuple[Any, MLPState]:
+        del extra  # Optax passes every extra argument to every transformation.
+        if params is None:
+            raise ValueError(
+                "a learned optimizer reads the parameters: got params=None, call update(grads, state, params)"
+            )
+        leaves, treedef = jax.tree.flatten(params)
+        gradients = treedef.flatten_up_to(updates)
+        out = {i: jnp.zeros_like(leaf) for i, leaf in enumerate(leaves) if jnp.size(leaf) == 0}
+        momenta, second_moments = [], []
+        for group, momentum, second in zip(group_leaves(leaves), state.momenta, state.second_moments, strict=True):
+            dtype = at_least_float32(group.dtype, *(jnp.result_type(x) for x in jax.tree.leaves(theta)))
+            g, w = pack(gradients, group, dtype), pack(leaves, group, dtype)
+            momentum = _decayed(momentum.astype(dtype), g, settings.momentum_decays)
+            if settings.live_second_moments:
+                second = _decayed(second.astype(dtype), g * g, settings.second_moment_decays)
+            step = _group_step(settings, theta, group, state.count, g, w, momentum, second)
+            out.update(unpack(-step, group, leaves))
+            momenta.append(momentum.astype(group.dtype))
+            second_moments.append(second.astype(group.dtype))
+        new_state = MLPState(optax.safe_increment(state.count), tuple(momenta), tuple(second_moments))
+        return jax.tree.unflatten(treedef, [out[i] for i in range(len(leaves))]), new_state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _decayed(averages: Array, value: Array, decays: Sequence[float]) -> Array:
+    """Running averages `[decays, n]`, one step on with `value` `[n]`."""
+    decay = jnp.asarray(decays, averages.dtype).reshape(-1, 1)
+    return decay * averages + (1.0 - decay) * value
+
+
+def _group_step(
+    settings: MLPSettings, theta: Theta, group: Group, count: Array, g: Array, w: Array, momentum: Array, second: Array
+) -> Array:
+    """What is subtracted from the parameters of one group, `[n]`."""
+    dtype = g.dtype
+    num_updates = (count + 1).astype(dtype)
+    zeros = [jnp.zeros_like(g)] * len(settings.second_moment_decays)
+    averages = Averages(
+        g,
+        w,
+        list(momentum),
+        list(second) if settings.live_second_moments else zeros,
+        [debias(decay, num_updates) for decay in settings.momentum_decays],
+        [debias(decay, num_updates) for decay in settings.second_moment_decays],
+    )
+    rows = feature_rows(settings.features, averages, group.sizes)
+    layers = [theta[f"layer_{i}"] for i in range(len(settings.hidden_sizes) + 1)]
+    weights = [layer["weights"].astype(dtype) for layer in layers]
+    biases = [layer["bias"].astype(dtype) for layer in layers]
+    if settings.timescales:
+        # The time is the same for every parameter, so its share of the first layer is a bias.
+        time = time_features(count, settings.timescales, dtype)
+        biases[0] = biases[0] + time @ weights[0][len(rows) :]
+    direction, magnitude = mlp_rows([weights[0][: len(rows)], *weights[1:]], biases, rows)
+    return settings.step_multiplier * direction * jnp.exp(settings.exp_multiplier * magnitude)

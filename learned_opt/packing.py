@@ -1,0 +1,82 @@
+"""Leaves of a parameter tree packed into a few flat vectors: a small model costs one loop, not one a leaf."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+MAX_PACKED_LEAF = 16_384
+"""Elements. A larger leaf stands alone: to copy it into a common vector costs time and memory and no longer pays."""
+
+
+class Group(NamedTuple):
+    """Leaves that are updated together.
+
+    Attributes:
+      leaves: indices of the leaves in the flattened tree.
+      sizes: number of elements of each leaf, none of them zero.
+      dtype: of the accumulators, at least float32.
+    """
+
+    leaves: tuple[int, ...]
+    sizes: tuple[int, ...]
+    dtype: DTypeLike
+
+    @property
+    def size(self) -> int:
+        """Elements of all leaves together."""
+        return sum(self.sizes)
+
+
+def at_least_float32(*dtypes: DTypeLike) -> DTypeLike:
+    """float64 if one of the types is, else float32; unlike `jnp.promote_types` it passes strict promotion."""
+    return jnp.dtype(jnp.float64 if any(jnp.dtype(dtype) == jnp.float64 for dtype in dtypes) else jnp.float32)
+
+
+def accumulator_dtype(leaf: Array) -> DTypeLike:
+    """float32, or float64 for a float64 leaf.
+
+    Raises:
+      TypeError: if the leaf is not of a floating type.
+    """
+    dtype = jnp.result_type(leaf)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"a learned optimizer updates floating-point parameters, got a leaf of type {dtype.name}")
+    return at_least_float32(dtype)
+
+
+def group_leaves(leaves: Sequence[Array]) -> tuple[Group, ...]:
+    """Groups leaves by accumulator type; a leaf above `MAX_PACKED_LEAF` elements is a group of its own.
+
+    Zero-size leaves are in no group.
+    """
+    packed: dict[DTypeLike, list[int]] = {}
+    groups = []
+    for index, leaf in enumerate(leaves):
+        dtype, size = accumulator_dtype(leaf), math.prod(jnp.shape(leaf))
+        if size > MAX_PACKED_LEAF:
+            groups.append(Group((index,), (size,), dtype))
+        elif size:
+            packed.setdefault(dtype, []).append(index)
+    for dtype, members in packed.items():
+        groups.append(Group(tuple(members), tuple(math.prod(jnp.shape(leaves[i])) for i in members), dtype))
+    return tuple(groups)
+
+
+def pack(leaves: Sequence[Array], group: Group, dtype: DTypeLike) -> Array:
+    """The group's leaves as one vector `[group.size]` of type `dtype`."""
+    flat = [jnp.ravel(leaves[i]).astype(dtype) for i in group.leaves]
+    return flat[0] if len(flat) == 1 else jnp.concatenate(flat)
+
+
+def unpack(vector: Array, group: Group, like: Sequence[Array]) -> dict[int, Array]:
+    """Undoes `pack`: leaf index -> array with the shape and type of `like`'s leaf."""
+    out, start = {}, 0
+    for index, size in zip(group.leaves, group.sizes, strict=True):
+        leaf = like[index]
+        out[index] = vector[start : start + size].reshape(jnp.shape(leaf)).astype(jnp.result_type(leaf))
+        start += size
+    return out
