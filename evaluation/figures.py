@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 BLACK, BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
@@ -83,6 +84,8 @@ def outer_loss_figure(rows: list[dict]) -> Figure:
         axes.plot(position, loss, color=SKY, linewidth=0.7, alpha=0.7)
         axes.plot(position, running_median(loss), color=BLUE, linewidth=2)
         axes.set_xlabel(label)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_locator(MaxNLocator(6))
         tidy(axes)
     by_outer.set_ylabel("outer loss")
     finite = loss[np.isfinite(loss)]
@@ -111,6 +114,7 @@ def merge_weight_figure(rows: list[dict]) -> Figure:
     lengths.plot(steps, [_number(row.get("truncation_length")) for row in rows], color=BLACK, linewidth=1)
     lengths.set(xlabel="outer step", ylabel="truncation")
     for axes in (weights, lengths):
+        axes.set_xlim(steps[0], steps[-1] + (len(steps) == 1))
         tidy(axes)
     figure.suptitle("Which estimator the merged gradient trusts", fontsize=11)
     return figure
@@ -136,10 +140,19 @@ def held_out_figure(curves: dict[str, NDArray]) -> Figure:
     tidy(axes)
     label_ends(axes, ends)
     means = {name: float(losses.mean()) for name, losses in curves.items()}
-    title = f"Held-out tasks ({len(losses)}): median, and the middle half of tasks"
     if {"learned", "adam_tuned"} <= means.keys():
         title = f"Held-out mean test loss: learned {means['learned']:.3g}, tuned Adam {means['adam_tuned']:.3g}"
-    axes.set_title(title, fontsize=11, loc="left")
+        axes.set_title(title, fontsize=11, loc="left")
+    axes.text(
+        1.0,
+        0.99,
+        f"median, middle half of {len(losses)} tasks",
+        transform=axes.transAxes,
+        ha="right",
+        va="top",
+        fontsize=8,
+        color=GREY,
+    )
     return figure
 
 
