@@ -40,16 +40,22 @@ class ClassSubset:
     """Widths of the inner MLP's hidden layers."""
     channels: tuple[int, ...] = (32, 32, 32)
     """Channels of the inner CNN's layers."""
-    batch_size: int = 128
-    """Examples in one inner batch."""
+    batch_size: int = 64
+    """Examples in one inner batch; no more than the smallest split of a task has."""
+    fractions: tuple[float, float, float, float] = (0.6, 0.1, 0.15, 0.15)
+    """Shares of the splits train, inner_valid, outer_valid and test; of the first three if the set has its own test."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RandomQuadratic:
     """Quadratics of random curvature and minimum: seconds instead of minutes, for trying things out."""
 
-    num_dimensions: int = 10
+    dim: int = 10
     """Inner parameters."""
+    min_curvature: float = 0.01
+    """Smallest curvature."""
+    max_curvature: float = 1.0
+    """Largest curvature."""
     noise_std: float = 0.0
     """Standard deviation of the gradient noise; zero for deterministic quadratics."""
 
@@ -121,12 +127,9 @@ class PairEstimator:
     """What estimators over antithetic pairs of perturbations share."""
 
     num_pairs: int = 32
-    """Antithetic pairs of particles, over all devices; a multiple of the number of devices."""
+    """Antithetic pairs of particles, over all devices."""
     std: float = 0.01
     """Standard deviation of the perturbations of theta."""
-    chunk_size: int | None = None
-    """Inner steps between two states kept by the backward pass; memory grows with truncation length / chunk size. Chosen
-    from the longest truncation if not given."""
     stagger: bool = True
     """Start the particles at different steps of their episodes, so that a batch sees all stages of training."""
 
@@ -138,13 +141,18 @@ class EvolutionStrategies(PairEstimator):
 
 @dataclasses.dataclass(frozen=True)
 class Reparameterization(PairEstimator):
-    """Backpropagation through the unroll at perturbed thetas; its variance grows with the truncation's length."""
+    """Backpropagation through the unroll at perturbed thetas; variance explodes with roughness, wrong on cliffs."""
+
+    chunk_size: int = 50
+    """Inner steps between two states kept by the backward pass; memory grows with truncation length / chunk size."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Merged(PairEstimator):
     """Inverse-variance average of estimators that share one unroll (arXiv 1810.10180, eq. 1)."""
 
+    chunk_size: int = 50
+    """Inner steps between two states kept by the backward pass; memory grows with truncation length / chunk size."""
     parts: tuple[str, ...] = ("reparameterization", "evolution_strategies")
     """The estimators that are merged."""
     weighting: Literal["elementwise", "global"] = "elementwise"
@@ -156,6 +164,9 @@ class Merged(PairEstimator):
 @dataclasses.dataclass(frozen=True)
 class PersistentES(PairEstimator):
     """Persistent evolution strategies (arXiv 2112.13835): unbiased over truncations, gradients never needed."""
+
+    noise_reuse: int = 1
+    """Inner steps that one draw of noise serves; 1 draws at every truncation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,8 +180,8 @@ class TruncatedBackprop:
 
     num_particles: int = 32
     """Inner problems unrolled at once, over all devices."""
-    chunk_size: int | None = None
-    """Inner steps between two states kept by the backward pass."""
+    chunk_size: int = 50
+    """Inner steps between two states kept by the backward pass; memory grows with truncation length / chunk size."""
     stagger: bool = True
     """Start the particles at different steps of their episodes."""
 

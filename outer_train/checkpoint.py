@@ -122,9 +122,7 @@ class Checkpoints:
 def _named_leaves(state: State) -> dict[str, jax.Array]:
     """The leaves by their path, typed keys as their data."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {
-        jax.tree_util.keystr(path): jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves
-    }
+    return {jax.tree_util.keystr(path): jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves}
 
 
 def _unflatten(like: State, leaves: dict[str, jax.Array]) -> State:

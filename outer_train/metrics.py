@@ -28,7 +28,7 @@ class MetricsWriter:
           ValueError: TensorBoard is asked for and tensorboardX is not installed.
         """
         self._summary = _summary_writer(Path(directory) / "tensorboard") if tensorboard else None
-        self._file = open(Path(directory) / "metrics.jsonl", "a", encoding="utf-8")
+        self._file = (Path(directory) / "metrics.jsonl").open("a", encoding="utf-8")
         self._unflushed = 0
 
     def write(self, row: Mapping[str, Any]) -> None:

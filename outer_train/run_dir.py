@@ -36,6 +36,11 @@ class RunDirectory(NamedTuple):
         return self.path / "config.json"
 
     @property
+    def versions(self) -> Path:
+        """Versions of the libraries, the git commit, and which config file the run is from."""
+        return self.path / "versions.json"
+
+    @property
     def metrics(self) -> Path:
         """One row an outer step."""
         return self.path / "metrics.jsonl"
@@ -67,7 +72,8 @@ def check_free(path: Path, overwrite: bool) -> None:
         raise ValueError(f"{path} is a file, not a directory")
     if RunDirectory(path).config.exists() and not overwrite:
         raise ValueError(
-            f"{path} holds a run; continue it with `learned-opt resume {path}`, or give another --run-dir or --overwrite"
+            f"{path} holds a run\n"
+            f"go on with it by `learned-opt resume {path}`, or give another --run-dir, or --overwrite"
         )
 
 
@@ -94,9 +100,10 @@ def create(path: Path, config: dict[str, Any], *, config_file: Path | None, over
     path.mkdir(parents=True, exist_ok=True)
     if source is not None:
         (path / "config.py").write_bytes(source)
-    write_json(path / "versions.json", versions())
-    write_json(path / "config.json", config)
-    return RunDirectory(path)
+    run = RunDirectory(path)
+    write_json(run.versions, versions() | {"config_file": str(config_file) if config_file else None})
+    write_json(run.config, config)
+    return run
 
 
 def open_run(path: Path) -> tuple[RunDirectory, dict[str, Any]]:

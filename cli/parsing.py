@@ -1,0 +1,91 @@
+"""From the command line to dataclasses: tyro, with its errors as plain `ValueError`s of a few lines."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+from configs import registry
+from configs.base import TrainConfig
+
+T = TypeVar("T")
+ConfigFields = Annotated[TrainConfig, tyro.conf.arg(name="")]
+"""A field of this type puts the config's fields at the top level: `--seed`, `--estimator.std`."""
+
+
+class HelpShown(Exception):
+    """The help was asked for, and printed."""
+
+
+def parse(cls: type[T], argv: list[str], prog: str, default: T | None = None) -> T:
+    """Reads `argv` into the dataclass `cls`.
+
+    Args:
+      cls: a frozen dataclass whose fields have docstrings.
+      argv: without the program's name.
+      prog: shown in the help.
+      default: values of the fields that are not given.
+
+    Raises:
+      ValueError: for options that do not exist (naming near ones), or values that do not fit.
+      HelpShown: after `--help`.
+    """
+    errors = io.StringIO()
+    given = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(cls, args=argv, prog=prog, config=(tyro.conf.CascadeSubcommandArgs,), **given)
+    except SystemExit as end:
+        if not end.code:
+            raise HelpShown from None
+        raise ValueError(_reshape(errors.getvalue(), prog)) from None
+
+
+def parse_with_config(cls: type[T], argv: list[str], prog: str) -> T:
+    """Reads `CONFIG [--field value ...]`: the config named first gives the defaults of all its fields.
+
+    Args:
+      cls: a frozen dataclass with the fields `config: ConfigFields`, `config_name: tyro.conf.Suppress[str]` and
+        `config_file: tyro.conf.Suppress[Path | None]`; the others have defaults.
+      argv: its first entry is CONFIG.
+      prog: shown in the help.
+
+    Raises:
+      ValueError: as `parse`, and for an unknown config.
+      HelpShown: after `--help`.
+    """
+    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
+        raise ValueError(f"{prog} needs a config first: {prog} CONFIG [--field value ...]\n{_known()}")
+    if argv[0] in ("-h", "--help"):
+        default = cls(config=TrainConfig(), config_name="", config_file=None)
+        return parse(cls, ["--help"], f"{prog} CONFIG", default)
+    config, config_file = registry.load(argv[0])
+    name = Path(argv[0]).stem if config_file else argv[0]
+    return parse(cls, argv[1:], f"{prog} {argv[0]}", cls(config=config, config_name=name, config_file=config_file))
+
+
+def _known() -> str:
+    return f"known are {', '.join(registry.CONFIGS)}, and the path of a .py file that defines `config`"
+
+
+def _reshape(boxed: str, prog: str) -> str:
+    """tyro's boxed message as at most three lines: what is wrong, the nearest options, where the help is."""
+    lines = [re.sub(r"^\s*[│|]?\s?|\s*[│|]?\s*$", "", line) for line in boxed.splitlines()]
+    sections: list[list[str]] = [[]]
+    for line in lines:
+        if re.match(r"^\s*[╭╰]", line):
+            continue
+        if set(line.strip()) <= set("─-"):
+            sections.append([])
+        else:
+            sections[-1].append(line)
+    what = " ".join(line.strip() for line in sections[0] if line.strip())
+    rest = "\n".join(line for section in sections[1:] for line in section)
+    options = list(dict.fromkeys(re.findall(r"^\s{2,}(--[\w.-]+)", rest, re.MULTILINE)))
+    result = [what or "the command line cannot be read"]
+    if options and "nrecognized" in what:
+        result.append(f"did you mean {', '.join(options[:3])}?")
+    return "\n".join([*result, f"see {prog} --help"])

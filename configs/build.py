@@ -1,0 +1,267 @@
+"""From a `TrainConfig` to what the training loop runs: families x optimizer -> problems -> estimators -> outer step."""
+
+import dataclasses
+import functools
+import importlib
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+import learned_opt
+from configs import base
+from learned_opt import LearnedOptimizer
+from learned_opt.registry import make_optimizer
+from outer_train import devices, estimators, truncation
+from outer_train.estimators import GradientEstimator
+from outer_train.problem import inner_problem
+from outer_train.step import OuterStep, outer_step
+from outer_train.truncation import TruncationSchedule
+from tasks import datasets
+from tasks.base import TaskFamily
+from tasks.classifiers import MLP, ConvNet
+from tasks.families import class_split, class_subset_family
+from tasks.random_quadratic import random_quadratic_family
+
+ESTIMATORS = {
+    base.EvolutionStrategies: estimators.evolution_strategies,
+    base.Reparameterization: estimators.reparameterization,
+    base.Merged: estimators.merged,
+    base.PersistentES: estimators.persistent_es,
+    base.NoiseReuseES: estimators.noise_reuse_es,
+    base.TruncatedBackprop: estimators.truncated_backprop,
+}
+TRUNCATIONS = {
+    base.Constant: truncation.constant,
+    base.Linear: truncation.linear,
+    base.LogUniform: truncation.log_uniform,
+}
+
+
+class Built(NamedTuple):
+    """Everything a run needs.
+
+    Attributes:
+      families: the outer-training families.
+      held_out: the family that is scored after training.
+      optimizer: the learned optimizer.
+      optimizer_name: what `learned_opt.save` writes, with `optimizer_kwargs`.
+      optimizer_kwargs: see there.
+      theta: initial outer parameters.
+      untrained_theta: fresh ones, to compare with; equal to `theta` unless the run goes on from a saved one.
+      step: the outer step.
+      datas: one entry a family, replicated over the mesh.
+      key: of the loop.
+      mesh: over the particles.
+    """
+
+    families: tuple[TaskFamily, ...]
+    held_out: TaskFamily
+    optimizer: LearnedOptimizer
+    optimizer_name: str
+    optimizer_kwargs: dict[str, Any]
+    theta: Any
+    untrained_theta: Any
+    step: OuterStep
+    datas: tuple
+    key: jax.Array
+    mesh: Mesh
+
+
+def build(config: base.TrainConfig, num_devices: int | None = None) -> Built:
+    """Builds and checks everything, data included.
+
+    Args:
+      config: the run.
+      num_devices: devices to spread the particles over; as many as divide them if None.
+
+    Raises:
+      ValueError: for anything that does not fit; nothing has been written then.
+      FileNotFoundError: `init_theta` is no file and no pretrained name.
+    """
+    check_numbers(config)
+    families, held_outs = zip(*map(build_family, (config.family, *config.extra_families)), strict=True)
+    optimizer, name, kwargs = build_optimizer(config.optimizer)
+    key_theta, key_loop = jax.random.split(jax.random.key(config.seed))
+    # On the host: the outer step donates what is placed on the devices.
+    untrained = jax.device_get(optimizer.init(key_theta))
+    theta = initial_theta(config.init_theta, optimizer, untrained)
+    schedule = build_truncation(config)
+    mesh = devices.particle_mesh(num_particles(config.estimator), num_devices)
+    step = outer_step(
+        [build_estimator(config, family, optimizer, schedule, axis_name=devices.PARTICLES) for family in families],
+        build_outer_optimizer(config.outer_optimizer, config.num_outer_steps),
+        schedule,
+        mesh,
+    )
+    datas = step.place_data(tuple(family.data for family in families))
+    jax.eval_shape(step.step, jax.eval_shape(step.init, theta, key_loop), key_loop, datas)
+    return Built(
+        families, held_outs[0], optimizer, name, kwargs, theta, untrained, step, datas, key_loop, mesh
+    )  # fmt: skip
+
+
+def check_numbers(config: base.TrainConfig) -> None:
+    """Raises `ValueError` for counts that no factory sees."""
+    for name in ("num_outer_steps", "checkpoint_every", "keep_checkpoints"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+    if config.held_out.num_tasks < 0 or config.held_out.num_steps < 1:
+        raise ValueError(
+            "held_out needs num_tasks >= 0 and num_steps >= 1, "
+            f"got {config.held_out.num_tasks} and {config.held_out.num_steps}"
+        )
+
+
+def num_particles(estimator) -> int:
+    """What is spread over the devices: pairs, or particles where there are no pairs."""
+    return estimator.num_particles if isinstance(estimator, base.TruncatedBackprop) else estimator.num_pairs
+
+
+def build_family(config) -> tuple[TaskFamily, TaskFamily]:
+    """The outer-training family and the held-out one."""
+    if isinstance(config, base.ClassSubset):
+        return _class_subset(config)
+    if isinstance(config, base.RandomQuadratic):
+        family = random_quadratic_family(**_fields(config))
+        return family, family
+    family = resolve(config.target)(**config.kwargs)
+    held_out = resolve(config.held_out_target)(**config.kwargs) if config.held_out_target else family
+    for made, target in ((family, config.target), (held_out, config.held_out_target)):
+        if not isinstance(made, TaskFamily):
+            raise ValueError(f"{target} must return a tasks.base.TaskFamily, got {type(made).__name__}")
+    return family, held_out
+
+
+def _class_subset(config: base.ClassSubset) -> tuple[TaskFamily, TaskFamily]:
+    if config.dataset == "digits":
+        data = datasets.digits(config.fractions)
+    else:
+        data = datasets.tfds_images(
+            config.dataset, config.image_size, config.grayscale, config.data_dir, fractions=config.fractions
+        )
+    train, held_out = class_split(data.num_classes, config.num_train_classes, config.split_seed)
+    num_held_out = config.held_out_num_classes or min(config.num_classes, len(held_out))
+
+    def family(classes, num_classes):
+        if config.network == "cnn":
+            module = ConvNet(features=config.channels, num_classes=num_classes)
+        else:
+            module = MLP(hidden_sizes=config.hidden_sizes, num_classes=num_classes)
+        return class_subset_family(data, module, num_classes, classes, config.batch_size)
+
+    return family(train, config.num_classes), family(held_out, num_held_out)
+
+
+def build_optimizer(config) -> tuple[LearnedOptimizer, str, dict[str, Any]]:
+    """The learned optimizer with the name and arguments under which it is saved."""
+    if isinstance(config, base.Mlp):
+        name, kwargs = "mlp", {k: v for k, v in _fields(config).items() if v is not None}
+    else:
+        name, kwargs = config.name, dict(config.kwargs)
+    optimizer = make_optimizer(name, kwargs)
+    if not isinstance(optimizer, LearnedOptimizer):
+        raise ValueError(f"{name} must return a LearnedOptimizer, got {type(optimizer).__name__}")
+    return optimizer, name, kwargs
+
+
+def initial_theta(path: str | None, optimizer: LearnedOptimizer, untrained: Any) -> Any:
+    """The theta to start from: a saved one if a path or name is given."""
+    if path is None:
+        return untrained
+    theta = jax.device_get(learned_opt.load_theta(path)[1])
+    shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (theta, untrained)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{path} holds the theta of another optimizer: shapes {shapes[0]}, needed are {shapes[1]}")
+    return theta
+
+
+def build_truncation(config: base.TrainConfig) -> TruncationSchedule:
+    """The schedule of truncation lengths.
+
+    Raises:
+      ValueError: for a schedule that does not fit in itself, or whose lengths exceed the episode.
+    """
+    longest = _longest(config.truncation)
+    if longest > config.problem.num_steps:
+        raise ValueError(
+            f"the truncation grows to {longest} inner steps, above the episode's {config.problem.num_steps} "
+            "(problem.num_steps)"
+        )
+    return TRUNCATIONS[type(config.truncation)](**_fields(config.truncation))
+
+
+def _longest(config) -> int:
+    names = {base.Constant: "num_steps", base.Linear: "end", base.LogUniform: "high"}
+    return getattr(config, names[type(config)])
+
+
+def build_estimator(
+    config: base.TrainConfig,
+    family: TaskFamily,
+    optimizer: LearnedOptimizer,
+    schedule: TruncationSchedule,
+    *,
+    axis_name: str | None = None,
+) -> GradientEstimator:
+    """The estimator of one family's outer gradient."""
+    problem = inner_problem(family, optimizer, **_fields(config.problem))
+    longest = min(schedule.max_num_steps, config.problem.num_steps)
+    make = ESTIMATORS[type(config.estimator)]
+    return make(problem, axis_name=axis_name, max_num_steps=longest, **_fields(config.estimator))
+
+
+def build_outer_optimizer(config: base.OuterOptimizer, num_outer_steps: int) -> optax.GradientTransformation:
+    """Clip, then Adam or AdamW under the schedule.
+
+    Raises:
+      ValueError: for a rate or clip that is not positive, or a warm-up longer than the run.
+    """
+    if not config.learning_rate > 0 or (config.clip != "none" and not config.clip_at > 0):
+        raise ValueError(f"learning_rate and clip_at must be above 0, got {config.learning_rate} and {config.clip_at}")
+    if not 0 <= config.num_warmup_steps < num_outer_steps:
+        raise ValueError(f"num_warmup_steps must be within 0..{num_outer_steps - 1}, got {config.num_warmup_steps}")
+    clips = {
+        "global_norm": functools.partial(optax.clip_by_global_norm, config.clip_at),
+        "value": functools.partial(optax.clip, config.clip_at),
+        "none": optax.identity,
+    }
+    moments = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
+    rate = _rate(config, num_outer_steps)
+    if config.name == "adamw":
+        adam = optax.adamw(rate, weight_decay=config.weight_decay, **moments)
+    else:
+        adam = optax.adam(rate, **moments)
+    return optax.chain(clips[config.clip](), adam)
+
+
+def _rate(config: base.OuterOptimizer, num_outer_steps: int) -> optax.ScalarOrSchedule:
+    num_decay_steps = num_outer_steps - config.num_warmup_steps
+    if config.decay == "cosine":
+        rate = optax.cosine_decay_schedule(config.learning_rate, num_decay_steps, alpha=config.final_fraction)
+    elif config.num_warmup_steps == 0:
+        return config.learning_rate
+    else:
+        rate = optax.constant_schedule(config.learning_rate)
+    warmup = optax.linear_schedule(0.0, config.learning_rate, max(config.num_warmup_steps, 1))
+    return optax.join_schedules([warmup, rate], [config.num_warmup_steps])
+
+
+def resolve(target: str) -> Any:
+    """The object a `"module:name"` means.
+
+    Raises:
+      ValueError: there is none.
+    """
+    module_name, colon, name = target.partition(":")
+    if not colon:
+        raise ValueError(f'your own family is given as "module:name", got {target!r}')
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{target!r} cannot be found: {error}") from error
+
+
+def _fields(config) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}

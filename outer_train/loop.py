@@ -1,0 +1,175 @@
+"""The training loop: outer steps, metrics, checkpoints, signals.
+
+A run that was killed and resumed gives bitwise the metrics of one that was not (on the same devices; timings apart):
+every random draw of a step follows from the run's key and the step's number, and a checkpoint holds all that is
+carried.
+"""
+
+import signal
+import threading
+import time
+from collections import deque
+from types import FrameType
+from typing import Any, NamedTuple
+
+import jax
+from jax import Array
+
+from outer_train import metrics as metrics_lib
+from outer_train.checkpoint import Checkpoints
+from outer_train.progress import make_progress
+from outer_train.run_dir import RunDirectory
+from outer_train.step import OuterState, OuterStep
+
+MAX_IN_FLIGHT = 8
+"""Outer steps dispatched and not yet read. About 50 unread steps deadlock the CPU backend once there is a psum over two
+or more devices; with none in flight the devices would wait for the host."""
+SMOOTHING_WINDOW = 50
+"""Rows that the smoothed outer loss is a mean of."""
+
+
+class LoopResult(NamedTuple):
+    """How the loop ended.
+
+    Attributes:
+      state: after the last step.
+      signal: SIGINT or SIGTERM if one ended the loop early, else None.
+    """
+
+    state: OuterState
+    signal: int | None
+
+
+class Checkpointed(NamedTuple):
+    """All that a run carries from step to step."""
+
+    state: OuterState
+    key: Array
+
+
+def train(
+    outer_step: OuterStep,
+    theta: Any,
+    key: Array,
+    datas: tuple,
+    run: RunDirectory,
+    *,
+    num_outer_steps: int,
+    checkpoint_every: int = 100,
+    keep_checkpoints: int = 3,
+    tensorboard: bool = False,
+    warn=print,
+) -> LoopResult:
+    """Runs outer steps until `num_outer_steps` are done, going on from the newest whole checkpoint if there is one.
+
+    SIGINT or SIGTERM let the current step end, save, and return; a second one acts as usual.
+
+    Args:
+      outer_step: from `outer_train.step.outer_step`.
+      theta: fresh outer parameters; not used where a checkpoint is.
+      key: the run's key.
+      datas: one entry a family, placed on the devices.
+      run: an existing run directory.
+      num_outer_steps: at which the run is complete.
+      checkpoint_every: outer steps between two checkpoints; the last step is always saved.
+      keep_checkpoints: newest ones kept.
+      tensorboard: also write TensorBoard scalars.
+      warn: called with a line for each damaged checkpoint.
+
+    Raises:
+      ValueError: no checkpoint can be read though there are some, or TensorBoard is not installed.
+    """
+    if num_outer_steps < 1 or checkpoint_every < 1:
+        raise ValueError(
+            f"num_outer_steps and checkpoint_every must be at least 1, got {num_outer_steps} and {checkpoint_every}"
+        )
+    key_init, key_steps = jax.random.split(key)
+    with Checkpoints(run.checkpoints, keep=keep_checkpoints) as checkpoints, StopSignals() as stop:
+        fresh = Checkpointed(outer_step.init(theta, key_init), key_steps)
+        step, carried = checkpoints.restore_newest(fresh, warn) or (0, fresh)
+        recorder = _Recorder(run, metrics_lib.cut(run.metrics, step), num_outer_steps, tensorboard)
+        try:
+            state = carried.state
+            while step < num_outer_steps and stop.signal is None:
+                state, metrics = outer_step.step(state, carried.key, datas)
+                recorder.add(step, metrics)
+                step += 1
+                if step % checkpoint_every == 0 or step == num_outer_steps or stop.signal is not None:
+                    recorder.drain()
+                    checkpoints.save(step, Checkpointed(state, carried.key), recorder.smoothed_loss)
+            return LoopResult(state, stop.signal)
+        finally:
+            recorder.close()
+
+
+class StopSignals:
+    """Notes the first SIGINT or SIGTERM instead of dying of it; outside the main thread it does nothing."""
+
+    def __init__(self):
+        """Notes nothing yet."""
+        self.signal: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        """Installs the handlers."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        """Puts the old handlers back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.signal = number
+        for each in self._previous:
+            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
+
+
+class _Recorder:
+    """Reads metrics late, so that the devices never wait for the host, and writes them in order."""
+
+    def __init__(self, run: RunDirectory, rows: list[dict[str, Any]], num_outer_steps: int, tensorboard: bool):
+        self._pending: deque[tuple[int, dict[str, Array]]] = deque()
+        self._writer = metrics_lib.MetricsWriter(run.path, tensorboard=tensorboard)
+        self._progress = make_progress(num_outer_steps, len(rows))
+        self._recent = deque(rows, maxlen=SMOOTHING_WINDOW)
+        self._inner_steps = rows[-1]["inner_steps"] if rows else 0
+        self._last_time: float | None = None
+
+    @property
+    def smoothed_loss(self) -> float | None:
+        return metrics_lib.mean_loss(list(self._recent))
+
+    def add(self, step: int, metrics: dict[str, Array]) -> None:
+        self._pending.append((step, metrics))
+        if len(self._pending) >= MAX_IN_FLIGHT:
+            self._retire()
+
+    def drain(self) -> None:
+        while self._pending:
+            self._retire()
+        self._writer.flush()
+
+    def _retire(self) -> None:
+        step, metrics = self._pending.popleft()
+        values = {name: value.item() for name, value in jax.device_get(metrics).items()}
+        now = time.perf_counter()
+        self._inner_steps += values["num_live_inner_steps"]
+        row = {
+            "outer_step": step,
+            **values,
+            "inner_steps": self._inner_steps,
+            # The first step of a session waits for its compilation, and so do the rows read together with it.
+            "seconds": None if self._last_time is None else now - self._last_time,
+        }
+        self._last_time = now
+        self._writer.write(row)
+        self._recent.append(row)
+        self._progress.update(row, self.smoothed_loss)
+
+    def close(self) -> None:
+        self._progress.close()
+        self._writer.close()

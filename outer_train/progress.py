@@ -1,0 +1,115 @@
+"""What a run shows while it goes on: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+PLAIN_EVERY_SECONDS = 5.0
+"""Between two plain lines."""
+
+
+class Progress(Protocol):
+    """Told each row once; `close` ends the display."""
+
+    def update(self, row: Mapping[str, Any], smoothed_loss: float | None) -> None:
+        """Shows the row."""
+
+    def close(self) -> None:
+        """Ends the display."""
+
+
+def make_progress(num_outer_steps: int, first_step: int) -> Progress:
+    """The display that suits standard output."""
+    if sys.stdout.isatty():
+        return RichProgress(num_outer_steps, first_step)
+    return PlainProgress(num_outer_steps, first_step)
+
+
+class Clock:
+    """Rates and the time left, from the rows themselves; compilation is left out."""
+
+    def __init__(self, num_outer_steps: int, first_step: int):
+        """Starts at `first_step` of `num_outer_steps`."""
+        self.num_outer_steps = num_outer_steps
+        self._seconds = self._inner_steps = self._rows = 0
+        self.done = first_step
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Counts the row."""
+        self.done = row["outer_step"] + 1
+        if row["seconds"] is not None:
+            self._rows += 1
+            self._seconds += row["seconds"]
+            self._inner_steps += row["num_live_inner_steps"]
+
+    @property
+    def inner_steps_per_second(self) -> float:
+        """Mean since the first step; 0 before the second."""
+        return self._inner_steps / self._seconds if self._seconds else 0.0
+
+    @property
+    def time_left(self) -> str:
+        """Hours, minutes and seconds at the mean pace so far."""
+        if not self._rows:
+            return "--:--"
+        minutes, seconds = divmod(round((self.num_outer_steps - self.done) * self._seconds / self._rows), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
+
+
+def describe(row: Mapping[str, Any], smoothed_loss: float | None, clock: Clock) -> str:
+    """One line: outer loss, truncation length, the merge's share of RP, inner steps a second, time left."""
+    loss = "nan" if smoothed_loss is None else f"{smoothed_loss:.4f}"
+    parts = [f"outer loss {loss}", f"truncation {row['truncation_length']}"]
+    if row.get("weight_reparameterization") is not None:
+        parts.append(f"RP share {row['weight_reparameterization']:.2f}")
+    if row["num_non_finite"]:
+        parts.append(f"non-finite {row['num_non_finite']}")
+    parts += [f"{clock.inner_steps_per_second:,.0f} inner steps/s", f"ETA {clock.time_left}"]
+    return "  ".join(parts)
+
+
+class PlainProgress:
+    """A line at the first step, then every few seconds, and at the last step."""
+
+    def __init__(self, num_outer_steps: int, first_step: int):
+        """Shows nothing yet."""
+        self._clock = Clock(num_outer_steps, first_step)
+        self._shown = -float("inf")
+
+    def update(self, row: Mapping[str, Any], smoothed_loss: float | None) -> None:
+        """Prints the row if it is time."""
+        self._clock.add(row)
+        last = self._clock.done == self._clock.num_outer_steps
+        if last or time.monotonic() - self._shown >= PLAIN_EVERY_SECONDS:
+            self._shown = time.monotonic()
+            counter = f"outer step {self._clock.done}/{self._clock.num_outer_steps}"
+            print(f"{counter}  {describe(row, smoothed_loss, self._clock)}", flush=True)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class RichProgress:
+    """A bar that stays in place."""
+
+    def __init__(self, num_outer_steps: int, first_step: int):
+        """Draws the bar."""
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self._clock = Clock(num_outer_steps, first_step)
+        self._bar = Bar(TextColumn("outer step"), MofNCompleteColumn(), BarColumn(20), TextColumn("{task.description}"))
+        self._task = self._bar.add_task("compiling", total=num_outer_steps, completed=first_step)
+        self._bar.start()
+
+    def update(self, row: Mapping[str, Any], smoothed_loss: float | None) -> None:
+        """Moves the bar."""
+        self._clock.add(row)
+        text = describe(row, smoothed_loss, self._clock)
+        self._bar.update(self._task, completed=self._clock.done, description=text)
+
+    def close(self) -> None:
+        """Leaves the last state on the screen."""
+        self._bar.stop()
