@@ -159,20 +159,16 @@ def _run(
         state = optimizer.init(params)
 
     def step(index, carry):
-        return _train_step(task, optimizer, extra_args, data, jax.random.fold_in(train_key, index), *carry)
+        return train_step(task, optimizer, extra_args, data, jax.random.fold_in(train_key, index), *carry)
 
     def measured(carry, point):
         measurements = _measure(task, splits, data, jax.random.fold_in(eval_key, point), carry[0])
         start = point * eval_every
-        if eval_every == 1:
-            return step(start, carry), measurements
-        return jax.lax.fori_loop(start, start + eval_every, step, carry), measurements
+        # The last point has no steps left: one loop body serves all points, and is compiled once.
+        return jax.lax.fori_loop(start, jnp.minimum(start + eval_every, num_steps), step, carry), measurements
 
-    num_points = num_steps // eval_every
     carry = jax.tree.map(functools.partial(_vary, axis_name), (params, state))
-    carry, curves = jax.lax.scan(measured, carry, jnp.arange(num_points))
-    last = _measure(task, splits, data, jax.random.fold_in(eval_key, num_points), carry[0])
-    curves = jax.tree.map(lambda curve, end: jnp.append(curve, end[None], axis=0), curves, last)
+    curves = jax.lax.scan(measured, carry, jnp.arange(num_steps // eval_every + 1))[1]
     return jax.tree.map(functools.partial(_vary, axis_name), curves)
 
 
@@ -184,7 +180,8 @@ def _vary(axis_name: str, x: Array) -> Array:
     return jnp.where(jax.lax.axis_index(axis_name) < 0, x, x)
 
 
-def _train_step(task: Task, optimizer, extra_args, data: Data, key: Key, params, state):
+def train_step(task: Task, optimizer, extra_args: tuple[str, ...], data: Data, key: Key, params, state):
+    """One inner step on a fresh `train` batch: `(params, state)` of the next step."""
     batch_key, loss_key, valid_batch_key, valid_loss_key = jax.random.split(key, 4)
     batch = task.sample_batch(data, batch_key, "train")
 

@@ -1,0 +1,124 @@
+"""Hand-designed optimizers and the search each one is entitled to: one open table, name -> `Baseline`.
+
+A factory takes a dict of traced hyperparameters, so that one program serves every configuration of the search. Adam
+with eight hyperparameters follows METZ (arXiv 1810.10180, figure 6) with the ranges of TaskSet (arXiv 2002.11887,
+appendix), its learning rates narrowed to 1e-5..10.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from numpy.typing import NDArray
+
+LEARNING_RATES = tuple(float(rate) for rate in np.logspace(-4, 1, 11))
+"""11 log-spaced rates from 1e-4 to 10."""
+DEFAULT_RANDOM_BUDGET = 64
+
+Configurations = dict[str, NDArray]
+"""hyperparameter -> `[configurations]`."""
+
+
+class Baseline(NamedTuple):
+    """An optimizer and its search space.
+
+    Attributes:
+      factory: `{hyperparameter: scalar, possibly traced} -> optax.GradientTransformation`.
+      configurations: `(budget, seed) -> Configurations`; a grid ignores both, a random search draws `budget` points.
+      search: "grid" or "random".
+      extra_args: what its `update` is given, of `evaluation.sweep.EXTRA_ARGS`.
+      description: one line for reports.
+    """
+
+    factory: Callable[[Mapping[str, Array]], optax.GradientTransformation]
+    configurations: Callable[[int, int], Configurations]
+    search: str
+    description: str
+    extra_args: tuple[str, ...] = ()
+
+    def num_configurations(self, budget: int) -> int:
+        """How many configurations a search with this budget tries."""
+        return len(next(iter(self.configurations(budget, 0).values())))
+
+
+def learning_rate_grid(budget: int, seed: int) -> Configurations:
+    """All of `LEARNING_RATES`: 11 configurations, whatever the budget."""
+    del budget, seed
+    return {"learning_rate": np.asarray(LEARNING_RATES, np.float32)}
+
+
+ADAM8_RANGES = {
+    "learning_rate": (1e-5, 1e1),
+    "one_minus_b1": (1e-4, 1.0),
+    "one_minus_b2": (1e-6, 1.0),
+    "eps": (1e-10, 1e3),
+    "exponential_decay": (1e-6, 1e-3),
+    "linear_decay": (1e-7, 1e-4),
+    "l1": (1e-8, 1e1),
+    "l2": (1e-8, 1e1),
+}
+"""Log-uniform ranges of the eight hyperparameters; decays are per step."""
+
+
+def adam8_search(budget: int, seed: int) -> Configurations:
+    """`budget` log-uniform draws from `ADAM8_RANGES`.
+
+    A larger budget with the same seed keeps the draws of a smaller one.
+    """
+    if budget < 1:
+        raise ValueError(f"the budget of a random search must be at least 1, got {budget}")
+    low, high = (np.log([bounds[i] for bounds in ADAM8_RANGES.values()]) for i in (0, 1))
+    draws = np.exp(np.random.default_rng(seed).uniform(low, high, (budget, len(ADAM8_RANGES))))
+    return {name: draws[:, i].astype(np.float32) for i, name in enumerate(ADAM8_RANGES)}
+
+
+def adam8(hyperparameters: Mapping[str, Array]) -> optax.GradientTransformation:
+    """Adam on `loss + l1 |w|_1 + l2 |w|_2^2` with rate `lr exp(-exponential_decay t) max(0, 1 - linear_decay t)`."""
+    h = hyperparameters
+
+    def regularize(grads, params):
+        return jax.tree.map(lambda g, p: g + (h["l1"] * jnp.sign(p) + 2 * h["l2"] * p).astype(g.dtype), grads, params)
+
+    def schedule(count):
+        linear = jnp.maximum(0.0, 1.0 - h["linear_decay"] * count)
+        return -h["learning_rate"] * jnp.exp(-h["exponential_decay"] * count) * linear
+
+    return optax.chain(
+        optax.stateless(regularize),
+        optax.scale_by_adam(b1=1.0 - h["one_minus_b1"], b2=1.0 - h["one_minus_b2"], eps=h["eps"]),
+        optax.scale_by_schedule(schedule),
+    )
+
+
+def _tuned_rate(optimizer: Callable[..., optax.GradientTransformation], description: str, **fixed) -> Baseline:
+    return Baseline(lambda h: optimizer(h["learning_rate"], **fixed), learning_rate_grid, "grid", description)
+
+
+BASELINES: dict[str, Baseline] = {
+    "sgd": _tuned_rate(optax.sgd, "SGD"),
+    "momentum": _tuned_rate(optax.sgd, "SGD with momentum .9", momentum=0.9),
+    "rmsprop": _tuned_rate(optax.rmsprop, "RMSProp, decay .9"),
+    "adam": _tuned_rate(optax.adam, "Adam"),
+    "adamw": _tuned_rate(optax.adamw, "AdamW, weight decay 1e-4"),
+    "nadamw": _tuned_rate(optax.nadamw, "Nesterov AdamW, weight decay 1e-4"),
+    "adam8": Baseline(adam8, adam8_search, "random", "Adam, eight hyperparameters by random search"),
+}
+"""Open: a further entry is a baseline everywhere (`evaluate`, `tune`, tests)."""
+
+
+def baseline(name: str) -> Baseline:
+    """Looks a name up.
+
+    Raises:
+      ValueError: for an unknown name, with near ones.
+    """
+    if name not in BASELINES:
+        near = difflib.get_close_matches(name, BASELINES, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(BASELINES)}"
+        raise ValueError(f"unknown baseline {name!r}; {hint}")
+    return BASELINES[name]

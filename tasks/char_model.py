@@ -1,0 +1,121 @@
+"""Character models on the text of Python's own help topics, which every Python brings along."""
+
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Int, UInt
+
+from tasks.base import SPLITS, Batch, Data, Key, Metrics, Params, Task, TaskFamily
+from tasks.families import fixed_family
+
+ALPHABET = " \nabcdefghijklmnopqrstuvwxyz0123456789.,:;()[]'\"`_-=*/\\"
+"""What text is reduced to: lower case, everything else a space."""
+_SPLIT_SHARES = (0.7, 0.1, 0.1, 0.1)
+
+
+@functools.cache
+def python_topics(max_characters: int = 200_000) -> UInt[np.ndarray, " n"]:
+    """Positions in `ALPHABET` of the text of `pydoc_data.topics`, topics by name, runs of spaces made one.
+
+    The text belongs to the running Python: another version has slightly other words.
+    """
+    from pydoc_data.topics import topics
+
+    text = "\n".join(topics[name] for name in sorted(topics)).lower()
+    known = "".join(c if c in ALPHABET else " " for c in text)
+    lines = (" ".join(line.split()) for line in known.splitlines())
+    joined = "\n".join(line for line in lines if line)[:max_characters]
+    index = {character: i for i, character in enumerate(ALPHABET)}
+    return np.array([index[character] for character in joined], np.uint8)
+
+
+class CharTransformer(nn.Module):
+    """Causal attention blocks with pre-normalization; learned positions.
+
+    Attributes:
+      num_blocks: attention and feed-forward pairs.
+      width: of the residual stream; the feed-forward layer has twice that.
+      num_heads: divides `width`.
+    """
+
+    num_blocks: int = 1
+    width: int = 32
+    num_heads: int = 2
+
+    @nn.compact
+    def __call__(self, tokens: Int[Array, "batch length"]) -> Float[Array, "batch length alphabet"]:
+        """Logits of the next character at each position."""
+        length = tokens.shape[1]
+        x = jax.nn.one_hot(tokens, len(ALPHABET)) @ self.param(
+            "embedding", nn.initializers.normal(0.3), (len(ALPHABET), self.width)
+        )
+        x = x + self.param("positions", nn.initializers.normal(0.3), (length, self.width))
+        mask = nn.make_causal_mask(tokens)
+        for _ in range(self.num_blocks):
+            x = x + nn.MultiHeadDotProductAttention(self.num_heads)(nn.LayerNorm()(x), mask=mask)
+            x = x + nn.Dense(self.width)(nn.gelu(nn.Dense(2 * self.width)(nn.LayerNorm()(x))))
+        return nn.Dense(len(ALPHABET))(nn.LayerNorm()(x))
+
+
+class CharGRU(nn.Module):
+    """One gated recurrent layer.
+
+    Attributes:
+      width: of the state.
+    """
+
+    width: int = 48
+
+    @nn.compact
+    def __call__(self, tokens: Int[Array, "batch length"]) -> Float[Array, "batch length alphabet"]:
+        """Logits of the next character at each position."""
+        states = nn.RNN(nn.GRUCell(self.width))(jax.nn.one_hot(tokens, len(ALPHABET)))
+        return nn.Dense(len(ALPHABET))(states)
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {"transformer": CharTransformer, "gru": CharGRU}
+
+
+def char_family(model: str = "transformer", length: int = 32, batch_size: int = 16) -> TaskFamily:
+    """One task: cross-entropy (nats a character) of the next character, on windows of the text.
+
+    The four splits are contiguous parts of the text, so no window lies in two of them.
+
+    Args:
+      model: a key of `MODELS`.
+      length: characters of a window that are predicted.
+      batch_size: windows in a batch.
+
+    Raises:
+      ValueError: for an unknown model, or a length or batch size below 1.
+    """
+    if model not in MODELS:
+        raise ValueError(f"unknown character model {model!r}; there are {', '.join(MODELS)}")
+    if length < 1 or batch_size < 1:
+        raise ValueError(f"length and batch_size must be at least 1, got {length} and {batch_size}")
+    module = MODELS[model]()
+    text = python_topics()
+    ends = np.round(np.cumsum(_SPLIT_SHARES) * len(text)).astype(int)
+    bounds = list(zip((0, *ends[:-1].tolist()), ends.tolist(), strict=True))
+
+    def init(key: Key) -> Params:
+        return module.init(key, jnp.zeros((1, length), jnp.int32))["params"]
+
+    def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Metrics]:
+        inputs, targets = batch[:, :-1], batch[:, 1:]
+        logits = jax.nn.log_softmax(module.apply({"params": params}, inputs))
+        hits = jnp.argmax(logits, axis=-1).astype(jnp.int32) == targets
+        losses = -jnp.sum(logits * jax.nn.one_hot(targets, len(ALPHABET)), axis=-1)
+        return jnp.mean(losses), {"accuracy": jnp.mean(hits.astype(jnp.float32))}
+
+    def sample_batch(data: Data, key: Key, split: str) -> Batch:
+        low, high = bounds[SPLITS.index(split)]
+        starts = jax.random.randint(key, (batch_size,), low, high - length)
+        return data[starts[:, None] + jnp.arange(length + 1)].astype(jnp.int32)
+
+    return fixed_family(Task(init, loss, sample_batch), jnp.asarray(text))
