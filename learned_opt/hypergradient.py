@@ -112,8 +112,8 @@ def marthe(
     `flax.nnx.Optimizer.update` hands extra arguments on. Flax's `TrainState.apply_gradients` drops `value_fn`; these
     two lines do not:
 
-        updates, opt_state = state.tx.update(grads, state.opt_state, state.params, value_fn=loss)
-        state = state.replace(step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state)
+        updates, opt = state.tx.update(grads, state.opt_state, state.params, value_fn=loss)
+        state = state.replace(step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt)
 
     Args:
       inner: `learning_rate -> optax transformation` (SGD, momentum, Adam, AdamW, a chain). Called anew in every update
