@@ -1,14 +1,29 @@
-"""The per-parameter MLP itself: rows of inputs in, rows of outputs out.
+"""The per-parameter MLP itself: rows of inputs in, rows of outputs out. The hot loop of the whole project.
 
 The inputs of all parameters of a group stay apart as rows `[n]`; inputs common to all parameters (time) are already
-part of the first bias.
+part of the first bias. Two ways to compute it, chosen in `mlp_rows`:
+
+- one hidden layer: sums of scalar weights times rows, which XLA fuses with the features and the step into a single
+  loop, without any `[hidden, n]` array in memory. Its own derivative would be as many single loops again, so it has
+  a rule whose tangent is matrix products;
+- any other depth: matrix products.
+
+Both go over blocks of parameters where a `[hidden, n]` array would not stay in the cache.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
+
+FORWARD_BLOCK = 4096
+"""Parameters to a block of matrix products: 32 hidden rows of it are 0.5 MB."""
+TANGENT_BLOCK = 512
+"""Smaller, since derivatives are taken of many particles side by side, each with a hidden array of its own."""
+_PARTIAL_SUMS = 4
+"""A single running sum over the hidden units would wait for each addition; more than four run out of registers."""
 
 
 def mlp_rows(weights: Sequence[Array], biases: Sequence[Array], rows: Sequence[Array]) -> list[Array]:
@@ -22,7 +37,9 @@ def mlp_rows(weights: Sequence[Array], biases: Sequence[Array], rows: Sequence[A
     Returns:
       The outputs, `[n]` each.
     """
-    return list(matmul_mlp(weights, biases, jnp.stack(rows)))
+    if len(weights) == 2:
+        return list(one_hidden_layer(tuple(weights), tuple(biases), tuple(rows)))
+    return list(in_blocks(lambda inputs: matmul_mlp(weights, biases, inputs), jnp.stack(rows), FORWARD_BLOCK))
 
 
 def matmul_mlp(weights: Sequence[Array], biases: Sequence[Array], inputs: Array) -> Array:
@@ -30,5 +47,87 @@ def matmul_mlp(weights: Sequence[Array], biases: Sequence[Array], inputs: Array)
     values = inputs
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         values = jax.nn.relu(values) if layer else values
-        values = jnp.matmul(weight.T, values, precision=jax.lax.Precision.HIGHEST) + bias[:, None]
+        values = _product(weight, values) + bias[:, None]
     return values
+
+
+def in_blocks(function: Callable[[Array], Array], columns: Array, block: int) -> Array:
+    """`function(columns)` for a function of each column alone, over blocks of at most `block` columns.
+
+    Blocks of equal size rather than a short last one: at most one column a block is padding.
+
+    Args:
+      function: `[..., k] -> [outputs, k]`.
+      columns: `[..., n]`.
+      block: columns at a time.
+
+    Returns:
+      `[outputs, n]`.
+    """
+    n = columns.shape[-1]
+    num_blocks = math.ceil(n / block)
+    if num_blocks <= 1:
+        return function(columns)
+    size = math.ceil(n / num_blocks)
+    padded = jnp.pad(columns, [(0, 0)] * (columns.ndim - 1) + [(0, num_blocks * size - n)])
+    blocks = jnp.moveaxis(padded.reshape(*columns.shape[:-1], num_blocks, size), -2, 0)
+    out = jnp.moveaxis(lax.map(function, blocks), 0, 1)
+    return out.reshape(out.shape[0], num_blocks * size)[:, :n]
+
+
+@jax.custom_jvp
+def one_hidden_layer(
+    weights: tuple[Array, Array], biases: tuple[Array, Array], rows: tuple[Array, ...]
+) -> tuple[Array, ...]:
+    """The MLP with one hidden layer as sums of scalars times rows; arguments as in `mlp_rows`."""
+    first, second = _scalars(weights[0]), _scalars(weights[1])
+    first_bias, second_bias = _scalars(biases[0][None])[0], _scalars(biases[1][None])[0]
+    sums: list[list[Array | None]] = [[None] * len(second_bias) for _ in range(_PARTIAL_SUMS)]
+    for unit, bias in enumerate(first_bias):
+        before = rows[0] * first[0][unit] + bias
+        for row, weight in zip(rows[1:], first[1:], strict=True):
+            before = before + row * weight[unit]
+        hidden = jnp.maximum(before, 0.0)
+        partial = sums[unit % _PARTIAL_SUMS]
+        for output, weight in enumerate(second[unit]):
+            term = hidden * weight
+            partial[output] = term if partial[output] is None else partial[output] + term
+    columns = [[p for p in column if p is not None] for column in zip(*sums, strict=True)]
+    return tuple(_tree_sum(column) + bias for column, bias in zip(columns, second_bias, strict=True))
+
+
+@one_hidden_layer.defjvp
+def _one_hidden_layer_jvp(primals: tuple, tangents: tuple) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    weights, _, rows = primals
+    d_weights, d_biases, d_rows = tangents
+    first_bias = primals[1][0]
+
+    # Recomputing the hidden units of a block in the backward pass is cheaper than to fetch them from memory.
+    @jax.checkpoint
+    def tangent(inputs: Array) -> Array:
+        x, dx = inputs
+        before = _product(weights[0], x) + first_bias[:, None]
+        d_before = _product(d_weights[0], x) + _product(weights[0], dx) + d_biases[0][:, None]
+        d_hidden = jnp.where(before > 0.0, d_before, 0.0)
+        return _product(d_weights[1], jax.nn.relu(before)) + _product(weights[1], d_hidden)
+
+    out = in_blocks(tangent, jnp.stack([jnp.stack(rows), jnp.stack(d_rows)]), TANGENT_BLOCK)
+    return one_hidden_layer(*primals), tuple(out + d_biases[1][:, None])
+
+
+def _product(weight: Array, columns: Array) -> Array:
+    """`weight.T @ columns`; at full precision, since accelerators round float32 products by default."""
+    return jnp.matmul(weight.T, columns, precision=lax.Precision.HIGHEST)
+
+
+def _scalars(matrix: Array) -> list[list[Array]]:
+    """The elements of `[a, b]` as scalars; slices, since indexing is slow to trace."""
+    a, b = matrix.shape
+    flat = matrix.reshape(-1)
+    return [[lax.squeeze(lax.slice(flat, (i * b + j,), (i * b + j + 1,)), (0,)) for j in range(b)] for i in range(a)]
+
+
+def _tree_sum(terms: list[Array]) -> Array:
+    while len(terms) > 1:
+        terms = [sum(terms[i : i + 2][1:], start=terms[i]) for i in range(0, len(terms), 2)]
+    return terms[0]
