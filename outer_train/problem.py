@@ -3,24 +3,36 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+import optax
 from jax import Array
+
+from learned_opt.base import LearnedOptimizer
+from tasks.base import TaskFamily
 
 Key = Array
 Theta = Any
 State = Any
 Data = Any
 
+SUM_REDUCTIONS = ("mean", "final", "log_final")
+"""Reductions that are sums of step losses, which every estimator takes."""
+REDUCTIONS = (*SUM_REDUCTIONS, "log_mean")
+OBJECTIVES = {"valid": "outer_valid", "train": "train"}
+
 
 class InnerProblem(NamedTuple):
     """Any unrolled system with outer parameters theta; not only optimizers.
 
     Attributes:
-      init: `(theta, key) -> state`, the start of an episode.
+      init: `(theta, key) -> state`, the start of an episode. It may use theta's value, but no estimator sends a
+        gradient through it: what theta does belongs into `step`.
       step: `(theta, state, key, data) -> (state, loss)`; the loss is the outer loss of this step, a scalar.
       num_steps: length T of an episode.
       data: arrays handed to `step`; an argument of jitted programs, never closed over.
-      reduction: how an episode's step losses make its outer loss. `mean` and `final` are sums of step losses, which
-        every estimator takes; others are refused with a `ValueError` by the estimators that need a sum.
+      reduction: how an episode's step losses make its outer loss. Those of `SUM_REDUCTIONS` are means of what `step`
+        returns, and every estimator takes them; others are refused by the estimators that need a sum.
     """
 
     init: Callable[[Theta, Key], State]
@@ -28,3 +40,100 @@ class InnerProblem(NamedTuple):
     num_steps: int
     data: Data = ()
     reduction: str = "mean"
+
+
+class InnerState(NamedTuple):
+    """One inner training run: its parameters, its optimizer's state, which task it is, and its step (int32)."""
+
+    params: Any
+    opt_state: Any
+    task_params: Any
+    step: Array
+
+
+def inner_problem(
+    family: TaskFamily,
+    optimizer: LearnedOptimizer,
+    num_steps: int,
+    objective: str = "valid",
+    reduction: str = "mean",
+    *,
+    loss_clip: float = 10.0,
+    num_loss_batches: int = 1,
+) -> InnerProblem:
+    """Inner training of tasks from a family, as a system unrolled in theta (Metz et al. 2019, arXiv 1810.10180, fig 1).
+
+    A step draws a training batch, applies the optimizer, and returns the loss of the new parameters on fresh batches.
+
+    Args:
+      family: each episode draws one of its tasks.
+      optimizer: makes the Optax transformation from theta.
+      num_steps: inner steps T of an episode.
+      objective: `"valid"` measures the step's loss on fresh batches of the split `outer_valid`, `"train"` on fresh
+        batches of `train`.
+      reduction: `"mean"` of the step losses: bounded gradients early on, weighs the whole curve. `"final"`: the last
+        step's loss alone (its step losses are zero elsewhere and T times the loss at the end, so that their mean is
+        the final loss); with truncations shorter than the episode most carry no signal, and on unstable systems its
+        gradient grows or vanishes exponentially in T. `"log_final"`: log of it, whose gradient neither explodes nor
+        vanishes on quadratics (Wang et al., arXiv 2006.16495), for losses above zero. `"log_mean"`: log of the mean,
+        scale-free across tasks, but no sum of step losses: only whole-episode estimators take it.
+      loss_clip: step losses are cut to at most this, and a loss that is not a number counts as this much.
+      num_loss_batches: batches averaged into each step's loss (the paper's code draws 5).
+
+    Returns:
+      The inner problem; its data is the family's.
+
+    Raises:
+      ValueError: for a length or batch count below 1, a clip that is not positive, or an unknown name.
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    if num_loss_batches < 1:
+        raise ValueError(f"num_loss_batches must be at least 1, got {num_loss_batches}")
+    if not loss_clip > 0:
+        raise ValueError(f"loss_clip must be above 0, got {loss_clip}")
+    if objective not in OBJECTIVES:
+        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+
+    def init(theta, key):
+        key_task, key_params = jax.random.split(key)
+        task_params = family.sample(key_task)
+        params = family.task(task_params).init(key_params)
+        opt_state = optimizer.optimizer(theta).init(params)
+        return InnerState(params, opt_state, task_params, jnp.int32(0))
+
+    def step(theta, state, key, data):
+        key_batch, key_train, key_loss = jax.random.split(key, 3)
+        task = family.task(state.task_params)
+        batch = task.sample_batch(data, key_batch, "train")
+        value_fn = lambda params: task.loss(params, key_train, batch)[0]  # noqa: E731
+        value, grads = jax.value_and_grad(value_fn)(state.params)
+        transformation = optimizer.optimizer(theta)
+        updates, opt_state = transformation.update(grads, state.opt_state, state.params, value=value)
+        params = optax.apply_updates(state.params, updates)
+        loss = _outer_loss(task, params, key_loss, data, OBJECTIVES[objective], num_loss_batches)
+        loss = clip_loss(loss, loss_clip)
+        is_last = state.step == num_steps - 1
+        if reduction == "log_final":
+            loss = jnp.log(jnp.maximum(loss, jnp.finfo(loss.dtype).tiny))
+        if reduction in ("final", "log_final"):
+            loss = jnp.where(is_last, num_steps * loss, jnp.zeros_like(loss))
+        return InnerState(params, opt_state, state.task_params, state.step + 1), loss
+
+    return InnerProblem(init, step, num_steps, family.data, reduction)
+
+
+def clip_loss(loss: Array, loss_clip: float) -> Array:
+    """At most `loss_clip`; a loss that is not a number counts as that too (`jnp.clip` alone would keep it)."""
+    return jnp.where(jnp.isnan(loss), jnp.full_like(loss, loss_clip), jnp.clip(loss, max=loss_clip))
+
+
+def _outer_loss(task, params, key, data, split, num_batches):
+    def one(key):
+        key_batch, key_loss = jax.random.split(key)
+        return task.loss(params, key_loss, task.sample_batch(data, key_batch, split))[0]
+
+    loss = one(key) if num_batches == 1 else jnp.mean(jax.vmap(one)(jax.random.split(key, num_batches)))
+    return loss.astype(jnp.promote_types(jnp.float32, loss.dtype))

@@ -17,7 +17,7 @@ class Info(NamedTuple):
     Attributes:
       num_non_finite: particles (pairs) whose gradient or loss was not finite in this truncation.
       num_resets: particles that start a new episode after this truncation.
-      num_live_steps: inner steps that counted, summed over particles (one side of a pair counted).
+      num_live_steps: inner steps that counted, summed over particles, both sides of a pair.
       num_steps: the truncation length asked for.
       variance: estimator name -> mean over outer parameters of the variance of one sample's gradient.
       weight: estimator name -> mean share in the merge; `{}` where nothing is merged.

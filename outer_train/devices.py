@@ -1,0 +1,53 @@
+"""Devices: how many CPU devices JAX makes, and the mesh that particles are spread over."""
+
+import os
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh
+
+PARTICLES = "particles"
+"""Name of the mesh axis."""
+
+
+def use_cpu_devices(num_devices: int | None = None) -> None:
+    """Makes JAX show one CPU device for each core this process may use, or as many as asked for.
+
+    Call it before anything runs on JAX. On two cores, two devices run 1.4 to 1.7 times as fast as one device with two
+    threads. Does nothing where the backend has been started, or a count was set, already.
+
+    Raises:
+      ValueError: for a count below 1.
+    """
+    if num_devices is not None and num_devices < 1:
+        raise ValueError(f"num_devices must be at least 1, got {num_devices}")
+    if num_devices is None:
+        if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+            return
+        if jax.config.jax_num_cpu_devices > 0:
+            return
+        num_devices = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        jax.config.update("jax_num_cpu_devices", num_devices)
+    except RuntimeError:
+        return  # the backend runs already; its devices stay
+
+
+def particle_mesh(num_particles: int, num_devices: int | None = None) -> Mesh:
+    """A one-dimensional mesh over the most devices that divide the particles.
+
+    Args:
+      num_particles: particles, or antithetic pairs, to spread; for several families their greatest common divisor.
+      num_devices: asked for explicitly, it must divide.
+
+    Raises:
+      ValueError: if the devices asked for are not there, or do not divide the particles.
+    """
+    devices = jax.devices()
+    if num_devices is None:
+        num_devices = max(n for n in range(1, len(devices) + 1) if num_particles % n == 0)
+    if not 1 <= num_devices <= len(devices):
+        raise ValueError(f"num_devices must lie in [1, {len(devices)}], the devices JAX has, got {num_devices}")
+    if num_particles % num_devices:
+        raise ValueError(f"{num_particles} pairs do not divide over {num_devices} devices")
+    return Mesh(np.asarray(devices[:num_devices]), (PARTICLES,), axis_types=(AxisType.Auto,))

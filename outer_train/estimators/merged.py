@@ -1,0 +1,139 @@
+"""Inverse-variance merge of estimators over one shared unroll (Metz et al. 2019, arXiv 1810.10180, equation 1)."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from outer_train.estimators.antithetic import antithetic
+from outer_train.estimators.base import GradientEstimator
+from outer_train.estimators.diagnosis import diagnose
+from outer_train.estimators.evolution_strategies import PAIR_MAP as EVOLUTION_STRATEGIES
+from outer_train.estimators.persistent_es import pair_map as persistent
+from outer_train.estimators.reparameterization import PAIR_MAP as REPARAMETERIZATION
+from outer_train.moments import Moments, moments
+from outer_train.problem import InnerProblem
+
+WEIGHTINGS = ("elementwise", "global")
+
+
+def inverse_variance_weights(variances: Sequence, weighting: str = "elementwise") -> list:
+    """Weights of equation (1), `sigma_i^-2 / sum_j sigma_j^-2`: one tree shaped as theta for each part.
+
+    As a softmax of `-log sigma^2` they take variances twenty orders of magnitude apart, zeros and infinities: an
+    infinite variance weighs nothing beside a finite one, and equal ones weigh the same.
+    """
+    if weighting == "global":
+        variances = [jax.tree.map(partial(jnp.full_like, fill_value=_sum(v)), v) for v in variances]
+    shares = jax.tree.map(lambda *v: jax.nn.softmax(-jnp.log(_representable(jnp.stack(v))), axis=0), *variances)
+    return [jax.tree.map(lambda share, part=part: share[part], shares) for part in range(len(variances))]
+
+
+def weighted_mean(weights: Sequence, means: Sequence):
+    """Equation (1): `g = sum_i w_i g_i`, elementwise."""
+    products = [jax.tree.map(jnp.multiply, w, mean) for w, mean in zip(weights, means, strict=True)]
+    return jax.tree.map(lambda *terms: sum(terms), *products)
+
+
+def merged(
+    problem: InnerProblem,
+    num_pairs: int,
+    std: float = 0.01,
+    axis_name: str | None = None,
+    *,
+    parts: Sequence[str] = ("reparameterization", "evolution_strategies"),
+    weighting: str = "elementwise",
+    cross_fit: bool = False,
+    max_num_steps: int | None = None,
+    chunk_size: int = 50,
+    stagger: bool = False,
+) -> GradientEstimator:
+    """Inverse-variance merge of two or more estimators that share particles, noise and unroll.
+
+    The moments are those of all devices, so the merge is global. The parts share data noise: the variance of the merge
+    may exceed the smaller part's by at most (1 + sqrt 2)^2 / 4 = 1.46. Weights from the very samples they weigh make it
+    slightly biased, as the paper admits; `cross_fit` removes that. What bias a part has stays: a reparameterization
+    part cuts gradients at the truncation, so merged with PES or NRES the short-horizon bias remains in the share it
+    holds, and on cliffs it is wrong with a small variance (`Info.diagnosis["cliff_warning"]`).
+
+    Unlike the paper's code no 1e-8 is added to variances: it would make the weights depend on the unit of the loss.
+
+    Args:
+      problem: the unrolled system.
+      num_pairs: antithetic pairs over all devices; at least 2, with `cross_fit` an even number from 4 on.
+      std: standard deviation of the smoothing.
+      axis_name: mesh axis the pairs are spread over, inside `jax.shard_map`.
+      parts: two or more of reparameterization, evolution_strategies, persistent_es, noise_reuse_es. With one of the
+        last two both sides of a pair live on, and they draw noise differently, so not both.
+      weighting: `"elementwise"`, a weight for each outer parameter, or `"global"`, one from the summed variances.
+      cross_fit: weigh each half of the pairs by the variances of the other half: unbiased if all parts are.
+      max_num_steps: longest truncation, the episode by default; sets the memory.
+      chunk_size: steps between kept states of the differentiated unroll.
+      stagger: spread the pairs' step counters over the episode at the start.
+
+    Raises:
+      ValueError: for values out of range, unknown or clashing parts, or an outer loss that is no sum of step losses.
+    """
+    maps = _chosen_maps(parts, problem.num_steps)
+    if weighting not in WEIGHTINGS:
+        raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}")
+    if num_pairs < 2 or (cross_fit and (num_pairs < 4 or num_pairs % 2)):
+        need = "an even number from 4 on with cross_fit" if cross_fit else "at least 2, to have a variance"
+        raise ValueError(f"num_pairs must be {need}, got {num_pairs}")
+    combine = partial(_merge, weighting, cross_fit, num_pairs)
+    return antithetic(
+        "merged", problem, num_pairs, std, axis_name, maps, combine,
+        max_num_steps=max_num_steps, chunk_size=chunk_size, stagger=stagger,
+    )  # fmt: skip
+
+
+def _merge(weighting, cross_fit, num_pairs, samples, axis_name, indices):
+    found = {name: moments(values, axis_name) for name, values in samples.items()}
+    if not cross_fit:
+        weights = inverse_variance_weights([part.variance for part in found.values()], weighting)
+        grad = weighted_mean(weights, [part.mean for part in found.values()])
+    else:
+        grad, weights = _cross_fitted(weighting, samples, axis_name, indices % 2 == 0)
+    weights = dict(zip(found, weights, strict=True))
+    diagnosis = diagnose(samples, found, weights, axis_name, num_pairs)
+    return grad, {name: part.variance for name, part in found.items()}, weights, diagnosis
+
+
+def _cross_fitted(weighting, samples, axis_name, first_half):
+    """Each half's means under the other half's weights, averaged over the halves."""
+    halves = [[moments(x, axis_name, chosen=h) for x in samples.values()] for h in (first_half, ~first_half)]
+    weights, grads = [], []
+    for own, other in (halves, halves[::-1]):
+        variances = [_infinite_where_bad(theirs, ours) for theirs, ours in zip(other, own, strict=True)]
+        weights.append(inverse_variance_weights(variances, weighting))
+        grads.append(weighted_mean(weights[-1], [part.mean for part in own]))
+    average = lambda a, b: (a + b) / 2  # noqa: E731
+    return jax.tree.map(average, *grads), jax.tree.map(average, *weights)
+
+
+def _infinite_where_bad(variance_from: Moments, samples_of: Moments):
+    return jax.tree.map(lambda v, bad: jnp.where(bad > 0, jnp.inf, v), variance_from.variance, samples_of.num_bad)
+
+
+def _chosen_maps(parts, episode):
+    known = {
+        "reparameterization": REPARAMETERIZATION,
+        "evolution_strategies": EVOLUTION_STRATEGIES,
+        "persistent_es": persistent(1),
+        "noise_reuse_es": persistent(episode),
+    }
+    if len(parts) < 2 or len(set(parts)) < len(parts) or not set(parts) <= set(known):
+        raise ValueError(f"parts must be two or more different ones of {', '.join(known)}, got {tuple(parts)}")
+    if {"persistent_es", "noise_reuse_es"} <= set(parts):
+        raise ValueError("parts cannot hold both persistent_es and noise_reuse_es: they draw noise at different times")
+    return {name: known[name] for name in parts}
+
+
+def _sum(tree):
+    return sum(jnp.sum(x) for x in jax.tree.leaves(tree))
+
+
+def _representable(variances):
+    limits = jnp.finfo(variances.dtype)
+    return jnp.clip(variances, limits.tiny, limits.max)

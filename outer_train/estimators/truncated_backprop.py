@@ -1,0 +1,63 @@
+"""Truncated backpropagation through time at unperturbed theta (Werbos 1990)."""
+
+import jax
+import jax.numpy as jnp
+
+from outer_train.estimators.base import GradientEstimator
+from outer_train.estimators.unpaired import Run, unpaired
+from outer_train.particles import check_positive, problem_data
+from outer_train.problem import InnerProblem
+from outer_train.unroll import unroll
+
+
+def truncated_backprop(
+    problem: InnerProblem,
+    num_particles: int,
+    axis_name: str | None = None,
+    *,
+    max_num_steps: int | None = None,
+    chunk_size: int = 50,
+    stagger: bool = False,
+) -> GradientEstimator:
+    """The exact gradient of each truncation's mean loss, its start state held constant.
+
+    No smoothing and no noise of its own; short-horizon bias, and gradients that explode with the length where the
+    unrolled system is unstable.
+
+    Args:
+      problem: the unrolled system.
+      num_particles: over all devices.
+      axis_name: mesh axis the particles are spread over, inside `jax.shard_map`.
+      max_num_steps: longest truncation, the episode by default; sets the memory.
+      chunk_size: steps between kept states: memory is `max_num_steps / chunk_size + chunk_size` states.
+      stagger: spread the particles' step counters over the episode at the start.
+
+    Raises:
+      ValueError: for values out of range, or an outer loss that is no sum of step losses.
+    """
+    check_positive(max_num_steps=max_num_steps, chunk_size=chunk_size)
+    max_num_steps = max_num_steps or problem.num_steps
+    over_particles = jax.vmap(problem.step, in_axes=(0, 0, 0, None))
+
+    def step(thetas, inner, i, constants):
+        keys, _, data = constants
+        return over_particles(thetas, inner, jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, i), data)
+
+    unrolled = unroll(step, max_num_steps, chunk_size, live=lambda i, constants: i < constants[1])
+
+    def run(theta, state, keys, num_live, data):
+        thetas = jax.tree.map(lambda x: jnp.broadcast_to(x[None], (len(keys), *x.shape)), theta)
+        constants = (keys, num_live, problem_data(problem, data))
+
+        def losses(thetas):
+            result = unrolled(thetas, state.inner, jnp.max(num_live), constants)
+            return result.loss, result.state
+
+        loss, pull_back, inner = jax.vjp(losses, thetas, has_aux=True)
+        return Run(loss, *pull_back(jnp.ones_like(loss)), inner, ())
+
+    no_tangents = lambda theta, inner, keys: ()  # noqa: E731
+    return unpaired(
+        "truncated_backprop", problem, num_particles, axis_name, no_tangents, run,
+        max_num_steps=max_num_steps, stagger=stagger,
+    )  # fmt: skip

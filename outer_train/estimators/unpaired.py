@@ -1,0 +1,123 @@
+"""Single particles at unperturbed theta: what backpropagation and forward mode share."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from outer_train.estimators.base import Estimate, GradientEstimator, Info
+from outer_train.moments import finite_mean, moments, tree_mean
+from outer_train.particles import (
+    all_finite,
+    at_least_float32,
+    check_positive,
+    check_sum_reduction,
+    checked_length,
+    global_indices,
+    particle_keys,
+    select,
+    staggered_steps,
+    start_episodes,
+    total,
+    vary,
+)
+from outer_train.problem import InnerProblem
+
+Tree = Any
+
+
+class ParticleState(NamedTuple):
+    """Every leaf leads with the particles.
+
+    Attributes:
+      inner: inner states.
+      step: int32 `[particles]`, steps into the episode.
+      tangents: what else an estimator carries with the inner state; zero at an episode's start.
+    """
+
+    inner: Tree
+    step: Array
+    tangents: Tree
+
+
+class Run(NamedTuple):
+    """One truncation: losses `[particles]` and their gradients `[particles, ...]`, both summed over live steps."""
+
+    loss: Array
+    grad: Tree
+    inner: Tree
+    tangents: Tree
+
+
+def unpaired(
+    name: str,
+    problem: InnerProblem,
+    num_particles: int,
+    axis_name: str | None,
+    start_tangents: Callable[[Tree, Tree, Array], Tree],
+    run: Callable[[Tree, ParticleState, Array, Array, Any], Run],
+    *,
+    max_num_steps: int,
+    stagger: bool,
+) -> GradientEstimator:
+    """Builds an estimator that averages one gradient a particle.
+
+    Args:
+      name: of the estimator.
+      problem: the unrolled system.
+      num_particles: over all devices.
+      axis_name: mesh axis over which particles are spread, or None.
+      start_tangents: `(theta, inner, keys [particles]) -> tangents` at an episode's start.
+      run: `(theta, state, keys [particles], num_live int32 [particles], data) -> Run`.
+      max_num_steps: longest truncation.
+      stagger: start with step counters spread over the episode.
+
+    Raises:
+      ValueError: for values out of range, or an outer loss that is no sum of step losses.
+    """
+    check_positive(num_particles=num_particles)
+    check_sum_reduction(problem, name)
+
+    def start(theta, key, indices, step):
+        key_state, key_tangents = jax.random.split(key)
+        inner = start_episodes(problem, theta, key_state, indices, axis_name)
+        return ParticleState(inner, step, start_tangents(theta, inner, particle_keys(key_tangents, indices)))
+
+    def init(theta, key):
+        key_state, key_stagger = jax.random.split(key)
+        indices = global_indices(num_particles, axis_name)
+        step = jnp.zeros_like(indices)
+        if stagger:
+            step = staggered_steps(problem.num_steps, num_particles, key_stagger, indices)
+        return start(vary(at_least_float32(theta), axis_name), key_state, indices, step)
+
+    def estimate(theta, state, key, num_steps, data=()):
+        num_steps = checked_length(num_steps, max_num_steps)
+        key_unroll, key_reset = jax.random.split(key)
+        indices = global_indices(num_particles, axis_name)
+        theta = vary(at_least_float32(theta), axis_name)
+        num_live = jnp.minimum(num_steps, problem.num_steps - state.step)
+        count = lambda x: total(jnp.sum(x), axis_name)  # noqa: E731
+        ran = run(theta, state, particle_keys(key_unroll, indices), num_live, data)
+        scale = count(num_live).astype(jnp.float32) / num_particles
+        samples = jax.tree.map(lambda g: g / scale.astype(g.dtype), ran.grad)
+        found = moments(samples, axis_name)
+        loss = finite_mean(ran.loss / scale.astype(ran.loss.dtype), axis_name)
+        state = ParticleState(ran.inner, state.step + num_live, ran.tangents)
+        done = (state.step >= problem.num_steps) | ~all_finite((state.inner, state.tangents))
+        fresh = lambda state: select(done, start(theta, key_reset, indices, jnp.zeros_like(state.step)), state)  # noqa: E731
+        state = lax.cond(jnp.any(done), fresh, lambda state: state, state)
+        info = Info(
+            num_non_finite=count(~all_finite((samples, ran.loss))),
+            num_resets=count(done),
+            num_live_steps=count(num_live),
+            num_steps=num_steps,
+            variance={name: tree_mean(found.variance)},
+            weight={},
+            diagnosis={},
+        )
+        return Estimate(found.mean, loss, info), state
+
+    return GradientEstimator(init, estimate)

@@ -1,0 +1,149 @@
+"""Particles: copies of an inner problem that live on across truncations, spread over the devices of a mesh.
+
+Everything here is per device: arrays lead with the particles this device holds. A particle's keys are made from its
+global index, so they do not depend on how many devices there are.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from outer_train.problem import SUM_REDUCTIONS, InnerProblem
+
+Tree = Any
+
+
+def axis_size(axis_name: str | None) -> int:
+    """Devices on the axis; 1 without an axis, or outside `shard_map`, where all particles are at hand."""
+    if axis_name is None:
+        return 1
+    try:
+        return lax.axis_size(axis_name)
+    except NameError:
+        return 1
+
+
+def global_indices(num_particles: int, axis_name: str | None) -> Array:
+    """Global indices, int32 `[num_particles // axis size]`, of this device's particles.
+
+    Raises:
+      ValueError: if the particles do not divide over the devices.
+    """
+    size = axis_size(axis_name)
+    if num_particles % size:
+        raise ValueError(f"{num_particles} particles do not divide over {size} devices")
+    local = num_particles // size
+    first = lax.axis_index(axis_name) * local if _is_bound(axis_name) else 0
+    return first + jnp.arange(local, dtype=jnp.int32)
+
+
+def particle_keys(key: Array, indices: Array) -> Array:
+    """One key a particle, `[particles]`, from the particles' global indices."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
+
+
+def vary(tree: Tree, axis_name: str | None) -> Tree:
+    """Makes the replicated leaves of a tree count as different on each device.
+
+    Without it `shard_map` would sum the gradient with respect to theta over devices by itself, and the estimator's own
+    mean would count it twice.
+    """
+    if not _is_bound(axis_name):
+        return tree
+    cast = lambda x: x if axis_name in _varying_axes(x) else lax.pcast(x, axis_name, to="varying")  # noqa: E731
+    return jax.tree.map(cast, tree)
+
+
+def _varying_axes(x):
+    kind = jax.typeof(x)
+    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma  # the name before JAX 0.10
+
+
+def total(tree: Tree, axis_name: str | None) -> Tree:
+    """Sum over devices of arrays that are already summed over this device's particles."""
+    return lax.psum(tree, axis_name) if _is_bound(axis_name) else tree
+
+
+def _is_bound(axis_name):
+    if axis_name is None:
+        return False
+    try:
+        lax.axis_size(axis_name)
+    except NameError:
+        return False
+    return True
+
+
+def start_episodes(
+    problem: InnerProblem, theta: Tree, key: Array, indices: Array, axis_name: str | None = None
+) -> Tree:
+    """Fresh inner states, leaves `[particles, ...]`, a new task each, with the dtypes that steps keep."""
+    states = jax.vmap(problem.init, in_axes=(None, 0))(theta, particle_keys(key, indices))
+    states = jax.tree.map(lambda x: lax.convert_element_type(x, x.dtype), states)  # drops weak types
+    return vary(states, axis_name)
+
+
+def staggered_steps(num_steps: int, num_particles: int, key: Array, indices: Array) -> Array:
+    """Step counters, int32 `[particles]`, spread over the episode: one uniform draw within each particle's share."""
+    jitter = jax.vmap(jax.random.uniform)(particle_keys(key, indices))
+    share = (indices.astype(jnp.float32) + jitter) / num_particles
+    return jnp.minimum((share * num_steps).astype(jnp.int32), num_steps - 1)
+
+
+def all_finite(tree: Tree, num_axes: int = 1) -> Array:
+    """Whether each particle's floating-point leaves are all finite, bool `[particles]`."""
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    checks = [jnp.all(jnp.isfinite(x), axis=tuple(range(num_axes, x.ndim))) for x in leaves]
+    return jnp.all(jnp.stack(checks), axis=0)
+
+
+def select(mask: Array, x: Tree, y: Tree) -> Tree:
+    """Leaves of x where the mask, bool `[particles]`, holds, of y elsewhere; never arithmetic, so inf cannot leak."""
+    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b), x, y)
+
+
+def at_least_float32(tree: Tree) -> Tree:
+    """Floating-point leaves in at least float32."""
+    return jax.tree.map(lambda x: jnp.asarray(x).astype(jnp.promote_types(jnp.float32, jnp.asarray(x).dtype)), tree)
+
+
+def problem_data(problem: InnerProblem, data: Any) -> Any:
+    """The data handed to `estimate`, or the problem's own where none was."""
+    return problem.data if isinstance(data, tuple) and not data else data
+
+
+def checked_length(num_steps: int | Array, max_num_steps: int) -> Array:
+    """The truncation length as an int32 scalar.
+
+    Raises:
+      ValueError: for a known length outside `[1, max_num_steps]`; a traced one is cut to it.
+    """
+    if not isinstance(num_steps, jax.core.Tracer) and not 1 <= int(num_steps) <= max_num_steps:
+        raise ValueError(f"num_steps must lie in [1, max_num_steps = {max_num_steps}], got {num_steps}")
+    return jnp.clip(jnp.asarray(num_steps, jnp.int32), 1, max_num_steps)
+
+
+def check_sum_reduction(problem: InnerProblem, estimator: str) -> None:
+    """Refuses a problem whose outer loss is no sum of step losses.
+
+    Raises:
+      ValueError: saying why, and what can take it.
+    """
+    if problem.reduction not in SUM_REDUCTIONS:
+        raise ValueError(
+            f"{estimator} adds up step losses over truncations, and {problem.reduction!r} is no sum of step losses; "
+            f"use one of {', '.join(SUM_REDUCTIONS)}, or full_es, which sees whole episodes"
+        )
+
+
+def check_positive(**values: float | None) -> None:
+    """Refuses values that are not above zero and finite; None passes.
+
+    Raises:
+      ValueError: naming the argument.
+    """
+    for name, value in values.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"{name} must be above 0 and finite, got {value}")
