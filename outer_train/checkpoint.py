@@ -1,9 +1,11 @@
 """Checkpoints of the whole state of a run, written by Orbax in the background.
 
-A checkpoint holds every leaf of the state (typed keys as their data) and a checksum over all of them, so that damage of
-any kind is noticed when it is read, and the one before is taken instead.
+A checkpoint holds every leaf of the state (typed keys as their data). Once Orbax has finished one, a list of its files
+with their checksums is put into it, so that damage of any kind is noticed before it is read, and the one before is
+taken instead.
 """
 
+import json
 import math
 import os
 import sys
@@ -13,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 State = Any
+
+SEAL = "files.json"
+"""The list of a checkpoint's files."""
 
 
 class Checkpoints:
@@ -41,7 +45,9 @@ class Checkpoints:
             ]
         )
         options = ocp.CheckpointManagerOptions(preservation_policy=policy, cleanup_tmp_directories=True)
-        self._manager = ocp.CheckpointManager(Path(directory).absolute(), options=options)
+        self._directory = Path(directory).absolute()
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        self._unsealed: int | None = None
 
     def __enter__(self) -> "Checkpoints":
         """The object itself."""
@@ -50,6 +56,7 @@ class Checkpoints:
     def __exit__(self, *_exc) -> None:
         """Waits for pending writes."""
         self._manager.wait_until_finished()
+        self.seal()
         self._manager.close()
 
     def steps(self) -> list[int]:
@@ -64,17 +71,27 @@ class Checkpoints:
           state: any pytree of arrays.
           smoothed_loss: by which the best is told; None or not finite counts as worst.
         """
-        leaves = _named_leaves(state)
+        self._manager.wait_until_finished()
+        self.seal()
         worst = sys.float_info.max
         loss = smoothed_loss if smoothed_loss is not None and math.isfinite(smoothed_loss) else worst
         self._manager.save(
             step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(leaves),
-                info=ocp.args.JsonSave({"checksum": _checksum(leaves)}),
-            ),
+            args=ocp.args.StandardSave(_named_leaves(state)),
             metrics={"smoothed_loss": float(loss)},
         )
+        self._unsealed = step
+
+    def seal(self) -> None:
+        """Writes the list of files of the last checkpoint if Orbax has finished it; cheap otherwise."""
+        if self._unsealed is None or self._manager.is_saving_in_progress():
+            return
+        if jax.process_index() == 0:
+            directory = self._directory / str(self._unsealed)
+            temporary = self._directory / f"{SEAL}.tmp"
+            temporary.write_text(json.dumps(_file_checksums(directory)))
+            temporary.replace(directory / SEAL)
+        self._unsealed = None
 
     def restore_newest(self, like: State, warn: Callable[[str], None]) -> tuple[int, State] | None:
         """Reads the newest checkpoint that is whole.
@@ -107,16 +124,21 @@ class Checkpoints:
         return None
 
     def _restore(self, step: int, like: State) -> State:
+        directory = self._directory / str(step)
+        seal = directory / SEAL
+        if seal.exists() and json.loads(seal.read_text()) != _file_checksums(directory):
+            raise ValueError("its files are not those that were written")
         target = {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
             for name, leaf in _named_leaves(like).items()
         }
-        read = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target), info=ocp.args.JsonRestore())
-        )
-        if _checksum(read["state"]) != read["info"]["checksum"]:
-            raise ValueError("the checksum differs")
-        return _unflatten(like, read["state"])
+        return _unflatten(like, self._manager.restore(step, args=ocp.args.StandardRestore(target)))
+
+
+def _file_checksums(directory: Path) -> dict[str, int]:
+    """CRC-32 of every file below `directory` but the list itself, by its path there."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != SEAL)
+    return {str(path.relative_to(directory)): zlib.crc32(path.read_bytes()) for path in files}
 
 
 def _named_leaves(state: State) -> dict[str, jax.Array]:
@@ -135,13 +157,3 @@ def _unflatten(like: State, leaves: dict[str, jax.Array]) -> State:
 
 def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _checksum(leaves: dict[str, jax.Array]) -> int:
-    """CRC-32 over names and contents; leaves that span hosts are left out, since no host sees them whole."""
-    checksum = 0
-    for name in sorted(leaves):
-        checksum = zlib.crc32(name.encode(), checksum)
-        if leaves[name].is_fully_addressable:
-            checksum = zlib.crc32(np.ascontiguousarray(leaves[name]).tobytes(), checksum)
-    return checksum

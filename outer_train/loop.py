@@ -94,6 +94,7 @@ def train(
                 state, metrics = outer_step.step(state, carried.key, datas)
                 recorder.add(step, metrics)
                 step += 1
+                checkpoints.seal()
                 if step % checkpoint_every == 0 or step == num_outer_steps or stop.signal is not None:
                     recorder.drain()
                     checkpoints.save(step, Checkpointed(state, carried.key), recorder.smoothed_loss)
