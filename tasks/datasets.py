@@ -149,7 +149,7 @@ def _keys(info: Any) -> tuple[str, str]:
     kinds = [type(info.features[key]) for key in keys if key in info.features]
     if kinds != [tfds.features.Image, tfds.features.ClassLabel]:
         raise ValueError(
-            f"data set {info.name!r} is no image-classification set; its features are {dict(info.features)}"
+            f"data set {info.name!r} is no image-classification set; it has features {', '.join(info.features)}"
         )
     return keys
 

@@ -78,7 +78,7 @@ def class_subset_family(
 def _check_classes(data: ImageData, pool: np.ndarray, num_classes_per_task: int) -> None:
     if not 1 <= num_classes_per_task <= len(pool):
         raise ValueError(
-            f"classes per task must be within 1..{len(pool)}, the classes to draw from; got {num_classes_per_task}"
+            f"num_classes_per_task must be within 1..{len(pool)}, the classes to draw from; got {num_classes_per_task}"
         )
     if len(set(pool.tolist())) < len(pool):
         raise ValueError(f"classes must be different; got {pool.tolist()}")

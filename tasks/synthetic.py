@@ -19,8 +19,8 @@ _SIZE, _GRID = 32, 4
 
 def write_synthetic_imagenet(
     data_dir: str | os.PathLike[str],
-    images_per_class: int = 32,
-    validation_images_per_class: int = 8,
+    images_per_class: int = 30,
+    validation_images_per_class: int = 5,
     num_classes: int = 1000,
     seed: int = 0,
 ) -> Path:
