@@ -1,6 +1,7 @@
 """From the command line to dataclasses: tyro, with its errors as plain `ValueError`s of a few lines."""
 
 import contextlib
+import difflib
 import io
 import re
 from pathlib import Path
@@ -73,19 +74,25 @@ def _known() -> str:
 
 def _reshape(boxed: str, prog: str) -> str:
     """tyro's boxed message as at most three lines: what is wrong, the nearest options, where the help is."""
-    lines = [re.sub(r"^\s*[│|]?\s?|\s*[│|]?\s*$", "", line) for line in boxed.splitlines()]
     sections: list[list[str]] = [[]]
-    for line in lines:
-        if re.match(r"^\s*[╭╰]", line):
-            continue
-        if set(line.strip()) <= set("─-"):
+    for line in boxed.strip("\n").splitlines()[1:]:  # after the box's title
+        content = re.sub(r"^\s*[│|╰+]|[│|╯+]\s*$", "", line)
+        if re.fullmatch(r"[\s─-]*", content):
             sections.append([])
         else:
-            sections[-1].append(line)
-    what = " ".join(line.strip() for line in sections[0] if line.strip())
-    rest = "\n".join(line for section in sections[1:] for line in section)
-    options = list(dict.fromkeys(re.findall(r"^\s{2,}(--[\w.-]+)", rest, re.MULTILINE)))
-    result = [what or "the command line cannot be read"]
-    if options and "nrecognized" in what:
-        result.append(f"did you mean {', '.join(options[:3])}?")
-    return "\n".join([*result, f"see {prog} --help"])
+            sections[-1].append(content.rstrip())
+    first, *rest = (section for section in sections if section)
+    what = " ".join(line.strip() for line in first)
+    hint = _nearest(what, "\n".join(line for section in rest for line in section))
+    return "\n".join([what, *hint, f"see {prog} --help"])
+
+
+def _nearest(what: str, rest: str) -> list[str]:
+    """A line with the names near to the ones that do not exist, if there are any."""
+    if not what.lower().startswith("unrecognized"):
+        return []
+    kinds = re.findall(r"[\w.-]+:[\w-]+", rest)
+    near = re.findall(r"^\s{2,}(--[\w.-]+)", rest, re.MULTILINE)
+    for token in re.findall(r"[\w.-]+:[\w-]+", what.partition(":")[2]):
+        near += difflib.get_close_matches(token, kinds, n=3)
+    return [f"did you mean {', '.join(dict.fromkeys(near[:3]))}?"] if near else []

@@ -126,12 +126,18 @@ def build_family(config) -> tuple[TaskFamily, TaskFamily]:
     if isinstance(config, base.RandomQuadratic):
         family = random_quadratic_family(**_fields(config))
         return family, family
-    family = resolve(config.target)(**config.kwargs)
-    held_out = resolve(config.held_out_target)(**config.kwargs) if config.held_out_target else family
-    for made, target in ((family, config.target), (held_out, config.held_out_target)):
-        if not isinstance(made, TaskFamily):
-            raise ValueError(f"{target} must return a tasks.base.TaskFamily, got {type(made).__name__}")
-    return family, held_out
+    family = _custom_family(config.target, config.kwargs)
+    return family, _custom_family(config.held_out_target, config.kwargs) if config.held_out_target else family
+
+
+def _custom_family(target: str, kwargs: dict[str, Any]) -> TaskFamily:
+    try:
+        family = resolve(target)(**kwargs)
+    except TypeError as error:
+        raise ValueError(f"{target} does not take the arguments {kwargs}: {error}") from error
+    if not isinstance(family, TaskFamily):
+        raise ValueError(f"{target} must return a tasks.base.TaskFamily, got {type(family).__name__}")
+    return family
 
 
 def _class_subset(config: base.ClassSubset) -> tuple[TaskFamily, TaskFamily]:

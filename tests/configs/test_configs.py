@@ -1,0 +1,133 @@
+"""Every shipped config builds, and goes through JSON unchanged."""
+
+import dataclasses
+import inspect
+import json
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from configs import base, registry
+from configs.build import build, build_outer_optimizer
+from configs.serialize import TYPES, from_json, to_json
+from tasks.synthetic import write_synthetic_imagenet
+
+NEEDS_DATA = {"metz2019_cnn": "imagenet_resized/32x32", "fashion_mnist_mlp": "fashion_mnist"}
+
+
+def num_weights(theta):
+    return sum(leaf.size for leaf in jax.tree.leaves(theta))
+
+
+@pytest.mark.parametrize("name", [name for name in registry.CONFIGS if name not in NEEDS_DATA])
+def test_shipped_configs_build(name):
+    config, path = registry.load(name)
+    built = build(config, num_devices=2)
+    state = jax.eval_shape(built.step.init, built.theta, built.key)
+    assert path is None
+    assert state.step.shape == ()
+    for leaf in jax.tree.leaves(state.estimator_states):
+        assert leaf.shape[0] == config.estimator.num_pairs
+    assert num_weights(state.theta) == num_weights(built.untrained_theta)
+
+
+def test_fashion_mnist_builds(fashion_mnist_dir):
+    config, _ = registry.load("fashion_mnist_mlp")
+    family = dataclasses.replace(config.family, data_dir=str(fashion_mnist_dir))
+    built = build(dataclasses.replace(config, family=family), num_devices=2)
+    task_params = built.families[0].sample(jax.random.key(0))
+    batch = built.families[0].task(task_params).sample_batch(built.datas[0], jax.random.key(1), "train")
+    assert batch["image"].shape == (128, 8, 8, 1)
+    assert task_params.shape == (5,)
+
+
+def test_the_paper_s_config_builds_on_a_set_of_its_shape(tmp_path):
+    write_synthetic_imagenet(tmp_path, images_per_class=6, validation_images_per_class=2)
+    config, _ = registry.load("metz2019_cnn")
+    family = dataclasses.replace(
+        config.family, data_dir=str(tmp_path), batch_size=10, fractions=(0.25, 0.25, 0.25, 0.25)
+    )
+    built = build(dataclasses.replace(config, family=family), num_devices=2)
+    assert num_weights(built.theta) == 1090
+    train = {int(c) for seed in range(300) for c in built.families[0].sample(jax.random.key(seed))}
+    held_out = {int(c) for seed in range(100) for c in built.held_out.sample(jax.random.key(seed))}
+    assert not train & held_out
+    assert 650 < len(train) <= 700
+    assert 250 < len(held_out) <= 300
+    params = jax.eval_shape(built.families[0].task(jax.numpy.arange(10)).init, jax.random.key(0))
+    assert num_weights(params) == 19_722
+
+
+def every_kind():
+    """A config for each kind of each field, with values a float cannot hold exactly and nested tuples."""
+    yield base.TrainConfig(extra_families=(base.ClassSubset(hidden_sizes=(3, 4)), base.RandomQuadratic()))
+    yield base.TrainConfig(family=base.CustomFamily("m:f", "", {"a": 0.1, "b": True, "c": "x", "d": 3}))
+    yield base.TrainConfig(optimizer=base.Mlp(momentum_decays=(), timescales=(0.1, 1 / 3)))
+    for cls in (base.EvolutionStrategies, base.Reparameterization, base.Merged, base.NoiseReuseES):
+        yield base.TrainConfig(estimator=cls(std=0.1 + 0.2))
+    yield base.TrainConfig(estimator=base.TruncatedBackprop(), truncation=base.Linear(), init_theta="x")
+    yield base.TrainConfig(truncation=base.LogUniform(), optimizer=base.NamedOptimizer("mlp", {"preset": "metz2019"}))
+    for name in registry.CONFIGS:
+        yield registry.load(name)[0]
+
+
+def test_json_goes_back_exactly():
+    for config in every_kind():
+        text = json.dumps(to_json(config))
+        again = from_json(json.loads(text))
+        assert again == config
+        assert json.dumps(to_json(again)) == text
+
+
+def test_json_knows_every_config_class():
+    classes = {c for c in vars(base).values() if dataclasses.is_dataclass(c)} - {base.PairEstimator}
+    assert set(TYPES.values()) == classes
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"type": "TrainConfg"}, "unknown config type 'TrainConfg'; did you mean TrainConfig"),
+        ({"type": "Constant", "num_step": 3}, "Constant has no field 'num_step'; did you mean num_steps?"),
+    ],
+)
+def test_json_names_what_is_wrong(value, message):
+    with pytest.raises(ValueError, match=message):
+        from_json(value)
+
+
+def test_every_field_is_explained():
+    """tyro shows the docstring below a field; a field without one would stand in the help bare."""
+    for cls in (*TYPES.values(), base.PairEstimator):
+        num_docstrings = inspect.getsource(cls).count('"""') / 2
+        assert num_docstrings == 1 + len(cls.__annotations__), cls.__name__
+
+
+def test_cosine_with_warmup():
+    config = base.OuterOptimizer(learning_rate=0.5, num_warmup_steps=10, final_fraction=0.1, clip="none")
+    optimizer = build_outer_optimizer(config, 110)
+    params = {"w": np.float32(0)}
+    with jax.numpy_dtype_promotion("standard"):
+        state = optimizer.init(params)
+        rates = []
+        for _ in range(111):
+            updates, state = jax.jit(optimizer.update)({"w": np.float32(1)}, state, params)
+            rates.append(-float(updates["w"]))
+    # A constant gradient makes Adam's step the rate itself.
+    assert rates[0] == 0
+    assert rates[5] == pytest.approx(0.25, rel=1e-4)
+    assert rates[10] == pytest.approx(0.5, rel=1e-4)
+    assert rates[60] == pytest.approx(0.5 * (0.9 * 0.5 + 0.1), rel=1e-4)
+    assert rates[110] == pytest.approx(0.05, rel=1e-4)
+
+
+@pytest.mark.parametrize(("clip", "expected"), [("global_norm", [0.6, 0.8]), ("value", [1.0, 1.0]), ("none", [3, 4])])
+def test_clipping(clip, expected):
+    """AdamW's first moment after one step is (1 - b1) times what the clip let through."""
+    optimizer = build_outer_optimizer(base.OuterOptimizer(clip=clip, clip_at=1.0, b1=0.5, decay="none"), 10)
+    with jax.numpy_dtype_promotion("standard"):
+        _, state = optimizer.update(np.array([3.0, 4.0], np.float32), optimizer.init(np.zeros(2, np.float32)))
+    mu = optax.tree_utils.tree_get(state, "mu")
+    np.testing.assert_allclose(mu, 0.5 * np.array(expected), rtol=1e-6)
