@@ -118,35 +118,28 @@ def count_features(features: Sequence[str], num_momenta: int, num_second_moments
     return sum(FEATURE_KINDS[name].count(num_momenta, num_second_moments) for name in features)
 
 
-def feature_rows(features: Sequence[str], averages: Averages, sizes: Sequence[int]) -> list[Array]:
-    """The inputs of the MLP that differ between parameters.
+def normalized_rows(features: Sequence[str], num_momenta: int, num_second_moments: int) -> list[bool]:
+    """For each row of `feature_rows` whether it is normalised over its tensor."""
+    kinds = [FEATURE_KINDS[name] for name in features]
+    return [kind.normalized for kind in kinds for _ in range(kind.count(num_momenta, num_second_moments))]
+
+
+def feature_rows(features: Sequence[str], averages: Averages) -> list[Array]:
+    """The inputs of the MLP that differ between parameters, not yet normalised.
 
     Args:
       features: names in `FEATURE_KINDS`, in the order of the first layer's rows.
-      averages: of one group of `n` parameters.
-      sizes: elements of each tensor of the group, in order; they sum to `n`.
+      averages: of `n` parameters.
 
     Returns:
       Rows `[n]`.
     """
-    rows = []
-    for name in features:
-        kind = FEATURE_KINDS[name]
-        new = kind.rows(averages)
-        rows += [normalize(row, sizes) for row in new] if kind.normalized else new
-    return rows
+    return [row for name in features for row in FEATURE_KINDS[name].rows(averages)]
 
 
-def normalize(row: Array, sizes: Sequence[int]) -> Array:
-    """`x * rsqrt(1e-5 + mean(x^2))`, the mean taken over each tensor of a packed row `[n]`."""
-    if len(sizes) == 1:
-        return row * lax.rsqrt(NORMALIZE_EPS + jnp.mean(row * row))
-    parts, start = [], 0
-    for size in sizes:
-        part = lax.slice(row, (start,), (start + size,))
-        parts.append(jnp.broadcast_to(lax.rsqrt(NORMALIZE_EPS + jnp.mean(part * part)), (size,)))
-        start += size
-    return row * jnp.concatenate(parts)
+def inverse_norm(mean_square: Array) -> Array:
+    """What a row is multiplied by to normalise it."""
+    return lax.rsqrt(NORMALIZE_EPS + mean_square)
 
 
 def time_features(count: Array, timescales: Sequence[float], dtype: jnp.dtype) -> Array:

@@ -15,11 +15,21 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.typing import DTypeLike
 
 from learned_opt.base import Key, LearnedOptimizer, Theta
-from learned_opt.features import Averages, check_features, count_features, debias, feature_rows, time_features
+from learned_opt.blockwise import UpdateRule, apply_rule, running_averages
+from learned_opt.features import (
+    Averages,
+    check_features,
+    count_features,
+    debias,
+    feature_rows,
+    normalized_rows,
+    time_features,
+)
 from learned_opt.mlp_kernel import mlp_rows
-from learned_opt.packing import Group, at_least_float32, group_leaves, pack, unpack
+from learned_opt.packing import at_least_float32, group_leaves, pack, unpack
 
 
 class MLPState(NamedTuple):
@@ -174,57 +184,56 @@ def _transformation(settings: MLPSettings, theta: Theta) -> optax.GradientTransf
     def update(updates: Any, state: MLPState, params: Any = None, **extra: Any) -> tuple[Any, MLPState]:
         del extra  # Optax passes every extra argument to every transformation.
         if params is None:
-            raise ValueError(
-                "a learned optimizer reads the parameters: got params=None, call update(grads, state, params)"
-            )
+            raise ValueError("a learned optimizer reads the parameters: got None, call update(grads, state, params)")
         leaves, treedef = jax.tree.flatten(params)
         gradients = treedef.flatten_up_to(updates)
         out = {i: jnp.zeros_like(leaf) for i, leaf in enumerate(leaves) if jnp.size(leaf) == 0}
         momenta, second_moments = [], []
         for group, momentum, second in zip(group_leaves(leaves), state.momenta, state.second_moments, strict=True):
             dtype = at_least_float32(group.dtype, *(jnp.result_type(x) for x in jax.tree.leaves(theta)))
+            rule = _update_rule(settings, theta, state.count, dtype)
             g, w = pack(gradients, group, dtype), pack(leaves, group, dtype)
-            momentum = _decayed(momentum.astype(dtype), g, settings.momentum_decays)
-            if settings.live_second_moments:
-                second = _decayed(second.astype(dtype), g * g, settings.second_moment_decays)
-            step = _group_step(settings, theta, group, state.count, g, w, momentum, second)
-            out.update(unpack(-step, group, leaves))
-            momenta.append(momentum.astype(group.dtype))
-            second_moments.append(second.astype(group.dtype))
+            update, momentum, second = apply_rule(rule, g, w, momentum, second, group.sizes)
+            out.update(unpack(update, group, leaves))
+            momenta.append(momentum)
+            second_moments.append(second)
         new_state = MLPState(optax.safe_increment(state.count), tuple(momenta), tuple(second_moments))
         return jax.tree.unflatten(treedef, [out[i] for i in range(len(leaves))]), new_state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _decayed(averages: Array, value: Array, decays: Sequence[float]) -> Array:
-    """Running averages `[decays, n]`, one step on with `value` `[n]`."""
-    decay = jnp.asarray(decays, averages.dtype).reshape(-1, 1)
-    return decay * averages + (1.0 - decay) * value
-
-
-def _group_step(
-    settings: MLPSettings, theta: Theta, group: Group, count: Array, g: Array, w: Array, momentum: Array, second: Array
-) -> Array:
-    """What is subtracted from the parameters of one group, `[n]`."""
-    dtype = g.dtype
+def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DTypeLike) -> UpdateRule:
+    """The update of this step, as functions of any number of parameters side by side."""
     num_updates = (count + 1).astype(dtype)
-    zeros = [jnp.zeros_like(g)] * len(settings.second_moment_decays)
-    averages = Averages(
-        g,
-        w,
-        list(momentum),
-        list(second) if settings.live_second_moments else zeros,
-        [debias(decay, num_updates) for decay in settings.momentum_decays],
-        [debias(decay, num_updates) for decay in settings.second_moment_decays],
-    )
-    rows = feature_rows(settings.features, averages, group.sizes)
+    momentum_debias = [debias(decay, num_updates) for decay in settings.momentum_decays]
+    second_moment_debias = [debias(decay, num_updates) for decay in settings.second_moment_decays]
+    num_features = _num_features(settings)
     layers = [theta[f"layer_{i}"] for i in range(len(settings.hidden_sizes) + 1)]
-    weights = [layer["weights"].astype(dtype) for layer in layers]
-    biases = [layer["bias"].astype(dtype) for layer in layers]
+    # A condition that always holds, but not for the compiler: it takes minutes and gigabytes over a loop with a
+    # thousand literal weights, which a loaded theta would otherwise be.
+    layers = jax.tree.map(lambda x: jnp.where(count < 0, 0.0, x.astype(dtype)), layers)
+    weights = [layer["weights"] for layer in layers]
+    biases = [layer["bias"] for layer in layers]
     if settings.timescales:
         # The time is the same for every parameter, so its share of the first layer is a bias.
-        time = time_features(count, settings.timescales, dtype)
-        biases[0] = biases[0] + time @ weights[0][len(rows) :]
-    direction, magnitude = mlp_rows([weights[0][: len(rows)], *weights[1:]], biases, rows)
-    return settings.step_multiplier * direction * jnp.exp(settings.exp_multiplier * magnitude)
+        biases[0] = biases[0] + time_features(count, settings.timescales, dtype) @ weights[0][num_features:]
+    weights[0] = weights[0][:num_features]
+
+    def accumulate(g: Array, momentum: Array, second: Array) -> tuple[Array, Array]:
+        momentum = running_averages(momentum, g, settings.momentum_decays)
+        live = settings.live_second_moments
+        return momentum, running_averages(second, g * g, settings.second_moment_decays) if live else second
+
+    def rows(g: Array, w: Array, momentum: Array, second: Array) -> list[Array]:
+        held = [jnp.zeros_like(g)] * len(settings.second_moment_decays)
+        seconds = list(second) if settings.live_second_moments else held
+        averages = Averages(g, w, list(momentum), seconds, momentum_debias, second_moment_debias)
+        return feature_rows(settings.features, averages)
+
+    def step(inputs: list[Array]) -> Array:
+        direction, magnitude = mlp_rows(weights, biases, inputs)
+        return -settings.step_multiplier * direction * jnp.exp(settings.exp_multiplier * magnitude)
+
+    is_normalized = normalized_rows(settings.features, len(momentum_debias), len(second_moment_debias))
+    return UpdateRule(accumulate, rows, is_normalized, step)

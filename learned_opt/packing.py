@@ -10,6 +10,8 @@ from jax.typing import DTypeLike
 
 MAX_PACKED_LEAF = 16_384
 """Elements. A larger leaf stands alone: to copy it into a common vector costs time and memory and no longer pays."""
+MAX_PACKED_GROUP = 65_536
+"""Elements; a group takes no further leaf beyond it."""
 
 
 class Group(NamedTuple):
@@ -49,20 +51,24 @@ def accumulator_dtype(leaf: Array) -> DTypeLike:
 
 
 def group_leaves(leaves: Sequence[Array]) -> tuple[Group, ...]:
-    """Groups leaves by accumulator type; a leaf above `MAX_PACKED_LEAF` elements is a group of its own.
+    """Groups small leaves by accumulator type; a leaf above `MAX_PACKED_LEAF` elements is a group of its own.
 
     Zero-size leaves are in no group.
     """
-    packed: dict[DTypeLike, list[int]] = {}
-    groups = []
+    groups: list[Group] = []
+    open_groups: dict[DTypeLike, int] = {}
     for index, leaf in enumerate(leaves):
         dtype, size = accumulator_dtype(leaf), math.prod(jnp.shape(leaf))
-        if size > MAX_PACKED_LEAF:
-            groups.append(Group((index,), (size,), dtype))
-        elif size:
-            packed.setdefault(dtype, []).append(index)
-    for dtype, members in packed.items():
-        groups.append(Group(tuple(members), tuple(math.prod(jnp.shape(leaves[i])) for i in members), dtype))
+        position = open_groups.get(dtype)
+        if not size:
+            continue
+        if size <= MAX_PACKED_LEAF and position is not None and groups[position].size + size <= MAX_PACKED_GROUP:
+            group = groups[position]
+            groups[position] = group._replace(leaves=(*group.leaves, index), sizes=(*group.sizes, size))
+            continue
+        if size <= MAX_PACKED_LEAF:
+            open_groups[dtype] = len(groups)
+        groups.append(Group((index,), (size,), dtype))
     return tuple(groups)
 
 

@@ -1,0 +1,108 @@
+"""How an update rule is carried over the elements of a group: at once for a small group, in blocks for a large tensor.
+
+In blocks, all that lies between the state and the update (features, hidden units) stays in the cache and takes no
+memory of the size of the model.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from learned_opt.features import inverse_norm
+
+BLOCK = 32_768
+"""Elements to a block. State and inputs of a block take 2 MB; smaller ones pay for starting each loop."""
+
+
+class UpdateRule(NamedTuple):
+    """The update of one step.
+
+    Attributes:
+      accumulate: `(g [n], momenta [a, n], second moments [b, n]) -> (momenta, second moments)`, one step on.
+      rows: `(g, w, momenta, second moments) -> rows [n]`, the inputs before they are normalised.
+      is_normalized: for each row whether it is divided by its root mean square over the tensor.
+      step: `rows -> update [n]`.
+    """
+
+    accumulate: Callable[[Array, Array, Array], tuple[Array, Array]]
+    rows: Callable[[Array, Array, Array, Array], list[Array]]
+    is_normalized: Sequence[bool]
+    step: Callable[[list[Array]], Array]
+
+
+def running_averages(averages: Array, value: Array, decays: Sequence[float]) -> Array:
+    """Running averages `[decays, n]`, one step on with `value` `[n]`."""
+    decay = jnp.asarray(decays, averages.dtype).reshape(-1, 1)
+    return decay * averages + (1.0 - decay) * value
+
+
+def apply_rule(
+    rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Array, sizes: Sequence[int]
+) -> tuple[Array, Array, Array]:
+    """Updates one group.
+
+    Args:
+      rule: of this step.
+      g: gradient, `[n]`.
+      w: parameters, `[n]`.
+      momentum: `[momentum decays, n]`.
+      second: `[second-moment decays, n]`.
+      sizes: elements of each tensor in the group; they sum to n.
+
+    Returns:
+      The update `[n]`, to be added, in the type of g; the momenta and the second moments, in their own type.
+    """
+    new_momentum, new_second = rule.accumulate(g, momentum.astype(g.dtype), second.astype(g.dtype))
+    if len(sizes) == 1 and sizes[0] > BLOCK:
+        update = _in_blocks(rule, g, w, new_momentum, new_second)
+    else:
+        rows = rule.rows(g, w, new_momentum, new_second)
+        rows = [normalize(row, sizes) if norm else row for row, norm in zip(rows, rule.is_normalized, strict=True)]
+        update = rule.step(rows)
+    return update, new_momentum.astype(momentum.dtype), new_second.astype(second.dtype)
+
+
+def normalize(row: Array, sizes: Sequence[int]) -> Array:
+    """`x * rsqrt(1e-5 + mean(x^2))`, the mean taken over each tensor of a packed row `[n]`."""
+    if len(sizes) == 1:
+        return row * inverse_norm(jnp.mean(row * row))
+    parts, start = [], 0
+    for size in sizes:
+        part = lax.slice(row, (start,), (start + size,))
+        parts.append(jnp.broadcast_to(inverse_norm(jnp.mean(part * part)), (size,)))
+        start += size
+    return row * jnp.concatenate(parts)
+
+
+def _in_blocks(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Array) -> Array:
+    """The update of one large tensor, in two passes over its blocks: mean squares, then the update.
+
+    All blocks have the same size; the last one reaches back over elements that are done, which it computes again.
+    """
+    n, num_blocks = g.size, math.ceil(g.size / BLOCK)
+
+    def rows_of(index: Array) -> tuple[Array, list[Array]]:
+        start = jnp.minimum(index * BLOCK, n - BLOCK)
+        parts = [lax.dynamic_slice_in_dim(x, start, BLOCK, axis=-1) for x in (g, w, momentum, second)]
+        return start, rule.rows(*parts)
+
+    def add_squares(index: Array, total: Array) -> Array:
+        start, rows = rows_of(index)
+        is_new = start + jnp.arange(BLOCK, dtype=start.dtype) >= index * BLOCK
+        picked = [row for row, norm in zip(rows, rule.is_normalized, strict=True) if norm]
+        return total + jnp.stack([jnp.sum(jnp.where(is_new, row * row, 0.0)) for row in picked])
+
+    scales = jnp.zeros(sum(rule.is_normalized), g.dtype)
+    if any(rule.is_normalized):
+        scales = inverse_norm(lax.fori_loop(0, num_blocks, add_squares, scales) / n)
+
+    def write_block(index: Array, update: Array) -> Array:
+        start, rows = rows_of(index)
+        left = iter(scales)
+        rows = [row * next(left) if norm else row for row, norm in zip(rows, rule.is_normalized, strict=True)]
+        return lax.dynamic_update_slice_in_dim(update, rule.step(rows), start, axis=0)
+
+    return lax.fori_loop(0, num_blocks, write_block, jnp.zeros_like(g))
