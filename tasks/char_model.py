@@ -63,7 +63,10 @@ class CharTransformer(nn.Module):
 
 
 class CharGRU(nn.Module):
-    """One gated recurrent layer.
+    """One gated recurrent layer with a learned initial state.
+
+    The initial state is a parameter, and so varies over devices as the states after it do: a constant would not carry
+    through a scan inside `jax.shard_map`.
 
     Attributes:
       width: of the state.
@@ -74,7 +77,9 @@ class CharGRU(nn.Module):
     @nn.compact
     def __call__(self, tokens: Int[Array, "batch length"]) -> Float[Array, "batch length alphabet"]:
         """Logits of the next character at each position."""
-        states = nn.RNN(nn.GRUCell(self.width))(jax.nn.one_hot(tokens, len(ALPHABET)))
+        start = self.param("initial_state", nn.initializers.zeros, (self.width,))
+        start = jnp.broadcast_to(start, (tokens.shape[0], self.width))
+        states = nn.RNN(nn.GRUCell(self.width))(jax.nn.one_hot(tokens, len(ALPHABET)), initial_carry=start)
         return nn.Dense(len(ALPHABET))(states)
 
 

@@ -1,0 +1,121 @@
+"""Who takes part: from `[label=]SPEC` on the command line to something that can be swept.
+
+SPEC is a baseline's name, a shipped optimizer's name, a theta file, a run directory, or several run directories (a
+comma list or a glob): seeds of one config, of which the one with the lowest outer-training loss is shown. Held-out
+losses have no part in that choice.
+"""
+
+import glob
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from evaluation.baselines import BASELINES
+from learned_opt import load_theta
+from learned_opt.base import LearnedOptimizer, Theta
+
+
+class Entry(NamedTuple):
+    """One optimizer of an evaluation.
+
+    Attributes:
+      label: its name in the report.
+      spec: what the user wrote.
+      baseline: a key of `evaluation.baselines.BASELINES`, or None for a learned optimizer.
+      optimizer: the learned optimizer, or None.
+      theta: its outer parameters, or None.
+      details: what the report says about it; JSON.
+    """
+
+    label: str
+    spec: str
+    baseline: str | None = None
+    optimizer: LearnedOptimizer | None = None
+    theta: Theta = None
+    details: dict[str, Any] = {}  # noqa: RUF012  A NamedTuple's default; never changed.
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the optimizer does: a digest of its weights, or the baseline's name."""
+        if self.baseline is not None:
+            return f"baseline:{self.baseline}"
+        digest = hashlib.sha256(str(jax.tree.structure(self.theta)).encode())
+        for leaf in jax.tree.leaves(self.theta):
+            digest.update(np.asarray(leaf).tobytes())
+        return f"theta:{digest.hexdigest()[:16]}"
+
+
+def parse_entries(specs: list[str] | tuple[str, ...]) -> list[Entry]:
+    """Reads `[label=]SPEC` arguments.
+
+    Raises:
+      ValueError: for no argument at all, a label given twice, or a SPEC that is nothing known or does not load.
+    """
+    if not specs:
+        raise ValueError("no optimizer given; name baselines, run directories, theta files or shipped optimizers")
+    entries = [_parse(spec) for spec in specs]
+    labels = [entry.label for entry in entries]
+    if repeated := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ValueError(f"label {repeated[0]!r} is given to several optimizers; name them with label=SPEC")
+    return entries
+
+
+def _parse(argument: str) -> Entry:
+    label, equals, spec = argument.partition("=")
+    if not equals:
+        label, spec = "", argument
+    if not spec or (equals and not label):
+        raise ValueError(f"{argument!r} is no optimizer: expected SPEC or label=SPEC")
+    if spec in BASELINES:
+        return Entry(label or spec, spec, baseline=spec, details={"description": BASELINES[spec].description})
+    paths = _several(spec)
+    path, details = (spec, {}) if paths is None else pick_by_outer_loss(paths)
+    try:
+        optimizer, theta = load_theta(path)
+    except FileNotFoundError as error:
+        raise ValueError(f"{error}; baselines are {', '.join(BASELINES)}") from error
+    num_weights = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(theta))
+    details = {"description": f"learned optimizer, {num_weights} weights", "path": str(path), **details}
+    name = Path(path).name if Path(path).name not in ("theta.npz", "") else Path(path).resolve().parent.name
+    name = Path(name).stem if name.endswith(".npz") else name
+    return Entry(label or name, spec, optimizer=optimizer, theta=theta, details=details)
+
+
+def _several(spec: str) -> list[Path] | None:
+    """The run directories that a comma list or a glob names; None where SPEC is neither or is an existing path."""
+    if Path(spec).exists() or not any(character in spec for character in ",*?["):
+        return None
+    found = [Path(path) for part in spec.split(",") if part for path in sorted(glob.glob(part)) or [part]]
+    paths = list(dict.fromkeys(found))
+    if missing := [str(path) for path in paths if not path.is_dir()]:
+        raise ValueError(f"{missing[0]!r}, from {spec!r}, is no run directory")
+    return paths
+
+
+def pick_by_outer_loss(run_dirs: list[Path]) -> tuple[Path, dict[str, Any]]:
+    """Of several runs the one with the lowest `outer_loss_last` in its `summary.json`; nan counts as worst.
+
+    Returns:
+      The run directory, and for the report which runs there were and what they were picked by.
+
+    Raises:
+      ValueError: where a run has no such number.
+    """
+    losses = []
+    for run_dir in run_dirs:
+        try:
+            value = json.loads((run_dir / "summary.json").read_text())["outer_loss_last"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{run_dir}/summary.json has no outer_loss_last: is the run finished?") from error
+        losses.append(float(value) if value is not None and math.isfinite(value) else math.inf)
+    chosen = int(np.argmin(losses))
+    candidates = [
+        {"path": str(path), "outer_loss_last": loss if math.isfinite(loss) else None}
+        for path, loss in zip(run_dirs, losses, strict=True)
+    ]
+    return run_dirs[chosen], {"picked_by": "outer_loss_last", "candidates": candidates}

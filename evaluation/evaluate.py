@@ -1,0 +1,67 @@
+"""One call from optimizers to a report: `learned-opt evaluate` in Python."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation import figures, page
+from evaluation.baselines import BASELINES
+from evaluation.entries import Entry, parse_entries
+from evaluation.report import build_report, curve_arrays
+from evaluation.suite_figures import suite_figures
+from evaluation.suite_run import Settings, prepare_folder, run_suite
+from tasks.suites import Suite
+
+
+def evaluate(
+    out: Path,
+    suite: Suite,
+    entries: list[Entry],
+    settings: Settings | None = None,
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+) -> dict[str, Any]:
+    """Runs what is missing of an evaluation and writes `report.json`, `curves.npz`, `figures/` and `report.html`.
+
+    Args:
+      out: a new folder, or that of the same evaluation, interrupted.
+      suite: of `tasks.suites.suite`.
+      entries: of `evaluation.entries.parse_entries`. The reference is added where it is missing.
+      settings: seeds and budgets; None is the default.
+      progress: called with cells done, cells in all, and what is being done.
+
+    Returns:
+      The content of `report.json`.
+
+    Raises:
+      ValueError: for a folder that holds something else, an unknown reference, or a suite no task of which could run.
+    """
+    settings = settings or Settings()
+    entries = with_reference(entries, settings.reference)
+    prepare_folder(out, suite, entries, settings)
+    results = run_suite(out, suite, entries, settings, progress)
+    report = build_report(suite, entries, settings, results)
+    curves = curve_arrays(suite, results)
+    (out / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False))
+    np.savez_compressed(out / "curves.npz", **curves)
+    drawn = suite_figures(report, curves)
+    for name, captioned in drawn.items():
+        figures.save(captioned.figure, out / "figures" / f"{name}.png")
+    (out / "report.html").write_text(page.render(report, drawn), encoding="utf-8")
+    return report
+
+
+def with_reference(entries: list[Entry], reference: str) -> list[Entry]:
+    """The entries with the reference among them: without a tuned opponent no score means anything.
+
+    Raises:
+      ValueError: where the reference is neither an entry's label nor a baseline.
+    """
+    if reference in [entry.label for entry in entries]:
+        return entries
+    if reference not in BASELINES:
+        known = ", ".join([*(entry.label for entry in entries), *BASELINES])
+        raise ValueError(f"unknown reference {reference!r}; expected one of {known}")
+    return [*parse_entries([reference]), *entries]

@@ -1,0 +1,270 @@
+"""`report.json` and `curves.npz`: everything an evaluation found, from the raw curves of its cells.
+
+Every number of the figures and of the page is taken from here. Values that are not finite are null.
+"""
+
+import math
+import platform
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation import measures, statistics
+from evaluation.entries import Entry
+from evaluation.suite_run import FORMAT_VERSION, SPLITS, Cell, Results, Settings
+from tasks.suites import Suite, SuiteTask
+
+_NAMES = {"train": "train_loss", "outer_valid": "validation_loss", "test": "test_loss"}
+_UNREACHED = 1e15
+"""Stands for infinity inside means and quantiles, where infinity itself would give nan."""
+_LARGEST = 1e9
+"""What exceeds this is an average over unreached targets, and null."""
+
+
+def build_report(suite: Suite, entries: list[Entry], settings: Settings, results: Results) -> dict[str, Any]:
+    """The content of `report.json`.
+
+    Raises:
+      ValueError: when no task could be run.
+    """
+    tasks = [task for task in suite.tasks if task.name not in results.skipped]
+    if not tasks:
+        raise ValueError(f"no task of suite {suite.name!r} could be run\n{next(iter(results.skipped.values()))}")
+    rows = []
+    for task in tasks:
+        cells = {entry.label: results.cells[task.name, entry.label] for entry in entries}
+        reference = _reference(task, cells[settings.reference])
+        rows.extend(_row(task, entry, cells[entry.label], reference) for entry in entries)
+    report = {
+        "format_version": FORMAT_VERSION,
+        "suite": {"name": suite.name, "version": suite.version, "description": suite.description, "axis": suite.axis},
+        "settings": {**settings._asdict(), "cache_dir": None},
+        "reference": settings.reference,
+        "environment": _environment(),
+        "definitions": measures.DEFINITIONS,
+        "tasks": [_task(task) for task in tasks],
+        "skipped": [{"task": name, "reason": reason} for name, reason in results.skipped.items()],
+        "optimizers": _optimizers(entries, rows, settings.reference),
+        "rows": rows,
+        "probability_of_improvement": _pairwise(entries, rows),
+        "performance_profile": _profiles(entries, rows),
+        "diverged": [
+            {"task": row["task"], "optimizer": row["optimizer"], **run} for row in rows for run in row["diverged_runs"]
+        ],
+    }
+    return finite(report)
+
+
+def curve_arrays(suite: Suite, results: Results) -> dict[str, NDArray]:
+    """The content of `curves.npz`.
+
+    `<task>/steps` `[points]`; for each optimizer `<task>/<label>/<split>/<metric>` `[runs, points]`, raw, and
+    `<task>/<label>/seconds` `[points]`.
+    """
+    arrays = {}
+    for task in suite.tasks:
+        steps = np.arange(task.num_steps // task.eval_every + 1) * task.eval_every
+        for (name, label), cell in results.cells.items():
+            if name != task.name:
+                continue
+            arrays[f"{name}/steps"] = steps
+            arrays[f"{name}/{label}/seconds"] = steps * cell.record["seconds_per_step"]
+            for split, metrics in cell.curves.items():
+                arrays.update({f"{name}/{label}/{split}/{metric}": curve for metric, curve in metrics.items()})
+    return arrays
+
+
+def finite(value: Any) -> Any:
+    """The same tree with plain Python numbers, and null for what is not finite: JSON has no nan."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return finite(value.tolist())
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) and abs(value) < _LARGEST else None
+    return value
+
+
+def _task(task: SuiteTask) -> dict[str, Any]:
+    names = ("name", "version", "description", "num_steps", "eval_every", "loss_cap", "axis_value")
+    return {name: getattr(task, name) for name in names}
+
+
+def _environment() -> dict[str, Any]:
+    device = jax.devices()[0]
+    return {
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "platform": device.platform,
+        "device": device.device_kind,
+        "num_devices": jax.device_count(),
+    }
+
+
+def _losses(cell: Cell) -> dict[str, NDArray]:
+    return {split: cell.curves[split]["loss"] for split in SPLITS}
+
+
+def _reference(task: SuiteTask, cell: Cell) -> dict[str, float]:
+    """What the others are measured against: losses of the tuned reference, and when its mean curve reached them."""
+    losses, cap = _losses(cell), task.loss_cap
+    validation = measures.cap_losses(losses["outer_valid"], cap).mean(axis=0, keepdims=True)
+    target = float(measures.final_losses(validation, cap)[0])
+    best = float(measures.smooth(validation, cap).min())
+    steps = {
+        name: float(measures.steps_to(validation, value, task.eval_every, cap)[0])
+        for name, value in (("target", target), ("best", best))
+    }
+    return {
+        "start": float(measures.cap_losses(losses["test"], cap)[:, 0].mean()),
+        "test": float(measures.final_losses(losses["test"], cap).mean()),
+        "target": target,
+        "best": best,
+        "steps_to_target": steps["target"],
+        "steps_to_best": steps["best"],
+        "seconds_per_step": cell.record["seconds_per_step"],
+    }
+
+
+def _row(task: SuiteTask, entry: Entry, cell: Cell, reference: dict[str, float]) -> dict[str, Any]:
+    losses, record = _losses(cell), cell.record
+    has_diverged = measures.diverged(losses, task.loss_cap)
+    final = {split: measures.final_losses(losses[split], task.loss_cap) for split in SPLITS}
+    final = {split: np.where(has_diverged, np.maximum(f, reference["start"]), f) for split, f in final.items()}
+    scores = measures.normalized_scores(final["test"], has_diverged, reference["start"], reference["test"])
+    accuracies = {
+        _NAMES[split].replace("loss", "accuracy"): _summary(_final_accuracy(cell.curves[split]["accuracy"]))
+        for split in SPLITS
+        if "accuracy" in cell.curves[split]
+    }
+    return {
+        "task": task.name,
+        "optimizer": entry.label,
+        "num_runs": len(scores),
+        "normalized": _summary(scores, statistics.interquartile_mean),
+        **{_NAMES[split]: _summary(values) for split, values in final.items()},
+        **accuracies,
+        "start_loss": reference["start"],
+        "target_loss": reference["target"],
+        "best_loss": reference["best"],
+        "steps_to_target": _steps(task, losses, reference, record, "target"),
+        "steps_to_best": _steps(task, losses, reference, record, "best"),
+        "seconds_per_step": record["seconds_per_step"],
+        "overhead_seconds_per_step": max(0.0, record["seconds_per_step"] - record["plain_seconds_per_step"]),
+        "compile_seconds": record["compile_seconds"],
+        "divergence_rate": float(has_diverged.mean()),
+        "diverged_runs": [
+            {"run": run, "first_non_finite_step": measures.first_non_finite_step(losses, run, task.eval_every)}
+            for run in np.flatnonzero(has_diverged).tolist()
+        ],
+        "hyperparameters": record["hyperparameters"],
+        "tuning": record["tuning"],
+    }
+
+
+def _final_accuracy(curves: NDArray) -> NDArray:
+    tail = np.asarray(curves, np.float64)[..., -max(1, curves.shape[-1] // 10) :]
+    return np.nan_to_num(tail, nan=0.0).mean(axis=-1)
+
+
+def _summary(values: NDArray, statistic=statistics.mean) -> dict[str, Any]:
+    interval = statistics.stratified_bootstrap(np.minimum(values, _UNREACHED)[None], statistic)
+    return {**interval._asdict(), "runs": values.tolist()}
+
+
+def _steps(task: SuiteTask, losses, reference: dict[str, float], record: dict, name: str) -> dict[str, Any]:
+    """Steps and seconds to a loss of the reference, of the mean curve and of each run, and their ratios to its own."""
+    curves, target, cap = losses["outer_valid"], reference[name], task.loss_cap
+    mean_curve = measures.cap_losses(curves, cap).mean(axis=0, keepdims=True)
+    steps = float(measures.steps_to(mean_curve, target, task.eval_every, cap)[0])
+    runs = measures.steps_to(curves, target, task.eval_every, cap)
+    own_steps = reference[f"steps_to_{name}"] or math.nan  # 0 where the reference never improved: no ratio then
+    speed = record["seconds_per_step"] / reference["seconds_per_step"]
+    return {
+        "steps": steps,
+        "seconds": steps * record["seconds_per_step"],
+        "steps_ratio": steps / own_steps,
+        "seconds_ratio": steps / own_steps * speed,
+        "runs": runs.tolist(),
+        "steps_ratio_runs": (runs / own_steps).tolist(),
+        "seconds_ratio_runs": (runs / own_steps * speed).tolist(),
+    }
+
+
+def _column(rows: list[dict], label: str, *path: str) -> NDArray:
+    """`[tasks, runs]` of one optimizer; what was never reached is a large number."""
+    values = []
+    for row in rows:
+        if row["optimizer"] == label:
+            value = row
+            for key in path:
+                value = value[key]
+            values.append(value)
+    return np.minimum(np.asarray(values, np.float64), _UNREACHED)
+
+
+def _optimizers(entries: list[Entry], rows: list[dict], reference: str) -> list[dict[str, Any]]:
+    """One summary for each optimizer, best first: by interquartile mean, then by mean, of the normalized scores."""
+    reference_scores = _column(rows, reference, "normalized", "runs")
+    summaries = []
+    for entry in entries:
+        scores = _column(rows, entry.label, "normalized", "runs")
+        summary = {
+            "label": entry.label,
+            "spec": entry.spec,
+            "kind": "learned" if entry.baseline is None else "baseline",
+            "fingerprint": entry.fingerprint,
+            **entry.details,
+            "normalized": statistics.stratified_bootstrap(scores)._asdict(),
+            "normalized_mean": statistics.stratified_bootstrap(scores, statistics.mean)._asdict(),
+            "improvement_over_reference": statistics.probability_of_improvement_interval(
+                scores, reference_scores
+            )._asdict(),
+            "divergence_rate": float(np.mean([r["divergence_rate"] for r in rows if r["optimizer"] == entry.label])),
+            **{f"steps_to_{name}": _ratios(rows, entry.label, f"steps_to_{name}") for name in ("target", "best")},
+        }
+        summaries.append(summary)
+    summaries.sort(key=lambda s: (s["normalized"]["estimate"], s["normalized_mean"]["estimate"]))
+    return [{"rank": place + 1, **summary} for place, summary in enumerate(summaries)]
+
+
+def _ratios(rows: list[dict], label: str, name: str) -> dict[str, Any]:
+    """Interquartile means over tasks and runs of the ratios to the reference's own; tasks without a ratio left out."""
+    own = [row for row in rows if row["optimizer"] == label and not np.isnan(row[name]["steps_ratio"])]
+    if not own:
+        return {"steps_ratio": None, "seconds_ratio": None, "tasks_reached": 0, "num_tasks": 0}
+    intervals = {
+        f"{unit}_ratio": statistics.stratified_bootstrap(_column(own, label, name, f"{unit}_ratio_runs"))._asdict()
+        for unit in ("steps", "seconds")
+    }
+    reached = sum(math.isfinite(row[name]["steps"]) for row in own)
+    return {**intervals, "tasks_reached": reached, "num_tasks": len(own)}
+
+
+def _pairwise(entries: list[Entry], rows: list[dict]) -> list[dict[str, Any]]:
+    """How often a run of x ends below a run of y, for all ordered pairs."""
+    scores = {entry.label: _column(rows, entry.label, "normalized", "runs") for entry in entries}
+    return [
+        {"x": x, "y": y, **statistics.probability_of_improvement_interval(scores[x], scores[y])._asdict()}
+        for x in scores
+        for y in scores
+        if x != y
+    ]
+
+
+def _profiles(entries: list[Entry], rows: list[dict]) -> dict[str, Any]:
+    """Share of runs at or below each normalized score."""
+    scores = {entry.label: _column(rows, entry.label, "normalized", "runs") for entry in entries}
+    lowest = max(-1.0, min(-0.01, *(float(values.min()) for values in scores.values())))
+    positive = np.geomspace(0.01, measures.WORST_SCORE, 60)
+    thresholds = np.concatenate([np.linspace(lowest, 0.01, 60, endpoint=False), positive])
+    return {
+        "thresholds": thresholds.tolist(),
+        "shares": {label: statistics.performance_profile(s, thresholds).tolist() for label, s in scores.items()},
+    }

@@ -1,0 +1,156 @@
+"""Figures of an evaluation, drawn from `report.json` and `curves.npz` alone.
+
+Each figure is small enough to be read on a phone without zooming. The tuned reference is black and dashed everywhere,
+every other optimizer keeps one colour.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from evaluation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, label_ends, tidy
+from evaluation.measures import cap_losses, smooth
+
+_COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
+_LINES = ("-", "-.", ":")
+TEXT_COLORS = {ORANGE: "#8F6300", SKY: "#1F6F9E", PURPLE: "#9C4F7A", GREY: "#666666"}
+"""Darker shades for words in the colours that are too light on white."""
+_SIZE = (5.2, 3.5)
+
+
+class Captioned(NamedTuple):
+    """A figure and what it shows in one sentence."""
+
+    figure: Figure
+    caption: str
+
+
+def suite_figures(report: dict[str, Any], curves: dict[str, NDArray]) -> dict[str, Captioned]:
+    """All figures of an evaluation, name -> figure with caption; overview first, then two for each task."""
+    styles = _styles(report)
+    figures = {
+        "overview": overview(report, styles),
+        "profile": profile(report, styles),
+    }
+    if report["suite"]["axis"]:
+        figures["axis"] = along_axis(report, styles)
+    for task in report["tasks"]:
+        for unit in ("steps", "seconds"):
+            figures[f"{task['name']}_{unit}"] = task_curves(report, curves, task, unit, styles)
+    return figures
+
+
+def overview(report: dict[str, Any], styles: dict[str, dict]) -> Captioned:
+    """Interquartile mean of the normalized scores with its interval, best on top."""
+    optimizers = report["optimizers"]
+    figure, axes = _new((_SIZE[0], 1.3 + 0.36 * len(optimizers)))
+    for place, optimizer in enumerate(optimizers):
+        score, color = optimizer["normalized"], styles[optimizer["label"]]["color"]
+        axes.plot([score["low"], score["high"]], [place, place], color=color, linewidth=3, alpha=0.5)
+        axes.plot(score["estimate"], place, "o", color=color, markersize=7)
+    axes.set_yticks(range(len(optimizers)), [optimizer["label"] for optimizer in optimizers])
+    axes.set_ylim(len(optimizers) - 0.5, -0.5)
+    axes.axvline(0, color=BLACK, linewidth=1, linestyle="--")
+    _score_axis(axes)
+    return Captioned(
+        figure, "Interquartile mean over all tasks and runs, with its 95 % interval. Further left is better."
+    )
+
+
+def profile(report: dict[str, Any], styles: dict[str, dict]) -> Captioned:
+    """Performance profiles: share of runs at or below each score."""
+    figure, axes = _new()
+    profiles = report["performance_profile"]
+    for label, shares in profiles["shares"].items():
+        axes.step(profiles["thresholds"], shares, where="post", **styles[label], label=label)
+    _score_axis(axes)
+    axes.set(ylabel="share of runs at or below", ylim=(0, 1.02))
+    axes.set_xlim(profiles["thresholds"][0], profiles["thresholds"][-1])
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return Captioned(figure, "Performance profile: a line further left and higher is better; diverged runs stand at 2.")
+
+
+def along_axis(report: dict[str, Any], styles: dict[str, dict]) -> Captioned:
+    """Normalized score of every optimizer along the axis of a per-axis suite."""
+    figure, axes = _new()
+    values = [task["axis_value"] for task in report["tasks"]]
+    numeric = all(isinstance(value, int | float) for value in values)
+    positions = values if numeric else range(len(values))
+    ends = []
+    for label, style in styles.items():
+        scores = [row["normalized"] for row in report["rows"] if row["optimizer"] == label]
+        middle = [score["estimate"] for score in scores]
+        axes.fill_between(
+            positions, [s["low"] for s in scores], [s["high"] for s in scores], color=style["color"], alpha=0.13
+        )
+        axes.plot(positions, middle, marker="o", markersize=4, **style)
+        ends.append((middle[-1], label, TEXT_COLORS.get(style["color"], style["color"])))
+    if numeric:
+        axes.set_xscale("log")
+        axes.minorticks_off()
+    axes.set_xticks(list(positions), [str(value) for value in values])
+    axes.set(xlabel=report["suite"]["axis"], ylabel="normalized score")
+    axes.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
+    axes.margins(x=0.02)
+    label_ends(axes, ends)
+    return Captioned(figure, "Where generalization ends: 0 is the tuned reference, 1 (dotted) is no progress.")
+
+
+def task_curves(
+    report: dict[str, Any], curves: dict[str, NDArray], task: dict[str, Any], unit: str, styles: dict[str, dict]
+) -> Captioned:
+    """Smoothed test loss of a task over steps or seconds: mean of the runs, and their range."""
+    figure, axes = _new()
+    name, ends, lowest, last = task["name"], [], np.inf, 0.0
+    for label, style in styles.items():
+        losses = smooth(curves[f"{name}/{label}/test/loss"], task["loss_cap"])
+        position = curves[f"{name}/steps"] if unit == "steps" else curves[f"{name}/{label}/seconds"]
+        axes.fill_between(
+            position, losses.min(axis=0), losses.max(axis=0), color=style["color"], alpha=0.13, linewidth=0
+        )
+        axes.plot(position, losses.mean(axis=0), **style)
+        lowest, last = min(lowest, float(losses.min())), max(last, float(position[-1]))
+        ends.append((float(losses.mean(axis=0)[-1]), label, TEXT_COLORS.get(style["color"], style["color"])))
+    start = float(cap_losses(curves[f"{name}/{report['reference']}/test/loss"], task["loss_cap"])[:, 0].mean())
+    # Diverged runs sit at the cap; the picture belongs to the others.
+    axes.set_ylim(top=1.3 * start)
+    if lowest > 0:
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=max(lowest * 0.8, start * 1e-6))
+    axes.set(xlim=(0, last), ylabel="test loss", xlabel="inner step" if unit == "steps" else "seconds of training")
+    label_ends(axes, ends)
+    where = "steps" if unit == "steps" else "wall-clock, one run alone, compilation left out"
+    return Captioned(figure, f"{task['description']}: test loss over {where}.")
+
+
+def _styles(report: dict[str, Any]) -> dict[str, dict]:
+    """Optimizer -> line style, the best first so that the few that matter get the clearest colours."""
+    others = [o["label"] for o in report["optimizers"] if o["label"] != report["reference"]]
+    styles = {
+        label: {
+            "color": _COLORS[i % len(_COLORS)],
+            "linestyle": _LINES[i // len(_COLORS) % len(_LINES)],
+            "linewidth": 1.8,
+        }
+        for i, label in enumerate(others)
+    }
+    return {**styles, report["reference"]: {"color": BLACK, "linestyle": "--", "linewidth": 1.6}}
+
+
+def _score_axis(axes: Axes) -> None:
+    """Linear near the reference and logarithmic beyond: late in training, small differences are what there is."""
+    axes.set_xscale("symlog", linthresh=0.01)
+    ticks = (-1, -0.1, -0.01, 0, 0.01, 0.1, 1)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("normalized score: 0 is the tuned reference, 1 no progress")
+
+
+def _new(size: tuple[float, float] = _SIZE) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, dpi=160, layout="constrained")
+    axes = figure.subplots()
+    tidy(axes)
+    return figure, axes

@@ -1,0 +1,220 @@
+"""Runs a suite: every task with every optimizer, one cell at a time, so that an interrupted run goes on.
+
+A cell is one optimizer on one task: `cells/<task>/<label>.npz` holds its raw curves and `.json` its tuning and its
+seconds. `evaluation.json` says what the folder is an evaluation of; another evaluation does not go in.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.baselines import baseline
+from evaluation.entries import Entry
+from evaluation.sweep import Factory, Runs, make_sweep
+from evaluation.timing import time_plain_gradient_descent, time_training
+from evaluation.tuning import TUNING_VERSION, runs_of, tune
+from tasks.base import TaskFamily
+from tasks.datasets import DatasetNotPrepared
+from tasks.suites import Suite, SuiteTask
+
+FORMAT_VERSION = 1
+SPLITS = ("train", "outer_valid", "test")
+
+
+class Settings(NamedTuple):
+    """What an evaluation does besides the suite and the optimizers.
+
+    Attributes:
+      num_seeds: runs of each task that are reported.
+      num_tuning_seeds: runs of each configuration in a baseline's search, other runs than those reported.
+      budget: configurations of a random search.
+      seed: of runs and searches.
+      reference: label of the baseline everything is measured against.
+      cache_dir: of tuning results; None is the default.
+    """
+
+    num_seeds: int = 5
+    num_tuning_seeds: int = 3
+    budget: int = 64
+    seed: int = 0
+    reference: str = "adam"
+    cache_dir: Path | None = None
+
+
+class Cell(NamedTuple):
+    """One optimizer on one task.
+
+    Attributes:
+      curves: split -> metric -> raw values `[runs, points]`.
+      record: `hyperparameters`, `tuning`, `seconds_per_step`, `plain_seconds_per_step`, `compile_seconds`.
+    """
+
+    curves: dict[str, dict[str, NDArray]]
+    record: dict[str, Any]
+
+
+class Results(NamedTuple):
+    """All cells, and the tasks that could not be built.
+
+    Attributes:
+      cells: (task name, label) -> cell.
+      skipped: task name -> reason.
+    """
+
+    cells: dict[tuple[str, str], Cell]
+    skipped: dict[str, str]
+
+
+def prepare_folder(out: Path, suite: Suite, entries: list[Entry], settings: Settings) -> None:
+    """Makes the folder, or checks that it holds this very evaluation.
+
+    Raises:
+      ValueError: where it holds another one, or other files.
+    """
+    wanted = describe(suite, entries, settings)
+    path = out / "evaluation.json"
+    if path.exists():
+        found = json.loads(path.read_text())
+        if different := [key for key in wanted if found.get(key) != wanted[key]]:
+            raise ValueError(
+                f"{out} holds another evaluation: {different[0]} is {found.get(different[0])!r}, "
+                f"not {wanted[different[0]]!r}; choose another folder"
+            )
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} exists and is no evaluation; choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    _write(path, json.dumps(wanted, indent=1).encode())
+
+
+def describe(suite: Suite, entries: list[Entry], settings: Settings) -> dict[str, Any]:
+    """What makes two evaluations the same one."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "tuning_version": TUNING_VERSION,
+        "suite": suite.name,
+        "suite_version": suite.version,
+        "optimizers": {entry.label: entry.fingerprint for entry in entries},
+        **{name: value for name, value in settings._asdict().items() if name != "cache_dir"},
+    }
+
+
+def run_suite(
+    out: Path,
+    suite: Suite,
+    entries: list[Entry],
+    settings: Settings,
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+) -> Results:
+    """Runs what is missing and reads what is there.
+
+    Args:
+      out: a folder that `prepare_folder` has seen.
+      suite: the tasks.
+      entries: the optimizers, the reference among them.
+      settings: seeds and budgets.
+      progress: called with cells done, cells in all, and what is being done.
+    """
+    cells, skipped = {}, {}
+    total = len(suite.tasks) * len(entries)
+    for row, task in enumerate(suite.tasks):
+        family, plain_seconds = None, None
+        for column, entry in enumerate(entries):
+            progress(row * len(entries) + column, total, f"{task.name}: {entry.label}")
+            stem = out / "cells" / task.name / quote(entry.label, safe="")
+            cell = read_cell(stem)
+            if cell is None:
+                if family is None:
+                    try:
+                        family = task.build()
+                    except DatasetNotPrepared as error:
+                        skipped[task.name] = str(error).splitlines()[0]
+                        break
+                if plain_seconds is None:
+                    runs = runs_of(task, "evaluate", settings.num_seeds, settings.seed)
+                    plain_seconds = time_plain_gradient_descent(family, runs).seconds_per_step
+                cell = run_cell(task, family, entry, settings, plain_seconds)
+                write_cell(stem, cell)
+            cells[task.name, entry.label] = cell
+    progress(total, total, "report")
+    return Results(cells, skipped)
+
+
+def run_cell(task: SuiteTask, family: TaskFamily, entry: Entry, settings: Settings, plain_seconds: float) -> Cell:
+    """Tunes (a baseline), trains and times one optimizer on one task."""
+    runs = runs_of(task, "evaluate", settings.num_seeds, settings.seed)
+    record: dict[str, Any] = {"hyperparameters": None, "tuning": None}
+    if entry.baseline is not None:
+        tuned = tune(
+            task,
+            family,
+            entry.baseline,
+            budget=settings.budget,
+            num_seeds=settings.num_tuning_seeds,
+            seed=settings.seed,
+            cache_dir=settings.cache_dir,
+        )
+        chosen = tuned._asdict()
+        record = {"hyperparameters": chosen.pop("hyperparameters"), "tuning": chosen}
+        hyperparameters = jax.tree.map(jnp.float32, tuned.hyperparameters)
+        factory, extra_args = baseline(entry.baseline).factory, baseline(entry.baseline).extra_args
+    else:
+        hyperparameters, factory, extra_args = entry.theta, entry.optimizer.optimizer, ()
+    curves = _train(task, family, factory, hyperparameters, runs, extra_args)
+    timing = time_training(family, factory, hyperparameters, runs, extra_args=extra_args)
+    record.update(timing._asdict(), plain_seconds_per_step=plain_seconds)
+    return Cell(curves, record)
+
+
+def _train(
+    task: SuiteTask, family: TaskFamily, factory: Factory, hyperparameters: Any, runs: Runs, extra_args: tuple[str, ...]
+) -> dict[str, dict[str, NDArray]]:
+    sweep = make_sweep(
+        family,
+        factory,
+        num_steps=task.num_steps,
+        splits=SPLITS,
+        eval_every=task.eval_every,
+        extra_args=extra_args,
+    )
+    one_configuration = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], hyperparameters)
+    return jax.tree.map(lambda curve: np.asarray(curve)[0], sweep(one_configuration, runs))
+
+
+def write_cell(stem: Path, cell: Cell) -> None:
+    """Writes curves, then the record: a cell without a record is run again."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    temporary = stem.parent / f"{stem.name}.{os.getpid()}.tmp"
+    with temporary.open("wb") as file:
+        np.savez(file, **{f"{s}/{m}": curve for s, metrics in cell.curves.items() for m, curve in metrics.items()})
+    temporary.replace(stem.parent / f"{stem.name}.npz")
+    _write(stem.parent / f"{stem.name}.json", json.dumps(cell.record).encode())
+
+
+def read_cell(stem: Path) -> Cell | None:
+    """A finished cell, or None."""
+    try:
+        record = json.loads((stem.parent / f"{stem.name}.json").read_text())
+        with np.load(stem.parent / f"{stem.name}.npz", allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError):
+        return None
+    curves: dict[str, dict[str, NDArray]] = {}
+    for name, array in arrays.items():
+        split, metric = name.split("/", 1)
+        curves.setdefault(split, {})[metric] = array
+    return Cell(curves, record)
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.parent / f"{path.name}.{os.getpid()}.tmp"
+    temporary.write_bytes(content)
+    temporary.replace(path)
