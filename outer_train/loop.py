@@ -85,7 +85,9 @@ def train(
         )
     key_init, key_steps = jax.random.split(key)
     with Checkpoints(run.checkpoints, keep=keep_checkpoints) as checkpoints, StopSignals() as stop:
-        fresh = Checkpointed(outer_step.init(theta, key_init), key_steps)
+        fresh = outer_step.init(theta, key_init)
+        # A restored key is bound to its devices, so it must be on those of the state from the start.
+        fresh = Checkpointed(fresh, jax.device_put(key_steps, fresh.step.sharding))
         step, carried = checkpoints.restore_newest(fresh, warn) or (0, fresh)
         recorder = _Recorder(run, metrics_lib.cut(run.metrics, step), num_outer_steps, tensorboard)
         try:

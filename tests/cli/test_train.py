@@ -1,0 +1,176 @@
+"""`learned-opt train` as a user runs it: results, signals, kills and damage, in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import learned_opt
+from cli.main import main
+from outer_train import metrics
+
+SETTINGS = ["--num-outer-steps", "1200", "--checkpoint-every", "100", "--num-devices", "2", "--held-out.num-tasks", "0"]
+TIMEOUT = 240
+"""Seconds; an idle machine needs about 15."""
+
+
+def start(*argv: str, cache: Path) -> subprocess.Popen:
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache), "JAX_PLATFORMS": "cpu"}
+    environment.pop("XLA_FLAGS", None)
+    return subprocess.Popen(
+        [sys.executable, "-m", "cli.main", *argv],
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def stop_at(process: subprocess.Popen, run: Path, num_rows: int, number: signal.Signals) -> tuple[int, str]:
+    """Sends the signal once so many rows are on disk; returns exit status and stderr."""
+    deadline = time.monotonic() + TIMEOUT
+    while not (run / "metrics.jsonl").exists() or (run / "metrics.jsonl").read_bytes().count(b"\n") < num_rows:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=TIMEOUT)
+    return process.returncode, errors
+
+
+def damage_newest(run: Path) -> int:
+    step = max(int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdigit())
+    for path in (run / "checkpoints" / str(step)).rglob("d/*"):
+        path.write_bytes(path.read_bytes()[:-1])
+    return step
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory) -> dict:
+    """One run that is left alone, and one that is stopped, killed, interrupted and damaged, and resumed each time."""
+    directory = tmp_path_factory.mktemp("runs")
+    cache, whole, broken = directory / "cache", directory / "whole", directory / "broken"
+    process = start("train", "quadratic", "--run-dir", str(whole), *SETTINGS, cache=cache)
+    _, errors = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, errors
+    seen = {"whole": whole, "broken": broken}
+    train = start("train", "quadratic", "--run-dir", str(broken), *SETTINGS, cache=cache)
+    seen["term"] = stop_at(train, broken, 50, signal.SIGTERM)
+    seen["rows_after_term"] = len(metrics.read_rows(broken / "metrics.jsonl"))
+    resume = lambda *argv: start("resume", str(broken), *argv, cache=cache)  # noqa: E731
+    seen["kill"] = stop_at(resume("--num-devices", "2"), broken, 450, signal.SIGKILL)
+    seen["rows_after_kill"] = len(metrics.read_rows(broken / "metrics.jsonl"))
+    seen["int"] = stop_at(resume("--num-devices", "2"), broken, 700, signal.SIGINT)
+    seen["damaged"] = damage_newest(broken)
+    last = resume("--num-devices", "2")
+    _, errors = last.communicate(timeout=TIMEOUT)
+    return seen | {"last": (last.returncode, errors)}
+
+
+def rows_without_timings(run: Path) -> list[dict]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in metrics.read_rows(run / "metrics.jsonl")]
+
+
+def test_signals_save_and_exit_with_128_and_their_number(history):
+    assert history["term"][0] == 143
+    assert history["int"][0] == 130
+    assert history["kill"][0] == -signal.SIGKILL
+    for name in ("term", "int"):
+        assert "Traceback" not in history[name][1]
+        assert "learned-opt resume" in history[name][1]
+
+
+def test_a_signal_loses_no_step(history):
+    assert 50 <= history["rows_after_term"] < 1200
+
+
+def test_killed_and_resumed_is_bitwise_the_run_left_alone(history):
+    assert history["last"][0] == 0, history["last"][1]
+    assert history["rows_after_kill"] >= 450
+    rows = rows_without_timings(history["whole"])
+    assert len(rows) == 1200
+    assert rows_without_timings(history["broken"]) == rows
+    thetas = [np.load(history[name] / "theta.npz") for name in ("whole", "broken")]
+    for name in thetas[0].files:
+        assert thetas[0][name].tobytes() == thetas[1][name].tobytes()
+
+
+def test_damaged_newest_checkpoint_falls_back_with_a_warning(history):
+    warnings = history["last"][1].splitlines()
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"warning: checkpoint {history['damaged']} is damaged")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A small whole run with merged estimators, a held-out score and figures, in this process."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(run.parent / "cache"))
+        argv = ["train", "quadratic", "estimator:merged", "--run-dir", str(run), "--no-compilation-cache"]
+        argv += ["--estimator.num-pairs", "4", "--estimator.chunk-size", "10", "--optimizer.hidden-sizes", "4", "4"]
+        argv += ["--held-out.num-tasks", "20", "--held-out.num-steps", "10", "--tensorboard", "--num-outer-steps", "12"]
+        assert main(argv) == 0
+    return run
+
+
+def test_a_run_directory_holds_everything(trained):
+    names = {path.name for path in trained.iterdir()}
+    expected = {"config.json", "versions.json", "metrics.jsonl", "summary.json", "theta.npz", "theta.json"}
+    assert expected | {"figures", "checkpoints", "tensorboard", "heldout_curves.npz"} <= names
+    assert {"outer_loss.png", "merge_weights.png", "heldout.png"} <= {p.name for p in (trained / "figures").iterdir()}
+    versions = json.loads((trained / "versions.json").read_text())
+    assert versions["jax"]
+    assert versions["python"].startswith("3.")
+
+
+def test_rows_carry_the_share_of_the_merge(trained):
+    rows = metrics.read_rows(trained / "metrics.jsonl")
+    assert [row["outer_step"] for row in rows] == list(range(12))
+    assert all(0 <= row["weight_reparameterization"] <= 1 for row in rows)
+    for row in rows:
+        shares = row["weight_reparameterization"] + row["weight_evolution_strategies"]
+        assert shares == pytest.approx(1, abs=1e-5)
+
+
+def test_summary_nests_the_held_out_scores(trained):
+    summary = json.loads((trained / "summary.json").read_text())
+    curves = np.load(trained / "heldout_curves.npz")
+    assert summary["outer_loss_window"] == 5
+    for name in ("learned", "untrained", "adam_1e-3", "adam_tuned"):
+        assert curves[name].shape == (20, 10)
+        assert summary["heldout"][name] == pytest.approx(curves[name].mean(), rel=1e-6)
+    # Tuned on the same tasks over a grid that holds 1e-3, and the quadratics are free of noise.
+    assert summary["heldout"]["adam_tuned"] <= summary["heldout"]["adam_1e-3"]
+
+
+def test_theta_goes_into_optax_and_on_training(trained):
+    optimizer, theta = learned_opt.load_theta(trained / "theta.npz")
+    params = {"w": np.ones(3, np.float32)}
+    transformation = learned_opt.load(trained)
+    updates, _ = transformation.update(params, transformation.init(params), params)
+    same, _ = optimizer.optimizer(theta).update(params, transformation.init(params), params)
+    np.testing.assert_array_equal(updates["w"], same["w"])
+    assert np.abs(updates["w"]).max() > 0
+
+
+def test_overwrite_is_asked_for(trained, capsys):
+    before = (trained / "metrics.jsonl").read_bytes()
+    assert main(["train", "quadratic", "--run-dir", str(trained)]) == 2
+    assert "holds a run" in capsys.readouterr().err
+    assert (trained / "metrics.jsonl").read_bytes() == before
+
+
+def test_resume_on_another_number_of_devices(trained, capsys):
+    """A complete run is scored again and stays as it is; its particles are read onto four devices."""
+    before = (trained / "metrics.jsonl").read_bytes()
+    assert main(["resume", str(trained), "--num-devices", "4", "--no-compilation-cache"]) == 0
+    assert (trained / "metrics.jsonl").read_bytes() == before
+    assert json.loads((trained / "summary.json").read_text())["num_devices"] == 4
