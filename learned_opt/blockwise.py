@@ -36,7 +36,9 @@ class UpdateRule(NamedTuple):
 def running_averages(averages: Array, value: Array, decays: Sequence[float]) -> Array:
     """Running averages `[decays, n]`, one step on with `value` `[n]`."""
     decay = jnp.asarray(decays, averages.dtype).reshape(-1, 1)
-    return decay * averages + (1.0 - decay) * value
+    # In Python's precision: 1 - .9999 has only three digits left in float32.
+    rest = jnp.asarray([1.0 - d for d in decays], averages.dtype).reshape(-1, 1)
+    return decay * averages + rest * value
 
 
 def apply_rule(

@@ -59,18 +59,20 @@ def debias(decay: float, num_updates: Array) -> Array:
     return -1.0 / jnp.expm1(num_updates * (math.log(decay) if decay > 0.0 else -jnp.inf))
 
 
-def _paired(averages: Averages) -> list[tuple[Array, Array]]:
-    """Each momentum with the second moment of its own decay, or with the only one."""
-    second = averages.second_moments
-    return list(zip(averages.momenta, second if len(second) > 1 else second * len(averages.momenta), strict=True))
-
-
-def _momentum_over_rms(averages: Averages) -> list[Array]:
-    return [m * lax.rsqrt(v + RMS_EPS) for m, v in _paired(averages)]
+def _for_each_momentum(averages: Averages, per_second_moment: list[Array]) -> list[tuple[Array, Array]]:
+    """Each momentum with what belongs to the second moment of its own decay, or to the only one."""
+    if len(per_second_moment) == 1:
+        per_second_moment = per_second_moment * len(averages.momenta)
+    # Without momenta there may be several second moments, and nothing to pair them with.
+    return list(zip(averages.momenta, per_second_moment, strict=False))
 
 
 def _inverse_rms(averages: Averages) -> list[Array]:
     return [lax.rsqrt(v + RMS_EPS) for v in averages.second_moments]
+
+
+def _momentum_over_rms(averages: Averages) -> list[Array]:
+    return [m * scale for m, scale in _for_each_momentum(averages, _inverse_rms(averages))]
 
 
 def _adam_scales(averages: Averages) -> list[Array]:
@@ -83,9 +85,8 @@ def _adam_gradient(averages: Averages) -> list[Array]:
 
 
 def _adam_momentum(averages: Averages) -> list[Array]:
-    scales = _adam_scales(averages)
-    scales = scales if len(scales) > 1 else scales * len(averages.momenta)
-    return [m * (s * c) for m, s, c in zip(averages.momenta, scales, averages.momentum_debias, strict=True)]
+    pairs = zip(_for_each_momentum(averages, _adam_scales(averages)), averages.momentum_debias, strict=True)
+    return [m * (scale * correction) for (m, scale), correction in pairs]
 
 
 FEATURE_KINDS: dict[str, FeatureKind] = {

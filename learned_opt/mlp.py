@@ -210,11 +210,8 @@ def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DType
     second_moment_debias = [debias(decay, num_updates) for decay in settings.second_moment_decays]
     num_features = _num_features(settings)
     layers = [theta[f"layer_{i}"] for i in range(len(settings.hidden_sizes) + 1)]
-    # A condition that always holds, but not for the compiler: it takes minutes and gigabytes over a loop with a
-    # thousand literal weights, which a loaded theta would otherwise be.
-    layers = jax.tree.map(lambda x: jnp.where(count < 0, 0.0, x.astype(dtype)), layers)
-    weights = [layer["weights"] for layer in layers]
-    biases = [layer["bias"] for layer in layers]
+    weights = [layer["weights"].astype(dtype) for layer in layers]
+    biases = [layer["bias"].astype(dtype) for layer in layers]
     if settings.timescales:
         # The time is the same for every parameter, so its share of the first layer is a bias.
         biases[0] = biases[0] + time_features(count, settings.timescales, dtype) @ weights[0][num_features:]

@@ -3,16 +3,17 @@
 The inputs of all parameters of a group stay apart as rows `[n]`; inputs common to all parameters (time) are already
 part of the first bias. Two ways to compute it, chosen in `mlp_rows`:
 
-- one hidden layer: sums of scalar weights times rows, which XLA fuses with the features and the step into a single
-  loop, without any `[hidden, n]` array in memory. Its own derivative would be as many single loops again, so it has
-  a rule whose tangent is matrix products;
-- any other depth: matrix products.
+- one hidden layer and few inputs: sums of scalar weights times rows, which XLA fuses with the step into a single loop,
+  without any `[hidden, n]` array in memory. Its own derivative would be as many single loops again, so it has a rule
+  whose tangent is matrix products;
+- any other shape: matrix products.
 
 Both go over blocks of parameters where a `[hidden, n]` array would not stay in the cache.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,8 @@ FORWARD_BLOCK = 4096
 """Parameters to a block of matrix products: 32 hidden rows of it are 0.5 MB."""
 TANGENT_BLOCK = 512
 """Smaller, since derivatives are taken of many particles side by side, each with a hidden array of its own."""
+_MAX_SUMMED_INPUTS = 13
+"""Beyond it the loop no longer fits the registers, and LLVM may take minutes and gigabytes to find out (22 inputs)."""
 _PARTIAL_SUMS = 4
 """A single running sum over the hidden units would wait for each addition; more than four run out of registers."""
 
@@ -37,7 +40,7 @@ def mlp_rows(weights: Sequence[Array], biases: Sequence[Array], rows: Sequence[A
     Returns:
       The outputs, `[n]` each.
     """
-    if len(weights) == 2:
+    if len(weights) == 2 and len(rows) <= _MAX_SUMMED_INPUTS:
         return list(one_hidden_layer(tuple(weights), tuple(biases), tuple(rows)))
     return list(in_blocks(lambda inputs: matmul_mlp(weights, biases, inputs), jnp.stack(rows), FORWARD_BLOCK))
 
@@ -51,27 +54,30 @@ def matmul_mlp(weights: Sequence[Array], biases: Sequence[Array], inputs: Array)
     return values
 
 
-def in_blocks(function: Callable[[Array], Array], columns: Array, block: int) -> Array:
+def in_blocks(function: Callable[[Any], Array], columns: Any, block: int) -> Array:
     """`function(columns)` for a function of each column alone, over blocks of at most `block` columns.
 
     Blocks of equal size rather than a short last one: at most one column a block is padding.
 
     Args:
       function: `[..., k] -> [outputs, k]`.
-      columns: `[..., n]`.
+      columns: a tree of `[..., n]`.
       block: columns at a time.
 
     Returns:
       `[outputs, n]`.
     """
-    n = columns.shape[-1]
+    n = jax.tree.leaves(columns)[0].shape[-1]
     num_blocks = math.ceil(n / block)
     if num_blocks <= 1:
         return function(columns)
     size = math.ceil(n / num_blocks)
-    padded = jnp.pad(columns, [(0, 0)] * (columns.ndim - 1) + [(0, num_blocks * size - n)])
-    blocks = jnp.moveaxis(padded.reshape(*columns.shape[:-1], num_blocks, size), -2, 0)
-    out = jnp.moveaxis(lax.map(function, blocks), 0, 1)
+
+    def split(x: Array) -> Array:
+        padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, num_blocks * size - n)])
+        return jnp.moveaxis(padded.reshape(*x.shape[:-1], num_blocks, size), -2, 0)
+
+    out = jnp.moveaxis(lax.map(function, jax.tree.map(split, columns)), 0, 1)
     return out.reshape(out.shape[0], num_blocks * size)[:, :n]
 
 
@@ -104,14 +110,15 @@ def _one_hidden_layer_jvp(primals: tuple, tangents: tuple) -> tuple[tuple[Array,
 
     # Recomputing the hidden units of a block in the backward pass is cheaper than to fetch them from memory.
     @jax.checkpoint
-    def tangent(inputs: Array) -> Array:
+    def tangent(inputs: tuple[Array, Array]) -> Array:
         x, dx = inputs
         before = _product(weights[0], x) + first_bias[:, None]
         d_before = _product(d_weights[0], x) + _product(weights[0], dx) + d_biases[0][:, None]
-        d_hidden = jnp.where(before > 0.0, d_before, 0.0)
-        return _product(d_weights[1], jax.nn.relu(before)) + _product(weights[1], d_hidden)
+        active = before > 0.0
+        hidden, d_hidden = jnp.where(active, before, 0.0), jnp.where(active, d_before, 0.0)
+        return _product(d_weights[1], hidden) + _product(weights[1], d_hidden)
 
-    out = in_blocks(tangent, jnp.stack([jnp.stack(rows), jnp.stack(d_rows)]), TANGENT_BLOCK)
+    out = in_blocks(tangent, (jnp.stack(rows), jnp.stack(d_rows)), TANGENT_BLOCK)
     return one_hidden_layer(*primals), tuple(out + d_biases[1][:, None])
 
 
