@@ -187,6 +187,30 @@ class TruncatedBackprop:
 
 
 @dataclasses.dataclass(frozen=True)
+class ForwardMode:
+    """Tangents carried with the state: memory does not grow with the truncation; suits few outer parameters."""
+
+    num_particles: int = 32
+    """Inner problems unrolled at once, over all devices."""
+    persistent: bool = True
+    """Keep the tangents over truncations, which removes the bias of short ones."""
+    num_directions: int | None = None
+    """Random directions of theta that tangents are carried for; all outer parameters if not given."""
+    stagger: bool = True
+    """Start the particles at different steps of their episodes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FullES:
+    """Evolution strategies on whole episodes: unbiased, and one episode an estimate. The truncation is ignored."""
+
+    num_pairs: int = 32
+    """Antithetic pairs of particles, over all devices."""
+    std: float = 0.01
+    """Standard deviation of the perturbations of theta."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Constant:
     """Truncations of one length."""
 
@@ -270,6 +294,8 @@ Estimator = (
     | Annotated[PersistentES, subcommand(name="persistent-es")]
     | Annotated[NoiseReuseES, subcommand(name="noise-reuse-es")]
     | Annotated[TruncatedBackprop, subcommand(name="truncated-backprop")]
+    | Annotated[ForwardMode, subcommand(name="forward-mode")]
+    | Annotated[FullES, subcommand(name="full-es")]
 )
 Truncation = (
     Annotated[Constant, subcommand(name="constant")]

@@ -31,6 +31,8 @@ ESTIMATORS = {
     base.PersistentES: estimators.persistent_es,
     base.NoiseReuseES: estimators.noise_reuse_es,
     base.TruncatedBackprop: estimators.truncated_backprop,
+    base.ForwardMode: estimators.forward_mode,
+    base.FullES: estimators.full_es,
 }
 TRUNCATIONS = {
     base.Constant: truncation.constant,
@@ -116,7 +118,7 @@ def check_numbers(config: base.TrainConfig) -> None:
 
 def num_particles(estimator) -> int:
     """What is spread over the devices: pairs, or particles where there are no pairs."""
-    return estimator.num_particles if isinstance(estimator, base.TruncatedBackprop) else estimator.num_pairs
+    return estimator.num_pairs if hasattr(estimator, "num_pairs") else estimator.num_particles
 
 
 def build_family(config) -> tuple[TaskFamily, TaskFamily]:
@@ -213,9 +215,10 @@ def build_estimator(
 ) -> GradientEstimator:
     """The estimator of one family's outer gradient."""
     problem = inner_problem(family, optimizer, **_fields(config.problem))
-    longest = min(schedule.max_num_steps, config.problem.num_steps)
-    make = ESTIMATORS[type(config.estimator)]
-    return make(problem, axis_name=axis_name, max_num_steps=longest, **_fields(config.estimator))
+    settings = _fields(config.estimator)
+    if not isinstance(config.estimator, base.FullES):
+        settings["max_num_steps"] = min(schedule.max_num_steps, config.problem.num_steps)
+    return ESTIMATORS[type(config.estimator)](problem, axis_name=axis_name, **settings)
 
 
 def build_outer_optimizer(config: base.OuterOptimizer, num_outer_steps: int) -> optax.GradientTransformation:

@@ -22,6 +22,8 @@ TYPES = {
         base.PersistentES,
         base.NoiseReuseES,
         base.TruncatedBackprop,
+        base.ForwardMode,
+        base.FullES,
         base.Constant,
         base.Linear,
         base.LogUniform,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import learned_opt
+from cli import session
 from cli.main import main
 from learned_opt import mlp
 
@@ -116,6 +117,15 @@ CASES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Compiled programs of the tests stay out of the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    directory = jax.config.jax_compilation_cache_dir
+    yield
+    jax.config.update("jax_compilation_cache_dir", directory)
+
+
 def contents(directory: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in directory.rglob("*") if "__pycache__" not in path.parts}
 
@@ -135,6 +145,16 @@ def test_bad_input(case, inputs, tmp_path, monkeypatch, capsys):
     assert re.search(message, lines[0]), lines[0]
     assert contents(inputs) == before
     assert os.listdir(tmp_path) == []
+
+
+def test_tensorboard_without_its_library(tmp_path, monkeypatch, capsys):
+    find = session.importlib.util.find_spec
+    monkeypatch.setattr(
+        session.importlib.util, "find_spec", lambda name: None if name == "tensorboardX" else find(name)
+    )
+    assert main(["train", "quadratic", "--tensorboard", "--run-dir", str(tmp_path / "run")]) == 2
+    assert "tensorboardX is not installed" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_unprepared_set_says_how_to_prepare_it(tmp_path, capsys):

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from configs import base, registry
-from configs.build import build, build_outer_optimizer
+from configs.build import ESTIMATORS, build, build_outer_optimizer
 from configs.serialize import TYPES, from_json, to_json
 from tasks.synthetic import write_synthetic_imagenet
 
@@ -68,6 +68,8 @@ def every_kind():
     for cls in (base.EvolutionStrategies, base.Reparameterization, base.Merged, base.NoiseReuseES):
         yield base.TrainConfig(estimator=cls(std=0.1 + 0.2))
     yield base.TrainConfig(estimator=base.TruncatedBackprop(), truncation=base.Linear(), init_theta="x")
+    yield base.TrainConfig(estimator=base.ForwardMode(num_directions=3))
+    yield base.TrainConfig(estimator=base.FullES())
     yield base.TrainConfig(truncation=base.LogUniform(), optimizer=base.NamedOptimizer("mlp", {"preset": "metz2019"}))
     for name in registry.CONFIGS:
         yield registry.load(name)[0]
@@ -84,6 +86,21 @@ def test_json_goes_back_exactly():
 def test_json_knows_every_config_class():
     classes = {c for c in vars(base).values() if dataclasses.is_dataclass(c)} - {base.PairEstimator}
     assert set(TYPES.values()) == classes
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_every_estimator_builds(estimator):
+    """On two layers of two units, and with the schedule whose jitter exceeds the episode."""
+    small = {field: 2 for field in ("num_pairs", "num_particles") if hasattr(estimator, field)}
+    config = dataclasses.replace(
+        registry.load("quadratic")[0],
+        optimizer=base.Mlp(hidden_sizes=(2, 2)),
+        estimator=estimator(**small),
+        truncation=base.Linear(2, 100, 10),
+    )
+    built = build(config, num_devices=2)
+    state = jax.eval_shape(built.step.init, built.theta, built.key)
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(state.estimator_states)} == {2}
 
 
 @pytest.mark.parametrize(
