@@ -14,6 +14,7 @@ import pytest
 import learned_opt
 from cli.main import main
 from outer_train import metrics
+from tasks.synthetic import write_synthetic_imagenet
 
 SETTINGS = ["--num-outer-steps", "1200", "--checkpoint-every", "100", "--num-devices", "2", "--held-out.num-tasks", "0"]
 TIMEOUT = 240
@@ -174,3 +175,24 @@ def test_resume_on_another_number_of_devices(trained, capsys):
     assert main(["resume", str(trained), "--num-devices", "4", "--no-compilation-cache"]) == 0
     assert (trained / "metrics.jsonl").read_bytes() == before
     assert json.loads((trained / "summary.json").read_text())["num_devices"] == 4
+
+
+def test_the_paper_s_config_runs_on_its_synthetic_set(tmp_path):
+    """700 and 300 classes, the 20k-weight CNN, merged RP and ES, the growing truncation."""
+    write_synthetic_imagenet(tmp_path / "tfds", images_per_class=6, validation_images_per_class=2)
+    run = tmp_path / "run"
+    argv = ["train", "metz2019_cnn", "--run-dir", str(run), "--family.data-dir", str(tmp_path / "tfds")]
+    argv += ["--family.batch-size", "10", "--family.fractions", "0.25", "0.25", "0.25", "0.25"]
+    argv += ["--estimator.num-pairs", "2", "--estimator.chunk-size", "5", "--problem.num-steps", "20"]
+    argv += ["--truncation.start", "4", "--truncation.end", "20", "--truncation.num-outer-steps", "2"]
+    argv += ["--num-outer-steps", "3", "--held-out.num-tasks", "0", "--no-compilation-cache"]
+    assert main(argv) == 0
+    rows = metrics.read_rows(run / "metrics.jsonl")
+    lengths = [row["truncation_length"] for row in rows]
+    assert len(lengths) == 3
+    # 4, 12 and 20 inner steps, each times a draw from [.8, 1.2], and never beyond the episode.
+    assert all(round(0.8 * at) <= length <= round(1.2 * at) for at, length in zip((4, 12, 20), lengths, strict=True))
+    assert all(np.log(10) / 3 < row["outer_loss"] < 10 for row in rows)
+    assert all(0 <= row["weight_reparameterization"] <= 1 for row in rows)
+    theta = np.load(run / "theta.npz")
+    assert sum(theta[name].size for name in theta.files) == 1090
