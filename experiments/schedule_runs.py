@@ -1,0 +1,103 @@
+"""Many training runs as one program: hyperparameters and seeds on one axis, spread over the devices."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jax.sharding import AxisType, Mesh, PartitionSpec
+
+from tasks.base import SPLITS, Batch, Task
+from tasks.image_data import ImageData
+
+_AXIS = "runs"
+
+
+def whole_split(data: ImageData, split: str, max_examples: int | None = None) -> Batch:
+    """All examples of a split (or `max_examples` of them, evenly over its classes), as one batch."""
+    row = SPLITS.index(split)
+    start, count = int(np.asarray(data.starts)[row].min()), int(np.asarray(data.counts)[row].sum())
+    rows = start + np.arange(count)
+    if max_examples is not None and max_examples < count:
+        rows = start + np.linspace(0, count - 1, max_examples).astype(int)
+    return {"image": (data.images[rows].astype(jnp.float32) - data.mean) / data.std, "label": data.labels[rows]}
+
+
+class Run(NamedTuple):
+    """Attributes: `params` after the last step, `rates` `[T]` of its steps, `losses` `[T]` on its minibatches."""
+
+    params: Any
+    rates: Array
+    losses: Array
+
+
+def train(
+    task: Task,
+    objective: Callable[[Any, Array], Array],
+    transformation: optax.GradientTransformationExtraArgs,
+    rate_of: Callable[[Any, Array], Array],
+    data: Any,
+    key: Array,
+    num_steps: int,
+) -> Run:
+    """One run. The key fixes initial weights and minibatches, whatever the optimizer.
+
+    Args:
+      task: gives weights, minibatches and training losses.
+      objective: `(params, key) -> E`; the key is the step's own, for an objective on a random batch.
+      transformation: any; hypergradient optimizers are given `value_fn` and `objective_grad`.
+      rate_of: `(opt_state, step) -> rate` of the step just taken.
+      data: handed to the task.
+      key: of the run.
+      num_steps: T.
+    """
+    key_init, key_steps = jax.random.split(key)
+    transformation = optax.with_extra_args_support(transformation)
+
+    def step(carry, i):
+        params, opt_state = carry
+        key_batch, key_loss, key_objective = jax.random.split(jax.random.fold_in(key_steps, i), 3)
+        batch = task.sample_batch(data, key_batch, "train")
+        value_fn = lambda p: task.loss(p, key_loss, batch)[0]  # noqa: E731
+        loss, grads = jax.value_and_grad(value_fn)(params)
+        objective_grad = jax.grad(objective)(params, key_objective)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = transformation.update(
+                grads, opt_state, params, value_fn=value_fn, objective_grad=objective_grad
+            )
+        return (optax.apply_updates(params, updates), opt_state), (rate_of(opt_state, i), loss)
+
+    params = task.init(key_init)
+    carry = (params, transformation.init(params))
+    (params, _), (rates, losses) = jax.lax.scan(step, carry, jnp.arange(num_steps, dtype=jnp.int32))
+    return Run(params, rates, losses)
+
+
+def over_runs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Maps `(run arguments..., data)` over a leading axis of all but the last argument, sharded over all devices.
+
+    The number of runs need not divide: the last run fills up, and is cut off again.
+    """
+    mesh = jax.make_mesh((len(jax.devices()),), (_AXIS,), axis_types=(AxisType.Auto,))
+
+    def call(*arguments):
+        *run_arguments, data = arguments
+        num_runs = jax.tree.leaves(run_arguments)[0].shape[0]
+        padded = -(-num_runs // mesh.size) * mesh.size
+        picked = jnp.minimum(jnp.arange(padded), num_runs - 1)
+        run_arguments = jax.tree.map(lambda x: x[picked], tuple(run_arguments))
+        results = _sharded(function, mesh)(run_arguments, data)
+        return jax.tree.map(lambda x: np.asarray(x)[:num_runs], results)
+
+    return call
+
+
+def _sharded(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    def mapped(run_arguments, data):
+        return jax.vmap(lambda *one: function(*one, data))(*run_arguments)
+
+    specs = (PartitionSpec(_AXIS), PartitionSpec())
+    return jax.jit(jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(_AXIS), check_vma=False))
