@@ -54,8 +54,9 @@ def run(args: Args) -> int:
     for name in ("num_seeds", "num_tuning_seeds", "budget"):
         if getattr(args, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(args, name)}")
-    chosen, entries = suite(args.suite), parse_entries(args.optimizers)
-    start(args.num_devices, args.compilation_cache)
+    chosen = suite(args.suite)
+    start(args.num_devices, args.compilation_cache)  # before theta is read: that starts JAX
+    entries = parse_entries(args.optimizers)
     settings = Settings(args.num_seeds, args.num_tuning_seeds, args.budget, args.seed, args.reference, args.cache_dir)
     with shown_progress() as progress:
         report = evaluate(args.out, chosen, entries, settings, progress)

@@ -9,7 +9,7 @@ import tyro
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Tune baselines on a suite's tasks. `evaluate` with the same suite, budget and seeds takes the results from here."""
+    """Tune baselines on a suite's tasks. `evaluate` with the same budget and seeds takes the results from here."""
 
     baselines: tyro.conf.Positional[tuple[str, ...]]
     """Names: sgd, momentum, rmsprop, adam, adamw, nadamw (11 learning rates each), adam8 (random search), ..."""

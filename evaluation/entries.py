@@ -5,6 +5,7 @@ comma list or a glob): seeds of one config, of which the one with the lowest out
 losses have no part in that choice.
 """
 
+import difflib
 import glob
 import hashlib
 import json
@@ -78,7 +79,9 @@ def _parse(argument: str) -> Entry:
     try:
         optimizer, theta = load_theta(path)
     except FileNotFoundError as error:
-        raise ValueError(f"{error}; baselines are {', '.join(BASELINES)}") from error
+        near = difflib.get_close_matches(spec, BASELINES, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"baselines are {', '.join(BASELINES)}"
+        raise ValueError(f"{error}\n{hint}") from error
     num_weights = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(theta))
     details = {"description": f"learned optimizer, {num_weights} weights", "path": str(path), **details}
     name = Path(path).name if Path(path).name not in ("theta.npz", "") else Path(path).resolve().parent.name
