@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from learned_opt.packing import at_least_float32
 from outer_train.problem import SUM_REDUCTIONS, InnerProblem
 
 Tree = Any
@@ -104,9 +105,9 @@ def select(mask: Array, x: Tree, y: Tree) -> Tree:
     return jax.tree.map(lambda a, b: jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b), x, y)
 
 
-def at_least_float32(tree: Tree) -> Tree:
-    """Floating-point leaves in at least float32."""
-    return jax.tree.map(lambda x: jnp.asarray(x).astype(jnp.promote_types(jnp.float32, jnp.asarray(x).dtype)), tree)
+def widen(tree: Tree) -> Tree:
+    """Leaves as arrays of at least float32."""
+    return jax.tree.map(lambda x: jnp.asarray(x).astype(at_least_float32(jnp.asarray(x).dtype)), tree)
 
 
 def problem_data(problem: InnerProblem, data: Any) -> Any:

@@ -9,6 +9,7 @@ import optax
 from jax import Array
 
 from learned_opt.base import LearnedOptimizer
+from learned_opt.packing import at_least_float32
 from tasks.base import TaskFamily
 
 Key = Array
@@ -136,4 +137,4 @@ def _outer_loss(task, params, key, data, split, num_batches):
         return task.loss(params, key_loss, task.sample_batch(data, key_batch, split))[0]
 
     loss = one(key) if num_batches == 1 else jnp.mean(jax.vmap(one)(jax.random.split(key, num_batches)))
-    return loss.astype(jnp.promote_types(jnp.float32, loss.dtype))
+    return loss.astype(at_least_float32(loss.dtype))

@@ -1,6 +1,7 @@
 """Antithetic pairs: the one unroll that ES, RP, PES, NRES and every merge of them share.
 
-A pair runs the inner problem at theta + eps and theta - eps on the same data; eps = std * n, n normal. What it yields is an `Outcome`; an estimator is a map from an Outcome to one gradient a pair, and a way to average.
+A pair runs the inner problem at theta + eps and theta - eps on the same data; eps = std * n, n normal. What it yields is
+an `Outcome`; an estimator is a map from an Outcome to one gradient a pair, and a way to average those.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +15,6 @@ from outer_train.estimators.base import Estimate, GradientEstimator, Info
 from outer_train.moments import finite_mean, tree_mean
 from outer_train.particles import (
     all_finite,
-    at_least_float32,
     check_positive,
     check_sum_reduction,
     checked_length,
@@ -26,6 +26,7 @@ from outer_train.particles import (
     start_episodes,
     total,
     vary,
+    widen,
 )
 from outer_train.problem import InnerProblem
 from outer_train.unroll import unroll
@@ -126,13 +127,13 @@ def antithetic(
 
     def init(theta, key):
         indices = global_indices(num_pairs, axis_name)
-        return engine.init(vary(at_least_float32(theta), axis_name), key, indices, num_pairs, stagger)
+        return engine.init(vary(widen(theta), axis_name), key, indices, num_pairs, stagger)
 
     def estimate(theta, state, key, num_steps, data=()):
         num_steps = checked_length(num_steps, max_num_steps)
         key_noise, key_unroll, key_reset = jax.random.split(key, 3)
         indices = global_indices(num_pairs, axis_name)
-        theta = vary(at_least_float32(theta), axis_name)
+        theta = vary(widen(theta), axis_name)
         state = engine.draw_noise(theta, state, particle_keys(key_noise, indices))
         num_live = jnp.minimum(num_steps, problem.num_steps - state.step)
         mean_live = total(jnp.sum(num_live), axis_name).astype(jnp.float32) / num_pairs

@@ -69,8 +69,8 @@ def forward_mode(
         return Tangents(directions, [jnp.zeros_like(x, shape=shape) for x, shape in shapes])
 
     def run(theta, state, keys, num_live, data):
-        keys, keys_directions = jnp.unstack(jax.vmap(jax.random.split)(keys), axis=1)
-        tangents = state.tangents if persistent else start_tangents(theta, state.inner, keys_directions)
+        beyond_all_steps = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, problem.num_steps)
+        tangents = state.tangents if persistent else start_tangents(theta, state.inner, beyond_all_steps)
         flat, unravel = ravel_pytree(theta)
         data = problem_data(problem, data)
         step = jax.vmap(partial(_step_with_tangents, problem, unravel, flat), in_axes=(0, 0, 0, 0, None))

@@ -12,7 +12,6 @@ from outer_train.estimators.evolution_strategies import finite_difference
 from outer_train.moments import finite_mean, moments, tree_mean
 from outer_train.particles import (
     all_finite,
-    at_least_float32,
     check_positive,
     global_indices,
     particle_keys,
@@ -20,6 +19,7 @@ from outer_train.particles import (
     start_episodes,
     total,
     vary,
+    widen,
 )
 from outer_train.problem import InnerProblem
 
@@ -76,7 +76,7 @@ def full_es(
         del num_steps
         key_noise, key_start, key_unroll = jax.random.split(key, 3)
         indices = global_indices(num_pairs, axis_name)
-        theta = vary(at_least_float32(theta), axis_name)
+        theta = vary(widen(theta), axis_name)
         noise = jax.vmap(lambda key: normal_like(key, theta, std))(particle_keys(key_noise, indices))
         sides = jax.tree.map(lambda t, n: jnp.stack([t + n, t - n], axis=1), theta, noise)
         inner = start_episodes(problem, theta, key_start, indices, axis_name)

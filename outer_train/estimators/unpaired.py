@@ -11,7 +11,6 @@ from outer_train.estimators.base import Estimate, GradientEstimator, Info
 from outer_train.moments import finite_mean, moments, tree_mean
 from outer_train.particles import (
     all_finite,
-    at_least_float32,
     check_positive,
     check_sum_reduction,
     checked_length,
@@ -22,6 +21,7 @@ from outer_train.particles import (
     start_episodes,
     total,
     vary,
+    widen,
 )
 from outer_train.problem import InnerProblem
 
@@ -91,13 +91,13 @@ def unpaired(
         step = jnp.zeros_like(indices)
         if stagger:
             step = staggered_steps(problem.num_steps, num_particles, key_stagger, indices)
-        return start(vary(at_least_float32(theta), axis_name), key_state, indices, step)
+        return start(vary(widen(theta), axis_name), key_state, indices, step)
 
     def estimate(theta, state, key, num_steps, data=()):
         num_steps = checked_length(num_steps, max_num_steps)
         key_unroll, key_reset = jax.random.split(key)
         indices = global_indices(num_particles, axis_name)
-        theta = vary(at_least_float32(theta), axis_name)
+        theta = vary(widen(theta), axis_name)
         num_live = jnp.minimum(num_steps, problem.num_steps - state.step)
         count = lambda x: total(jnp.sum(x), axis_name)  # noqa: E731
         ran = run(theta, state, particle_keys(key_unroll, indices), num_live, data)

@@ -1,0 +1,90 @@
+"""Reverse mode, forward mode, finite differences and plain autodiff of the unroll agree, in 64 bit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import learned_opt
+from learned_opt import hyperparameters
+from outer_train import estimators, inner_problem
+from tasks.base import Task, TaskFamily
+from tests.outer_train.systems import linear_quadratic
+
+NUM_STEPS = 9
+NUM_WEIGHTS = 5
+
+
+def _family():
+    """Logistic-like regression whose first input is always zero, as three pixels of digits are."""
+    inputs = np.random.default_rng(0).normal(size=(32, NUM_WEIGHTS))
+    inputs[:, 0] = 0
+
+    def loss(params, key, batch):
+        del key
+        return jnp.mean(jnp.log1p(jnp.exp(-(batch @ params["w"])))), {}
+
+    def task(center):
+        init = lambda key: {"w": center + jax.random.normal(key, (NUM_WEIGHTS,), center.dtype)}  # noqa: E731
+        sample_batch = lambda data, key, split: data[jax.random.randint(key, (8,), 0, len(data))]  # noqa: E731
+        return Task(init, loss, sample_batch)
+
+    return TaskFamily(lambda key: jnp.zeros(NUM_WEIGHTS, jnp.float64), task, jnp.asarray(inputs))
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+def test_forward_equals_reverse_equals_finite_differences(name):
+    with jax.enable_x64(True):
+        optimizer = getattr(hyperparameters, name)(learning_rate=0.1)
+        problem = inner_problem(_family(), optimizer, NUM_STEPS)
+        theta = jax.tree.map(lambda x: x.astype(jnp.float64), optimizer.init(jax.random.key(0)))
+        key = jax.random.key(1)
+        reverse = estimators.truncated_backprop(problem, 2, chunk_size=4)
+        forward = estimators.forward_mode(problem, 2)
+        run = lambda e: jax.jit(lambda t: e.estimate(t, e.init(theta, key), key, NUM_STEPS)[0])  # noqa: E731
+        by_reverse, by_forward = run(reverse)(theta), run(forward)(theta)
+        loss = run(reverse)
+        for name in theta:
+            np.testing.assert_allclose(by_reverse.grad[name], by_forward.grad[name], rtol=0, atol=1e-10)
+            shifted = [loss(theta | {name: theta[name] + h}).loss for h in (1e-5, -1e-5)]
+            np.testing.assert_allclose(by_reverse.grad[name], (shifted[0] - shifted[1]) / 2e-5, rtol=0, atol=1e-6)
+        assert float(by_reverse.grad["log_learning_rate"]) != 0
+
+
+def test_truncated_backprop_of_a_learned_optimizer_equals_plain_autodiff_of_a_loop():
+    with jax.enable_x64(True):
+        problem = inner_problem(_family(), learned_opt.mlp(), NUM_STEPS)
+        theta = jax.tree.map(lambda x: x.astype(jnp.float64), learned_opt.mlp().init(jax.random.key(0)))
+        estimator = estimators.truncated_backprop(problem, 1, chunk_size=4)
+        key = jax.random.key(5)
+        state = estimator.init(theta, key)
+        estimate = jax.jit(lambda theta, num_steps: estimator.estimate(theta, state, key, num_steps)[0])
+
+        def plain(theta, num_steps):
+            # The keys as the estimator documents them: of the unroll, of the particle, of the step.
+            particle_key = jax.random.fold_in(jax.random.split(key)[0], 0)
+            inner, total = jax.tree.map(lambda x: x[0], state.inner), 0.0
+            for i in range(num_steps):
+                inner, loss = problem.step(theta, inner, jax.random.fold_in(particle_key, i), problem.data)
+                total = total + loss / num_steps
+            return total
+
+        for num_steps in (2, 4, 7):
+            found = estimate(theta, jnp.int32(num_steps))
+            value, expected = jax.value_and_grad(plain)(theta, num_steps)
+            np.testing.assert_allclose(found.loss, value, rtol=1e-12)
+            scale = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(expected))
+            for a, b in zip(jax.tree.leaves(found.grad), jax.tree.leaves(expected), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * scale)
+        assert estimate._cache_size() == 1
+
+
+def test_reparameterization_on_a_quadratic_is_the_plain_gradient():
+    """Antithetic sides cancel the noise to all orders where the gradient is linear in theta."""
+    theta, key = jnp.asarray([0.3, -0.5, 0.2, 0.4], jnp.float32), jax.random.key(2)
+    problem, _ = linear_quadratic(noise=0.0)
+    rp, plain = estimators.reparameterization(problem, 4, 0.5), estimators.truncated_backprop(problem, 1)
+    for num_steps in (3, 12):
+        one = rp.estimate(theta, rp.init(theta, key), key, num_steps)[0]
+        other = plain.estimate(theta, plain.init(theta, key), key, num_steps)[0]
+        np.testing.assert_allclose(one.grad, other.grad, rtol=1e-4)

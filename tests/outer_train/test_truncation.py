@@ -1,0 +1,53 @@
+"""Truncation schedules: bounds, means, and bad input."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from outer_train import truncation
+
+NUM_DRAWS = 4096
+
+
+def _lengths(schedule, outer_step):
+    keys = jax.random.split(jax.random.key(1), NUM_DRAWS)
+    return np.asarray(jax.jit(jax.vmap(schedule.length, in_axes=(0, None)))(keys, jnp.int32(outer_step)))
+
+
+def test_linear_follows_the_paper_with_uniform_jitter():
+    schedule = truncation.linear()
+    for outer_step, center in ((0, 50), (2500, 5025), (5000, 10_000), (9000, 10_000)):
+        lengths = _lengths(schedule, outer_step)
+        spread = 0.4 * center / np.sqrt(12)
+        assert abs(lengths.mean() - center) < 4 * (spread / np.sqrt(NUM_DRAWS) + 0.01)
+        np.testing.assert_allclose(lengths.std(), spread, rtol=0.05)
+        assert lengths.min() >= np.floor(0.8 * center)
+        assert lengths.max() <= np.ceil(1.2 * center) <= schedule.max_num_steps
+
+
+def test_log_uniform_covers_each_octave_alike():
+    lengths = _lengths(truncation.log_uniform(1, 1023), 0)
+    counts = np.histogram(np.log2(lengths + 0.5), bins=np.arange(11))[0]
+    assert lengths.min() == 1
+    assert lengths.max() <= 1023
+    # The first octave holds the integer 1 alone, each of the ten an equal share of log length.
+    assert np.abs(counts - NUM_DRAWS / 10).max() < 4.5 * np.sqrt(NUM_DRAWS * 0.1 * 0.9)
+
+
+def test_constant_is_constant():
+    assert set(_lengths(truncation.constant(7), 3)) == {7}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: truncation.constant(0), "num_steps must be at least 1, got 0"),
+        (lambda: truncation.linear(100, 50), "start must not be above end"),
+        (lambda: truncation.linear(jitter=1.0), "jitter"),
+        (lambda: truncation.log_uniform(9, 3), "low must not be above high"),
+    ],
+)
+def test_bad_lengths_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
