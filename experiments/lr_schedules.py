@@ -22,7 +22,7 @@ import optax
 from experiments import lr_schedules_figures as figures
 from experiments import lrs_opt
 from experiments.lr_schedules_summary import json_ready, summary
-from experiments.schedule_runs import over_runs, train, whole_split
+from experiments.schedule_runs import over_runs, rows_of, split_rows, train
 from learned_opt.hypergradient import hd, marthe, rtho
 from tasks.base import Task
 from tasks.classifiers import MLP, classification_task
@@ -142,7 +142,8 @@ def _problem(config: Config) -> Problem:
         data.image_shape,
         data.num_classes,
     )
-    return Problem(task, data, whole_split(data, "inner_valid"), whole_split(data, "test"))
+    valid, test = (rows_of(data, split_rows(data, split)) for split in ("inner_valid", "test"))
+    return Problem(task, data, valid, test)
 
 
 def _methods(rate: float) -> dict[str, Callable[[Any], optax.GradientTransformationExtraArgs]]:
@@ -156,11 +157,14 @@ def _methods(rate: float) -> dict[str, Callable[[Any], optax.GradientTransformat
 
 
 def _train_and_measure(config: Config, problem: Problem, transformation, rate_of, key, data) -> dict[str, jax.Array]:
-    objective = lambda params, key: problem.measure(params, problem.valid)[0]  # noqa: E731
-    run = train(problem.task, objective, transformation, rate_of, data, key, config.num_steps)
-    loss, accuracy = problem.measure(run.params, problem.valid)
-    test_accuracy = problem.measure(run.params, problem.test)[1]
-    return {"loss": loss, "accuracy": accuracy, "test_accuracy": test_accuracy, "rates": run.rates}
+    def measure(params, data):
+        del data
+        loss, accuracy = problem.measure(params, problem.valid)
+        return {"loss": loss, "accuracy": accuracy, "test_accuracy": problem.measure(params, problem.test)[1]}
+
+    objective = lambda params, key, data: problem.measure(params, problem.valid)[0]  # noqa: E731
+    run = train(problem.task, objective, transformation, rate_of, measure, data, key, config.num_steps)
+    return {name: values[-1] for name, values in run.measures.items()} | {"rates": run.rates}
 
 
 def _sweep(config: Config, problem: Problem, keys, method) -> dict[str, np.ndarray]:

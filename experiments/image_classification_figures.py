@@ -1,0 +1,45 @@
+"""Fig 3 and Fig 4 of arXiv 1910.08525, from what `experiments.image_classification_schedules` measured."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+STYLES = {
+    "constant": {"color": "0.6", "linestyle": ":"},
+    "exponential": {"color": "#E69F00", "linestyle": "--"},
+    "staircase": {"color": "#CC79A7", "linestyle": "--"},
+    "SGDR": {"color": "#009E73", "linestyle": "--"},
+    "HD": {"color": "#D55E00"},
+    "RTHO": {"color": "#0072B2"},
+    "MARTHE": {"color": "#000000", "linewidth": 2.4},
+}
+TITLES = {"vgg_sgdm": "VGG, SGD + momentum", "resnet_adam": "ResNet, Adam"}
+
+
+def draw(name: str, result: dict[str, Any], curves: dict[str, dict[str, np.ndarray]], path: pathlib.Path) -> None:
+    """Test accuracy and loss, means over seeds with a band of one deviation, and one seed's learning rate."""
+    figure = Figure(figsize=(15, 4.4), dpi=140, layout="constrained")
+    accuracy, loss, rate = figure.subplots(1, 3)
+    for method, runs in curves.items():
+        points = runs["test_accuracy"].shape[1]
+        steps = np.arange(1, points + 1) * runs["rates"].shape[1] / points
+        label = f"{method}, {100 * result['methods'][method]['accuracy']:.1f} %"
+        _draw_mean(accuracy, steps, 100 * runs["test_accuracy"], label, STYLES[method])
+        _draw_mean(loss, steps, runs["test_loss"], method, STYLES[method])
+        rate.plot(np.maximum(runs["rates"][0], 1e-7), label=method, **STYLES[method])
+    last = 100 * np.array([row["accuracy"] for row in result["methods"].values()])
+    accuracy.set(title=f"{TITLES[name]}: test accuracy, %", xlabel="step", ylim=(last.max() - 15, last.max() + 2))
+    accuracy.legend(frameon=False, loc="lower right")
+    lowest = min(row["test_loss"] for row in result["methods"].values() if np.isfinite(row["test_loss"]))
+    loss.set(title="Test loss", xlabel="step", ylim=(0.9 * lowest, 2.5 * lowest))
+    rate.set(title="Learning rate, seed 0", xlabel="step", yscale="log")
+    FigureCanvasAgg(figure).print_png(path)
+
+
+def _draw_mean(axes, steps: np.ndarray, values: np.ndarray, label: str, style: dict[str, Any]) -> None:
+    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    axes.plot(steps, mean, label=label, **style)
+    axes.fill_between(steps, mean - deviation, mean + deviation, color=style["color"], alpha=0.12, linewidth=0)
