@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from learned_opt.features import inverse_norm
+from learned_opt.mlp_kernel import in_blocks
 
 BLOCK = 32_768
 """Elements to a block. State and inputs of a block take 2 MB; smaller ones pay for starting each loop."""
@@ -41,6 +42,13 @@ def running_averages(averages: Array, value: Array, decays: Sequence[float]) -> 
     return decay * averages + rest * value
 
 
+def split_rows(matrix: Array) -> list[Array]:
+    """The rows of `[a, n]`; unlike a slice each, whose gradient is a sum of a padded matrices."""
+    if not matrix.shape[0]:
+        return []
+    return [lax.squeeze(row, (0,)) for row in lax.split(matrix, (1,) * matrix.shape[0])]
+
+
 def apply_rule(
     rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Array, sizes: Sequence[int]
 ) -> tuple[Array, Array, Array]:
@@ -63,8 +71,13 @@ def apply_rule(
     else:
         rows = rule.rows(g, w, new_momentum, new_second)
         rows = [normalize(row, sizes) if norm else row for row, norm in zip(rows, rule.is_normalized, strict=True)]
-        update = rule.step(rows)
+        update = rule.step(rows) if len(sizes) == 1 else _step_once(rule, rows)
     return update, new_momentum.astype(momentum.dtype), new_second.astype(second.dtype)
+
+
+def _step_once(rule: UpdateRule, rows: list[Array]) -> Array:
+    """`rule.step(rows)` as a loop of two: XLA copies the MLP to each leaf that reads its part, but not out of a loop."""
+    return in_blocks(lambda part: rule.step(part)[None], rows, math.ceil(rows[0].size / 2))[0]
 
 
 def normalize(row: Array, sizes: Sequence[int]) -> Array:

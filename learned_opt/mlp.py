@@ -18,7 +18,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from learned_opt.base import Key, LearnedOptimizer, Theta
-from learned_opt.blockwise import UpdateRule, apply_rule, running_averages
+from learned_opt.blockwise import UpdateRule, apply_rule, running_averages, split_rows
 from learned_opt.features import (
     Averages,
     check_features,
@@ -224,8 +224,8 @@ def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DType
 
     def rows(g: Array, w: Array, momentum: Array, second: Array) -> list[Array]:
         held = [jnp.zeros_like(g)] * len(settings.second_moment_decays)
-        seconds = list(second) if settings.live_second_moments else held
-        averages = Averages(g, w, list(momentum), seconds, momentum_debias, second_moment_debias)
+        seconds = split_rows(second) if settings.live_second_moments else held
+        averages = Averages(g, w, split_rows(momentum), seconds, momentum_debias, second_moment_debias)
         return feature_rows(settings.features, averages)
 
     def step(inputs: list[Array]) -> Array:

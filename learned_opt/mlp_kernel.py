@@ -104,22 +104,24 @@ def one_hidden_layer(
 
 @one_hidden_layer.defjvp
 def _one_hidden_layer_jvp(primals: tuple, tangents: tuple) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    weights, _, rows = primals
+    weights, biases, rows = primals
     d_weights, d_biases, d_rows = tangents
-    first_bias = primals[1][0]
 
     # Recomputing the hidden units of a block in the backward pass is cheaper than to fetch them from memory.
     @jax.checkpoint
     def tangent(inputs: tuple[Array, Array]) -> Array:
         x, dx = inputs
-        before = _product(weights[0], x) + first_bias[:, None]
+        before = _product(weights[0], x) + biases[0][:, None]
         d_before = _product(d_weights[0], x) + _product(weights[0], dx) + d_biases[0][:, None]
         active = before > 0.0
         hidden, d_hidden = jnp.where(active, before, 0.0), jnp.where(active, d_before, 0.0)
         return _product(d_weights[1], hidden) + _product(weights[1], d_hidden)
 
-    out = in_blocks(tangent, (jnp.stack(rows), jnp.stack(d_rows)), TANGENT_BLOCK)
-    return one_hidden_layer(*primals), tuple(out + d_biases[1][:, None])
+    inputs = jnp.stack(rows)
+    # Not the sums: a derivative reads the outputs several times, and XLA would copy their whole loop to each place.
+    out = in_blocks(lambda x: matmul_mlp(weights, biases, x), inputs, FORWARD_BLOCK)
+    d_out = in_blocks(tangent, (inputs, jnp.stack(d_rows)), TANGENT_BLOCK)
+    return tuple(out), tuple(d_out + d_biases[1][:, None])
 
 
 def _product(weight: Array, columns: Array) -> Array:
