@@ -76,7 +76,7 @@ def apply_rule(
 
 
 def _step_once(rule: UpdateRule, rows: list[Array]) -> Array:
-    """`rule.step(rows)` as a loop of two: XLA copies the MLP to each leaf that reads its part, but not out of a loop."""
+    """`rule.step(rows)` as a loop of two: XLA copies the MLP to each leaf that reads it, but not out of a loop."""
     return in_blocks(lambda part: rule.step(part)[None], rows, math.ceil(rows[0].size / 2))[0]
 
 
