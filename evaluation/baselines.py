@@ -16,6 +16,8 @@ import optax
 from jax import Array
 from numpy.typing import NDArray
 
+from learned_opt.hypergradient import hd, marthe, rtho
+
 LEARNING_RATES = tuple(float(rate) for rate in np.logspace(-4, 1, 11))
 """11 log-spaced rates from 1e-4 to 10."""
 DEFAULT_RANDOM_BUDGET = 64
@@ -99,6 +101,30 @@ def _tuned_rate(optimizer: Callable[..., optax.GradientTransformation], descript
     return Baseline(lambda h: optimizer(h["learning_rate"], **fixed), learning_rate_grid, "grid", description)
 
 
+FIRST_RATES = (1e-3, 1e-2, 1e-1)
+
+
+def _hypergradient(method: Callable, hyper_rates: tuple[float, ...], description: str) -> Baseline:
+    """SGD whose rate adapts online: three first rates times four hyper-learning rates, 12 configurations."""
+
+    def grid(budget: int, seed: int) -> Configurations:
+        del budget, seed
+        first, hyper = np.meshgrid(FIRST_RATES, hyper_rates, indexing="ij")
+        return {
+            "learning_rate": first.ravel().astype(np.float32),
+            "hyper_learning_rate": hyper.ravel().astype(np.float32),
+        }
+
+    def factory(h: Mapping[str, Array]) -> optax.GradientTransformation:
+        return method(optax.sgd, h["learning_rate"], h["hyper_learning_rate"])
+
+    return Baseline(factory, grid, "grid", description, extra_args=("value_fn", "objective_grad"))
+
+
+def _marthe(inner: Callable, learning_rate: Array, meta_step: Array) -> optax.GradientTransformation:
+    return marthe(inner, learning_rate, meta_step=meta_step)
+
+
 BASELINES: dict[str, Baseline] = {
     "sgd": _tuned_rate(optax.sgd, "SGD"),
     "momentum": _tuned_rate(optax.sgd, "SGD with momentum .9", momentum=0.9),
@@ -107,6 +133,9 @@ BASELINES: dict[str, Baseline] = {
     "adamw": _tuned_rate(optax.adamw, "AdamW, weight decay 1e-4"),
     "nadamw": _tuned_rate(optax.nadamw, "Nesterov AdamW, weight decay 1e-4"),
     "adam8": Baseline(adam8, adam8_search, "random", "Adam, eight hyperparameters by random search"),
+    "hd": _hypergradient(hd, (1e-5, 1e-4, 1e-3, 1e-2), "SGD, rate by hypergradient descent"),
+    "rtho": _hypergradient(rtho, (1e-7, 1e-6, 1e-5, 1e-4), "SGD, rate by real-time hyperparameter optimization"),
+    "marthe": _hypergradient(_marthe, (1e-9, 1e-8, 1e-7, 1e-6), "SGD, rate by MARTHE; tuned: its meta step"),
 }
 """Open: a further entry is a baseline everywhere (`evaluate`, `tune`, tests)."""
 

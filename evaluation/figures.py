@@ -160,7 +160,10 @@ def label_ends(axes: Axes, ends: Iterable[tuple[float, str, str]], min_gap: floa
     """Writes each line's name at its right end, moved apart (in axes fractions) where lines end close together."""
     to_axes = axes.transData + axes.transAxes.inverted()
     right = axes.get_xlim()[1]
-    wanted = sorted((float(to_axes.transform((right, y))[1]), text, color) for y, text, color in ends)
+    # A line that leaves the picture is named at the edge it leaves through.
+    wanted = sorted(
+        (float(np.clip(to_axes.transform((right, y))[1], 0.01, 0.99)), text, color) for y, text, color in ends
+    )
     place = -np.inf
     placed = []
     for y, text, color in wanted:

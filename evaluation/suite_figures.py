@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from evaluation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, label_ends, tidy
-from evaluation.measures import cap_losses, smooth
+from evaluation.measures import WORST_SCORE, cap_losses, smooth
 
 _COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
 _LINES = ("-", "-.", ":")
@@ -55,6 +55,7 @@ def overview(report: dict[str, Any], styles: dict[str, dict]) -> Captioned:
     axes.set_ylim(len(optimizers) - 0.5, -0.5)
     axes.axvline(0, color=BLACK, linewidth=1, linestyle="--")
     _score_axis(axes)
+    axes.set_xlim(right=1.25 * WORST_SCORE)
     return Captioned(
         figure, "Interquartile mean over all tasks and runs, with its 95 % interval. Further left is better."
     )
@@ -68,7 +69,7 @@ def profile(report: dict[str, Any], styles: dict[str, dict]) -> Captioned:
         axes.step(profiles["thresholds"], shares, where="post", **styles[label], label=label)
     _score_axis(axes)
     axes.set(ylabel="share of runs at or below", ylim=(0, 1.02))
-    axes.set_xlim(profiles["thresholds"][0], profiles["thresholds"][-1])
+    axes.set_xlim(1.1 * profiles["thresholds"][0], 1.1 * profiles["thresholds"][-1])
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     return Captioned(figure, "Performance profile: a line further left and higher is better; diverged runs stand at 2.")
 
@@ -113,7 +114,7 @@ def task_curves(
         )
         axes.plot(position, losses.mean(axis=0), **style)
         lowest, last = min(lowest, float(losses.min())), max(last, float(position[-1]))
-        ends.append((float(losses.mean(axis=0)[-1]), label, TEXT_COLORS.get(style["color"], style["color"])))
+        ends.append((position[-1], losses.mean(axis=0)[-1], label, TEXT_COLORS.get(style["color"], style["color"])))
     start = float(cap_losses(curves[f"{name}/{report['reference']}/test/loss"], task["loss_cap"])[:, 0].mean())
     # Diverged runs sit at the cap; the picture belongs to the others.
     axes.set_ylim(top=1.3 * start)
@@ -121,7 +122,12 @@ def task_curves(
         axes.set_yscale("log")
         axes.set_ylim(bottom=max(lowest * 0.8, start * 1e-6))
     axes.set(xlim=(0, last), ylabel="test loss", xlabel="inner step" if unit == "steps" else "seconds of training")
-    label_ends(axes, ends)
+    if unit == "steps":
+        label_ends(axes, [end[1:] for end in ends])
+    else:  # Lines end at different times: each is named where it ends.
+        for x, y, label, color in ends:
+            at = (x, np.clip(y, *axes.get_ylim()))
+            axes.annotate(label, at, (4, 0), textcoords="offset points", color=color, va="center", fontsize=9)
     where = "steps" if unit == "steps" else "wall-clock, one run alone, compilation left out"
     return Captioned(figure, f"{task['description']}: test loss over {where}.")
 
