@@ -1,6 +1,7 @@
 """What `train` and `resume` share: starting JAX, the loop, scoring the held-out family, the files at the end."""
 
 import importlib.util
+import logging
 import os
 import sys
 from pathlib import Path
@@ -22,6 +23,8 @@ from outer_train.run_dir import RunDirectory
 def start(num_devices: int | None, compilation_cache: bool) -> None:
     """Sets what must be set before JAX runs: CPU devices, the cache of compiled programs, where modules are found."""
     registry.add_to_path(Path.cwd())
+    # Orbax warns of half-deleted old checkpoints, which a kill leaves and nobody needs.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     devices.use_cpu_devices(num_devices)
     if compilation_cache:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "learned-opt" / "jax"
