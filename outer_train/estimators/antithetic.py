@@ -1,7 +1,7 @@
 """Antithetic pairs: the one unroll that ES, RP, PES, NRES and every merge of them share.
 
-A pair runs the inner problem at theta + eps and theta - eps on the same data; eps = std * n, n normal. What it yields is
-an `Outcome`; an estimator is a map from an Outcome to one gradient a pair, and a way to average those.
+A pair runs the inner problem at theta + eps and theta - eps on the same data; eps = std * n, n normal. What it yields
+is an `Outcome`; an estimator is a map from an Outcome to one gradient a pair, and a way to average those.
 """
 
 from collections.abc import Callable, Mapping

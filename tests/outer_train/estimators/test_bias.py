@@ -69,7 +69,8 @@ def test_full_es_sees_whole_episodes_whatever_the_length():
         estimator = estimators.full_es(problem, NUM_PARTICLES, objective=objective)
         keys = jax.random.split(jax.random.key(3), NUM_REPEATS)
         state = jax.vmap(estimator.init, in_axes=(None, 0))(theta, keys)
-        result, state = jax.jit(jax.vmap(lambda s, k: estimator.estimate(theta, s, k, 1)))(state, keys)
+        estimate = jax.jit(jax.vmap(estimator.estimate, in_axes=(None, 0, 0, None)))
+        result, state = estimate(theta, state, keys, jnp.int32(1))
         grads = np.asarray(result.grad, np.float64)
         error = grads.mean(0) - gradient(matrices, THETA, *window, from_start=True)
         assert np.abs(error / (grads.std(0, ddof=1) / np.sqrt(NUM_REPEATS))).max() < Z_LIMIT

@@ -1,0 +1,104 @@
+"""The inner problem: what its steps return, which split they measure, what clipping does, and what restarts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from learned_opt import hyperparameters
+from learned_opt.base import LearnedOptimizer
+from outer_train import estimators, inner_problem
+from tasks.base import Task, TaskFamily
+
+RATE, TARGETS = 0.25, {"train": 1.0, "outer_valid": 3.0}
+T = 6
+
+
+def _family(scale=1.0):
+    """|w - target of the split|^2 / 2 from w = 0: SGD's iterates are w_t = 1 - (1 - rate)^t."""
+    loss = lambda w, key, target: (scale * jnp.square(w - target) / 2, {})  # noqa: E731
+    sample_batch = lambda data, key, split: jnp.float32(TARGETS[split])  # noqa: E731
+    task = Task(lambda key: jnp.float32(0), loss, sample_batch)
+    return TaskFamily(lambda key: (), lambda task_params: task)
+
+
+def _episode(problem, theta):
+    state, losses = problem.init(theta, jax.random.key(0)), []
+    for i in range(T):
+        state, loss = problem.step(theta, state, jax.random.key(i), ())
+        losses.append(float(loss))
+    return np.array(losses)
+
+
+def _closed_form(split):
+    return (1 - (1 - RATE) ** np.arange(1, T + 1) - TARGETS[split]) ** 2 / 2
+
+
+def test_objective_and_reduction_in_closed_form():
+    sgd = hyperparameters.sgd(RATE)
+    theta = sgd.init(jax.random.key(0))
+    valid, train = _closed_form("outer_valid"), _closed_form("train")
+    episode = lambda *args, **kwargs: _episode(inner_problem(_family(), sgd, T, *args, **kwargs), theta)  # noqa: E731
+    np.testing.assert_allclose(episode(), valid, rtol=1e-5)
+    np.testing.assert_allclose(episode("train"), train, rtol=1e-5)
+    np.testing.assert_allclose(episode("train", num_loss_batches=3), train, rtol=1e-5)
+    np.testing.assert_allclose(episode("train", "final").mean(), train[-1], rtol=1e-5)
+    np.testing.assert_allclose(episode("train", "log_final").mean(), np.log(train[-1]), rtol=1e-5)
+    np.testing.assert_allclose(episode("valid", loss_clip=3.0), np.minimum(valid, 3), rtol=1e-5)
+
+
+def test_log_mean_is_taken_by_full_es_alone():
+    sgd = hyperparameters.sgd(RATE)
+    problem = inner_problem(_family(), sgd, T, "train", "log_mean")
+    theta = sgd.init(jax.random.key(0))
+    for name in ("evolution_strategies", "merged", "persistent_es", "truncated_backprop", "forward_mode"):
+        with pytest.raises(ValueError, match=r"'log_mean' is no sum of step losses.*full_es"):
+            getattr(estimators, name)(problem, 4)
+    full = estimators.full_es(problem, 4, 1e-3)
+    result, _ = full.estimate(theta, full.init(theta, jax.random.key(0)), jax.random.key(1), 1)
+    np.testing.assert_allclose(result.loss, np.log(_closed_form("train").mean()), rtol=1e-3)
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, 1e20])
+def test_a_loss_that_is_not_a_number_counts_as_the_clip(bad):
+    sgd = hyperparameters.sgd(RATE)
+    problem = inner_problem(_family(scale=bad), sgd, T, loss_clip=7.0)
+    np.testing.assert_array_equal(_episode(problem, sgd.init(jax.random.key(0))), np.full(T, 7.0))
+
+
+def test_a_particle_whose_state_is_not_finite_starts_afresh_and_the_others_go_on():
+    def optimizer(theta):
+        def update(grads, state, params=None, **extra):
+            del extra, params
+            return jnp.where(state > 2, jnp.nan, -theta * grads), state + 1
+
+        return optax.GradientTransformationExtraArgs(lambda params: jnp.float32(0), update)
+
+    learned = LearnedOptimizer(lambda key: jnp.float32(RATE), optimizer)
+    problem = inner_problem(_family(), learned, 100)
+    es = estimators.evolution_strategies(problem, 4)
+    state = es.init(jnp.float32(RATE), jax.random.key(0))
+    state = state._replace(inner=state.inner._replace(opt_state=jnp.asarray([[2.0], [0.0], [0.0], [2.0]])))
+    result, state = es.estimate(jnp.float32(RATE), state, jax.random.key(1), 2)
+    assert int(result.info.num_resets) == 2
+    np.testing.assert_array_equal(state.step, [0, 2, 2, 0])
+    np.testing.assert_array_equal(state.inner.step[:, 0], [0, 2, 2, 0])
+    assert np.isfinite(state.inner.params).all()
+    assert np.isfinite(result.grad)
+    assert int(result.info.num_non_finite) == 0  # the clip made their losses finite
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "message"),
+    [
+        ((0,), {}, "num_steps"),
+        ((5, "test"), {}, "objective must be one of valid, train"),
+        ((5, "valid", "sum"), {}, "reduction must be one of"),
+        ((5,), {"loss_clip": 0.0}, "loss_clip"),
+        ((5,), {"num_loss_batches": 0}, "num_loss_batches"),
+    ],
+)
+def test_bad_arguments_are_refused(args, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        inner_problem(_family(), hyperparameters.sgd(), *args, **kwargs)
