@@ -3,7 +3,7 @@
     learned-opt train quickstart
 
 Each task tells 5 of 7 digits apart with an MLP of 64-32-5; the held-out tasks are made of the 3 digits that
-outer-training never sees. Persistent ES with 32 pairs, truncations of 20 inner steps, episodes of 500.
+outer-training never sees. Persistent ES with 32 pairs, truncations of 20 inner steps, episodes of 300.
 """
 
 from configs.base import ClassSubset, Constant, InnerProblem, OuterOptimizer, PersistentES, TrainConfig
@@ -12,7 +12,7 @@ config = TrainConfig(
     family=ClassSubset(
         dataset="digits", num_train_classes=7, num_classes=5, batch_size=64, fractions=(0.55, 0.15, 0.15, 0.15)
     ),
-    problem=InnerProblem(num_steps=500),
+    problem=InnerProblem(num_steps=300),
     estimator=PersistentES(num_pairs=32, std=0.01),
     truncation=Constant(num_steps=20),
     outer_optimizer=OuterOptimizer(learning_rate=3e-3, clip_at=1.0),

@@ -76,7 +76,7 @@ def outer_step(
         keys = jax.random.split(key, len(estimators))
         over_mesh = partial(jax.shard_map, mesh=mesh, in_specs=(P(), P()), out_specs=P(PARTICLES))
         states = tuple(jax.jit(over_mesh(e.init))(theta, k) for e, k in zip(estimators, keys, strict=True))
-        theta = jax.device_put(theta, replicated)
+        theta = jax.device_put(jax.tree.map(jnp.array, theta), replicated)  # a copy: the first step donates it
         with jax.numpy_dtype_promotion("standard"):
             opt_state = jax.device_put(outer_optimizer.init(theta), replicated)
         return OuterState(theta, opt_state, states, jax.device_put(jnp.int32(0), replicated))
