@@ -35,7 +35,7 @@ NUM_EPOCHS = 200
 """The schedules' unit: at default scale, an "epoch" is a two-hundredth of the run."""
 HAND = ("exponential", "staircase", "SGDR")
 PAPER_BETAS = {"HD": 1e-6, "RTHO": 1e-8}
-BETAS = {"vgg_sgdm": {"HD": 1e-3, "RTHO": 1e-5}, "resnet_adam": {"HD": 1e-6, "RTHO": 1e-8}}
+BETAS = {"vgg_sgdm": {"HD": 1e-3, "RTHO": 1e-4}, "resnet_adam": {"HD": 1e-6, "RTHO": 1e-8}}
 """Hyper-learning rates: the paper's, and at default scale the best of a grid of powers of ten."""
 
 
