@@ -31,7 +31,7 @@ def draw_schedules(
     for name, runs in online.items():
         rates = runs["rates"][result["online"][name]["best_index"], 0]
         center.plot(np.maximum(_smooth(rates), 1e-4), color=COLORS[name], linewidth=1.4, label=name)
-    center.set(title="Seed 0, each at its best hyper-rate", xlabel="step", yscale="log")
+    center.set(title="Seed 0, each at its best hyper-rate", xlabel="step", yscale="log", ylim=(1e-3, None))
     center.legend(frameon=False)
     _draw_sweep(right, result)
     FigureCanvasAgg(figure).print_png(path)
@@ -42,13 +42,13 @@ def _draw_sweep(axes, result: dict[str, Any]) -> None:
         width = 2.4 if name == "MARTHE" else 1.4
         accuracy = 100 * np.array(row["accuracy"])
         axes.plot(row["hyper_learning_rates"], accuracy, color=COLORS[name], marker=".", linewidth=width, label=name)
-    axes.axhline(100 * result["lrs_opt"]["accuracy"], color=COLORS["LRS-OPT"], linewidth=2, label="LRS-OPT")
-    axes.axhline(100 * result["constant"]["accuracy"], color="0.6", linestyle=":", label="constant rate")
-    top = 100 * max(max(row["accuracy"]) for row in result["online"].values())
-    bottom = min(100 * result["constant"]["accuracy"], top) - 3
-    axes.set(xscale="log", ylim=(bottom, None), xlabel="hyper-learning rate (MARTHE: its meta step)")
+    best, constant = 100 * result["lrs_opt"]["accuracy"], 100 * result["constant"]["accuracy"]
+    axes.axhline(best, color=COLORS["LRS-OPT"], linewidth=2, label="LRS-OPT")
+    axes.axhline(constant, color="0.6", linestyle=":", label="constant rate")
+    axes.set(xscale="log", ylim=(constant - 6, max(best, constant) + 1))
+    axes.set(xlabel="hyper-learning rate (MARTHE: its meta step)")
     axes.set(title="Mean validation accuracy, % (below: diverged)")
-    axes.legend(frameon=False, loc="lower left")
+    axes.legend(frameon=False, loc="lower left", fontsize=8)
 
 
 def draw_sensitivity(sensitivity: dict[str, Any], path: pathlib.Path) -> None:

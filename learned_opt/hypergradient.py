@@ -92,7 +92,7 @@ def marthe(
     inner: InnerFactory,
     learning_rate: Any,
     hyper_learning_rate: Any = 0.0,
-    meta_step: Any = 1e-6,
+    meta_step: Any = 1e-7,
     mu: Any = ADAPTIVE,
 ) -> optax.GradientTransformationExtraArgs:
     """Moving average real-time hyperparameter estimation: an adaptive learning rate for any Optax optimizer.

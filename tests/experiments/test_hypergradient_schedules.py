@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from experiments import image_classification_schedules, image_models, lr_schedules
+from experiments.hand_schedules import hand_schedule
 from experiments.lr_schedules_summary import json_ready, summary, widest_stretch
 from experiments.schedule_runs import over_runs, rows_of, split_rows, train
 from tasks.base import Task
@@ -98,7 +99,7 @@ def test_widest_stretch_is_the_longest_run_of_neighbours():
     ],
 )
 def test_hand_schedules_in_epochs(name, epochs, expected):
-    schedule = image_classification_schedules.hand_schedule(name, 0.1, num_steps=2000)
+    schedule = hand_schedule(name, 0.1, num_steps=2000)
     rates = [float(schedule(jnp.int32(10 * epoch))) for epoch in epochs]
     np.testing.assert_allclose(rates, expected, rtol=1e-3)
 
