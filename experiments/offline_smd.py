@@ -21,7 +21,7 @@ from jax import lax
 from matplotlib.figure import Figure
 
 from evaluation.figures import BLUE, GREEN, ORANGE, PURPLE, RED, save
-from experiments.smd_tasks import Training, make_training, sgd_steps
+from experiments.smd_tasks import Training, load_data, make_training, sgd_steps
 from learned_opt.schedules import Decayed, constant_schedule, encode_pair, inverse_time_schedule
 from outer_train.estimators.forward_mode import forward_mode
 from outer_train.problem import inner_problem
@@ -108,7 +108,7 @@ class Points(NamedTuple):
 def run(config: Config, out: pathlib.Path) -> dict:
     """Writes `result.json`, `surfaces.png` and `curves.png` to `out`; returns what is in the former."""
     config = resolve(config)
-    training = make_training(config.dataset, config.network, config.batch_size)
+    training = make_training(load_data(config.dataset)[1], config.network, config.batch_size)
     key_warm, key_surface, key_smd = jax.random.split(jax.random.key(config.seed), 3)
     warm = _warm_start(training, config, key_warm)
     rates = np.linspace(*LOG10_RATES, config.num_points)

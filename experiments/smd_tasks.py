@@ -6,21 +6,51 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from experiments.schedule_runs import rows_of, split_rows
 from learned_opt.base import LearnedOptimizer
 from tasks.base import Params, Task
 from tasks.classifiers import MLP, ConvNet, classification_task
-from tasks.datasets import digits, tfds_images
-from tasks.image_data import ImageData, sample_images
+from tasks.datasets import DatasetNotPrepared, digits, tfds_images
+from tasks.image_data import ImageData, from_arrays, sample_images
 
 DATASETS: dict[str, Callable[[], ImageData]] = {
     "digits": digits,
+    "noisy_digits": lambda: with_label_noise(digits(), 0.2),
     "fashion_mnist_8x8": lambda: tfds_images("fashion_mnist", image_size=8),
     "mnist": lambda: tfds_images("mnist"),
     "cifar10": lambda: tfds_images("cifar10"),
 }
+
+
+def with_label_noise(
+    data: ImageData, share: float, *, num_samples: int | None = None, valid_share: float = 0.25, seed: int = 0
+) -> ImageData:
+    """The set divided anew, with labels of all but the `test` split replaced at random.
+
+    Args:
+      data: the image set.
+      share: of the labels that are drawn uniformly from all classes.
+      num_samples: how many examples `train`, `inner_valid` and `outer_valid` keep in all; None for all of them.
+      valid_share: of these, `outer_valid`'s; `inner_valid` is one in a hundred.
+      seed: of the choice and the noise.
+
+    Raises:
+      ValueError: for a share outside [0, 1].
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be within [0, 1], got {share}")
+    rng = np.random.default_rng(seed)
+    images, labels = np.asarray(data.images), np.asarray(data.labels)
+    test = split_rows(data, "test")
+    rows = rng.permutation(np.setdiff1d(np.arange(len(labels)), test))[:num_samples]
+    noisy = np.where(rng.random(len(rows)) < share, rng.integers(0, data.num_classes, len(rows)), labels[rows])
+    fractions = (0.94 - valid_share, 0.01, valid_share, 0.05)  # The last is not used: the test split is given.
+    return from_arrays(
+        images[rows], noisy, test_images=images[test], test_labels=labels[test], fractions=fractions, seed=seed
+    )
 
 
 class CaffeNet(nn.Module):
@@ -41,6 +71,8 @@ class CaffeNet(nn.Module):
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "mlp_32": lambda: MLP((32,)),
+    "mlp_100_20": lambda: MLP((100, 20)),
     "mlp_100_100": lambda: MLP((100, 100)),
     "mlp_32_32": lambda: MLP((32, 32)),
     "caffe_cnn": CaffeNet,
@@ -55,32 +87,52 @@ class Training(NamedTuple):
       task: batches are drawn from `data`.
       data: the image set.
       full_loss: `params -> scalar`, over the training set (evenly over at most `max_examples` of it).
+      test_loss: the same over the test set.
     """
 
     task: Task
     data: ImageData
     full_loss: Callable[[Params], Array]
+    test_loss: Callable[[Params], Array]
 
 
-def make_training(dataset: str, network: str, batch_size: int, max_examples: int = 2000) -> Training:
+def load_data(dataset: str, fallback: str = "digits") -> tuple[str, ImageData]:
+    """A set of `DATASETS` and its name; `"auto"` is 8x8 Fashion-MNIST where it is prepared, and else `fallback`.
+
+    Raises:
+      ValueError: for an unknown name.
+    """
+    if dataset == "auto":
+        try:
+            return "fashion_mnist_8x8", DATASETS["fashion_mnist_8x8"]()
+        except DatasetNotPrepared:
+            dataset = fallback
+    if dataset not in DATASETS:
+        raise ValueError(f"unknown data set {dataset!r}; known are auto, {', '.join(DATASETS)}")
+    return dataset, DATASETS[dataset]()
+
+
+def make_training(data: ImageData, network: str, batch_size: int, max_examples: int = 2000) -> Training:
     """Builds the task.
 
     Raises:
-      ValueError: for an unknown data set or network.
+      ValueError: for an unknown network.
     """
-    for name, known in ((dataset, DATASETS), (network, NETWORKS)):
-        if name not in known:
-            raise ValueError(f"unknown name {name!r}; known are {', '.join(known)}")
-    data = DATASETS[dataset]()
+    if network not in NETWORKS:
+        raise ValueError(f"unknown network {network!r}; known are {', '.join(NETWORKS)}")
     classes = jnp.arange(data.num_classes, dtype=jnp.int32)
 
     def sample_batch(data, key, split):
         return sample_images(data, key, split, classes, batch_size)
 
     task = classification_task(NETWORKS[network](), sample_batch, data.image_shape, data.num_classes)
-    whole = rows_of(data, split_rows(data, "train", max_examples))
     key = jax.random.key(0)  # No network here draws from it.
-    return Training(task, data, lambda params: task.loss(params, key, whole)[0])
+
+    def loss_over(split):
+        batch = rows_of(data, split_rows(data, split, max_examples))
+        return lambda params: task.loss(params, key, batch)[0]
+
+    return Training(task, data, loss_over("train"), loss_over("test"))
 
 
 def sgd_steps(training: Training, learned: LearnedOptimizer, theta, params, opt_state, keys: Array):

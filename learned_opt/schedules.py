@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jaxtyping import Float
@@ -63,11 +64,12 @@ def encode_pair(learning_rate: float | Array, momentum: float | Array) -> Pair:
     Raises:
       ValueError: unless `learning_rate > 0` and `0 <= momentum < 1`, for values that are not traced.
     """
-    if not isinstance(learning_rate, jax.core.Tracer) and not jnp.all(jnp.asarray(learning_rate) > 0):
+    # NumPy: under a caller's trace the comparison of constants would be traced too.
+    if not isinstance(learning_rate, jax.core.Tracer) and not np.all(np.asarray(learning_rate) > 0):
         raise ValueError(f"learning_rate must be above 0, got {learning_rate}")
     if not isinstance(momentum, jax.core.Tracer):
-        value = jnp.asarray(momentum)
-        if not jnp.all((value >= 0) & (value < 1)):
+        value = np.asarray(momentum)
+        if not np.all((value >= 0) & (value < 1)):
             raise ValueError(f"momentum must be in [0, 1), got {momentum}")
     dtype = jnp.result_type(float)
     log_one_minus = jnp.log1p(-jnp.asarray(momentum, dtype))
