@@ -9,9 +9,9 @@ steps for MARTHE). A run that diverged keeps the accuracy it ended with, chance 
 
 About five minutes on two idle cores. Measured with 10 seeds, as the best mean validation accuracy and the decades of
 hyper-rate within 2 points of it: constant 90.3 %, HD 97.0 % and 2.0, RTHO 98.0 % and 1.0, mu = .99 98.4 % and 2.0, h_mu
-98.1 % and 3.5, MARTHE 98.2 % and at least 5.5 (the sweep's end), LRS-OPT 98.6 %. HD falls below a tenth of its first rate
-at beta >= 1e-2, or from eta_0 = .1 at beta >= 3e-3. At its best beta, from .01, it does not: it rises fivefold, then
-falls back.
+98.1 % and 3.5, MARTHE 98.2 % and at least 5.5 (the sweep's end), LRS-OPT 98.6 %. HD falls below a tenth of its first
+rate at beta >= 1e-2, or from eta_0 = .1 at beta >= 3e-3. At its best beta, from .01, it does not: it rises fivefold,
+then falls back.
 """
 
 import dataclasses
