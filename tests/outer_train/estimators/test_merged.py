@@ -153,3 +153,13 @@ def test_any_parts_merge_over_one_unroll(other):
 def test_bad_arguments_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):
         estimators.merged(linear_quadratic()[0], **kwargs)
+
+
+def test_both_parts_agree_on_a_smooth_quadratic():
+    problem, _ = linear_quadratic(num_steps=4)
+    means, squared_errors = [], []
+    for name in PARTS:
+        grads = _samples(getattr(estimators, name)(problem, 64, 0.1), 200)()
+        means.append(grads.mean(0))
+        squared_errors.append(grads.var(0, ddof=1) / len(grads))
+    assert np.abs((means[0] - means[1]) / np.sqrt(sum(squared_errors))).max() < 4
