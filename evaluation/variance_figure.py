@@ -1,0 +1,47 @@
+"""The figure of `learned-opt variance`: what an estimator's gradient is worth, over truncation lengths."""
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from evaluation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, tidy
+
+_COLORS = {
+    "evolution_strategies": ORANGE,
+    "reparameterization": RED,
+    "merged": BLACK,
+    "persistent_es": BLUE,
+    "noise_reuse_es": SKY,
+    "truncated_backprop": PURPLE,
+    "forward_mode": GREEN,
+    "full_es": GREY,
+}
+
+
+def variance_figure(result: dict[str, Any]) -> Figure:
+    """Variance, norm and cosine over truncation lengths, a line an estimator.
+
+    Args:
+      result: with `rows` (`estimator`, `num_steps`, `variance`, `norm`, `cosine`; None for what is not finite) and
+        `reference` (`norm`, `reliability`).
+    """
+    figure = Figure(figsize=(12, 4.0), dpi=150, layout="constrained")
+    panels = figure.subplots(1, 3)
+    names = dict.fromkeys(row["estimator"] for row in result["rows"])
+    for axes, column in zip(panels, ("variance", "norm", "cosine"), strict=True):
+        for name in names:
+            rows = [row for row in result["rows"] if row["estimator"] == name and row[column] is not None]
+            lengths, values = [row["num_steps"] for row in rows], [row[column] for row in rows]
+            axes.plot(lengths, values, marker="o", markersize=4, color=_COLORS[name], label=name.replace("_", " "))
+        axes.set_xscale("log")
+        axes.set_xlabel("truncation length (inner steps)")
+        tidy(axes)
+    variance, norm, cosine = panels
+    variance.set(yscale="log", title="variance of one estimate, per outer parameter")
+    norm.set(yscale="log", title="norm of the mean estimate")
+    cosine.set(ylim=(-1.05, 1.05), title="cosine of the mean to the reference")
+    if result["reference"]["norm"]:
+        norm.axhline(result["reference"]["norm"], color=GREY, linestyle=":", linewidth=1, label="reference")
+    cosine.axhline(0, color=GREY, linewidth=0.8)
+    norm.legend(fontsize=7, frameon=False)
+    return figure
