@@ -1,6 +1,7 @@
 """From the command line to dataclasses: tyro, with its errors as plain `ValueError`s of a few lines."""
 
 import contextlib
+import dataclasses
 import difflib
 import io
 import re
@@ -65,7 +66,15 @@ def parse_with_config(cls: type[T], argv: list[str], prog: str) -> T:
         return parse(cls, ["--help"], f"{prog} CONFIG", default)
     config, config_file = registry.load(argv[0])
     name = Path(argv[0]).stem if config_file else argv[0]
-    return parse(cls, argv[1:], f"{prog} {argv[0]}", cls(config=config, config_name=name, config_file=config_file))
+    default = cls(config=config, config_name=name, config_file=config_file)
+    return parse(cls, _kinds_first(argv[1:]), f"{prog} {argv[0]}", default)
+
+
+def _kinds_first(argv: list[str]) -> list[str]:
+    """Choices of a kind, as `estimator:merged`, before the flags: the first flag of a kind would choose the default."""
+    fields = [field.name for field in dataclasses.fields(TrainConfig)]
+    kinds = [token for token in argv if token.partition(":")[0] in fields and ":" in token]
+    return kinds + [token for token in argv if token not in kinds]
 
 
 def _known() -> str:

@@ -148,3 +148,19 @@ def test_clipping(clip, expected):
         _, state = optimizer.update(np.array([3.0, 4.0], np.float32), optimizer.init(np.zeros(2, np.float32)))
     mu = optax.tree_utils.tree_get(state, "mu")
     np.testing.assert_allclose(mu, 0.5 * np.array(expected), rtol=1e-6)
+
+
+def test_a_kind_can_be_chosen_after_its_flags():
+    from cli.parsing import parse_with_config
+    from cli.train import Args
+
+    for argv in (
+        ["estimator:merged", "--estimator.num-pairs", "8"],
+        ["--estimator.num-pairs", "8", "estimator:merged"],
+    ):
+        chosen = parse_with_config(Args, ["quickstart", *argv], "learned-opt train").config.estimator
+        assert isinstance(chosen, base.Merged)
+        assert chosen.num_pairs == 8
+    kept = parse_with_config(Args, ["quickstart", "--estimator.std", "0.02"], "learned-opt train").config.estimator
+    assert isinstance(kept, base.PersistentES)
+    assert (kept.std, kept.num_pairs) == (0.02, 32)
