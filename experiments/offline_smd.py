@@ -5,12 +5,13 @@
 From a warm start, `alpha_t = alpha_0 / (1 + t / K)^beta` is fitted to the training loss after a horizon. The surface
 over (alpha_0, beta) is one vmapped program, which every horizon reads off the same runs; SMD is forward mode over an
 `InnerProblem`. The shorter the horizon, the faster the chosen schedule decays, and the worse it ends in the long run.
-A few minutes on two cores; `--config.scale paper` is the paper's MNIST experiment.
+A few minutes on two cores; `--scale paper` is the paper's MNIST experiment.
 """
 
 import dataclasses
 import json
 import pathlib
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -21,7 +22,7 @@ from jax import lax
 from matplotlib.figure import Figure
 
 from evaluation.figures import BLUE, GREEN, ORANGE, PURPLE, RED, save
-from experiments.smd_tasks import Training, load_data, make_training, sgd_steps
+from experiments.smd_tasks import Training, jit_over, load_data, make_training, sgd_steps
 from learned_opt.schedules import Decayed, constant_schedule, encode_pair, inverse_time_schedule
 from outer_train.estimators.forward_mode import forward_mode
 from outer_train.problem import inner_problem
@@ -75,10 +76,10 @@ SIZES = {
         horizons=(20, 100, 500, 2000),
         time_constant=500.0,
         num_points=16,
-        num_seeds=2,
+        num_seeds=4,
         num_smd_horizons=2,
-        num_meta_steps=300,
-        meta_learning_rate=0.05,
+        num_meta_steps=800,
+        meta_learning_rate=0.03,
     ),
     "paper": Config(
         scale="paper",
@@ -175,14 +176,15 @@ def _warm_start(training: Training, config: Config, key):
     params = training.task.init(key_init)
     keys = jax.random.split(key_steps, config.num_warm_steps)
     opt_state = learned.optimizer(theta).init(params)
-    return jax.jit(lambda: sgd_steps(training, learned, theta, params, opt_state, keys)[0])()
+    steps = lambda training, *args: sgd_steps(training, learned, *args)[0]  # noqa: E731
+    return jit_over(training, steps, theta, params, opt_state, keys)
 
 
 def _surface(training: Training, config: Config, warm, points: Points, key) -> np.ndarray:
     """Training loss at each horizon, `[horizons, points]`: one run a point, read at all horizons."""
     learned = _optimizer(config)
 
-    def one(theta, key):
+    def one(training, theta, key):
         params, opt_state, losses = warm, learned.optimizer(theta).init(warm), []
         for start, stop in zip((0, *config.horizons), config.horizons, strict=False):
             keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(start, stop))
@@ -190,10 +192,11 @@ def _surface(training: Training, config: Config, warm, points: Points, key) -> n
             losses.append(training.full_loss(params))
         return jnp.stack(losses)
 
-    over_points = jax.vmap(one, in_axes=(0, None))
+    def all_points(training, thetas, keys):
+        return lax.map(lambda key: jax.vmap(lambda theta: one(training, theta, key))(thetas), keys)
+
     keys = jax.random.split(key, config.num_seeds)
-    losses = jax.jit(lambda thetas: lax.map(lambda key: over_points(thetas, key), keys))(_thetas(points))
-    losses = np.asarray(losses, float)
+    losses = np.asarray(jit_over(training, all_points, _thetas(points), keys), float)
     return np.where(np.isfinite(losses), losses, np.inf).mean(0).T
 
 
@@ -209,7 +212,7 @@ def _meta_descent(training: Training, config: Config, warm, horizon: int, key) -
     shares = np.asarray(jax.random.uniform(key_start, (2, config.num_smd_starts), minval=0.1, maxval=0.8))
     thetas = _thetas(Points(*(low + (high - low) * share for (low, high), share in zip(corners, shares, strict=True))))
 
-    def descend(theta, key):
+    def descend(training, theta, key):
         def step(carry, i):
             theta, adam_state = carry
             key_init, key_estimate = jax.random.split(jax.random.fold_in(key, i))
@@ -225,7 +228,8 @@ def _meta_descent(training: Training, config: Config, warm, horizon: int, key) -
         _, path = lax.scan(step, (theta, adam.init(theta)), jnp.arange(config.num_meta_steps))
         return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), theta, path)
 
-    paths = jax.jit(jax.vmap(descend))(thetas, jax.random.split(key_steps, config.num_smd_starts))
+    over_starts = lambda training, *args: jax.vmap(partial(descend, training))(*args)  # noqa: E731
+    paths = jit_over(training, over_starts, thetas, jax.random.split(key_steps, config.num_smd_starts))
     return _points(jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), paths))
 
 
@@ -295,7 +299,7 @@ def _curve_figure(training, config, warm, chosen, key, num_points: int = 40) -> 
     points = Points(*(np.log10([row[field] for row in chosen]) for field in ("learning_rate", "decay_exponent")))
     stops = np.unique(np.geomspace(1, config.horizons[-1], num_points).astype(int))
 
-    def one(theta):
+    def one(training, theta):
         def stretch(carry, bounds):
             def step(i, carry):
                 return sgd_steps(training, learned, theta, *carry, jax.random.fold_in(key, i)[None])
@@ -306,7 +310,8 @@ def _curve_figure(training, config, warm, chosen, key, num_points: int = 40) -> 
         bounds = jnp.stack([jnp.asarray([0, *stops[:-1]]), jnp.asarray(stops)], 1)
         return lax.scan(stretch, (warm, learned.optimizer(theta).init(warm)), bounds)[1]
 
-    curves = np.asarray(jax.jit(jax.vmap(one))(_thetas(points)))
+    over_points = lambda training, thetas: jax.vmap(partial(one, training))(thetas)  # noqa: E731
+    curves = np.asarray(jit_over(training, over_points, _thetas(points)))
     figure = Figure(figsize=(6, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     for row, curve, color in zip(chosen, curves, COLORS, strict=False):

@@ -5,13 +5,14 @@
 While a network trains, its learning rate and momentum descend the loss five steps ahead, by forward mode over an
 `InnerProblem` whose one step is such a lookahead. On fresh minibatches the rate falls far below the best fixed one from
 every start, and the loss suffers; with one minibatch repeated through the lookahead it grows far above it instead. In a
-second phase adaptation stops and every rate decays exponentially. A few minutes on two cores; `--config.scale paper` is
+second phase adaptation stops and every rate decays exponentially. A few minutes on two cores; `--scale paper` is
 the paper's MNIST and CIFAR-10 experiment.
 """
 
 import dataclasses
 import json
 import pathlib
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -22,7 +23,7 @@ from jax import lax
 from matplotlib.figure import Figure
 
 from evaluation.figures import BLUE, ORANGE, RED, save
-from experiments.smd_tasks import Training, load_data, make_training, sgd_steps
+from experiments.smd_tasks import Training, jit_over, load_data, make_training, sgd_steps
 from learned_opt.schedules import MomentumState, Pair, constant_schedule, decode_pair, encode_pair
 from outer_train.estimators.forward_mode import forward_mode
 from outer_train.problem import InnerProblem
@@ -206,24 +207,25 @@ def _adaptive_phase(training: Training, config: Config, mode: str, thetas: Pair,
     key_init, key_adapt, key_train = jax.random.split(key, 3)
     params = training.task.init(key_init)
 
-    def cycle(state, i):
+    def cycle(training, state, i):
         if mode != "fixed":
             state = _adapt(training, config, state, jax.random.fold_in(key_adapt, i), mode == "same batch")
         keys = jax.random.split(jax.random.fold_in(key_train, i), config.steps_per_adaptation)
         params, opt_state = sgd_steps(training, learned, state.theta, state.params, state.opt_state, keys)
         return state._replace(params=params, opt_state=opt_state), None
 
-    def record(state, cycles):
-        state, _ = lax.scan(cycle, state, cycles)
+    def record(training, state, cycles):
+        state, _ = lax.scan(partial(cycle, training), state, cycles)
         return state, (training.full_loss(state.params), *decode_pair(state.theta))
 
-    def one(theta):
+    def one(training, theta):
         opt_state = learned.optimizer(theta).init(params)
         state = _State(params, opt_state, theta, adam.init(theta))
         cycles = jnp.arange(config.num_steps // config.steps_per_adaptation).reshape(config.num_records, -1)
-        return lax.scan(record, state, cycles)
+        return lax.scan(partial(record, training), state, cycles)
 
-    states, records = jax.jit(jax.vmap(one))(thetas)
+    over_runs = lambda training, thetas: jax.vmap(partial(one, training))(thetas)  # noqa: E731
+    states, records = jit_over(training, over_runs, thetas)
     return states, Curves(*(np.asarray(x, float) for x in records))
 
 
@@ -231,7 +233,7 @@ def _decay_phase(training: Training, config: Config, states: _State, key) -> Cur
     """As many steps again, every rate falling exponentially from where it stands to `FINAL_RATE`."""
     learned = constant_schedule()
 
-    def one(state):
+    def one(training, state):
         first = state.theta.log_effective_rate + state.theta.log_one_minus_momentum
 
         def step(carry, i):
@@ -248,7 +250,8 @@ def _decay_phase(training: Training, config: Config, states: _State, key) -> Cur
         steps = jnp.arange(config.num_steps).reshape(config.num_records, -1)
         return lax.scan(record, (state.params, state.opt_state), steps)[1]
 
-    return Curves(*(np.asarray(x, float) for x in jax.jit(jax.vmap(one))(states)))
+    over_runs = lambda training, states: jax.vmap(partial(one, training))(states)  # noqa: E731
+    return Curves(*(np.asarray(x, float) for x in jit_over(training, over_runs, states)))
 
 
 def _run_problem(training: Training, config: Config) -> dict[str, Curves]:

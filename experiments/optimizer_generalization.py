@@ -5,7 +5,7 @@
 The per-parameter MLP optimizer is outer-trained by persistent ES on one image set: on few samples, with and without
 wrong labels, and on all of them. Train-by-train descends the loss on the samples that the network trains on,
 train-by-validation that on a quarter set aside. Both then train networks on all the samples. Where there is much to
-overfit, train-by-validation learns to stop. A few minutes on two cores; `--config.scale paper` is MNIST.
+overfit, train-by-validation learns to stop. A few minutes on two cores; `--scale paper` is MNIST.
 """
 
 import dataclasses

@@ -4,4 +4,11 @@ EXPERIMENTS = {
     "outer_landscape": "experiments.outer_landscape",
     "truncation_bias": "experiments.truncation_bias",
     "gradient_variance": "experiments.gradient_variance",
+    "nqm_schedules": "experiments.nqm_schedules",
+    "nqm_horizons": "experiments.nqm_horizons",
+    "offline_smd": "experiments.offline_smd",
+    "online_smd": "experiments.online_smd",
+    "step_size_meta_gradient": "experiments.step_size_meta_gradient",
+    "step_size_generalization": "experiments.step_size_generalization",
+    "optimizer_generalization": "experiments.optimizer_generalization",
 }

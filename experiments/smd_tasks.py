@@ -135,6 +135,12 @@ def make_training(data: ImageData, network: str, batch_size: int, max_examples: 
     return Training(task, data, loss_over("train"), loss_over("test"))
 
 
+def jit_over(training: Training, function: Callable, *args):
+    """`jit(function)(training, *args)` with the images as an argument of the program, not a constant in it."""
+    bound = lambda data, args: function(training._replace(data=data), *args)  # noqa: E731
+    return jax.jit(bound)(training.data, args)
+
+
 def sgd_steps(training: Training, learned: LearnedOptimizer, theta, params, opt_state, keys: Array):
     """Steps of the learned schedule, one a key; returns (params, opt_state)."""
     transformation = learned.optimizer(theta)

@@ -1,0 +1,182 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import offline_smd, online_smd, optimizer_generalization
+from experiments.smd_tasks import load_data, make_training, sgd_steps, with_label_noise
+from learned_opt.schedules import constant_schedule, inverse_time_schedule
+from outer_train.estimators.forward_mode import forward_mode
+from outer_train.problem import inner_problem
+from tasks.datasets import digits
+from tasks.families import fixed_family
+from tasks.quadratic import quadratic_task
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def training():
+    return make_training(digits(), "mlp_32", batch_size=10)
+
+
+def test_smd_is_the_papers_recursion():
+    """alpha' = g_t . u_{t-1} and u_t = u_{t-1} - g_t - alpha H_t u_{t-1} (eqs 8 and 9), without momentum."""
+    eigenvalues, start, num_steps, alpha = np.array([2.0, 0.5]), np.array([1.0, -1.0]), 7, 0.3
+    w, u = start.copy(), np.zeros(2)
+    for _ in range(num_steps):
+        grad = eigenvalues * w
+        w, u = w - alpha * grad, u - grad - alpha * eigenvalues * u
+    expected = np.sum(eigenvalues * w * u) * alpha  # SMD here descends log alpha.
+    learned = constant_schedule(alpha, 0.0)
+    family = fixed_family(quadratic_task(eigenvalues, start))
+    estimator = forward_mode(inner_problem(family, learned, num_steps, "train", "final"), num_particles=1)
+    theta = learned.init(KEY)
+    estimate, _ = jax.jit(lambda theta: estimator.estimate(theta, estimator.init(theta, KEY), KEY, num_steps))(theta)
+    np.testing.assert_allclose(estimate.grad.log_effective_rate, expected, rtol=1e-5)
+    np.testing.assert_allclose(estimate.loss, np.sum(eigenvalues * w**2) / 2, rtol=1e-5)
+
+
+def test_lookahead_gradient_is_reverse_mode_and_finite_differences(training):
+    with jax.enable_x64(True):
+        wide = training._replace(data=jax.tree.map(jnp.asarray, training.data))
+        learned = constant_schedule(0.05, 0.8)
+        theta = learned.init(KEY)
+        params = jax.tree.map(lambda x: x.astype(jnp.float32), training.task.init(KEY))
+        state = (params, learned.optimizer(theta).init(params))
+        for same_batch in (False, True):
+            problem = online_smd.lookahead_problem(wide, state, 3, same_batch)
+            loss = jax.jit(lambda theta, problem=problem: problem.step(theta, state, KEY, ())[1])
+            _, forward = jax.jvp(loss, (theta,), (jax.tree.map(jnp.ones_like, theta),))
+            reverse = sum(jax.tree.leaves(jax.grad(loss)(theta)))
+            np.testing.assert_allclose(forward, reverse, rtol=1e-3)
+            ends = [loss(jax.tree.map(lambda x, s=s: x + s * 0.02, theta)) for s in (1, -1)]
+            np.testing.assert_allclose(forward, (ends[0] - ends[1]) / 0.04, rtol=2e-2)
+
+
+def test_lookahead_leaves_the_training_where_it_is(training):
+    learned = constant_schedule()
+    theta = learned.init(KEY)
+    params = training.task.init(KEY)
+    state = (params, learned.optimizer(theta).init(params))
+    after, loss = online_smd.lookahead_problem(training, state, 4, False).step(theta, state, KEY, ())
+    for left, right in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert 0 < loss < 4
+
+
+def test_surface_reads_every_horizon_off_one_run(training):
+    config = offline_smd.resolve(offline_smd.Config(horizons=(3, 8), num_seeds=1, num_warm_steps=4))
+    warm = offline_smd._warm_start(training, config, KEY)
+    points = offline_smd.Points(np.array([-1.0, -2.0]), np.array([0.5, 0.0]))
+    losses = offline_smd._surface(training, config, warm, points, KEY)
+    learned = inverse_time_schedule(0.01, 0.9, 1.0, time_constant=config.time_constant)
+    theta = learned.init(KEY)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.split(KEY, 1)[0], jnp.arange(8))
+    params, _ = sgd_steps(training, learned, theta, warm, learned.optimizer(theta).init(warm), keys)
+    np.testing.assert_allclose(losses[1, 1], training.full_loss(params), rtol=1e-4)
+    assert losses.shape == (2, 2)
+
+
+def test_label_noise_keeps_the_test_set_clean():
+    data = digits()
+    noisy = with_label_noise(data, 0.5, num_samples=400, valid_share=0.25, seed=1)
+    counts = np.asarray(noisy.counts).sum(1)
+    assert counts[:3].sum() == 400
+    np.testing.assert_allclose(counts[2] / 400, 0.25, atol=0.03)
+    truth = {image.tobytes(): int(label) for image, label in zip(np.asarray(data.images), data.labels, strict=True)}
+    labels, images = np.asarray(noisy.labels), np.asarray(noisy.images)
+    wrong = np.array([truth[image.tobytes()] != label for image, label in zip(images, labels, strict=True)])
+    assert not wrong[400:].any()
+    np.testing.assert_allclose(wrong[:400].mean(), 0.5 * 0.9, atol=0.08)
+
+
+def test_offline_smd_small(tmp_path):
+    config = offline_smd.Config(
+        network="mlp_32", batch_size=20, horizons=(10, 200), time_constant=100.0, num_points=5, num_seeds=1,
+        num_smd_horizons=1, num_smd_starts=2, num_meta_steps=60, meta_learning_rate=0.1,
+    )  # fmt: skip
+    result = offline_smd.run(config, tmp_path)
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+    assert result["exponent_ratio"] >= 10
+    assert result["loss_ratio_at_longest"] >= 3
+    assert result["smd"][0]["median_over_minimum"] < 1.5
+    for name in ("surfaces.png", "curves.png"):
+        assert (tmp_path / name).stat().st_size > 10_000
+
+
+def test_online_smd_small(tmp_path):
+    config = online_smd.Config(
+        problems=(("digits", "mlp_32"),), batch_size=10, num_steps=40, num_records=2, num_meta_steps=20,
+        meta_learning_rate=0.1, start_rates=(0.01,), fixed_rates=(0.01, 0.03),
+    )  # fmt: skip
+    result = online_smd.run(config, tmp_path)
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+    (problem,) = result["problems"]
+    (repeated,) = problem["same_batch"]
+    (fresh,) = problem["smd"]
+    rate = lambda row: row["learning_rate"] / (1 - row["momentum"])  # noqa: E731
+    assert rate(repeated) > 3 * rate(fresh)
+    assert (tmp_path / "digits_mlp_32.png").stat().st_size > 10_000
+
+
+def test_optimizer_generalization_small(tmp_path):
+    config = optimizer_generalization.Config(
+        dataset="digits", network="mlp_32", batch_size=8, cells=((200, 0.2),), num_steps=20, truncation=10, num_pairs=2,
+        num_outer_steps=4, num_runs=3, num_records=2,
+    )  # fmt: skip
+    result = optimizer_generalization.run(config, tmp_path)
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+    (cell,) = result["cells"]
+    means = [cell[name]["test_loss"]["mean"] for name in optimizer_generalization.OBJECTIVES]
+    np.testing.assert_allclose(cell["test_difference"]["mean"], means[0] - means[1], rtol=1e-4, atol=1e-6)
+    assert all(0.5 < mean < 5 for mean in means)
+
+
+@pytest.mark.slow
+def test_offline_smd(tmp_path):
+    result = offline_smd.run(offline_smd.Config(), tmp_path)
+    assert result["exponent_ratio"] >= 10
+    assert result["loss_ratio_at_longest"] >= 10
+    for row in result["smd"]:
+        assert row["median_over_minimum"] < 1.25
+
+
+@pytest.mark.slow
+def test_online_smd(tmp_path):
+    try:
+        load_data("fashion_mnist_8x8")
+    except ValueError as error:
+        pytest.skip(f"needs Fashion-MNIST in TFDS_DATA_DIR: {error}")
+    result = online_smd.run(online_smd.Config(), tmp_path)
+    for problem in result["problems"]:
+        for row in problem["smd"]:
+            assert row["fixed_over_effective_rate"] >= 10
+            assert row["loss"] > problem["fixed_loss"]
+        for row in problem["same_batch"]:
+            assert row["fixed_over_effective_rate"] < 1
+
+
+@pytest.mark.parametrize(
+    ("resolve", "config", "name"),
+    [
+        (offline_smd.resolve, offline_smd.Config(horizons=(0, 5)), "horizons"),
+        (offline_smd.resolve, offline_smd.Config(horizons=(10, 5)), "horizons"),
+        (online_smd.resolve, online_smd.Config(num_steps=99), "num_steps"),
+        (optimizer_generalization.resolve, optimizer_generalization.Config(num_steps=99), "num_steps"),
+    ],
+)
+def test_bad_config(resolve, config, name):
+    with pytest.raises(ValueError, match=name):
+        resolve(config)
+
+
+def test_unknown_names(training):
+    with pytest.raises(ValueError, match="nonesuch"):
+        load_data("nonesuch")
+    with pytest.raises(ValueError, match="nonesuch"):
+        make_training(training.data, "nonesuch", 10)
+    with pytest.raises(ValueError, match="share"):
+        with_label_noise(training.data, 1.5)
