@@ -11,4 +11,7 @@ EXPERIMENTS = {
     "step_size_meta_gradient": "experiments.step_size_meta_gradient",
     "step_size_generalization": "experiments.step_size_generalization",
     "optimizer_generalization": "experiments.optimizer_generalization",
+    "hypergradient_surfaces": "experiments.hypergradient_surfaces",
+    "lr_schedules": "experiments.lr_schedules",
+    "image_classification_schedules": "experiments.image_classification_schedules",
 }

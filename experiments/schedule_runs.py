@@ -99,6 +99,7 @@ def over_runs(function: Callable[..., Any], one_by_one: bool = False) -> Callabl
     divide: the last run fills up, and is cut off again.
     """
     mesh = jax.make_mesh((len(jax.devices()),), (_AXIS,), axis_types=(AxisType.Auto,))
+    program = _sharded(function, mesh, one_by_one)  # once: another call compiles nothing
 
     def call(*arguments):
         *run_arguments, data = arguments
@@ -106,7 +107,7 @@ def over_runs(function: Callable[..., Any], one_by_one: bool = False) -> Callabl
         padded = -(-num_runs // mesh.size) * mesh.size
         picked = jnp.minimum(jnp.arange(padded), num_runs - 1)
         run_arguments = jax.tree.map(lambda x: x[picked], tuple(run_arguments))
-        results = _sharded(function, mesh, one_by_one)(run_arguments, data)
+        results = program(run_arguments, data)
         return jax.tree.map(lambda x: np.asarray(x)[:num_runs], results)
 
     return call

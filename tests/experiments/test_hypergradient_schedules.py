@@ -59,6 +59,19 @@ def test_train_is_a_plain_optax_loop_for_every_run_of_the_axis():
         np.testing.assert_allclose(at_once.measures["params"][i, -1], params, rtol=1e-5)
 
 
+def test_calling_over_runs_again_compiles_nothing():
+    traced = []
+
+    def one(x, data):
+        traced.append(x)
+        return x * data
+
+    program = over_runs(one)
+    for scale in (1.0, 2.0):
+        np.testing.assert_array_equal(program(jnp.arange(3.0), jnp.float32(scale)), scale * np.arange(3))
+    assert len(traced) == 1
+
+
 def test_split_rows_cover_a_split_or_every_class_of_it():
     data = digits()
     whole = rows_of(data, split_rows(data, "inner_valid"))
