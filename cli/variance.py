@@ -170,13 +170,16 @@ def _sampler(args, name, longest, family, optimizer):
 
 
 def _print(result: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     columns = ("norm", "mean_norm", "variance", "cosine", "mean_cosine")
-    table = Table(title=f"{result['config']}: outer gradients at the {result['theta']} theta")
-    for name in ("estimator", "truncation", *(column.replace("_", " ") for column in columns)):
-        table.add_column(name, justify="left" if name == "estimator" else "right")
+    title = f"{result['config']}: outer gradients at the {result['theta']} theta"
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("estimator", no_wrap=True)
+    for name in ("length", *(column.replace("_", " ") for column in columns)):
+        table.add_column(name, justify="right")
     for row in result["rows"]:
         table.add_row(row["estimator"], str(row["num_steps"]), *(_short(row[column]) for column in columns))
     Console().print(table)

@@ -131,10 +131,13 @@ def _first_switch(config: Config, momenta, far) -> float:
     """The lowest momentum that ends in the far minimum, by bisection between two of the grid."""
     above = int(np.argmax(far))
     low, high = float(momenta[above - 1]), float(momenta[above])
+    end = jax.jit(lambda theta: positions(theta, config.num_settle_steps)[-1])
     for _ in range(20):
         middle = (low + high) / 2
-        low, high = (low, middle) if positions(jnp.float64(middle), config.num_settle_steps)[-1] > BARRIER else (
-            middle, high)  # fmt: skip
+        if end(jnp.float64(middle)) > BARRIER:
+            high = middle
+        else:
+            low = middle
     return high
 
 
