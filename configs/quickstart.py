@@ -16,6 +16,6 @@ config = TrainConfig(
     estimator=PersistentES(num_pairs=32, std=0.01),
     truncation=Constant(num_steps=20),
     outer_optimizer=OuterOptimizer(learning_rate=3e-3, clip_at=1.0),
-    num_outer_steps=1000,
+    num_outer_steps=2000,
     checkpoint_every=100,
 )
