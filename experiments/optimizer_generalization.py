@@ -60,7 +60,7 @@ class Config:
     truncation: int | None = None
     num_pairs: int | None = None
     num_outer_steps: int | None = None
-    outer_learning_rate: float = 3e-3
+    outer_learning_rate: float = 5e-3
     num_runs: int = 10
     num_records: int = 20
     seed: int = 0
@@ -70,11 +70,11 @@ SIZES = {
     "default": Config(
         dataset="auto",
         network="mlp_32",
-        cells=((500, 0.0), (500, 0.2), (None, 0.0)),
+        cells=((200, 0.0), (200, 0.2), (None, 0.0)),
         num_steps=400,
         truncation=20,
         num_pairs=16,
-        num_outer_steps=400,
+        num_outer_steps=500,
     ),
     "paper": Config(
         scale="paper",

@@ -59,7 +59,7 @@ def check_table(result, table):
 
 
 def test_validation_wins_with_few_samples(tmp_path):
-    result = step_size_generalization.run(step_size_generalization.Config(cells=tuple(TABLE)), tmp_path)
+    result = step_size_generalization.run(step_size_generalization.Config(cells=tuple(TABLE)[:2]), tmp_path)
     check_table(result, TABLE)
     for cell in result["table"]:
         assert cell["difference"]["mean"] > 2 * cell["difference"]["standard_error"]
@@ -68,13 +68,14 @@ def test_validation_wins_with_few_samples(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_tie_with_many_samples(tmp_path):
-    result = step_size_generalization.run(step_size_generalization.Config(cells=tuple(LARGE_TABLE)), tmp_path)
-    check_table(result, LARGE_TABLE)
+def test_the_whole_table_ends_in_a_tie(tmp_path):
+    result = step_size_generalization.run(step_size_generalization.Config(), tmp_path)
+    check_table(result, TABLE | LARGE_TABLE)
     tie = result["table"][-1]["difference"]
     assert abs(tie["mean"]) <= 3 * tie["standard_error"]
 
 
+@pytest.mark.slow
 def test_stochastic_gradient_descent_too(tmp_path):
     config = step_size_generalization.Config(dim=20, cells=((10, 1.0),), num_tasks=40, batch_size=5)
     (cell,) = step_size_generalization.run(config, tmp_path)["table"]
