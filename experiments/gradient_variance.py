@@ -73,9 +73,7 @@ def run(config: Config, out: pathlib.Path) -> dict:
       ValueError: for sizes out of range.
     """
     if not config.lengths or min(config.lengths) < 1 or config.num_outer_steps < 2:
-        raise ValueError(
-            f"lengths and num_outer_steps must be positive, got {config.lengths}, {config.num_outer_steps}"
-        )
+        raise ValueError("lengths must be at least 1 and num_outer_steps at least 2")
     variances = double_well_variances(config)
     ratios = (variances[RP] / variances[ES]).tolist()
     rows = outer_training_variances(config)
@@ -109,7 +107,7 @@ def outer_training_variances(config: Config) -> list[dict[str, Any]]:
     """Outer-trains the MLP optimizer by the merge; variances, weights and outer loss of every outer step."""
     optimizer = learned_opt.mlp(step_multiplier=config.step_multiplier)
     family = random_quadratic_family(config.dim)
-    problem = inner_problem(family, optimizer, config.truncation, loss_clip=config.loss_clip)
+    problem = inner_problem(family, optimizer, config.truncation, reduction="log_final", loss_clip=config.loss_clip)
     estimator = merged(problem, config.num_training_pairs, config.std, devices.PARTICLES)
     step = outer_step(
         [estimator],

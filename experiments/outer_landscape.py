@@ -67,7 +67,7 @@ class Config:
     num_outer_steps: int = 100
     num_points: int = 201
     grid: int = 21
-    extent: float = 0.5
+    extent: float = 0.2
     seed: int = 0
 
 

@@ -89,7 +89,9 @@ def _squares(figure, slices: Slices) -> None:
     limit = slices.sides[-1]
     for axes, (n, losses) in zip(panels, slices.square.items(), strict=True):
         box = (-limit, limit, -limit, limit)
-        axes.imshow(losses.T, origin="lower", extent=box, cmap="gray", aspect="equal")
+        # Where training diverges the loss is the clip value: it must not take up the whole range of greys.
+        low, high = np.percentile(losses, (0, 80))
+        axes.imshow(losses.T, origin="lower", extent=box, cmap="gray", vmin=low, vmax=high)
         axes.set_title(f"(f) {n} unrolls", fontsize=10)
         axes.set_xlabel("along gradient")
     panels[0].set_ylabel("random direction")

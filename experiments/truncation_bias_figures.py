@@ -21,7 +21,7 @@ def quadratic_figure(config: Any, curves: tuple[np.ndarray, np.ndarray], best_ra
         axes.plot(rates, gradient / abs(gradient[0]), color=color, label=f"truncation {k}: zero at {best:.3f}")
         axes.plot(best, 0, "o", color=color)
     axes.axhline(0, color=GREY, linewidth=0.8)
-    axes.set(xlabel="learning rate x h_max", ylabel="truncated gradient (scaled)", ylim=(-1.1, 3))
+    axes.set(xlabel="learning rate x h_max", ylabel="truncated gradient (scaled)", ylim=(-1.1, 1.1))
     axes.set_title("Noisy quadratic: the shorter the truncation, the smaller the rate it favours", fontsize=10)
     axes.legend(frameon=False)
     tidy(axes)
