@@ -177,8 +177,9 @@ def _about(report: dict[str, Any]) -> str:
     return (
         f"{html.escape(suite['description'])} Version {_number(report, 'suite.version')}, "
         f"{len(report['tasks'])} tasks, {_number(report, 'settings.num_seeds')} runs of each. Baselines are tuned for "
-        f"each task on {settings['num_tuning_seeds']} other runs: 11 learning rates, or random search over "
-        f"{settings['budget']} configurations; learned optimizers are not tuned."
+        f"each task on {settings['num_tuning_seeds']} other runs: a grid of 11 learning rates (12 "
+        f"configurations for hd, rtho and marthe), or random search over {settings['budget']}; "
+        "learned optimizers are not tuned."
     )
 
 

@@ -30,8 +30,11 @@ def make_regression_family(num_features=3, batch_size=4):
     return TaskFamily(lambda key: jax.random.normal(key, (num_features,)), task, inputs)
 
 
-def plain_loop(family, optimizer, runs, index, num_steps, split, eval_every=1):
-    """An independent Optax loop: no vmap, no scan; the keys are those `evaluation.sweep` documents."""
+def plain_loop(family, optimizer, runs, index, num_steps, split, eval_every=1, hypergradient=False):
+    """An independent Optax loop: no vmap, no scan; the keys are those `evaluation.sweep` documents.
+
+    With `hypergradient` the optimizer gets the batch's loss and the gradient of an `inner_valid` batch.
+    """
     init_key, train_key, eval_key = jax.random.split(runs.seed[index], 3)
     task = family.task(family.sample(runs.task[index]))
     params = task.init(init_key)
@@ -49,10 +52,17 @@ def plain_loop(family, optimizer, runs, index, num_steps, split, eval_every=1):
         for step in range(num_steps):
             if step % eval_every == 0:
                 measure(step // eval_every)
-            batch_key, loss_key, _, _ = jax.random.split(jax.random.fold_in(train_key, step), 4)
+            batch_key, loss_key, valid_batch_key, valid_loss_key = jax.random.split(
+                jax.random.fold_in(train_key, step), 4
+            )
             batch = task.sample_batch(family.data, batch_key, "train")
             grad = grad_fn(params, loss_key, batch)
-            updates, state = optimizer.update(grad, state, params)
+            extra = {}
+            if hypergradient:
+                valid = task.sample_batch(family.data, valid_batch_key, "inner_valid")
+                extra["value_fn"] = lambda p, k=loss_key, b=batch: task.loss(p, k, b)[0]
+                extra["objective_grad"] = grad_fn(params, valid_loss_key, valid)
+            updates, state = optimizer.update(grad, state, params, **extra)
             params = optax.apply_updates(params, updates)
         measure(num_steps // eval_every)
     return losses

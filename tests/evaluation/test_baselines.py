@@ -68,6 +68,18 @@ def test_adam8_curves_in_a_sweep_equal_optax_alone(regression_family, plain_loop
         np.testing.assert_allclose(losses[index, 0], plain_loop(family, alone, runs, 0, 4, "test"), rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["hd", "rtho", "marthe"])
+def test_hypergradient_curves_in_a_sweep_equal_the_loop_alone(name, regression_family, plain_loop):
+    family, runs = regression_family(), make_runs(jax.random.key(1), 2)
+    chosen, configurations = BASELINES[name], BASELINES[name].configurations(1, 0)
+    sweep = make_sweep(family, chosen.factory, num_steps=4, splits=("test",), extra_args=chosen.extra_args)
+    curves = sweep(configurations, runs)["test"]["loss"]
+    for index, run in ((6, 0), (9, 1)):
+        alone = chosen.factory({k: jnp.float32(v[index]) for k, v in configurations.items()})
+        losses = plain_loop(family, alone, runs, run, 4, "test", hypergradient=True)
+        np.testing.assert_allclose(curves[index, run], losses, rtol=1e-5)
+
+
 def test_grid_has_the_eleven_rates():
     np.testing.assert_allclose(LEARNING_RATES, 10.0 ** np.arange(-4, 1.25, 0.5))
     assert all(BASELINES[name].num_configurations(64) == 11 for name in ALONE)
