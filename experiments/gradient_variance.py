@@ -174,9 +174,9 @@ def _learned_figure(rows: list[dict]) -> Figure:
     left.set_title("Learned optimizer: RP's variance grows, ES's stays", fontsize=10)
     left.legend(frameon=False)
     losses = np.asarray([row["outer_loss"] for row in rows], float)
-    right.semilogy(steps, losses, color=GREY, alpha=0.4, linewidth=0.8)
-    right.semilogy(steps, running_median(losses), color=BLACK, linewidth=2)
-    right.set(xlabel="outer step", ylabel="outer loss")
+    right.plot(steps, losses, color=GREY, alpha=0.4, linewidth=0.8)
+    right.plot(steps, running_median(losses), color=BLACK, linewidth=2)
+    right.set(xlabel="outer step", ylabel="outer loss (log of the final loss)")
     right.set_title("What outer-training gains meanwhile", fontsize=10)
     for axes in (left, right):
         tidy(axes)
