@@ -51,7 +51,7 @@ def adam_figure(config: Any, runs: AdamRuns, numbers: dict) -> Figure:
     windows.set(xlabel="inner step", ylabel="gradient (scaled)", title="(c) gradient per truncation, initial rate")
     windows.set_yscale("symlog", linthresh=0.01)
     windows.axhline(0, color=GREY, linewidth=0.8)
-    rate.legend(frameon=False, fontsize=7, loc="lower right")
+    windows.legend(*rate.get_legend_handles_labels(), frameon=False, fontsize=7, loc=(0.55, 0.18))
     for axes in (loss, rate, windows):
         tidy(axes)
     return figure
