@@ -1,7 +1,19 @@
 """How it is optimized: learned optimizers as Optax transformations."""
 
 from learned_opt.base import LearnedOptimizer
+from learned_opt.hypergradient import hd, marthe, rtho
+from learned_opt.hypergradient_search import find_hyper_learning_rate
 from learned_opt.mlp import mlp
 from learned_opt.serialization import load, load_theta, save
 
-__all__ = ["LearnedOptimizer", "load", "load_theta", "mlp", "save"]
+__all__ = [
+    "LearnedOptimizer",
+    "find_hyper_learning_rate",
+    "hd",
+    "load",
+    "load_theta",
+    "marthe",
+    "mlp",
+    "rtho",
+    "save",
+]

@@ -72,7 +72,7 @@ CASES = {
     ),
     "truncation above the episode": (
         "train quickstart --truncation.num-steps 501",
-        "truncation grows to 501 inner steps, above the episode's 500",
+        "truncation grows to 501 inner steps, above the episode's 300",
     ),
     "devices do not divide": (
         "train quickstart --estimator.num-pairs 15 --num-devices 2",
