@@ -44,11 +44,11 @@ class Args:
     """A theta file or pretrained name; the config's initial theta if not given."""
     estimators: str = DEFAULT_ESTIMATORS
     """Names, with commas between; forward_mode and full_es exist too."""
-    lengths: str = "10,50,200"
+    lengths: str = "10,100"
     """Truncation lengths in inner steps, with commas between; those above the episode are refused."""
-    num_estimates: int = 16
+    num_estimates: int = 4
     """Estimates of each estimator at each length, after one episode that does not count."""
-    num_reference_estimates: int = 64
+    num_reference_estimates: int = 16
     """Full-ES estimates in the reference, each of as many whole episodes as the config has particles."""
     out: Path | None = None
     """Directory for variance.json and variance.png; runs/CONFIG_variance if not given."""

@@ -65,8 +65,8 @@ class CharTransformer(nn.Module):
 class CharGRU(nn.Module):
     """One gated recurrent layer with a learned initial state.
 
-    The initial state is a parameter, and so varies over devices as the states after it do: a constant would not carry
-    through a scan inside `jax.shard_map`.
+    The initial state is a parameter that is drawn from the key, and so varies over devices as the states after it do:
+    a constant, zeros at initialization included, would not carry through a scan inside `jax.shard_map`.
 
     Attributes:
       width: of the state.
@@ -77,7 +77,7 @@ class CharGRU(nn.Module):
     @nn.compact
     def __call__(self, tokens: Int[Array, "batch length"]) -> Float[Array, "batch length alphabet"]:
         """Logits of the next character at each position."""
-        start = self.param("initial_state", nn.initializers.zeros, (self.width,))
+        start = self.param("initial_state", nn.initializers.normal(0.01), (self.width,))
         start = jnp.broadcast_to(start, (tokens.shape[0], self.width))
         states = nn.RNN(nn.GRUCell(self.width))(jax.nn.one_hot(tokens, len(ALPHABET)), initial_carry=start)
         return nn.Dense(len(ALPHABET))(states)

@@ -1,11 +1,13 @@
 """The vmapped sweep against plain Optax loops, one configuration and one run at a time."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from evaluation.sweep import Runs, make_runs, make_sweep
+from tasks.char_model import ALPHABET, char_family
 
 
 @pytest.mark.parametrize("eval_every", [3])
@@ -88,3 +90,13 @@ def test_ragged_hyperparameters_are_refused(regression_family):
     with pytest.raises(ValueError, match="configurations axis"):
         sweep({"a": np.ones(2, np.float32), "b": np.ones(3, np.float32)}, make_runs(jax.random.key(0), 1))
     assert isinstance(make_runs(jax.random.key(0), 1), Runs)
+
+
+def test_a_recurrent_model_sweeps_over_devices():
+    """Its scan over characters has a carry, which must vary over devices from initialization on."""
+    family = char_family("gru", length=4, batch_size=2)
+    curves = make_sweep(family, optax.sgd, num_steps=1, splits=("test",))(
+        jnp.asarray([1e-3, 1e-2], jnp.float32), make_runs(jax.random.key(0), 1)
+    )
+    # Fresh logits are near zero, so the loss is near that of a uniform guess.
+    np.testing.assert_allclose(curves["test"]["loss"], np.log(len(ALPHABET)), rtol=0.25)
