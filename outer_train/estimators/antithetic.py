@@ -141,12 +141,12 @@ def antithetic(
         samples = {part: pair_map.gradient(outcome) for part, pair_map in parts.items()}
         grad, variances, weights, diagnosis = combine(samples, axis_name, indices)
         good = all_finite((samples, outcome.loss))
-        state, num_resets = engine.end_truncation(theta, state, key_reset, indices, num_live)
+        state, restarted = engine.end_truncation(theta, state, key_reset, indices, num_live)
         count = lambda x: total(jnp.sum(x), axis_name)  # noqa: E731
         loss = finite_mean(jnp.mean(outcome.loss, axis=1), axis_name)
         info = Info(
             num_non_finite=count(~good),
-            num_resets=count(num_resets),
+            num_resets=count(restarted),
             num_live_steps=2 * count(num_live),
             num_steps=num_steps,
             variance={part: tree_mean(variance) for part, variance in variances.items()},
