@@ -151,23 +151,16 @@ def _run(
     axis_name: str,
 ) -> dict[str, dict[str, Array]]:
     """One configuration on one run: `split -> metric -> [points]`."""
-    init_key, train_key, eval_key = jax.random.split(runs.seed, 3)
-    task = family.task(family.sample(runs.task))
-    with jax.numpy_dtype_promotion("standard"):
-        optimizer = optax.with_extra_args_support(factory(hyperparameters))
-        params = task.init(init_key)
-        state = optimizer.init(params)
-
-    def step(index, carry):
-        return train_step(task, optimizer, extra_args, data, jax.random.fold_in(train_key, index), *carry)
+    task, start, step = start_run(family, factory, hyperparameters, runs, data, extra_args)
+    _, _, eval_key = jax.random.split(runs.seed, 3)
 
     def measured(carry, point):
         measurements = _measure(task, splits, data, jax.random.fold_in(eval_key, point), carry[0])
-        start = point * eval_every
+        first = point * eval_every
         # The last point has no steps left: one loop body serves all points, and is compiled once.
-        return jax.lax.fori_loop(start, jnp.minimum(start + eval_every, num_steps), step, carry), measurements
+        return jax.lax.fori_loop(first, jnp.minimum(first + eval_every, num_steps), step, carry), measurements
 
-    carry = jax.tree.map(functools.partial(_vary, axis_name), (params, state))
+    carry = jax.tree.map(functools.partial(_vary, axis_name), start)
     curves = jax.lax.scan(measured, carry, jnp.arange(num_steps // eval_every + 1))[1]
     return jax.tree.map(functools.partial(_vary, axis_name), curves)
 
@@ -178,6 +171,28 @@ def _vary(axis_name: str, x: Array) -> Array:
     `jax.lax.pcast` refuses what varies already and how to ask differs between JAX versions; the compiler drops this.
     """
     return jnp.where(jax.lax.axis_index(axis_name) < 0, x, x)
+
+
+def start_run(
+    family: TaskFamily,
+    factory: Factory,
+    hyperparameters: Hyperparameters,
+    run: Runs,
+    data: Data,
+    extra_args: tuple[str, ...],
+) -> tuple[Task, tuple[Any, Any], Callable[[Array, tuple[Any, Any]], tuple[Any, Any]]]:
+    """One configuration at the start of one run: its task, `(params, state)`, and a step `(index, (params, state))`."""
+    init_key, train_key, _ = jax.random.split(run.seed, 3)
+    task = family.task(family.sample(run.task))
+    with jax.numpy_dtype_promotion("standard"):
+        optimizer = optax.with_extra_args_support(factory(hyperparameters))
+        params = task.init(init_key)
+        state = optimizer.init(params)
+
+    def step(index, carry):
+        return train_step(task, optimizer, extra_args, data, jax.random.fold_in(train_key, index), *carry)
+
+    return task, (params, state), step
 
 
 def train_step(task: Task, optimizer, extra_args: tuple[str, ...], data: Data, key: Key, params, state):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from evaluation.sweep import Factory, Runs, train_step
+from evaluation.sweep import Factory, Runs, start_run
 from tasks.base import TaskFamily
 
 
@@ -73,16 +73,7 @@ def _time_once(compiled: Callable, args: tuple, num_steps: int) -> float:
 
 def _make_loop(family: TaskFamily, factory: Factory, extra_args: tuple[str, ...]) -> Callable:
     def loop(hyperparameters, run, data, num_steps):
-        init_key, train_key, _ = jax.random.split(run.seed, 3)
-        task = family.task(family.sample(run.task))
-        with jax.numpy_dtype_promotion("standard"):
-            optimizer = optax.with_extra_args_support(factory(hyperparameters))
-            params = task.init(init_key)
-            state = optimizer.init(params)
-
-        def step(index, carry):
-            return train_step(task, optimizer, extra_args, data, jax.random.fold_in(train_key, index), *carry)
-
-        return jax.lax.fori_loop(0, num_steps, step, (params, state))[0]
+        _, start, step = start_run(family, factory, hyperparameters, run, data, extra_args)
+        return jax.lax.fori_loop(0, num_steps, step, start)[0]
 
     return loop

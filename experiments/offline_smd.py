@@ -19,16 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from matplotlib.figure import Figure
 
-from evaluation.figures import BLUE, GREEN, ORANGE, PURPLE, RED, save
+from evaluation.figures import save
+from experiments.offline_smd_figures import curve_figure, surface_figure
+from experiments.offline_smd_summary import chosen_schedules, smd_summary
+from experiments.scales import at_scale
 from experiments.smd_tasks import Training, jit_over, load_data, make_training, sgd_steps
 from learned_opt.schedules import Decayed, constant_schedule, encode_pair, inverse_time_schedule
 from outer_train.estimators.forward_mode import forward_mode
 from outer_train.problem import inner_problem
 from tasks.families import fixed_family
-
-COLORS = (BLUE, GREEN, ORANGE, RED, PURPLE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,8 +126,8 @@ def run(config: Config, out: pathlib.Path) -> dict:
     surface, at_ends = losses[:, : len(grid.rate)], losses[:, len(grid.rate) :]
     result = {
         "dataset": config.dataset,
-        "horizons": _chosen(config, grid, surface),
-        "smd": _smd_summary(config, paths, surface, at_ends),
+        "horizons": chosen_schedules(config.horizons, grid, surface),
+        "smd": smd_summary(config.num_smd_starts, paths, surface, at_ends),
         "loss_at_start": float(training.full_loss(warm)),
     }
     shortest, longest = result["horizons"][0], result["horizons"][-1]
@@ -135,8 +135,9 @@ def run(config: Config, out: pathlib.Path) -> dict:
     result["loss_ratio_at_longest"] = shortest["loss_at_longest"] / longest["loss_at_longest"]
     out.mkdir(parents=True, exist_ok=True)
     (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
-    save(_surface_figure(config, rates, exponents, surface, paths), out / "surfaces.png")
-    save(_curve_figure(training, config, warm, result["horizons"], key_surface), out / "curves.png")
+    save(surface_figure(config.horizons, rates, exponents, surface, paths), out / "surfaces.png")
+    curves = _curves(training, config, warm, result["horizons"], key_surface)
+    save(curve_figure(result["horizons"], *curves), out / "curves.png")
     return result
 
 
@@ -146,9 +147,7 @@ def resolve(config: Config) -> Config:
     Raises:
       ValueError: for horizons that do not rise from at least 1.
     """
-    sizes = SIZES[config.scale]
-    empty = {f.name: getattr(sizes, f.name) for f in dataclasses.fields(config) if getattr(config, f.name) is None}
-    config = dataclasses.replace(config, **empty)
+    config = at_scale(config, SIZES)
     if config.horizons[0] < 1 or list(config.horizons) != sorted(set(config.horizons)):
         raise ValueError(f"horizons must rise from at least 1, got {config.horizons}")
     return config
@@ -233,68 +232,8 @@ def _meta_descent(training: Training, config: Config, warm, horizon: int, key) -
     return _points(jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), paths))
 
 
-def _chosen(config: Config, grid: Points, surface: np.ndarray) -> list[dict]:
-    """The surface's minimum at each horizon, and what that schedule reaches at the longest."""
-    rows = []
-    for horizon, losses in zip(config.horizons, surface, strict=True):
-        best = int(np.argmin(losses))
-        rows.append(
-            {
-                "num_steps": horizon,
-                "learning_rate": float(10 ** grid.rate[best]),
-                "decay_exponent": float(10 ** grid.exponent[best]),
-                "loss": float(losses[best]),
-                "loss_at_longest": float(surface[-1, best]),
-            }
-        )
-    return rows
-
-
-def _smd_summary(config: Config, paths: dict, surface: np.ndarray, at_ends: np.ndarray) -> list[dict]:
-    """Loss of SMD's ends beside the surface's minimum, and the share of the surface that is better than an end."""
-    rows = []
-    for i, (horizon, path) in enumerate(paths.items()):
-        ends = slice(i * config.num_smd_starts, (i + 1) * config.num_smd_starts)
-        losses = at_ends[i, ends]
-        rows.append(
-            {
-                "num_steps": horizon,
-                "surface_minimum": float(surface[i].min()),
-                "losses": losses.tolist(),
-                "median_over_minimum": float(np.median(losses) / surface[i].min()),
-                "share_of_surface_below": [float(np.mean(surface[i] < loss)) for loss in losses],
-                "learning_rates": (10 ** path.rate[-1]).tolist(),
-                "decay_exponents": (10 ** path.exponent[-1]).tolist(),
-            }
-        )
-    return rows
-
-
-def _surface_figure(config, rates, exponents, surface, paths) -> Figure:
-    columns = len(config.horizons)
-    figure = Figure(figsize=(3.6 * columns, 3.8), dpi=150, layout="constrained")
-    shape = (len(rates), len(exponents))
-    all_axes = np.atleast_1d(figure.subplots(1, columns, sharey=True))
-    for axes, horizon, losses in zip(all_axes, config.horizons, surface, strict=True):
-        shown = np.log10(np.minimum(losses, 3)).reshape(shape)
-        mesh = axes.pcolormesh(exponents, rates, shown, cmap="viridis", shading="nearest")
-        figure.colorbar(mesh, ax=axes, label="log10 training loss", shrink=0.8)
-        best = np.unravel_index(np.argmin(losses), shape)
-        if horizon in paths:
-            path = paths[horizon]
-            axes.plot(path.exponent, path.rate, color=RED, linewidth=1)
-            axes.plot(path.exponent[0], path.rate[0], "o", color=RED, markersize=3)
-        axes.plot(exponents[best[1]], rates[best[0]], "*", color="white", markeredgecolor="black", markersize=14)
-        axes.set_title(f"horizon {horizon}: best exponent {10 ** exponents[best[1]]:.2g}", fontsize=10)
-        axes.set_xlabel("log10 decay exponent")
-        axes.set_xlim(exponents[0], exponents[-1])
-        axes.set_ylim(rates[0], rates[-1])
-    all_axes[0].set_ylabel("log10 initial rate")
-    return figure
-
-
-def _curve_figure(training, config, warm, chosen, key, num_points: int = 40) -> Figure:
-    """Fig 6: training curves under each horizon's choice."""
+def _curves(training, config, warm, chosen, key, num_points: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Steps `[points]`, and the training loss there under each horizon's choice, `[horizons, points]`."""
     learned = _optimizer(config)
     points = Points(*(np.log10([row[field] for row in chosen]) for field in ("learning_rate", "decay_exponent")))
     stops = np.unique(np.geomspace(1, config.horizons[-1], num_points).astype(int))
@@ -311,15 +250,4 @@ def _curve_figure(training, config, warm, chosen, key, num_points: int = 40) -> 
         return lax.scan(stretch, (warm, learned.optimizer(theta).init(warm)), bounds)[1]
 
     over_points = lambda training, thetas: jax.vmap(partial(one, training))(thetas)  # noqa: E731
-    curves = np.asarray(jit_over(training, over_points, _thetas(points)))
-    figure = Figure(figsize=(6, 4.2), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    for row, curve, color in zip(chosen, curves, COLORS, strict=False):
-        label = f"chosen at {row['num_steps']} steps: exponent {row['decay_exponent']:.2g}"
-        axes.loglog(stops, curve, color=color, label=label)
-        axes.axvline(row["num_steps"], color=color, linestyle=":", linewidth=0.8)
-    axes.set_xlabel("step after the warm start (dotted: the horizon)")
-    axes.set_ylabel("training loss")
-    axes.set_title("Schedules chosen at short horizons stall", fontsize=10)
-    axes.legend(fontsize=8)
-    return figure
+    return stops, np.asarray(jit_over(training, over_points, _thetas(points)))

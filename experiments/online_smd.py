@@ -20,17 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from matplotlib.figure import Figure
 
-from evaluation.figures import BLUE, ORANGE, RED, save
+from evaluation.figures import save
+from experiments.online_smd_figure import online_figure
+from experiments.scales import at_scale
+from experiments.smd_lookahead import AdaptiveState, adapt
 from experiments.smd_tasks import Training, jit_over, load_data, make_training, sgd_steps
-from learned_opt.schedules import MomentumState, Pair, constant_schedule, decode_pair, encode_pair
-from outer_train.estimators.forward_mode import forward_mode
-from outer_train.problem import InnerProblem
+from learned_opt.schedules import Pair, constant_schedule, decode_pair, encode_pair
 
-LOG_EFFECTIVE_RATE_RANGE = tuple(np.log([1e-4, 10.0]))
-LOG_ONE_MINUS_MOMENTUM_RANGE = tuple(np.log([1e-4, 1.0]))
-GRADIENT_CLIP = 10.0
 FINAL_RATE = 1e-4
 
 
@@ -101,13 +98,6 @@ class Curves(NamedTuple):
     momentum: np.ndarray
 
 
-class _State(NamedTuple):
-    params: dict
-    opt_state: MomentumState
-    theta: Pair
-    adam_state: optax.OptState
-
-
 def run(config: Config, out: pathlib.Path) -> dict:
     """Writes `result.json` and one figure a problem to `out`; returns what is in the former."""
     config = resolve(config)
@@ -118,7 +108,7 @@ def run(config: Config, out: pathlib.Path) -> dict:
         training = make_training(data, network, config.batch_size)
         curves = _run_problem(training, config)
         result["problems"].append({"dataset": dataset, "network": network, **_summary(config, curves)})
-        save(_figure(config, curves, f"{network} on {dataset}"), out / f"{dataset}_{network}.png")
+        save(online_figure(config, curves, f"{network} on {dataset}"), out / f"{dataset}_{network}.png")
     (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     return result
 
@@ -129,75 +119,13 @@ def resolve(config: Config) -> Config:
     Raises:
       ValueError: if the steps do not divide into records of whole adaptations.
     """
-    sizes = SIZES[config.scale]
-    empty = {f.name: getattr(sizes, f.name) for f in dataclasses.fields(config) if getattr(config, f.name) is None}
-    config = dataclasses.replace(config, **empty)
+    config = at_scale(config, SIZES)
     if config.num_steps % (config.num_records * config.steps_per_adaptation):
         raise ValueError(
             f"num_steps must be a multiple of num_records x steps_per_adaptation, "
             f"{config.num_records * config.steps_per_adaptation}, got {config.num_steps}"
         )
     return config
-
-
-def lookahead_problem(training: Training, state, num_steps: int, same_batch: bool) -> InnerProblem:
-    """An inner problem whose one step is a lookahead from `state`, `(params, opt_state)`, that leaves it untouched.
-
-    The loss is that of the weights after `num_steps` steps, on the next `num_steps` minibatches.
-
-    Args:
-      training: the task.
-      state: where the training stands.
-      num_steps: of the lookahead.
-      same_batch: repeat one minibatch through the whole of it, loss included (Fig 8).
-    """
-    learned = constant_schedule()
-
-    def step(theta, state, key, data):
-        del data
-        keys = jax.random.split(key, 2 * num_steps)
-        if same_batch:
-            keys = jnp.broadcast_to(keys[:1], keys.shape)
-        params, _ = sgd_steps(training, learned, theta, *state, keys[:num_steps])
-        loss_keys = keys[num_steps : num_steps + 1] if same_batch else keys[num_steps:]
-        return state, jnp.mean(jax.vmap(lambda key: _batch_loss(training, params, key))(loss_keys))
-
-    return InnerProblem(init=lambda theta, key: state, step=step, num_steps=1)
-
-
-def _batch_loss(training: Training, params, key):
-    key_batch, key_loss = jax.random.split(key)
-    return training.task.loss(params, key_loss, training.task.sample_batch(training.data, key_batch, "train"))[0]
-
-
-def _adapt(training: Training, config: Config, state: _State, key, same_batch: bool) -> _State:
-    """The meta-steps of one adaptation: Adam on forward-mode gradients, clipped, hyperparameters kept in range."""
-    problem = lookahead_problem(training, (state.params, state.opt_state), config.lookahead, same_batch)
-    estimator = forward_mode(problem, num_particles=1)
-    adam = optax.adam(config.meta_learning_rate)
-
-    def meta_step(carry, key):
-        theta, adam_state = carry
-        key_init, key_estimate = jax.random.split(key)
-        estimate, _ = estimator.estimate(theta, estimator.init(theta, key_init), key_estimate, 1, ())
-        # Clipping alone would keep nan; a lookahead that diverges says nothing about where to go.
-        grad = jax.tree.map(lambda g: jnp.where(jnp.isnan(g), 0, g), estimate.grad)
-        grad = jax.tree.map(lambda g: jnp.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP), grad)
-        with jax.numpy_dtype_promotion("standard"):
-            updates, adam_state = adam.update(grad, adam_state)
-            theta = optax.apply_updates(theta, updates)
-        return (_in_range(theta), adam_state), None
-
-    keys = jax.random.split(key, config.num_meta_steps)
-    (theta, adam_state), _ = lax.scan(meta_step, (state.theta, state.adam_state), keys)
-    return state._replace(theta=theta, adam_state=adam_state)
-
-
-def _in_range(theta: Pair) -> Pair:
-    return Pair(
-        jnp.clip(theta.log_effective_rate, *map(float, LOG_EFFECTIVE_RATE_RANGE)),
-        jnp.clip(theta.log_one_minus_momentum, *map(float, LOG_ONE_MINUS_MOMENTUM_RANGE)),
-    )
 
 
 def _adaptive_phase(training: Training, config: Config, mode: str, thetas: Pair, key):
@@ -209,7 +137,15 @@ def _adaptive_phase(training: Training, config: Config, mode: str, thetas: Pair,
 
     def cycle(training, state, i):
         if mode != "fixed":
-            state = _adapt(training, config, state, jax.random.fold_in(key_adapt, i), mode == "same batch")
+            state = adapt(
+                training,
+                state,
+                jax.random.fold_in(key_adapt, i),
+                lookahead=config.lookahead,
+                num_meta_steps=config.num_meta_steps,
+                meta_learning_rate=config.meta_learning_rate,
+                same_batch=mode == "same batch",
+            )
         keys = jax.random.split(jax.random.fold_in(key_train, i), config.steps_per_adaptation)
         params, opt_state = sgd_steps(training, learned, state.theta, state.params, state.opt_state, keys)
         return state._replace(params=params, opt_state=opt_state), None
@@ -220,7 +156,7 @@ def _adaptive_phase(training: Training, config: Config, mode: str, thetas: Pair,
 
     def one(training, theta):
         opt_state = learned.optimizer(theta).init(params)
-        state = _State(params, opt_state, theta, adam.init(theta))
+        state = AdaptiveState(params, opt_state, theta, adam.init(theta))
         cycles = jnp.arange(config.num_steps // config.steps_per_adaptation).reshape(config.num_records, -1)
         return lax.scan(partial(record, training), state, cycles)
 
@@ -229,7 +165,7 @@ def _adaptive_phase(training: Training, config: Config, mode: str, thetas: Pair,
     return states, Curves(*(np.asarray(x, float) for x in records))
 
 
-def _decay_phase(training: Training, config: Config, states: _State, key) -> Curves:
+def _decay_phase(training: Training, config: Config, states: AdaptiveState, key) -> Curves:
     """As many steps again, every rate falling exponentially from where it stands to `FINAL_RATE`."""
     learned = constant_schedule()
 
@@ -302,34 +238,3 @@ def _summary(config: Config, curves: dict[str, Curves]) -> dict:
 def _printable(x):
     """JSON has no nan and no infinity."""
     return float(x) if np.isfinite(x) else str(float(x))
-
-
-def _figure(config: Config, curves: dict[str, Curves], title: str) -> Figure:
-    figure = Figure(figsize=(13, 4), dpi=150, layout="constrained")
-    loss_axes, rate_axes, momentum_axes = figure.subplots(1, 3)
-    steps = np.arange(1, 2 * config.num_records + 1) * config.num_steps / config.num_records
-    styles = {
-        "fixed": (RED, "best fixed rate"),
-        "smd": (BLUE, "SMD"),
-        "same batch": (ORANGE, "SMD, one batch repeated"),
-    }
-    for mode, (color, label) in styles.items():
-        effective = curves[mode].rate / np.maximum(1 - curves[mode].momentum, 1e-8)
-        for axes, values in (
-            (loss_axes, curves[mode].loss),
-            (rate_axes, effective),
-            (momentum_axes, curves[mode].momentum),
-        ):
-            for i, run in enumerate(values):
-                axes.plot(steps, run, color=color, linewidth=1.3, label=label if i == 0 else None)
-    loss_axes.set_yscale("log")
-    rate_axes.set_yscale("log")
-    top = 10 * np.nanmax(curves["fixed"].loss)
-    loss_axes.set_ylim(0.5 * min(np.nanmin(c.loss) for c in curves.values()), top)
-    names = ("training loss", "effective rate alpha / (1 - mu)", "momentum")
-    for axes, name in zip((loss_axes, rate_axes, momentum_axes), names, strict=True):
-        axes.axvline(config.num_steps, color="0.6", linestyle=":")
-        axes.set_xlabel("step (dotted: adaptation ends, decay begins)")
-        axes.set_title(f"{title}: {name}", fontsize=9)
-    loss_axes.legend(fontsize=8)
-    return figure

@@ -21,6 +21,7 @@ from jax import lax
 from matplotlib.figure import Figure
 
 from evaluation.figures import BLUE, ORANGE, save
+from experiments.scales import at_scale
 from experiments.smd_tasks import load_data, make_training, with_label_noise
 from learned_opt.mlp import mlp
 from outer_train.estimators.persistent_es import persistent_es
@@ -113,9 +114,7 @@ def resolve(config: Config) -> Config:
     Raises:
       ValueError: if the steps do not divide into the records.
     """
-    sizes = SIZES[config.scale]
-    empty = {f.name: getattr(sizes, f.name) for f in dataclasses.fields(config) if getattr(config, f.name) is None}
-    config = dataclasses.replace(config, **empty)
+    config = at_scale(config, SIZES)
     if config.num_steps % config.num_records:
         raise ValueError(f"num_steps must be a multiple of num_records, {config.num_records}, got {config.num_steps}")
     return config

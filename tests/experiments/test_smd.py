@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import offline_smd, online_smd, optimizer_generalization
+from experiments import offline_smd, online_smd, optimizer_generalization, smd_lookahead
 from experiments.smd_tasks import load_data, make_training, sgd_steps, with_label_noise
 from learned_opt.schedules import constant_schedule, inverse_time_schedule
 from outer_train.estimators.forward_mode import forward_mode
@@ -45,7 +45,7 @@ def test_lookahead_gradient_is_reverse_mode_and_finite_differences(training, sam
     theta = learned.init(KEY)
     params = training.task.init(KEY)
     state = (params, learned.optimizer(theta).init(params))
-    problem = online_smd.lookahead_problem(training, state, 2, same_batch)
+    problem = smd_lookahead.lookahead_problem(training, state, 2, same_batch)
 
     @jax.jit
     def slopes(theta):
@@ -63,7 +63,7 @@ def test_lookahead_leaves_the_training_where_it_is(training):
     theta = learned.init(KEY)
     params = training.task.init(KEY)
     state = (params, learned.optimizer(theta).init(params))
-    after, loss = online_smd.lookahead_problem(training, state, 4, False).step(theta, state, KEY, ())
+    after, loss = smd_lookahead.lookahead_problem(training, state, 4, False).step(theta, state, KEY, ())
     for left, right in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(left, right)
     assert 0 < loss < 4

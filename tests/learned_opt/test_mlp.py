@@ -1,4 +1,4 @@
-"""The update against an independent NumPy version, the kernel against finite differences, bad and odd input."""
+"""The update against an independent NumPy version; blocks, groups, vmap, forward and reverse mode."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,9 @@ import pytest
 from jax import lax
 
 import learned_opt
-from learned_opt import blockwise, mlp_kernel
+from learned_opt import blockwise
 from learned_opt.packing import group_leaves
+from tests.learned_opt.thetas import loud_theta
 
 DECAYS = np.array([0.5, 0.9, 0.99, 0.999, 0.9999])
 TIMESCALES = np.array([3, 10, 30, 100, 300, 1000, 3000, 10_000, 300_000.0])
@@ -58,11 +59,6 @@ def run(opt, params, grads_per_step):
         updates, state = update(grads, state, params)
         params = optax.apply_updates(params, updates)
     return params, state
-
-
-def loud_theta(optimizer, seed=0):
-    """Weights large enough that a wrong input shows."""
-    return jax.tree.map(lambda x: 30 * x + 1.0, optimizer.init(jax.random.key(seed)))
 
 
 @pytest.mark.parametrize(("preset", "count"), [(None, 610), ("metz2019", 1090), ("metz2019_released", 1090)])
@@ -163,57 +159,6 @@ def test_vmap_over_theta_equals_a_loop():
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-7), batched, single)
 
 
-def kernel_arguments(n=37, hidden=8, inputs=3):
-    rng = np.random.default_rng(0)
-
-    def array(*shape):
-        return jnp.asarray(rng.normal(size=shape))
-
-    return (array(inputs, hidden), array(hidden, 2)), (array(hidden), array(2)), tuple(array(n) for _ in range(inputs))
-
-
-def test_kernel_equals_matmul_and_its_derivatives_equal_finite_differences(monkeypatch):
-    monkeypatch.setattr(mlp_kernel, "TANGENT_BLOCK", 10)
-    with jax.enable_x64(True):
-        arguments = kernel_arguments()
-        weights, biases, rows = arguments
-        got = jnp.stack(mlp_kernel.one_hidden_layer(*arguments))
-        np.testing.assert_allclose(got, mlp_kernel.matmul_mlp(weights, biases, jnp.stack(rows)), rtol=1e-12, atol=1e-12)
-        direction = jax.tree.map(jnp.cos, arguments)
-        out, tangent = jax.jvp(mlp_kernel.one_hidden_layer, arguments, direction)
-
-        def at(h):
-            return mlp_kernel.one_hidden_layer(*jax.tree.map(lambda x, d: x + h * d, arguments, direction))
-
-        for plus, minus, t in zip(at(1e-7), at(-1e-7), tangent, strict=True):
-            np.testing.assert_allclose((plus - minus) / 2e-7, t, rtol=1e-5, atol=1e-6)
-        cotangent = tuple(jnp.sin(x) for x in out)
-        _, pullback = jax.vjp(mlp_kernel.one_hidden_layer, *arguments)
-        forward = sum(jnp.vdot(c, t) for c, t in zip(cotangent, tangent, strict=True))
-        reverse = jax.tree.map(jnp.vdot, pullback(cotangent), direction)
-        np.testing.assert_allclose(forward, sum(jax.tree.leaves(reverse)), rtol=1e-12)
-
-
-def test_kernel_is_twice_differentiable():
-    with jax.enable_x64(True):
-        arguments = kernel_arguments(n=5, hidden=4, inputs=2)
-
-        def plain(w, b, r):
-            return jnp.sum(mlp_kernel.matmul_mlp(w, b, jnp.stack(r)) ** 2)
-
-        def fast(w, b, r):
-            return sum(jnp.sum(x**2) for x in mlp_kernel.one_hidden_layer(w, b, r))
-
-        want, got = jax.hessian(plain)(*arguments), jax.hessian(fast)(*arguments)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), want, got)
-
-
-def test_blocks_of_columns():
-    columns = jnp.arange(22.0).reshape(2, 11)
-    got = mlp_kernel.in_blocks(lambda x: x[:1] * x[1:], columns, 4)
-    np.testing.assert_array_equal(got, columns[:1] * columns[1:])
-
-
 def test_forward_and_reverse_mode_agree_through_ten_steps():
     """Also where a gradient is always zero."""
     with jax.enable_x64(True):
@@ -241,73 +186,3 @@ def test_forward_and_reverse_mode_agree_through_ten_steps():
             reverse = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (grad, direction)), strict=True))
             np.testing.assert_allclose(reverse, tangent, rtol=1e-9)
             assert all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
-def test_updates_keep_the_type_and_accumulators_do_not(dtype):
-    with jax.enable_x64(dtype == "float64"):
-        optimizer = learned_opt.mlp()
-        opt = optimizer.optimizer(loud_theta(optimizer))
-        params = {"a": jnp.ones((2, 2), dtype), "s": jnp.ones((), dtype), "none": jnp.zeros((0, 3), dtype)}
-        updates, state = jax.jit(opt.update)(params, opt.init(params), params)
-        assert {leaf.dtype.name for leaf in jax.tree.leaves(updates)} == {dtype}
-        wide = "float64" if dtype == "float64" else "float32"
-        assert {x.dtype.name for x in (*state.momenta, *state.second_moments)} == {wide}
-        np.testing.assert_allclose(state.momenta[0][0], 0.5 * np.ones(5), rtol=1e-6)
-        assert updates["none"].shape == (0, 3)
-        in_single = jax.tree.map(lambda x: x.astype(jnp.float32), params)
-        want, _ = opt.update(in_single, opt.init(in_single), in_single)
-        np.testing.assert_allclose(updates["a"].astype(jnp.float32), want["a"], rtol=1e-2)
-
-
-def test_an_empty_tree():
-    optimizer = learned_opt.mlp()
-    opt = optimizer.optimizer(optimizer.init(jax.random.key(0)))
-    updates, state = opt.update({}, opt.init({}), {})
-    assert updates == {}
-    assert int(state.count) == 1
-
-
-def test_state_takes_24_bytes_a_parameter():
-    optimizer = learned_opt.mlp()
-    params = {"w": jnp.zeros((1000, 20)), "b": jnp.zeros(20)}
-    state = jax.eval_shape(optimizer.optimizer(optimizer.init(jax.random.key(0))).init, params)
-    assert sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) == 24 * 20_020 + 4
-
-
-def test_refuses_what_it_cannot_update():
-    optimizer = learned_opt.mlp()
-    opt = optimizer.optimizer(optimizer.init(jax.random.key(0)))
-    with pytest.raises(TypeError, match="int32"):
-        opt.init({"a": jnp.zeros(3, jnp.int32)})
-    with pytest.raises(ValueError, match="params"):
-        opt.update(jnp.ones(2), opt.init(jnp.ones(2)))
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        ({"preset": "metz"}, "'metz2019'"),
-        ({"momentum_decays": (0.5, 1.0)}, "momentum_decays: got 1.0"),
-        ({"second_moment_decays": (-0.1,)}, "second_moment_decays: got -0.1"),
-        ({"hidden_sizes": (0,)}, "hidden_sizes: got 0"),
-        ({"timescales": (0.0,)}, "timescales: got 0.0"),
-        ({"features": ("adam",)}, "features: got 'adam'"),
-        ({"features": ()}, "at least one"),
-        ({"step_multiplier": float("nan")}, "step_multiplier: got nan"),
-        ({"second_moment_decays": (0.9, 0.99)}, "5 momentum decays and 2"),
-    ],
-)
-def test_bad_arguments(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        learned_opt.mlp(**kwargs)
-
-
-def test_inputs_can_be_taken_away():
-    optimizer = learned_opt.mlp(preset="metz2019_released", momentum_decays=(), timescales=())
-    theta = optimizer.init(jax.random.key(0))
-    assert theta["layer_0"]["weights"].shape == (1 + 1 + 5 + 5, 32)
-    opt = optimizer.optimizer(theta)
-    params = jnp.ones(3)
-    _, state = opt.update(params, opt.init(params), params)
-    assert state.momenta[0].shape == (0, 3)

@@ -1,0 +1,8 @@
+"""Outer parameters for the tests of the MLP optimizer."""
+
+import jax
+
+
+def loud_theta(optimizer, seed=0):
+    """Weights large enough that a wrong input shows."""
+    return jax.tree.map(lambda x: 30 * x + 1.0, optimizer.init(jax.random.key(seed)))
