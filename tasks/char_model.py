@@ -67,6 +67,8 @@ class CharGRU(nn.Module):
 
     The initial state is a parameter that is drawn from the key, and so varies over devices as the states after it do:
     a constant, zeros at initialization included, would not carry through a scan inside `jax.shard_map`.
+    The recurrent weights start normal, not orthogonal as in Flax: jaxlib spreads a batched QR decomposition over the
+    very threads that its CPU devices run on, and two devices that decompose at once wait for each other for ever.
 
     Attributes:
       width: of the state.
@@ -79,7 +81,8 @@ class CharGRU(nn.Module):
         """Logits of the next character at each position."""
         start = self.param("initial_state", nn.initializers.normal(0.01), (self.width,))
         start = jnp.broadcast_to(start, (tokens.shape[0], self.width))
-        states = nn.RNN(nn.GRUCell(self.width))(jax.nn.one_hot(tokens, len(ALPHABET)), initial_carry=start)
+        cell = nn.GRUCell(self.width, recurrent_kernel_init=nn.initializers.lecun_normal())
+        states = nn.RNN(cell)(jax.nn.one_hot(tokens, len(ALPHABET)), initial_carry=start)
         return nn.Dense(len(ALPHABET))(states)
 
 

@@ -9,6 +9,7 @@ from jax import Array
 from jaxtyping import Float
 
 from tasks.base import Batch, Data, Key, Metrics, Task, TaskFamily
+from tasks.rotation import haar_rotation
 
 
 class Quadratic(NamedTuple):
@@ -59,7 +60,7 @@ def random_quadratic_family(
     def sample(key: Key) -> Quadratic:
         spectrum_key, rotation_key, minimum_key = jax.random.split(key, 3)
         curvature = jnp.exp(jax.random.uniform(spectrum_key, (dim,), jnp.float32, low, high))
-        rotation = jax.random.orthogonal(rotation_key, dim, dtype=jnp.float32)
+        rotation = haar_rotation(rotation_key, dim)
         return Quadratic((rotation * curvature) @ rotation.T, jax.random.normal(minimum_key, (dim,), jnp.float32))
 
     def init(key: Key) -> Array:

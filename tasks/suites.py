@@ -133,9 +133,9 @@ def _quick() -> Suite:
         _task("quick_digits_mlp", "digits, held-out classes, MLP 32", _digits, num_steps=200),
         _task("quick_digits_autoencoder", "digits, autoencoder 32-8-32", _autoencoder, num_steps=200),
         _task("quick_mnist1d_mlp", "MNIST-1D, MLP 64, tanh", _mnist1d, (64,), "tanh", num_steps=200),
-        _task("quick_quadratic", "quadratic, 20 dimensions", _quadratic, 20, num_steps=200, loss_cap=100.0),
+        _task("quick_quadratic", "quadratic, 20 dimensions", _quadratic, 20, num_steps=200, loss_cap=100.0, version=2),
     )
-    return Suite("quick", 1, "Four small tasks, 200 steps each: a first look within two minutes.", tasks)
+    return Suite("quick", 2, "Four small tasks, 200 steps each: a first look within two minutes.", tasks)
 
 
 def _heldout() -> Suite:
@@ -150,11 +150,13 @@ def _heldout() -> Suite:
         _task("fashion_cnn", "Fashion-MNIST 14x14, held-out classes, CNN 16-16", _fashion_cnn, 14),
         _task("digits_autoencoder", "digits, autoencoder 32-8-32, tanh", _autoencoder, num_steps=2000),
         _task("char_transformer", "Python help topics, one-block transformer", char_family, "transformer"),
-        _task("char_gru", "Python help topics, GRU 48", char_family, "gru"),
-        _task("quadratic", "quadratic, 100 dimensions, condition number 100", _quadratic, 100, loss_cap=1000.0),
+        _task("char_gru", "Python help topics, GRU 48", char_family, "gru", version=2),
+        _task(
+            "quadratic", "quadratic, 100 dimensions, condition number 100", _quadratic, 100, loss_cap=1000.0, version=2
+        ),
     )
     about = "Classes, data sets, widths, depths, activations and horizons that no config outer-trains on."
-    return Suite("heldout", 1, about, tasks)
+    return Suite("heldout", 2, about, tasks)
 
 
 def _width() -> Suite:
@@ -196,10 +198,18 @@ def _architecture() -> Suite:
         _task("architecture_cnn", "digits, held-out classes, CNN 16-32", _digits_cnn, axis_value="CNN"),
         _task("architecture_autoencoder", "digits, autoencoder 32-8-32", _autoencoder, axis_value="autoencoder"),
         _task("architecture_transformer", "Python help topics", char_family, "transformer", axis_value="transformer"),
-        _task("architecture_gru", "Python help topics", char_family, "gru", axis_value="GRU"),
-        _task("architecture_quadratic", "100 dimensions", _quadratic, 100, loss_cap=1000.0, axis_value="quadratic"),
+        _task("architecture_gru", "Python help topics", char_family, "gru", version=2, axis_value="GRU"),
+        _task(
+            "architecture_quadratic",
+            "100 dimensions",
+            _quadratic,
+            100,
+            loss_cap=1000.0,
+            version=2,
+            axis_value="quadratic",
+        ),
     )
-    return Suite("architecture", 1, "Other inner models.", tasks, axis="architecture")
+    return Suite("architecture", 2, "Other inner models.", tasks, axis="architecture")
 
 
 SUITES: dict[str, Suite] = {

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import zlib
 
 import jax
@@ -50,7 +51,9 @@ def test_every_task_builds_and_has_gradients_of_its_parameters(name):
         grad = jax.grad(lambda p: drawn.loss(p, key, drawn.sample_batch(data, key, "train"))[0])(params)
         return losses, params, grad
 
-    losses, params, grad = jax.eval_shape(step, jax.random.key(0), family.data)
+    closed, (losses, params, grad) = jax.make_jaxpr(step, return_shape=True)(jax.random.key(0), family.data)
+    # A batched decomposition on two CPU devices may never return: see `tasks.char_model.CharGRU`.
+    assert not re.search(r"\b(geqrf|householder_product|qr|svd|eigh|cholesky|lu)\[", str(closed))
     assert all(loss.shape == () and loss.dtype == jnp.float32 for loss in losses)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), grad) == jax.tree.map(lambda x: (x.shape, x.dtype), params)
 
