@@ -22,7 +22,9 @@ from tasks import datasets
 from tasks.base import TaskFamily
 from tasks.classifiers import MLP, ConvNet
 from tasks.families import class_split, class_subset_family
+from tasks.mnist1d import mnist1d
 from tasks.random_quadratic import random_quadratic_family
+from tasks.weight_scales import rescaled_weights
 
 ESTIMATORS = {
     base.EvolutionStrategies: estimators.evolution_strategies,
@@ -145,6 +147,8 @@ def _custom_family(target: str, kwargs: dict[str, Any]) -> TaskFamily:
 def _class_subset(config: base.ClassSubset) -> tuple[TaskFamily, TaskFamily]:
     if config.dataset == "digits":
         data = datasets.digits(config.fractions)
+    elif config.dataset == "mnist1d":
+        data = mnist1d()
     else:
         data = datasets.tfds_images(
             config.dataset, config.image_size, config.grayscale, config.data_dir, fractions=config.fractions
@@ -154,12 +158,13 @@ def _class_subset(config: base.ClassSubset) -> tuple[TaskFamily, TaskFamily]:
 
     def family(classes, num_classes):
         if config.network == "cnn":
-            module = ConvNet(features=config.channels, num_classes=num_classes)
+            module = ConvNet(config.channels, num_classes, config.activation)
         else:
-            module = MLP(hidden_sizes=config.hidden_sizes, num_classes=num_classes)
+            module = MLP(config.hidden_sizes, num_classes, config.activation)
         return class_subset_family(data, module, num_classes, classes, config.batch_size)
 
-    return family(train, config.num_classes), family(held_out, num_held_out)
+    outer_training = rescaled_weights(family(train, config.num_classes), config.max_weight_scale)
+    return outer_training, family(held_out, num_held_out)
 
 
 def build_optimizer(config) -> tuple[LearnedOptimizer, str, dict[str, Any]]:

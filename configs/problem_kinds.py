@@ -14,8 +14,8 @@ class ClassSubset:
     """Image classification; each task draws a few of the training classes, held-out tasks draw from the others."""
 
     dataset: str = "digits"
-    """"digits" (bundled with scikit-learn, 8x8) or the name of any image-classification set of tensorflow-datasets,
-    such as "fashion_mnist" or "imagenet_resized/32x32"."""
+    """"digits" (bundled with scikit-learn, 8x8), "mnist1d" (generated; 40 numbers an example) or the name of any
+    image-classification set of tensorflow-datasets, such as "fashion_mnist" or "imagenet_resized/32x32"."""
     data_dir: str | None = None
     """Where tensorflow-datasets finds prepared sets; TFDS_DATA_DIR or its own default if not given."""
     image_size: int | None = None
@@ -36,6 +36,11 @@ class ClassSubset:
     """Widths of the inner MLP's hidden layers."""
     channels: tuple[int, ...] = (32, 32, 32)
     """Channels of the inner CNN's layers."""
+    activation: Literal["relu", "tanh", "gelu", "silu", "elu", "softplus", "sigmoid"] = "relu"
+    """Of the inner model's hidden layers."""
+    max_weight_scale: float = 1.0
+    """Augmentation: every tensor of an outer-training task is held in units drawn between 1 / this and this; held-out
+    tasks are left as they are."""
     batch_size: int = 64
     """Examples in one inner batch; no more than the smallest split of a task has."""
     fractions: tuple[float, float, float, float] = (0.6, 0.1, 0.15, 0.15)
