@@ -4,6 +4,8 @@ import difflib
 import importlib
 from collections.abc import Callable
 
+from learned_opt import hyperparameters
+from learned_opt.adafactor_mlp import adafactor_mlp
 from learned_opt.base import LearnedOptimizer
 from learned_opt.mlp import mlp
 
@@ -11,6 +13,11 @@ Factory = Callable[..., LearnedOptimizer]
 
 OPTIMIZERS: dict[str, Factory] = {
     "mlp": mlp,
+    "adafactor_mlp": adafactor_mlp,
+    "sgd": hyperparameters.sgd,
+    "momentum": hyperparameters.momentum,
+    "adam": hyperparameters.adam,
+    "adam8": hyperparameters.adam8,
 }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt.hooks import with_hooks
 from learned_opt.registry import make_optimizer, near_names
 
 FORMAT_VERSION = 1
@@ -93,18 +94,29 @@ def load_theta(name_or_path: str | os.PathLike) -> tuple[LearnedOptimizer, Theta
     return optimizer, jax.tree.unflatten(treedef, [jnp.asarray(arrays[_name(keys)]) for keys, _ in expected])
 
 
-def load(name_or_path: str | os.PathLike | None = None) -> optax.GradientTransformationExtraArgs:
+def load(
+    name_or_path: str | os.PathLike | None = None,
+    *,
+    learning_rate: optax.ScalarOrSchedule | None = None,
+    weight_decay: float = 0.0,
+    mask: Any | Callable[[optax.Params], Any] | None = None,
+) -> optax.GradientTransformationExtraArgs:
     """A learned optimizer as an Optax transformation; its updates are to be added to the parameters.
 
     Args:
       name_or_path: as in `load_theta`; None is the shipped default.
+      learning_rate: factor of the learned step, or an Optax schedule of it, such as
+        `optax.cosine_decay_schedule(1.0, num_steps)`.
+      weight_decay: share of a parameter taken away a step, times `learning_rate`; decoupled, as in AdamW.
+      mask: which parameters decay, as in `optax.add_decayed_weights`.
 
     Raises:
       FileNotFoundError: if there is no such name or path.
-      ValueError: if the files are damaged, a pickle, or hold the theta of another optimizer.
+      ValueError: if the files are damaged, a pickle, or hold the theta of another optimizer; for a rate or decay that
+        is negative or not finite.
     """
     optimizer, theta = load_theta(DEFAULT_PRETRAINED if name_or_path is None else name_or_path)
-    return optimizer.optimizer(theta)
+    return with_hooks(optimizer.optimizer(theta), learning_rate, weight_decay, mask)
 
 
 def pretrained_names() -> list[str]:

@@ -1,0 +1,132 @@
+"""How `learned_opt.adafactor_mlp` goes over the elements of a group: at once, or a large tensor by blocks of rows."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import DTypeLike
+
+from learned_opt.adafactor_features import Averages, Decays, Factors, accumulate, expand
+from learned_opt.blockwise import normalize, running_averages, split_rows
+from learned_opt.features import inverse_norm
+from learned_opt.mlp_kernel import in_blocks
+from learned_opt.packing import Group, pack
+
+BLOCK = 32_768
+"""Elements of a large tensor that are updated at once, rounded down to whole rows."""
+
+
+class Rule(NamedTuple):
+    """The update of one step.
+
+    Attributes:
+      decays: of the running averages.
+      rows: `averages -> rows [n]`, the inputs before they are normalised.
+      is_normalized: for each row whether it is divided by its root mean square over the tensor.
+      outputs: `rows -> (d, m)`, `[n]` each.
+      step: `(d, m) -> update [n]`, linear in d.
+      rms_normalized: whether d is divided by its root mean square over the tensor.
+      dtype: in which all is computed.
+    """
+
+    decays: Decays
+    rows: Callable[[Averages], list[Array]]
+    is_normalized: Sequence[bool]
+    outputs: Callable[[list[Array]], Sequence[Array]]
+    step: Callable[[Array, Array], Array]
+    rms_normalized: bool
+    dtype: DTypeLike
+
+
+def update_group(
+    rule: Rule,
+    group: Group,
+    gradients: Sequence[Array],
+    matrices: Sequence[Array],
+    momentum: Array,
+    second: Array,
+    factors: tuple[Factors, ...],
+) -> tuple[Array, tuple[Array, Array, tuple[Factors, ...]]]:
+    """Updates one group.
+
+    Args:
+      rule: of this step.
+      group: indices into the following two.
+      gradients: `[batch, rows, columns]` each.
+      matrices: the parameters, shaped alike.
+      momentum: `[momentum decays, n]`.
+      second: `[second-moment decays, n]`.
+      factors: of each leaf.
+
+    Returns:
+      The update `[n]`, to be added, and the new `(momentum, second, factors)` in their own types.
+    """
+    g, w = pack(gradients, group, rule.dtype), pack(matrices, group, rule.dtype)
+    momentum_now = running_averages(momentum.astype(rule.dtype), g, rule.decays.momenta)
+    second_now = running_averages(second.astype(rule.dtype), g * g, rule.decays.second_moments)
+    factors_now = tuple(
+        accumulate(Factors(*(x.astype(rule.dtype) for x in old)), gradients[i].astype(rule.dtype), rule.decays.factored)
+        for i, old in zip(group.leaves, factors, strict=True)
+    )
+    if len(group.leaves) == 1 and group.size > BLOCK:
+        update = _by_rows(rule, g, w, momentum_now, second_now, factors_now[0])
+    else:
+        update = _at_once(rule, group.sizes, g, w, momentum_now, second_now, factors_now)
+    new = (momentum_now, second_now, factors_now)
+    return update, jax.tree.map(lambda now, old: now.astype(old.dtype), new, (momentum, second, factors))
+
+
+def _at_once(rule: Rule, sizes: Sequence[int], g, w, momentum, second, factors: tuple[Factors, ...]) -> Array:
+    expanded = [expand(each, 0, math.prod(each.rows.shape[1:])) for each in factors]
+    joined = [[jnp.concatenate(parts) for parts in zip(*kind, strict=True)] for kind in zip(*expanded, strict=True)]
+    rows = rule.rows(Averages(g, w, split_rows(momentum), split_rows(second), *joined))
+    rows = [normalize(row, sizes) if norm else row for row, norm in zip(rows, rule.is_normalized, strict=True)]
+    if len(sizes) == 1:
+        direction, magnitude = rule.outputs(rows)
+    else:
+        # As a loop of two: XLA copies the MLP to each leaf that reads it, but not out of a loop.
+        block = math.ceil(g.size / 2)
+        direction, magnitude = in_blocks(lambda part: jnp.stack(rule.outputs(part)), rows, block)
+    return rule.step(normalize(direction, sizes) if rule.rms_normalized else direction, magnitude)
+
+
+def _by_rows(rule: Rule, g, w, momentum, second, factors: Factors) -> Array:
+    """One large tensor in two passes over blocks of its rows: mean squares of the inputs, then the update.
+
+    All blocks have the same size; the last one reaches back over rows that are done, which it computes again.
+    """
+    num_rows, num_columns = math.prod(factors.rows.shape[1:]), factors.columns.shape[2]
+    in_block = min(max(1, BLOCK // num_columns), num_rows)
+    num_blocks, size = math.ceil(num_rows / in_block), in_block * num_columns
+
+    def rows_of(index: Array) -> tuple[Array, list[Array], Array]:
+        first = jnp.minimum(index * in_block, num_rows - in_block)
+        flat = [lax.dynamic_slice_in_dim(x, first * num_columns, size, axis=-1) for x in (g, w, momentum, second)]
+        is_new = jnp.repeat(first + jnp.arange(in_block, dtype=first.dtype) >= index * in_block, num_columns)
+        averages = Averages(*flat[:2], *map(split_rows, flat[2:]), *expand(factors, first, in_block))
+        return first * num_columns, rule.rows(averages), is_new
+
+    def add_squares(index: Array, total: Array) -> Array:
+        _, rows, is_new = rows_of(index)
+        picked = [row for row, norm in zip(rows, rule.is_normalized, strict=True) if norm]
+        return total + jnp.stack([jnp.sum(jnp.where(is_new, row * row, 0.0)) for row in picked])
+
+    # Zeros like a part of g: under `shard_map` a loop's carry must vary over the devices from the start.
+    scales = jnp.zeros_like(g[: sum(rule.is_normalized)])
+    if any(rule.is_normalized):
+        scales = inverse_norm(lax.fori_loop(0, num_blocks, add_squares, scales) / g.size)
+
+    def write_block(index: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        update, square = carry
+        start, rows, is_new = rows_of(index)
+        left = iter(scales)
+        rows = [row * next(left) if norm else row for row, norm in zip(rows, rule.is_normalized, strict=True)]
+        direction, magnitude = rule.outputs(rows)
+        square = square + jnp.sum(jnp.where(is_new, direction * direction, 0.0))
+        return lax.dynamic_update_slice_in_dim(update, rule.step(direction, magnitude), start, axis=0), square
+
+    update, square = lax.fori_loop(0, num_blocks, write_block, (jnp.zeros_like(g), jnp.zeros_like(g[0])))
+    return update * inverse_norm(square / g.size) if rule.rms_normalized else update

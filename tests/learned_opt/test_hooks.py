@@ -1,0 +1,76 @@
+"""Learning rate and weight decay around a learned optimizer, against the formula."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import learned_opt
+
+PARAMS = {"kernel": jnp.arange(6.0).reshape(2, 3) / 5, "bias": jnp.ones(3)}
+GRADS = jax.tree.map(jnp.cos, PARAMS)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    kwargs = {"hidden_sizes": [4]}
+    theta = jax.tree.map(lambda x: 10 * x + 1, learned_opt.mlp(**kwargs).init(jax.random.key(0)))
+    return learned_opt.save(tmp_path_factory.mktemp("theta") / "t", "mlp", kwargs, theta)
+
+
+def updates_of(opt, num_steps=1):
+    """The updates of each step, all at the same parameters and gradients."""
+    state, every = opt.init(PARAMS), []
+    for _ in range(num_steps):
+        updates, state = opt.update(GRADS, state, PARAMS)
+        every.append(updates)
+    return every
+
+
+def test_a_rate_scales_the_learned_step_and_the_decay(path):
+    plain = updates_of(learned_opt.load(path))[0]
+    got = updates_of(learned_opt.load(path, learning_rate=0.5, weight_decay=0.1))[0]
+    for name in PARAMS:
+        np.testing.assert_allclose(got[name], 0.5 * (plain[name] - 0.1 * PARAMS[name]), rtol=1e-5, atol=1e-8)
+
+
+def test_an_optax_schedule_is_followed_step_by_step(path):
+    plain = updates_of(learned_opt.load(path), 3)
+    got = updates_of(learned_opt.load(path, learning_rate=optax.linear_schedule(1.0, 0.0, 4)), 3)
+    for step, rate in enumerate((1.0, 0.75, 0.5)):
+        np.testing.assert_allclose(got[step]["bias"], rate * plain[step]["bias"], rtol=1e-6)
+
+
+def test_a_mask_chooses_what_decays(path):
+    plain = updates_of(learned_opt.load(path))[0]
+    got = updates_of(learned_opt.load(path, weight_decay=0.1, mask={"kernel": True, "bias": False}))[0]
+    np.testing.assert_array_equal(got["bias"], plain["bias"])
+    np.testing.assert_allclose(got["kernel"], plain["kernel"] - 0.1 * PARAMS["kernel"], rtol=1e-5, atol=1e-8)
+
+
+def test_a_rate_may_be_changed_between_steps(path):
+    plain = updates_of(learned_opt.load(path), 2)
+    with jax.numpy_dtype_promotion("standard"):
+        opt = optax.inject_hyperparams(lambda learning_rate: learned_opt.load(path, learning_rate=learning_rate))(1.0)
+        state = opt.init(PARAMS)
+        _, state = opt.update(GRADS, state, PARAMS)
+        state.hyperparams["learning_rate"] = jnp.float32(0.25)
+        second, _ = opt.update(GRADS, state, PARAMS)
+    np.testing.assert_allclose(second["bias"], 0.25 * plain[1]["bias"], rtol=1e-6)
+
+
+def test_without_hooks_the_state_is_the_optimizers_own(path):
+    plain = learned_opt.load(path).init(PARAMS)
+    assert jax.tree.structure(learned_opt.load(path, learning_rate=None, weight_decay=0.0).init(PARAMS)) == (
+        jax.tree.structure(plain)
+    )
+    assert type(plain).__name__ == "MLPState"
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"learning_rate": -1.0}, {"weight_decay": float("nan")}, {"learning_rate": float("inf")}]
+)
+def test_bad_arguments(path, kwargs):
+    with pytest.raises(ValueError, match=f"{next(iter(kwargs))} must be at least 0 and finite"):
+        learned_opt.load(path, **kwargs)
