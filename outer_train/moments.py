@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from outer_train.particles import total
 
@@ -36,22 +36,67 @@ def moments(samples: Tree, axis_name: str | None, chosen: Array | None = None) -
       axis_name: mesh axis to sum over, or None.
       chosen: bool `[particles]`, the samples to use; all by default.
     """
-    results = [_leaf_moments(leaf, axis_name, chosen) for leaf in jax.tree.leaves(samples)]
-    structure = jax.tree.structure(samples)
-    return Moments(*(structure.unflatten(column) for column in zip(*results, strict=True)))
+    leaves, structure = jax.tree.flatten(samples)
+    used, num_bad, counts = _counts(leaves, axis_name, chosen)
+    means = _means(leaves, used, counts, axis_name)
+    squares = _packed_total(_squared_deviations(leaves, used, means), axis_name)
+    columns = zip(squares, counts, num_bad, strict=True)
+    variances = [jnp.where(bad > 0, jnp.inf, s / jnp.maximum(count - 1, 1)) for s, count, bad in columns]
+    return Moments(*(structure.unflatten(column) for column in (means, variances, num_bad)))
 
 
-def _leaf_moments(x, axis_name, chosen):
-    expand = (slice(None),) + (None,) * (x.ndim - 1)
-    used = jnp.ones(x.shape[0], bool) if chosen is None else chosen
-    used = jnp.broadcast_to(used[expand], x.shape)
-    good = used & jnp.isfinite(x)
-    add = lambda values: total(jnp.sum(values, axis=0), axis_name)  # noqa: E731
-    count, num_bad = add(good.astype(x.dtype)), add((used & ~good).astype(x.dtype))
-    mean = add(jnp.where(good, x, 0)) / jnp.maximum(count, 1)
-    squares = add(jnp.where(good, jnp.square(x - mean), 0))
-    variance = jnp.where(num_bad > 0, jnp.inf, squares / jnp.maximum(count - 1, 1))
-    return mean, variance, num_bad
+def mean_and_variance(samples: Tree, axis_name: str | None) -> tuple[Tree, Array]:
+    """The mean as in `moments`, and the mean over all elements of the variance, a scalar.
+
+    For estimators that weigh nothing by their variance: beside scalars only the mean crosses devices, a quarter of
+    what two parts' `moments` send.
+    """
+    leaves, structure = jax.tree.flatten(samples)
+    used, num_bad, counts = _counts(leaves, axis_name, None)
+    means = _means(leaves, used, counts, axis_name)
+    squares = _squared_deviations(leaves, used, means)
+    local = sum(jnp.sum(s / jnp.maximum(count - 1, 1)) for s, count in zip(squares, counts, strict=True))
+    variance = total(local, axis_name) / sum(count.size for count in counts)
+    any_bad = sum(jnp.sum(bad) for bad in num_bad) > 0
+    return structure.unflatten(means), jnp.where(any_bad, jnp.inf, variance)
+
+
+def _counts(leaves, axis_name, chosen):
+    """Which samples count here, and, over all devices, how many were left out and how many remain, elementwise."""
+    inside = jnp.ones(leaves[0].shape[0], bool) if chosen is None else chosen
+    inside = [jnp.broadcast_to(inside.reshape((-1,) + (1,) * (x.ndim - 1)), x.shape) for x in leaves]
+    bad = [jnp.sum(i & ~jnp.isfinite(x), axis=0, dtype=x.dtype) for i, x in zip(inside, leaves, strict=True)]
+    some = total(sum(jnp.sum(b).astype(jnp.float32) for b in bad), axis_name) > 0
+    # As large as theta, and nearly always zero: it crosses devices only when it is not.
+    nothing = [jnp.zeros(b.shape, b.dtype) for b in bad]
+    num_bad = lax.cond(some, lambda: _packed_total(bad, axis_name), lambda: nothing)
+    num_used = total(jnp.sum(inside[0].reshape(len(inside[0]), -1)[:, 0], dtype=jnp.float32), axis_name)
+    used = [i & jnp.isfinite(x) for i, x in zip(inside, leaves, strict=True)]
+    return used, num_bad, [num_used.astype(b.dtype) - b for b in num_bad]
+
+
+def _means(leaves, used, counts, axis_name):
+    sums = _packed_total([jnp.sum(jnp.where(u, x, 0), axis=0) for u, x in zip(used, leaves, strict=True)], axis_name)
+    return [s / jnp.maximum(count, 1) for s, count in zip(sums, counts, strict=True)]
+
+
+def _squared_deviations(leaves, used, means):
+    rows = zip(leaves, used, means, strict=True)
+    return [jnp.sum(jnp.where(u, jnp.square(x - mean), 0), axis=0) for x, u, mean in rows]
+
+
+def _packed_total(leaves, axis_name):
+    """Sums over devices in one message for each dtype: between hosts a message costs more than its bytes."""
+    result = list(leaves)
+    for dtype in dict.fromkeys(x.dtype for x in leaves):
+        places = [i for i, x in enumerate(leaves) if x.dtype == dtype]
+        packed = total(jnp.concatenate([leaves[i].ravel() for i in places]), axis_name)
+        first = 0
+        for i in places:
+            size = leaves[i].size
+            result[i] = packed[first : first + size].reshape(leaves[i].shape)
+            first += size
+    return result
 
 
 def finite_mean(values: Array, axis_name: str | None) -> Array:

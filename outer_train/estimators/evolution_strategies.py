@@ -4,7 +4,7 @@ import jax
 
 from outer_train.estimators.antithetic import Outcome, PairMap, Tree, antithetic
 from outer_train.estimators.base import GradientEstimator
-from outer_train.moments import moments
+from outer_train.moments import mean_and_variance
 from outer_train.problem import InnerProblem
 
 
@@ -21,8 +21,8 @@ def sample_mean(samples, axis_name, indices):
     """Combines a single part: the mean over pairs, samples that are not finite left out."""
     del indices
     ((name, values),) = samples.items()
-    found = moments(values, axis_name)
-    return found.mean, {name: found.variance}, {}, {}
+    mean, variance = mean_and_variance(values, axis_name)
+    return mean, {name: variance}, {}, {}
 
 
 def evolution_strategies(

@@ -9,7 +9,7 @@ from jax import Array, lax
 from outer_train.estimators.antithetic import Outcome, normal_like
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
 from outer_train.estimators.evolution_strategies import finite_difference
-from outer_train.moments import finite_mean, moments, tree_mean
+from outer_train.moments import finite_mean, mean_and_variance
 from outer_train.particles import (
     all_finite,
     check_positive,
@@ -84,11 +84,9 @@ def full_es(
         keys = particle_keys(key_unroll, indices)
         loss = _reduce(_run_episodes(problem, sides, inner, keys, problem_data(problem, data)), problem, objective)
         samples = finite_difference(Outcome(loss, None, noise, noise, std), noise)
-        found = moments(samples, axis_name)
-        info = _info(problem, num_pairs, axis_name, all_finite(loss), tree_mean(found.variance))
-        return Estimate(found.mean, finite_mean(jnp.mean(loss, axis=1), axis_name), info), FullESState(
-            state.episodes + 1
-        )
+        grad, variance = mean_and_variance(samples, axis_name)
+        info = _info(problem, num_pairs, axis_name, all_finite(loss), variance)
+        return Estimate(grad, finite_mean(jnp.mean(loss, axis=1), axis_name), info), FullESState(state.episodes + 1)
 
     return GradientEstimator(init, estimate)
 

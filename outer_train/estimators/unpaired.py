@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
-from outer_train.moments import finite_mean, moments, tree_mean
+from outer_train.moments import finite_mean, mean_and_variance
 from outer_train.particles import (
     all_finite,
     check_positive,
@@ -103,7 +103,7 @@ def unpaired(
         ran = run(theta, state, particle_keys(key_unroll, indices), num_live, data)
         scale = count(num_live).astype(jnp.float32) / num_particles
         samples = jax.tree.map(lambda g: g / scale.astype(g.dtype), ran.grad)
-        found = moments(samples, axis_name)
+        grad, variance = mean_and_variance(samples, axis_name)
         loss = finite_mean(ran.loss / scale.astype(ran.loss.dtype), axis_name)
         state = ParticleState(ran.inner, state.step + num_live, ran.tangents)
         done = (state.step >= problem.num_steps) | ~all_finite((state.inner, state.tangents))
@@ -114,10 +114,10 @@ def unpaired(
             num_resets=count(done),
             num_live_steps=count(num_live),
             num_steps=num_steps,
-            variance={name: tree_mean(found.variance)},
+            variance={name: variance},
             weight={},
             diagnosis={},
         )
-        return Estimate(found.mean, loss, info), state
+        return Estimate(grad, loss, info), state
 
     return GradientEstimator(init, estimate)
