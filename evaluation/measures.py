@@ -24,6 +24,8 @@ DEFINITIONS = {
     "steps_to_target": "first step at which the trailing mean of the validation loss is at or below the final "
     "validation loss of the tuned reference (mean over its runs); null where it never is",
     "steps_to_best": "the same for the lowest smoothed validation loss of the tuned reference (mean over its runs)",
+    "validation_at_most_reference": "tasks on which the final validation loss, mean over runs, is no higher than that "
+    "of the tuned reference",
     "seconds": "steps times measured seconds per training step of one run alone, compilation and measurements left out",
     "overhead": "seconds per step less those of the same loop with plain gradient descent",
     "interval": "95 % percentile bootstrap, runs resampled within each task",

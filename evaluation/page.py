@@ -26,6 +26,7 @@ _RANKING = (
     ("steps to reference's best, ratio", "steps_to_best.steps_ratio"),
     ("seconds, ratio", "steps_to_best.seconds_ratio"),
     ("tasks where reached", "steps_to_best.tasks_reached"),
+    ("tasks with validation loss at most the reference's", "validation_at_most_reference.tasks"),
     ("diverged", "divergence_rate"),
 )
 _ROWS = (

@@ -111,8 +111,7 @@ def _fashion_cnn(image_size: int) -> TaskFamily:
 
 
 def _mnist1d(hidden_sizes: tuple[int, ...], activation: str = "relu") -> TaskFamily:
-    module = MLP(hidden_sizes=hidden_sizes, num_classes=10, activation=activation)
-    return class_subset_family(mnist1d(), module, 10, batch_size=64)
+    return _held_out(mnist1d(), MLP(hidden_sizes=hidden_sizes, num_classes=3, activation=activation), batch_size=64)
 
 
 def _autoencoder() -> TaskFamily:
@@ -132,7 +131,15 @@ def _quick() -> Suite:
     tasks = (
         _task("quick_digits_mlp", "digits, held-out classes, MLP 32", _digits, num_steps=200),
         _task("quick_digits_autoencoder", "digits, autoencoder 32-8-32", _autoencoder, num_steps=200),
-        _task("quick_mnist1d_mlp", "MNIST-1D, MLP 64, tanh", _mnist1d, (64,), "tanh", num_steps=200),
+        _task(
+            "quick_mnist1d_mlp",
+            "MNIST-1D, held-out classes, MLP 64, tanh",
+            _mnist1d,
+            (64,),
+            "tanh",
+            num_steps=200,
+            version=2,
+        ),
         _task("quick_quadratic", "quadratic, 20 dimensions", _quadratic, 20, num_steps=200, loss_cap=100.0, version=2),
     )
     return Suite("quick", 2, "Four small tasks, 200 steps each: a first look within two minutes.", tasks)
@@ -145,7 +152,7 @@ def _heldout() -> Suite:
         _task("digits_mlp_deep_gelu", "digits, held-out classes, MLP 4 x 32, gelu", _digits, (32,) * 4, "gelu"),
         _task("digits_mlp_long", "digits, held-out classes, MLP 32, 5,000 steps", _digits, num_steps=5000),
         _task("digits_cnn", "digits, held-out classes, CNN 16-32", _digits_cnn),
-        _task("mnist1d_mlp", "MNIST-1D, MLP 64-64", _mnist1d, (64, 64), num_steps=2000),
+        _task("mnist1d_mlp", "MNIST-1D, held-out classes, MLP 64-64", _mnist1d, (64, 64), num_steps=2000, version=2),
         _task("fashion_mlp", "Fashion-MNIST 8x8, held-out classes, MLP 64, silu", _fashion_mlp, 8, (64,), "silu"),
         _task("fashion_cnn", "Fashion-MNIST 14x14, held-out classes, CNN 16-16", _fashion_cnn, 14),
         _task("digits_autoencoder", "digits, autoencoder 32-8-32, tanh", _autoencoder, num_steps=2000),
@@ -187,9 +194,11 @@ def _dataset() -> Suite:
     tasks = (
         _task("dataset_digits", "digits, held-out classes, MLP 32", _digits, axis_value="digits"),
         _task("dataset_fashion", "Fashion-MNIST 8x8, MLP 32", _fashion_mlp, 8, (32,), axis_value="fashion_mnist"),
-        _task("dataset_mnist1d", "MNIST-1D, MLP 32", _mnist1d, (32,), axis_value="mnist1d"),
+        _task(
+            "dataset_mnist1d", "MNIST-1D, held-out classes, MLP 32", _mnist1d, (32,), version=2, axis_value="mnist1d"
+        ),
     )
-    return Suite("dataset", 1, "One hidden layer of 32 on other data.", tasks, axis="data set")
+    return Suite("dataset", 2, "One hidden layer of 32 on other data.", tasks, axis="data set")
 
 
 def _architecture() -> Suite:

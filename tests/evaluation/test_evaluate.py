@@ -111,7 +111,7 @@ def test_an_optimizer_that_returns_nan_is_last_and_listed(report):
 
 def test_numbers_come_from_the_curves(report, curves):
     """Final losses, normalization, targets and aggregates, again, from the raw curves."""
-    scores = []
+    scores, at_most = [], 0
     for row in report["rows"]:
         if row["optimizer"] == "one":
             final = {name: curves[f"{row['task']}/{name}/test/loss"][:, -1] for name in ("adam", "one")}
@@ -124,9 +124,11 @@ def test_numbers_come_from_the_curves(report, curves):
             assert row["target_loss"] == pytest.approx(validation[-1], rel=1e-6)
             assert row["best_loss"] == pytest.approx(validation.min(), rel=1e-6)
             own = curves[f"{row['task']}/one/outer_valid/loss"].mean(axis=0) <= validation[-1]
+            at_most += bool(own[-1])
             reached = curves[f"{row['task']}/steps"][own.argmax()] if own.any() else None
             assert row["steps_to_target"]["steps"] == reached
     one = next(o for o in report["optimizers"] if o["label"] == "one")
+    assert one["validation_at_most_reference"] == {"tasks": at_most, "num_tasks": len(scores)}
     assert one["normalized"]["estimate"] == pytest.approx(scipy.stats.trim_mean(np.minimum(scores, 2), 0.25, axis=None))
 
 
