@@ -1,0 +1,120 @@
+"""Several seeds of one outer-training run as one program: everything but the mesh is mapped over seeds.
+
+Each device holds its share of every seed's particles. Seeds share the lengths of truncations, nothing else: what a seed
+draws follows from the run's key and its own number, whichever seeds run beside it.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax import Array
+from jax.sharding import Mesh
+from numpy.typing import NDArray
+
+from outer_train.devices import PARTICLES
+from outer_train.estimators.base import GradientEstimator
+from outer_train.loop import MAX_IN_FLIGHT
+from outer_train.particles import vary
+from outer_train.step import OuterStep, outer_step
+from outer_train.truncation import TruncationSchedule
+
+
+class SeedsResult(NamedTuple):
+    """What outer-training several seeds gave; all on the host.
+
+    Attributes:
+      thetas: theta's leaves with `[points, seeds, ...]` in front, from before the first step to after the last.
+      points: int `[points]`, outer steps done at each.
+      outer_loss: `[outer steps, seeds]`, of each truncation.
+      inner_steps: int `[outer steps, seeds]`, live inner steps so far, all particles and both sides of a pair counted.
+      seconds: wall-clock time between two points, `[points - 1]`; the first holds the compilation.
+    """
+
+    thetas: Any
+    points: NDArray
+    outer_loss: NDArray
+    inner_steps: NDArray
+    seconds: NDArray
+
+
+def outer_step_of_seeds(
+    estimators: Sequence[GradientEstimator],
+    outer_optimizer: optax.GradientTransformation,
+    truncation: TruncationSchedule,
+    mesh: Mesh,
+    seeds: Sequence[int],
+) -> OuterStep:
+    """The outer step of all seeds at once: theta, outer optimizer and losses lead with the seeds.
+
+    Arguments as in `outer_train.step.outer_step`; the estimators are built with the mesh's axis name.
+    """
+    numbers = np.asarray(seeds, np.int32)
+    mapped = [_over_seeds(estimator, numbers) for estimator in estimators]
+    optimizer = optax.GradientTransformation(jax.vmap(outer_optimizer.init), jax.vmap(outer_optimizer.update))
+    return outer_step(mapped, optimizer, truncation, mesh)
+
+
+def _over_seeds(estimator: GradientEstimator, seeds: NDArray) -> GradientEstimator:
+    """The estimator mapped over seeds; states keep the particles in front, where the mesh divides them."""
+
+    def keys(key: Array) -> Array:
+        return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, seeds)
+
+    def init(thetas, key):
+        return jax.vmap(estimator.init, out_axes=1)(thetas, keys(key))
+
+    def estimate(thetas, states, key, num_steps, data=()):
+        each = jax.vmap(estimator.estimate, in_axes=(0, 1, 0, None, None), out_axes=(0, 1))
+        # Keys that vary over the devices already: a mapped `cond` runs its branches on what the condition made vary.
+        return each(thetas, states, vary(keys(key), PARTICLES), num_steps, data)
+
+    return GradientEstimator(init, estimate)
+
+
+def train_seeds(
+    step: OuterStep, thetas: Any, key: Array, datas: tuple, num_outer_steps: int, num_points: int
+) -> SeedsResult:
+    """Runs `num_outer_steps` outer steps of every seed.
+
+    Args:
+      step: of `outer_step_of_seeds`.
+      thetas: fresh outer parameters, leaves `[seeds, ...]`.
+      key: of the run.
+      datas: one entry a family, placed on the devices.
+      num_outer_steps: of each seed.
+      num_points: times at which theta is kept, evenly spread, after the fresh one; fewer where there are fewer steps.
+
+    Raises:
+      ValueError: for counts below 1.
+    """
+    if num_outer_steps < 1 or num_points < 1:
+        raise ValueError(
+            f"num_outer_steps and num_points must be at least 1, got {num_outer_steps} and {num_points}"
+        )  # fmt: skip
+    key_init, key_steps = jax.random.split(key)
+    state = step.init(thetas, key_init)
+    key_steps = jax.device_put(key_steps, state.step.sharding)
+    points = np.unique(np.round(np.linspace(0, num_outer_steps, num_points + 1)).astype(int))
+    kept, seconds, read, pending = [jax.device_get(state.theta)], [], [], deque()
+    for length in np.diff(points).tolist():
+        start = time.perf_counter()
+        for _ in range(length):
+            state, metrics = step.step(state, key_steps, datas)
+            pending.append((metrics["outer_loss"], metrics["num_live_inner_steps"]))
+            if len(pending) >= MAX_IN_FLIGHT:
+                read.append(jax.device_get(pending.popleft()))
+        kept.append(jax.device_get(state.theta))
+        seconds.append(time.perf_counter() - start)
+    losses, live = (np.stack(rows) for rows in zip(*read, *map(jax.device_get, pending), strict=True))
+    return SeedsResult(
+        thetas=jax.tree.map(lambda *leaves: np.stack(leaves), *kept),
+        points=points,
+        outer_loss=losses,
+        inner_steps=live.astype(np.int64).cumsum(axis=0),
+        seconds=np.asarray(seconds),
+    )
