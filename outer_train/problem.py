@@ -10,6 +10,7 @@ from jax import Array
 
 from learned_opt.base import LearnedOptimizer
 from learned_opt.packing import at_least_float32
+from tasks import threefry
 from tasks.base import TaskFamily
 
 Key = Array
@@ -17,9 +18,12 @@ Theta = Any
 State = Any
 Data = Any
 
-SUM_REDUCTIONS = ("mean", "final", "log_final")
+SUM_REDUCTIONS = ("mean", "mean_log", "final", "log_final")
 """Reductions that are sums of step losses, which every estimator takes."""
 REDUCTIONS = (*SUM_REDUCTIONS, "log_mean")
+LOG_OFFSET = 0.1
+"""Added to a step's loss before `mean_log` takes its logarithm, in the loss's unit (nats): on a small batch the
+logarithm of the loss alone would reward being sure of most examples above being right about the rest."""
 OBJECTIVES = {"valid": "outer_valid", "train": "train"}
 
 
@@ -72,7 +76,9 @@ def inner_problem(
       num_steps: inner steps T of an episode.
       objective: `"valid"` measures the step's loss on fresh batches of the split `outer_valid`, `"train"` on fresh
         batches of `train`.
-      reduction: `"mean"` of the step losses: bounded gradients early on, weighs the whole curve. `"final"`: the last
+      reduction: `"mean"` of the step losses: bounded gradients early on, weighs the whole curve. `"mean_log"`: mean of
+        log(0.1 + loss), likewise bounded, in which the low end of the curve counts as much as its start (for losses
+        above -0.1; lower ones count as that). `"final"`: the last
         step's loss alone (its step losses are zero elsewhere and T times the loss at the end, so that their mean is
         the final loss); with truncations shorter than the episode most carry no signal, and on unstable systems its
         gradient grows or vanishes exponentially in T. `"log_final"`: log of it, whose gradient neither explodes nor
@@ -106,7 +112,7 @@ def inner_problem(
         return InnerState(params, opt_state, task_params, jnp.int32(0))
 
     def step(theta, state, key, data):
-        key_batch, key_train, key_loss = jax.random.split(key, 3)
+        key_batch, key_train, key_loss = threefry.split(key, 3)
         task = family.task(state.task_params)
         batch = task.sample_batch(data, key_batch, "train")
         value_fn = lambda params: task.loss(params, key_train, batch)[0]  # noqa: E731
@@ -117,6 +123,8 @@ def inner_problem(
         loss = _outer_loss(task, params, key_loss, data, OBJECTIVES[objective], num_loss_batches)
         loss = clip_loss(loss, loss_clip)
         is_last = state.step == num_steps - 1
+        if reduction == "mean_log":
+            loss = jnp.log(jnp.maximum(loss + LOG_OFFSET, jnp.finfo(loss.dtype).tiny))
         if reduction == "log_final":
             loss = jnp.log(jnp.maximum(loss, jnp.finfo(loss.dtype).tiny))
         if reduction in ("final", "log_final"):
@@ -133,7 +141,7 @@ def clip_loss(loss: Array, loss_clip: float) -> Array:
 
 def _outer_loss(task, params, key, data, split, num_batches):
     def one(key):
-        key_batch, key_loss = jax.random.split(key)
+        key_batch, key_loss = threefry.split(key, 2)
         return task.loss(params, key_loss, task.sample_batch(data, key_batch, split))[0]
 
     loss = one(key) if num_batches == 1 else jnp.mean(jax.vmap(one)(jax.random.split(key, num_batches)))

@@ -11,6 +11,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from outer_train.compilation import compiler_options
 from outer_train.devices import PARTICLES
 from outer_train.estimators.base import Estimate, GradientEstimator
 from outer_train.moments import tree_mean
@@ -90,7 +91,7 @@ def outer_step(
     in_specs = (P(), P(PARTICLES), P(), P(), P())
     estimate = jax.shard_map(estimate, mesh=mesh, in_specs=in_specs, out_specs=(P(), P(PARTICLES)))
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
     def step(state, key, datas):
         key_length, *keys = jax.random.split(jax.random.fold_in(key, state.step), 1 + len(estimators))
         num_steps = truncation.length(key_length, state.step)

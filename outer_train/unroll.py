@@ -71,7 +71,7 @@ def unroll(
 
     def forward(theta, state, num_steps, constants):
         num_steps = jnp.minimum(num_steps, max_num_steps)
-        carried = _carried_leaves(step, theta, state, constants)
+        carried = changing_leaves(step, theta, state, jnp.int32(0), constants)
         kept = [_buffer(leaf, num_chunks) for leaf in carried.select(state)]
 
         def chunk(c, carry):
@@ -89,7 +89,7 @@ def unroll(
 
     def backward(residuals, cotangents):
         theta, start, kept, num_steps, constants = residuals
-        carried = _carried_leaves(step, theta, start, constants)
+        carried = changing_leaves(step, theta, start, jnp.int32(0), constants)
         inside = [_buffer(leaf, chunk_size) for leaf in carried.select(start)]
         state_bars = zip(inexact_leaves(cotangents.state), inexact_leaves(start), strict=True)
         state_bar = [bar + jnp.zeros_like(leaf) for bar, leaf in state_bars]  # varies over devices as the state does
@@ -178,23 +178,29 @@ def fill_inexact(tree: Any, leaves: list[Array]) -> Any:
     return jax.tree.map(lambda leaf: next(leaves) if _is_inexact(leaf) else leaf, tree)
 
 
-class _Carried(NamedTuple):
-    """Which leaves of the state a step changes; the others (task parameters, say) need no buffer."""
+class ChangingLeaves(NamedTuple):
+    """Which leaves of the state a step changes; the others (task parameters, say) need no buffer.
+
+    Attributes:
+      changes: for each leaf of the state, in the order of `jax.tree.leaves`.
+    """
 
     changes: tuple[bool, ...]
 
-    def select(self, state):
+    def select(self, state: State) -> list[Array]:
+        """The leaves that change."""
         return [leaf for leaf, changes in zip(jax.tree.leaves(state), self.changes, strict=True) if changes]
 
-    def replace(self, state, leaves):
+    def replace(self, state: State, leaves: list[Array]) -> State:
+        """The state with the leaves that change replaced."""
         leaves = iter(leaves)
         old, structure = jax.tree.flatten(state)
         new = [next(leaves) if changes else leaf for leaf, changes in zip(old, self.changes, strict=True)]
         return structure.unflatten(new)
 
 
-def _carried_leaves(step, theta, state, constants) -> _Carried:
-    """Reads from the step's jaxpr which state leaves come out as they went in."""
-    jaxpr = jax.make_jaxpr(lambda state: step(theta, state, jnp.int32(0), constants)[0])(state).jaxpr
+def changing_leaves(step: Callable[..., tuple[State, Array]], theta: Theta, state: State, *rest: Any) -> ChangingLeaves:
+    """Reads from the step's jaxpr which state leaves come out of `step(theta, state, *rest)` as they went in."""
+    jaxpr = jax.make_jaxpr(lambda state: step(theta, state, *rest)[0])(state).jaxpr
     pairs = zip(jaxpr.invars, jaxpr.outvars, strict=True)
-    return _Carried(tuple(isinstance(out, Literal) or out is not into for into, out in pairs))
+    return ChangingLeaves(tuple(isinstance(out, Literal) or out is not into for into, out in pairs))

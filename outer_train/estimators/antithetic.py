@@ -29,7 +29,8 @@ from outer_train.particles import (
     widen,
 )
 from outer_train.problem import InnerProblem
-from outer_train.unroll import unroll
+from outer_train.unroll import changing_leaves, unroll
+from tasks import threefry
 
 Tree = Any
 
@@ -194,25 +195,37 @@ class _Pairs(NamedTuple):
         inner = state.inner
         if self.noise_reuse is None:
             inner = jax.tree.map(lambda x: jnp.concatenate([x, x], axis=1), inner)
-        over_sides = jax.vmap(problem.step, in_axes=(0, 0, None, None))
-        over_pairs = jax.vmap(over_sides, in_axes=(0, 0, 0, None))
+        data = problem_data(problem, data)
+        # What no step changes (the task, say) is the same for both sides: a batch that depends on it is drawn once.
+        theta, one = jax.tree.map(lambda x: x[0, 0], (sides, inner))
+        changing = changing_leaves(problem.step, theta, one, keys[0], data)
+        shared = jax.tree.map(lambda x: x[:, 0], inner)
 
-        def step(sides, inner, i, constants):
-            keys, _, data = constants
-            keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, i)
-            return over_pairs(sides, inner, keys, data)
+        def one_side(theta, leaves, shared, key, data):
+            state, loss = problem.step(theta, changing.replace(shared, leaves), key, data)
+            return changing.select(state), loss
+
+        over_sides = jax.vmap(one_side, in_axes=(0, 0, None, None, None))
+        over_pairs = jax.vmap(over_sides, in_axes=(0, 0, 0, 0, None))
+
+        def step(sides, leaves, i, constants):
+            keys, _, data, shared = constants
+            keys = jax.vmap(threefry.fold_in, in_axes=(0, None))(keys, i)
+            return over_pairs(sides, leaves, shared, keys, data)
 
         run = unroll(step, self.max_num_steps, self.chunk_size, live=lambda i, constants: i < constants[1])
         longest = jnp.max(num_live)  # no further: what lies past every episode's end is masked anyway
-        constants = (keys, num_live, problem_data(problem, data))
+        constants = (keys, num_live, data, shared)
+        leaves = changing.select(inner)
         if self.needs_gradient:
-            losses = lambda sides: _loss_and_state(run(sides, inner, longest, constants))  # noqa: E731
-            loss, pull_back, inner = jax.vjp(losses, sides, has_aux=True)
+            losses = lambda sides: _loss_and_state(run(sides, leaves, longest, constants))  # noqa: E731
+            loss, pull_back, leaves = jax.vjp(losses, sides, has_aux=True)
             (grad,) = pull_back(jnp.ones_like(loss))
             grad = jax.tree.map(lambda g: g / mean_live.astype(g.dtype), grad)
         else:
-            loss, inner = _loss_and_state(run(sides, inner, longest, constants))
+            loss, leaves = _loss_and_state(run(sides, leaves, longest, constants))
             grad = None
+        inner = changing.replace(inner, leaves)
         if self.noise_reuse is None:
             inner = jax.tree.map(lambda x: x[:, :1], inner)
         loss = loss / mean_live.astype(loss.dtype)
