@@ -73,9 +73,9 @@ class InnerProblem:
     """Length of an episode in inner steps; then the particle draws a new task."""
     objective: Literal["valid", "train"] = "valid"
     """The outer loss of a step: on a fresh batch of `outer_valid`, or on a fresh one of `train`."""
-    reduction: Literal["mean", "final", "log_final", "log_mean"] = "mean"
-    """The outer loss of an episode: mean over its steps, the last step alone, or the logarithm of one of them; only
-    full-es takes log_mean."""
+    reduction: Literal["mean", "mean_log", "final", "log_final", "log_mean"] = "mean"
+    """The outer loss of an episode: mean over its steps, mean of their logarithms (of 0.1 + loss), the last step alone,
+    or the logarithm of one of the two; only full-es takes log_mean."""
     loss_clip: float = 10.0
     """Larger step losses, and nan, count as this."""
     num_loss_batches: int = 1
