@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -15,20 +15,37 @@ from configs import registry
 from configs.base import TrainConfig
 from configs.build import Built
 from configs.build import build as build_config
+from configs.serialize import to_json
 from evaluation import figures, held_out
-from outer_train import devices, loop, metrics, run_dir
+from outer_train import devices, distributed, loop, metrics, run_dir
+from outer_train.distributed import Cluster
 from outer_train.run_dir import RunDirectory
 
+LOST_PROCESS = 1
+"""Exit status of the processes that remain when one was lost."""
 
-def start(num_devices: int | None, compilation_cache: bool) -> None:
+
+def start(num_devices: int | None, compilation_cache: bool, cluster: Cluster | None = None) -> None:
     """Sets what must be set before JAX runs: CPU devices, the cache of compiled programs, where modules are found."""
     registry.add_to_path(Path.cwd())
     # Orbax warns of half-deleted old checkpoints, which a kill leaves and nobody needs.
     logging.getLogger("absl").setLevel(logging.ERROR)
-    devices.use_cpu_devices(num_devices)
+    share = 1 if cluster is None else cluster.num_processes
+    devices.use_cpu_devices(None if num_devices is None else max(num_devices // share, 1))
     if compilation_cache:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "learned-opt" / "jax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def connect(cluster: Cluster, config: TrainConfig, num_devices: int | None, timeout: float) -> None:
+    """Connects the processes of the run, once it is sure that they mean the same.
+
+    Raises:
+      ValueError: one did not come within `timeout` seconds, or has other versions or another config.
+    """
+    found = run_dir.versions()
+    same = {name: found[name] for name in ("python", *run_dir.LIBRARIES, "git")}
+    distributed.start(cluster, {**same, "config": to_json(config), "num_devices": num_devices}, timeout)
 
 
 def build(config: TrainConfig, num_devices: int | None, tensorboard: bool) -> Built:
@@ -44,27 +61,61 @@ def build(config: TrainConfig, num_devices: int | None, tensorboard: bool) -> Bu
 
 def train_and_score(config: TrainConfig, built: Built, run: RunDirectory, tensorboard: bool) -> int:
     """Runs the loop to its end, then writes theta, scores and figures; returns the exit status."""
-    result = loop.train(
-        built.step,
-        built.theta,
-        built.key,
-        built.datas,
-        run,
-        num_outer_steps=config.num_outer_steps,
-        checkpoint_every=config.checkpoint_every,
-        keep_checkpoints=config.keep_checkpoints,
-        tensorboard=tensorboard,
-        warn=lambda line: print(f"warning: {line}", file=sys.stderr),
+    try:
+        result = loop.train(
+            built.step,
+            built.theta,
+            built.key,
+            built.datas,
+            run,
+            num_outer_steps=config.num_outer_steps,
+            checkpoint_every=config.checkpoint_every,
+            keep_checkpoints=config.keep_checkpoints,
+            tensorboard=tensorboard,
+            warn=warn,
+        )
+        theta = jax.device_get(result.state.theta)
+        distributed.agree((0,))  # the checkpoint is whole: from here on none needs another
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        _end_without_the_lost(error, run)
+    if not distributed.is_first():
+        return 0 if result.signal is None else 128 + result.signal
+    settings = {"num_devices": built.mesh.size, "num_processes": jax.process_count()}
+    return finish(config, built, run, theta, result.signal, settings)
+
+
+def warn(line: str) -> None:
+    """Shows a warning; of several processes the first one does."""
+    if distributed.is_first():
+        print(f"warning: {line}", file=sys.stderr, flush=True)
+
+
+def _end_without_the_lost(error: Exception, run: RunDirectory) -> NoReturn:
+    """Ends this process at once: what JAX does at an ordinary exit would wait for processes that are gone."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    print(
+        f"error: process {jax.process_index()} lost another process of this run ({reason}); go on with "
+        f"`learned-opt resume {run.path}` on as many as there are",
+        file=sys.stderr,
+        flush=True,
     )
-    theta = jax.device_get(result.state.theta)
+    os._exit(LOST_PROCESS)
+
+
+def finish(
+    config: TrainConfig, built: Built, run: RunDirectory, theta: Any, signal: int | None, settings: dict[str, Any]
+) -> int:
+    """Writes theta, scores and figures, with `settings` in the summary; returns the exit status."""
     learned_opt.save(run.theta, built.optimizer_name, built.optimizer_kwargs, theta)
-    if result.signal is not None:
+    if signal is not None:
         print(f"stopped; go on with `learned-opt resume {run.path}`", file=sys.stderr)
-        return 128 + result.signal
+        return 128 + signal
     summary = metrics.summarize(metrics.read_rows(run.metrics))
     if config.held_out.num_tasks:
         summary["heldout"] = score(config, built, theta, run)
-    summary["num_devices"] = built.mesh.size
+    summary |= settings
     figures.training_figures(run.path)
     run_dir.write_json(run.summary, summary)
     report(summary, run)

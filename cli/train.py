@@ -1,10 +1,12 @@
 """train CONFIG: outer-train a learned optimizer, then score it on held-out tasks."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import tyro
 
+from cli.engine import Engine, EngineFlags
 from cli.parsing import ConfigFields, parse_with_config
 
 
@@ -33,6 +35,8 @@ class Args:
     """Also write TensorBoard scalars."""
     compilation_cache: bool = True
     """Keep compiled programs under the user's cache directory, so that the next start is quicker."""
+    engine: EngineFlags = dataclasses.field(default_factory=Engine)
+    """Where the outer gradient is computed."""
 
 
 def parse(argv: list[str], prog: str) -> Args:
@@ -45,14 +49,47 @@ def run(args: Args) -> int:
     from outer_train import run_dir
 
     path = args.run_dir or Path("runs") / args.config_name
-    run_dir.check_free(path, args.overwrite)
+    if args.engine.engine == "ray":
+        return _run_with_ray(args, path)
+    cluster = args.engine.cluster()
+    if cluster is None:
+        run_dir.check_free(path, args.overwrite)
 
     from cli import session
     from configs.serialize import to_json
+    from outer_train import distributed
 
-    session.start(args.num_devices, args.compilation_cache)
+    session.start(args.num_devices, args.compilation_cache, cluster)
+    if cluster is not None:
+        session.connect(cluster, args.config, args.num_devices, args.engine.connect_timeout)
+        distributed.from_first(lambda: run_dir.check_free(path, args.overwrite))
     built = session.build(args.config, args.num_devices, args.tensorboard)
-    directory = run_dir.create(
-        path, to_json(args.config), config_file=args.config_file, overwrite=args.overwrite
-    )  # fmt: skip
+    create = functools.partial(
+        run_dir.create, path, to_json(args.config), config_file=args.config_file, overwrite=args.overwrite
+    )
+    distributed.from_first(lambda: create() and None)
+    directory = run_dir.RunDirectory(path)
     return session.train_and_score(args.config, built, directory, args.tensorboard)
+
+
+def _run_with_ray(args: Args, path: Path) -> int:
+    from outer_train import run_dir
+
+    run_dir.check_free(path, args.overwrite)
+
+    from cli import asynchronous, session
+    from configs.serialize import to_json
+    from outer_train.workers import ray_crew
+
+    settings = asynchronous.checked(args.engine.settings())
+    session.start(args.num_devices, args.compilation_cache)
+    ray_crew.connect(args.engine.ray_address, args.engine.connect_timeout)
+    try:
+        built = session.build(args.config, args.num_devices, args.tensorboard)
+        asynchronous.workers.make_source(args.config, settings["gradients_per_step"])
+        directory = run_dir.create(
+            path, to_json(args.config), config_file=args.config_file, overwrite=args.overwrite
+        )  # fmt: skip
+        return asynchronous.train_and_score(args.config, built, directory, args.engine, settings, args.tensorboard)
+    finally:
+        ray_crew.disconnect()

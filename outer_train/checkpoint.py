@@ -2,7 +2,7 @@
 
 A checkpoint holds every leaf of the state (typed keys as their data). Once Orbax has finished one, a list of its files
 with their checksums is put into it, so that damage of any kind is noticed before it is read, and the one before is
-taken instead.
+taken instead. Several processes write one checkpoint, each its shards, to a directory that all of them see.
 """
 
 import json
@@ -17,6 +17,8 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
+
+from outer_train import distributed
 
 State = Any
 
@@ -86,7 +88,7 @@ class Checkpoints:
         """Writes the list of files of the last checkpoint if Orbax has finished it; cheap otherwise."""
         if self._unsealed is None or self._manager.is_saving_in_progress():
             return
-        if jax.process_index() == 0:
+        if distributed.is_first():
             directory = self._directory / str(self._unsealed)
             temporary = self._directory / f"{SEAL}.tmp"
             temporary.write_text(json.dumps(_file_checksums(directory)))
@@ -108,9 +110,13 @@ class Checkpoints:
           ValueError: there are checkpoints, and none can be read.
         """
         damaged = []
-        for step in reversed(self.steps()):
+        for step in distributed.from_first(lambda: self.steps()[::-1]):
             try:
+                if not distributed.from_first(lambda step=step: self._is_whole(step)):
+                    raise ValueError("its files are not those that were written")
                 state = self._restore(step, like)
+            except jax.errors.JaxRuntimeError:  # a process was lost; the files may be sound
+                raise
             except Exception as error:  # Orbax and TensorStore raise many types for damaged files
                 reason = str(error).strip().splitlines() or [type(error).__name__]
                 warn(f"checkpoint {step} is damaged ({reason[0][:120]}); trying the one before")
@@ -123,11 +129,12 @@ class Checkpoints:
             raise ValueError(f"none of the checkpoints {damaged} can be read")
         return None
 
-    def _restore(self, step: int, like: State) -> State:
+    def _is_whole(self, step: int) -> bool:
         directory = self._directory / str(step)
         seal = directory / SEAL
-        if seal.exists() and json.loads(seal.read_text()) != _file_checksums(directory):
-            raise ValueError("its files are not those that were written")
+        return not seal.exists() or json.loads(seal.read_text()) == _file_checksums(directory)
+
+    def _restore(self, step: int, like: State) -> State:
         target = {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
             for name, leaf in _named_leaves(like).items()

@@ -34,20 +34,27 @@ def use_cpu_devices(num_devices: int | None = None) -> None:
 
 
 def particle_mesh(num_particles: int, num_devices: int | None = None) -> Mesh:
-    """A one-dimensional mesh over the most devices that divide the particles.
+    """A one-dimensional mesh over the most devices that divide the particles, the same number in each process.
 
     Args:
       num_particles: particles, or antithetic pairs, to spread; for several families their greatest common divisor.
-      num_devices: asked for explicitly, it must divide.
+      num_devices: over all processes; asked for explicitly, it must divide.
 
     Raises:
       ValueError: if the devices asked for are not there, or do not divide the particles.
     """
-    devices = jax.devices()
+    devices, num_processes = jax.devices(), jax.process_count()
     if num_devices is None:
-        num_devices = max(n for n in range(1, len(devices) + 1) if num_particles % n == 0)
+        fitting = [n for n in range(num_processes, len(devices) + 1, num_processes) if num_particles % n == 0]
+        if not fitting:
+            raise ValueError(f"{num_particles} pairs do not divide over {num_processes} processes")
+        num_devices = max(fitting)
     if not 1 <= num_devices <= len(devices):
         raise ValueError(f"num_devices must lie in [1, {len(devices)}], the devices JAX has, got {num_devices}")
+    if num_devices % num_processes:
+        raise ValueError(f"{num_devices} devices do not divide over {num_processes} processes")
     if num_particles % num_devices:
         raise ValueError(f"{num_particles} pairs do not divide over {num_devices} devices")
-    return Mesh(np.asarray(devices[:num_devices]), (PARTICLES,), axis_types=(AxisType.Auto,))
+    share = num_devices // num_processes
+    chosen = [d for i in range(num_processes) for d in jax.local_devices(process_index=i)[:share]]
+    return Mesh(np.asarray(chosen), (PARTICLES,), axis_types=(AxisType.Auto,))

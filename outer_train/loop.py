@@ -2,7 +2,7 @@
 
 A run that was killed and resumed gives bitwise the metrics of one that was not (on the same devices; timings apart):
 every random draw of a step follows from the run's key and the step's number, and a checkpoint holds all that is
-carried.
+carried. Of several processes each runs the same loop, and the first one writes.
 """
 
 import signal
@@ -13,8 +13,11 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax import Array
+from jax.sharding import Sharding
 
+from outer_train import distributed
 from outer_train import metrics as metrics_lib
 from outer_train.checkpoint import Checkpoints
 from outer_train.progress import make_progress
@@ -26,6 +29,8 @@ MAX_IN_FLIGHT = 8
 or more devices; with none in flight the devices would wait for the host."""
 SMOOTHING_WINDOW = 50
 """Rows that the smoothed outer loss is a mean of."""
+MAX_SIGNAL_STEPS = 64
+"""Outer steps after which several processes tell each other of signals at the latest; at a second's pace otherwise."""
 
 
 class LoopResult(NamedTuple):
@@ -87,22 +92,30 @@ def train(
     with Checkpoints(run.checkpoints, keep=keep_checkpoints) as checkpoints, StopSignals() as stop:
         fresh = outer_step.init(theta, key_init)
         # A restored key is bound to its devices, so it must be on those of the state from the start.
-        fresh = Checkpointed(fresh, jax.device_put(key_steps, fresh.step.sharding))
+        fresh = Checkpointed(fresh, _placed(key_steps, fresh.step.sharding))
         step, carried = checkpoints.restore_newest(fresh, warn) or (0, fresh)
-        recorder = _Recorder(run, metrics_lib.cut(run.metrics, step), num_outer_steps, tensorboard)
+        rows = distributed.from_first(lambda: metrics_lib.cut(run.metrics, step)[-SMOOTHING_WINDOW:])
+        recorder = _Recorder(run, rows, step, num_outer_steps, tensorboard)
+        signals = _SharedSignals(stop, step)
         try:
             state = carried.state
-            while step < num_outer_steps and stop.signal is None:
+            while step < num_outer_steps and signals.at(step) is None:
                 state, metrics = outer_step.step(state, carried.key, datas)
                 recorder.add(step, metrics)
                 step += 1
                 checkpoints.seal()
-                if step % checkpoint_every == 0 or step == num_outer_steps or stop.signal is not None:
+                if step % checkpoint_every == 0 or step == num_outer_steps or signals.at(step) is not None:
                     recorder.drain()
                     checkpoints.save(step, Checkpointed(state, carried.key), recorder.smoothed_loss)
-            return LoopResult(state, stop.signal)
+            return LoopResult(state, signals.at(step))
         finally:
             recorder.close()
+
+
+def _placed(key: Array, sharding: Sharding) -> Array:
+    """The key on all devices of a mesh, those of other processes too, which `device_put` does for plain data only."""
+    data = jax.device_put(np.asarray(jax.random.key_data(key)), sharding)
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))
 
 
 class StopSignals:
@@ -131,13 +144,40 @@ class StopSignals:
             signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
 
 
-class _Recorder:
-    """Reads metrics late, so that the devices never wait for the host, and writes them in order."""
+class _SharedSignals:
+    """The signal that any process noted, seen by all of them at the same step; asking costs little.
 
-    def __init__(self, run: RunDirectory, rows: list[dict[str, Any]], num_outer_steps: int, tensorboard: bool):
+    Asking the others waits for the steps in flight, so it is done about once a second, at steps that the first process
+    chooses by its clock and tells with the answer.
+    """
+
+    def __init__(self, stop: StopSignals, step: int):
+        self._stop, self._alone = stop, jax.process_count() == 1
+        self._agreed: int | None = None
+        self._last, self._next, self._time = step, step + 1, time.monotonic()
+
+    def at(self, step: int) -> int | None:
+        if self._alone:
+            return self._stop.signal
+        if step >= self._next and self._agreed is None:
+            pace = (time.monotonic() - self._time) / max(step - self._last, 1)
+            wait = min(max(round(1 / max(pace, 1e-6)), 1), MAX_SIGNAL_STEPS)
+            answers = distributed.agree((self._stop.signal or 0, wait))
+            self._agreed = max(number for number, _ in answers) or None
+            self._last, self._next, self._time = step, step + answers[0][1], time.monotonic()
+        return self._agreed
+
+
+class _Recorder:
+    """Reads metrics late, so that the devices never wait for the host; the first process writes them in order."""
+
+    def __init__(
+        self, run: RunDirectory, rows: list[dict[str, Any]], step: int, num_outer_steps: int, tensorboard: bool
+    ):
         self._pending: deque[tuple[int, dict[str, Array]]] = deque()
-        self._writer = metrics_lib.MetricsWriter(run.path, tensorboard=tensorboard)
-        self._progress = make_progress(num_outer_steps, len(rows))
+        first = distributed.is_first()
+        self._writer = metrics_lib.MetricsWriter(run.path, tensorboard=tensorboard) if first else None
+        self._progress = make_progress(num_outer_steps, step) if first else None
         self._recent = deque(rows, maxlen=SMOOTHING_WINDOW)
         self._inner_steps = rows[-1]["inner_steps"] if rows else 0
         self._last_time: float | None = None
@@ -154,7 +194,8 @@ class _Recorder:
     def drain(self) -> None:
         while self._pending:
             self._retire()
-        self._writer.flush()
+        if self._writer:
+            self._writer.flush()
 
     def _retire(self) -> None:
         step, metrics = self._pending.popleft()
@@ -169,10 +210,12 @@ class _Recorder:
             "seconds": None if self._last_time is None else now - self._last_time,
         }
         self._last_time = now
-        self._writer.write(row)
         self._recent.append(row)
-        self._progress.update(row, self.smoothed_loss)
+        if self._writer:
+            self._writer.write(row)
+            self._progress.update(row, self.smoothed_loss)
 
     def close(self) -> None:
-        self._progress.close()
-        self._writer.close()
+        if self._writer:
+            self._progress.close()
+            self._writer.close()

@@ -14,6 +14,8 @@ CONTENTS = (
     "config.py",
     "versions.json",
     "metrics.jsonl",
+    "engine.json",
+    "workers.jsonl",
     "checkpoints",
     "tensorboard",
     "theta.npz",
@@ -44,6 +46,16 @@ class RunDirectory(NamedTuple):
     def metrics(self) -> Path:
         """One row an outer step."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def engine(self) -> Path:
+        """Settings of the asynchronous engine; a run that has none is in step."""
+        return self.path / "engine.json"
+
+    @property
+    def worker_log(self) -> Path:
+        """Who came, left, died or was refused in an asynchronous run."""
+        return self.path / "workers.jsonl"
 
     @property
     def checkpoints(self) -> Path:

@@ -88,6 +88,35 @@ def merged(
     )  # fmt: skip
 
 
+def part_moments(
+    problem: InnerProblem,
+    num_pairs: int,
+    std: float = 0.01,
+    axis_name: str | None = None,
+    *,
+    parts: Sequence[str] = ("reparameterization", "evolution_strategies"),
+    max_num_steps: int | None = None,
+    chunk_size: int = 50,
+    stagger: bool = False,
+) -> GradientEstimator:
+    """What `merged` weighs, unweighed: `Estimate.grad` is part -> `Moments`, for a merge over more samples than these.
+
+    Arguments and errors as for `merged`.
+    """
+    if num_pairs < 2:
+        raise ValueError(f"num_pairs must be at least 2, to have a variance, got {num_pairs}")
+    return antithetic(
+        "merged", problem, num_pairs, std, axis_name, _chosen_maps(parts, problem.num_steps), _unweighed,
+        max_num_steps=max_num_steps, chunk_size=chunk_size, stagger=stagger,
+    )  # fmt: skip
+
+
+def _unweighed(samples, axis_name, indices):
+    del indices
+    found = {name: moments(values, axis_name) for name, values in samples.items()}
+    return found, {name: part.variance for name, part in found.items()}, {}, {}
+
+
 def _merge(weighting, cross_fit, num_pairs, samples, axis_name, indices):
     found = {name: moments(values, axis_name) for name, values in samples.items()}
     if not cross_fit:

@@ -1,0 +1,130 @@
+"""Several processes of one run, in step: `jax.distributed`, and what only one process may do.
+
+JAX ends a process by an abort when its coordinator cannot be reached. So the processes meet first over a plain TCP
+connection at the coordinator's address, compare versions and configs, and end with one clear line if anything is wrong.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from outer_train.rendezvous import meet
+
+HEARTBEAT_TIMEOUT = 60
+"""Seconds after which a host that fell silent counts as lost; a process that died is noticed at once."""
+
+
+class Cluster(NamedTuple):
+    """The processes of a run: `host:port` of process 0, how many there are, which one this is, and if JAX found it."""
+
+    coordinator: str
+    num_processes: int
+    process_id: int
+    detected: bool = False
+
+
+def explicit(coordinator: str | None, num_processes: int | None, process_id: int | None) -> Cluster:
+    """Checks what was given on the command line.
+
+    Raises:
+      ValueError: for a missing or impossible value.
+    """
+    given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
+    missing = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is None]
+    if missing:
+        raise ValueError(f"several processes need --coordinator, --num-processes and --process-id: no {missing[0]}")
+    host, colon, port = coordinator.rpartition(":")
+    if not (host and colon and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(f"--coordinator must be HOST:PORT, got {coordinator!r}")
+    if num_processes < 1 or not 0 <= process_id < num_processes:
+        raise ValueError(f"--process-id must lie in [0, --num-processes), got {process_id} of {num_processes}")
+    return Cluster(coordinator, num_processes, process_id)
+
+
+def detect(timeout: float) -> Cluster:
+    """What JAX finds in the environment: SLURM, Open MPI, Kubernetes, TPU pods.
+
+    Raises:
+      ValueError: it finds nothing.
+    """
+    # jax.distributed.initialize detects the same way, but tells nobody what it found.
+    from jax._src.clusters import ClusterEnv
+
+    for kind in ClusterEnv._cluster_types:
+        if not kind.opt_in_only_method and kind.is_env_present():
+            port = os.environ.get("JAX_COORDINATOR_PORT")
+            address = kind.get_coordinator_address(timeout_secs=int(timeout), override_coordinator_port=port)
+            return Cluster(address, kind.get_process_count(), kind.get_process_id(), detected=True)
+    raise ValueError(
+        "JAX finds no cluster here (it knows SLURM, Open MPI, Kubernetes and TPU pods)\n"
+        "give --coordinator HOST:PORT, --num-processes and --process-id"
+    )
+
+
+def start(cluster: Cluster, fingerprint: Mapping[str, Any], timeout: float = 60) -> None:
+    """Connects the processes; call it before anything runs on JAX. On CPU they talk through Gloo, on GPUs through NCCL.
+
+    Args:
+      cluster: from `explicit` or `detect`.
+      fingerprint: what must be the same in all processes, as JSON: versions, the config.
+      timeout: seconds in which all must have come.
+
+    Raises:
+      ValueError: someone did not come, or differs; raised by all processes that came.
+    """
+    coordinator, num_processes, process_id, detected = cluster
+    meet(coordinator, num_processes, process_id, fingerprint, timeout)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(
+        *(() if detected else (coordinator, num_processes, process_id)),  # detecting again, JAX finds the devices too
+        initialization_timeout=max(int(timeout), 10),
+        heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
+    )
+
+
+def is_first() -> bool:
+    """Whether this process writes what is written once; true for a process on its own."""
+    return jax.process_index() == 0
+
+
+def from_first(make: Callable[[], Any]) -> Any:
+    """Calls `make` in the first process and returns its result, JSON values, in all of them.
+
+    Raises:
+      ValueError: in all processes, if `make` raises a ValueError or OSError in the first one.
+    """
+    if jax.process_count() == 1:
+        return make()
+    message = {}
+    if is_first():
+        try:
+            message = {"result": make()}
+        except (ValueError, OSError) as error:
+            message = {"error": str(error)}
+    message = _broadcast(message)
+    if "error" in message:
+        raise ValueError(message["error"])
+    return message["result"]
+
+
+def agree(values: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Each process's integers, in all processes, by process; waits for all."""
+    if jax.process_count() == 1:
+        return [values]
+    from jax.experimental import multihost_utils
+
+    return [tuple(int(v) for v in row) for row in multihost_utils.process_allgather(np.asarray(values, np.int32))]
+
+
+def _broadcast(message: dict[str, Any]) -> dict[str, Any]:
+    from jax.experimental import multihost_utils
+
+    data = np.frombuffer(json.dumps(message).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
+    padded = np.zeros(size, np.uint8)
+    padded[: min(size, len(data))] = data[:size]
+    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).astype(np.uint8).tobytes())

@@ -1,0 +1,14 @@
+"""Asynchronous outer-training: workers send gradients when they have them, a learner merges them and steps.
+
+    messages   what is sent, as bytes
+    merge      many gradients to one: pooled moments, inverse-variance weights, mean over task families
+    ledger     each gradient counts once
+    learner    takes or drops a gradient, steps theta
+    worker     particles of one task family, gradients of them
+    roster     who works: starts, deaths, arrivals, departures
+    train      the loop over a crew of workers
+    ray_crew   the crew on a Ray cluster; the only module that imports Ray, and only when it is used
+
+Everything but `ray_crew` runs without Ray. Metz et al. 2019 (arXiv 1810.10180, section 4.3) trained this way, with
+asynchronous batched SGD on 128 workers.
+"""
