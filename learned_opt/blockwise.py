@@ -6,13 +6,14 @@ memory of the size of the model.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from learned_opt.features import inverse_norm
-from learned_opt.mlp_kernel import in_blocks
 
 BLOCK = 32_768
 """Elements to a block. State and inputs of a block take 2 MB; smaller ones pay for starting each loop."""
@@ -25,13 +26,15 @@ class UpdateRule(NamedTuple):
       accumulate: `(g [n], momenta [a, n], second moments [b, n]) -> (momenta, second moments)`, one step on.
       rows: `(g, w, momenta, second moments) -> rows [n]`, the inputs before they are normalised.
       is_normalized: for each row whether it is divided by its root mean square over the tensor.
-      step: `rows -> update [n]`.
+      step: `(weights, rows) -> update [n]`; what may carry a derivative comes in by the arguments.
+      weights: any tree of arrays, for `step`.
     """
 
     accumulate: Callable[[Array, Array, Array], tuple[Array, Array]]
     rows: Callable[[Array, Array, Array, Array], list[Array]]
     is_normalized: Sequence[bool]
-    step: Callable[[list[Array]], Array]
+    step: Callable[[Any, list[Array]], Array]
+    weights: Any
 
 
 def running_averages(averages: Array, value: Array, decays: Sequence[float]) -> Array:
@@ -71,13 +74,32 @@ def apply_rule(
     else:
         rows = rule.rows(g, w, new_momentum, new_second)
         rows = [normalize(row, sizes) if norm else row for row, norm in zip(rows, rule.is_normalized, strict=True)]
-        update = rule.step(rows) if len(sizes) == 1 else _step_once(rule, rows)
+        step = rule.step if len(sizes) == 1 else partial(_step_once, rule.step)
+        update = step(rule.weights, rows)
     return update, new_momentum.astype(momentum.dtype), new_second.astype(second.dtype)
 
 
-def _step_once(rule: UpdateRule, rows: list[Array]) -> Array:
-    """`rule.step(rows)` as a loop of two: XLA copies the MLP to each leaf that reads it, but not out of a loop."""
-    return in_blocks(lambda part: rule.step(part)[None], rows, math.ceil(rows[0].size / 2))[0]
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _step_once(step: Callable[[Any, list[Array]], Array], weights: Any, rows: list[Array]) -> Array:
+    """`step(weights, rows)` as a loop of two: XLA copies the MLP to each leaf that reads it, but not out of a loop.
+
+    With an odd number of elements the second half reaches back over one that is done.
+    """
+    n = rows[0].size
+    half = math.ceil(n / 2)
+
+    def write_half(index: Array, update: Array) -> Array:
+        start = jnp.minimum(index * half, n - half)
+        part = [lax.dynamic_slice_in_dim(row, start, half) for row in rows]
+        return lax.dynamic_update_slice_in_dim(update, step(weights, part), start, axis=0)
+
+    return lax.fori_loop(0, 2, write_half, jnp.zeros_like(rows[0]))
+
+
+@_step_once.defjvp
+def _step_once_jvp(step: Callable, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    # The derivative is made of matrix products, which XLA does not copy.
+    return jax.jvp(step, primals, tangents)
 
 
 def normalize(row: Array, sizes: Sequence[int]) -> Array:
@@ -118,6 +140,6 @@ def _in_blocks(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Ar
         start, rows = rows_of(index)
         left = iter(scales)
         rows = [row * next(left) if norm else row for row, norm in zip(rows, rule.is_normalized, strict=True)]
-        return lax.dynamic_update_slice_in_dim(update, rule.step(rows), start, axis=0)
+        return lax.dynamic_update_slice_in_dim(update, rule.step(rule.weights, rows), start, axis=0)
 
     return lax.fori_loop(0, num_blocks, write_block, jnp.zeros_like(g))

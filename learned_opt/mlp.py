@@ -228,9 +228,9 @@ def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DType
         averages = Averages(g, w, split_rows(momentum), seconds, momentum_debias, second_moment_debias)
         return feature_rows(settings.features, averages)
 
-    def step(inputs: list[Array]) -> Array:
-        direction, magnitude = mlp_rows(weights, biases, inputs)
+    def step(layers: tuple[list[Array], list[Array]], inputs: list[Array]) -> Array:
+        direction, magnitude = mlp_rows(*layers, inputs)
         return -settings.step_multiplier * direction * jnp.exp(settings.exp_multiplier * magnitude)
 
     is_normalized = normalized_rows(settings.features, len(momentum_debias), len(second_moment_debias))
-    return UpdateRule(accumulate, rows, is_normalized, step)
+    return UpdateRule(accumulate, rows, is_normalized, step, (weights, biases))
