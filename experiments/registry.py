@@ -13,5 +13,8 @@ EXPERIMENTS = {
     "optimizer_generalization": "experiments.optimizer_generalization",
     "hypergradient_surfaces": "experiments.hypergradient_surfaces",
     "lr_schedules": "experiments.lr_schedules",
+    "outer_training_curves": "experiments.outer_training_curves",
+    "held_out_curves": "experiments.held_out_curves",
+    "out_of_distribution": "experiments.out_of_distribution",
     "image_classification_schedules": "experiments.image_classification_schedules",
 }
