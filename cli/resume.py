@@ -68,7 +68,7 @@ def _run_with_ray(args: Args, config: "TrainConfig", directory: "RunDirectory") 
         raise ValueError(f"{directory.path} was started {started}; its checkpoints go on with that engine only")
     settings = asynchronous.checked(args.engine.settings(stored))
     session.start(args.num_devices, args.compilation_cache)
-    ray_crew.connect(args.engine.ray_address, args.engine.connect_timeout)
+    ray_crew.connect(args.engine.ray_address, args.engine.connect_timeout, settings["num_workers"])
     try:
         built = session.build(config, args.num_devices, args.tensorboard)
         return asynchronous.train_and_score(config, built, directory, args.engine, settings, args.tensorboard)

@@ -83,7 +83,7 @@ def _run_with_ray(args: Args, path: Path) -> int:
 
     settings = asynchronous.checked(args.engine.settings())
     session.start(args.num_devices, args.compilation_cache)
-    ray_crew.connect(args.engine.ray_address, args.engine.connect_timeout)
+    ray_crew.connect(args.engine.ray_address, args.engine.connect_timeout, settings["num_workers"])
     try:
         built = session.build(args.config, args.num_devices, args.tensorboard)
         asynchronous.workers.make_source(args.config, settings["gradients_per_step"])

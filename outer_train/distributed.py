@@ -95,17 +95,19 @@ def from_first(make: Callable[[], Any]) -> Any:
     """Calls `make` in the first process and returns its result, JSON values, in all of them.
 
     Raises:
-      ValueError: in all processes, if `make` raises a ValueError or OSError in the first one.
+      Exception: what `make` raises, in the first process; a ValueError with its text in the others.
     """
     if jax.process_count() == 1:
         return make()
-    message = {}
+    message, failure = {}, None
     if is_first():
         try:
             message = {"result": make()}
-        except (ValueError, OSError) as error:
-            message = {"error": str(error)}
+        except Exception as error:  # whatever it is, the others wait to hear of it
+            message, failure = {"error": str(error) or type(error).__name__}, error
     message = _broadcast(message)
+    if failure is not None:
+        raise failure
     if "error" in message:
         raise ValueError(message["error"])
     return message["result"]

@@ -88,6 +88,8 @@ def _visit(host: str, port: int, mine: dict[str, Any], deadline: float, timeout:
         try:
             with socket.create_connection((host, port), timeout=left) as connection:
                 _send(connection, mine)
+                # Process 0 answers at its own deadline, with who is missing.
+                connection.settimeout(deadline - time.monotonic() + GREETING_SECONDS)
                 return _receive(connection)
         except TimeoutError:
             break

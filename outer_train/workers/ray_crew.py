@@ -16,16 +16,15 @@ from outer_train.workers.worker import MakeSource
 OBJECT_STORE_BYTES = 100_000_000
 INLINE_BYTES = 100_000
 """Above this Ray would not send an argument within the call; theta is then put into the object store once a version."""
-NUM_LOCAL_CPUS = 64
-"""Workers that a Ray started here admits; how many run is for `--num-workers` to say."""
 
 
-def connect(address: str | None, timeout: float) -> None:
+def connect(address: str | None, timeout: float, num_workers: int = 0) -> None:
     """Starts Ray on this machine, or connects to a cluster.
 
     Args:
       address: `host:port` or `auto`; None to start it here.
       timeout: seconds in which the cluster must answer.
+      num_workers: that a Ray started here has room for; 0 for one a core.
 
     Raises:
       ValueError: Ray is not installed, does not answer, or is of another version.
@@ -39,7 +38,8 @@ def connect(address: str | None, timeout: float) -> None:
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    local = {"num_cpus": NUM_LOCAL_CPUS, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+    room = {"num_cpus": num_workers or os.cpu_count(), "object_store_memory": OBJECT_STORE_BYTES}
+    local = {**room, "include_dashboard": False}
     settings = {"address": address, **quiet} if address else {"address": "local", **local, **quiet}
     deadline = time.monotonic() + timeout
     while True:

@@ -1,6 +1,5 @@
 """Sources of gradients that are cheap and known: a parabola `|theta - target|^2 / 2`, one step an episode."""
 
-import os
 import time
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
+from outer_train.moments import moments
 from outer_train.truncation import constant
 from outer_train.workers.messages import Gradient, pack
 from outer_train.workers.worker import Source, versions
@@ -17,10 +17,12 @@ NUM_SAMPLES = 4
 NOISE = 0.1
 
 
-def parabola(place, *, target=1.0, sick=None, num_families=1, seconds=0.0):
-    """Noisy gradients of the parabola; the worker in place `sick` sends nan; a family's target is that many times."""
+def parabola(place, *, sick=None, num_families=1, seconds=0.0, size=SIZE, parts=None):
+    """Noisy gradients of the parabola at 1; the worker in place `sick` sends nan; the next family's is at 2.
+
+    A gradient takes at least `seconds`. With `parts` it is the moments of so many estimators that all say the same.
+    """
     family = place % num_families
-    goal = target * (1 + family)
 
     def init(theta, key):
         del theta
@@ -28,23 +30,26 @@ def parabola(place, *, target=1.0, sick=None, num_families=1, seconds=0.0):
 
     def estimate(theta, state, key, num_steps, data=()):
         del data
-        noise = NOISE * jax.random.normal(key, (NUM_SAMPLES, SIZE))
-        samples = theta - goal + noise
-        grad = jnp.where(place == (-1 if sick is None else sick), jnp.nan, jnp.mean(samples, axis=0))
+        offset = jax.pure_callback(_slowly(seconds), jax.ShapeDtypeStruct((size,), jnp.float32), theta - (1 + family))
+        samples = offset + NOISE * jax.random.normal(key, (NUM_SAMPLES, size))
+        grad = jnp.full(size, jnp.nan) if place == sick else jnp.mean(samples, axis=0)
+        if parts:
+            grad = dict.fromkeys(parts, moments(samples, None))
         live = jnp.int32(2 * NUM_SAMPLES) * num_steps
         variance = {"parabola": jnp.mean(jnp.var(samples, axis=0, ddof=1))}
         info = Info(jnp.int32(0), jnp.int32(0), live, num_steps, variance, {}, {})
-        return Estimate(grad, jnp.sum(jnp.square(theta - goal)) / 2, info), state
+        return Estimate(grad, jnp.sum(jnp.square(offset)) / 2, info), state
 
-    if seconds:
+    estimator = GradientEstimator(init, estimate)
+    return Source(estimator, constant(3), np.zeros(size, np.float32), NUM_SAMPLES, family, parts=parts)
+
+
+def _slowly(seconds):
+    def passed_on(value):
         time.sleep(seconds)
-    return Source(GradientEstimator(init, estimate), constant(3), np.zeros(SIZE, np.float32), NUM_SAMPLES, family)
+        return value
 
-
-def dies_at_once(place):
-    """A worker that cannot be built."""
-    del place
-    os._exit(13)
+    return passed_on
 
 
 class NumpyWorker:

@@ -1,0 +1,172 @@
+"""Workers on a real Ray: deaths by kill -9, nan, joining and leaving, bytes on the wire, clear errors."""
+
+import json
+import os
+import signal
+import socket
+import struct
+import threading
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from outer_train import metrics, run_dir
+from outer_train.workers import ray_crew
+from outer_train.workers.train import Settings, train
+from tests.outer_train.workers.sources import SIZE, parabola
+
+pytest.importorskip("ray")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:os.fork:RuntimeWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
+)
+
+KEY = np.asarray(jax.random.key_data(jax.random.key(0)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """Ray on this machine, for all tests of this file."""
+    ray_crew.connect(None, 120, num_workers=3)
+    yield
+    ray_crew.disconnect()
+
+
+@pytest.fixture
+def new_run(tmp_path):
+    return lambda name="run": run_dir.create(tmp_path / name, {"type": "test"}, config_file=None, overwrite=False)
+
+
+def go(source, run, num_workers, num_outer_steps, warnings, **settings):
+    settings = Settings(num_workers, 2, ("parabola",), start_timeout=120, **settings)
+    crew = ray_crew.RayCrew(source, KEY)
+    theta = np.zeros(SIZE, np.float32)
+    return train(
+        crew, theta, optax.sgd(0.1), run, settings, num_outer_steps=num_outer_steps, warn=warnings.append
+    )  # fmt: skip
+
+
+def events(run, kind):
+    rows = [json.loads(line) for line in run.worker_log.read_text().splitlines()]
+    return [row for row in rows if row["event"] == kind]
+
+
+class Killer(threading.Thread):
+    """Kills -9 the oldest worker process every `pause` seconds, if the run has made `progress` steps since then."""
+
+    def __init__(self, run, pause, progress):
+        super().__init__(daemon=True)
+        self.directory, self.pause, self.progress = run, pause, progress
+        self.killed, self.done = [], threading.Event()
+
+    def run(self):
+        num_rows = 0
+        while not self.done.wait(self.pause):
+            alive = [pid for pid in worker_pids() if pid not in self.killed]
+            now = len(metrics.read_rows(self.directory.metrics))
+            if alive and now >= num_rows + self.progress:
+                num_rows = now
+                self.killed.append(alive[0])
+                os.kill(alive[0], signal.SIGKILL)
+
+
+def worker_pids():
+    """Processes of the actors, oldest first, as Linux shows them."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if "ray::RayWorker" in Path(f"/proc/{entry}/cmdline").read_text() and descends(int(entry), os.getpid()):
+                found.append(int(entry))
+        except OSError:
+            continue
+    return sorted(found)
+
+
+def descends(pid, ancestor):
+    while pid > 1 and pid != ancestor:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return pid == ancestor
+
+
+@pytest.mark.parametrize(
+    ("pause", "progress", "num_outer_steps"), [(0.5, 60, 300), pytest.param(5.0, 1, 2000, marks=pytest.mark.slow)]
+)  # fmt: skip
+def test_killed_workers_are_replaced_and_nothing_counts_twice(new_run, pause, progress, num_outer_steps):
+    run, warnings = new_run(), []
+    killer = Killer(run, pause, progress)
+    killer.start()
+    try:
+        result = go(partial(parabola, seconds=0.04), run, lambda: 3, num_outer_steps, warnings)
+    finally:
+        killer.done.set()
+    rows = metrics.read_rows(run.metrics)
+    assert [row["outer_step"] for row in rows] == list(range(num_outer_steps))
+    np.testing.assert_allclose(result.theta, 1.0, atol=0.15)
+    counted = [name for row in rows for name in row["gradients"]]
+    assert len(counted) == len(set(counted)) == result.totals["num_gradients"] >= 2 * num_outer_steps
+    deaths = events(run, "died")
+    # The last one killed may not have been missed yet when the run ended.
+    assert len(killer.killed) - 1 <= len(deaths) <= len(killer.killed)
+    assert len(deaths) >= 2
+    assert len([line for line in warnings if "died" in line and "takes its place" in line]) == len(deaths)
+
+
+def test_workers_of_other_families_join_and_leave_and_the_sick_one_is_named(new_run):
+    """Two families with minima at 1 and 2; a third worker joins, sends nan and is refused; then two of three leave."""
+    run, warnings, left_at = new_run(), [], []
+
+    def wanted():
+        num_steps = len(metrics.read_rows(run.metrics))
+        if not events(run, "refused"):
+            return 2 if num_steps < 50 else 3
+        left_at.append(num_steps)
+        if num_steps > left_at[0] + 100:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 1
+
+    result = go(partial(parabola, num_families=2, sick=2, seconds=0.02), run, wanted, 100_000, warnings)
+    assert result.signal == signal.SIGTERM
+    names = {kind: [event["worker"].partition(" (")[0] for event in events(run, kind)] for kind in ("came", "left")}
+    assert sorted(names["came"]) == ["worker 0", "worker 1", "worker 2"]
+    assert sorted(names["left"]) == ["worker 1", "worker 2"]
+    assert all("refused a gradient of worker 2 (life 2 on " in line for line in warnings)
+    assert len(warnings) == result.totals["num_refused"] >= 1
+    rows = metrics.read_rows(run.metrics)
+    np.testing.assert_allclose(rows[45]["outer_loss_0"], SIZE * 0.5**2 / 2, rtol=0.5)  # theta was at 1.5
+    np.testing.assert_allclose(result.theta, 1.0, atol=0.15)  # then the first family alone was left
+    assert rows[-1]["num_workers"] == 1
+    assert all(0 <= row["worker_idle"] <= 1 and 0 <= row["learner_idle"] <= 1 for row in rows[1:])
+
+
+@pytest.mark.parametrize(("parts", "most"), [(None, 2.2), (("a", "b"), 5.2)])
+def test_bytes_on_the_wire(new_run, parts, most):
+    """What the learner's sockets carried, Ray's own envelope with it, for each gradient, in units of theta."""
+    size, seen = 20_000, []
+
+    class Crew(ray_crew.RayCrew):
+        def request(self, handle, theta, version):
+            seen.append(socket_bytes())
+            super().request(handle, theta, version)
+
+    crew = Crew(partial(parabola, size=size, parts=parts), KEY)
+    settings = Settings(lambda: 1, 1, parts or ("parabola",), start_timeout=120)
+    train(crew, np.zeros(size, np.float32), optax.sgd(0.1), new_run(), settings, num_outer_steps=60)
+    each = (seen[-1] - seen[10]) / (len(seen) - 11)
+    assert most - 0.3 < each / (4 * size) <= most
+
+
+def socket_bytes():
+    """Bytes sent and received so far over this process's TCP connections, from the kernel's counters."""
+    total = 0
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            with socket.socket(fileno=os.dup(int(entry))) as found:
+                if found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM:
+                    info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                    total += struct.unpack_from("<Q", info, 128)[0] + struct.unpack_from("<Q", info, 200)[0]
+        except OSError:
+            continue
+    return total
