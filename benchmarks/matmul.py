@@ -1,13 +1,11 @@
 """The rate of the machine that everything else is measured against: float32 matrix products on all devices at once."""
 
-import time
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from benchmarks.timing import median_seconds
 from outer_train.devices import PARTICLES
 
 SIZE = 2048
@@ -20,14 +18,3 @@ def matmul_gflops(mesh: Mesh, num_repeats: int = 10) -> float:
     run = jax.jit(jax.shard_map(multiply, mesh=mesh, in_specs=P(PARTICLES), out_specs=P(PARTICLES)))
     seconds = median_seconds(lambda: run(x), num_repeats)
     return mesh.size * 2 * SIZE**3 / seconds / 1e9
-
-
-def median_seconds(call, num_repeats: int) -> float:
-    """Median wall-clock seconds of a call whose result is waited for, after one that is not counted."""
-    jax.block_until_ready(call())
-    times = []
-    for _ in range(num_repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))

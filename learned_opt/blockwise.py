@@ -136,10 +136,16 @@ def _in_blocks(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Ar
     if any(rule.is_normalized):
         scales = inverse_norm(lax.fori_loop(0, num_blocks, add_squares, scales) / n)
 
-    def write_block(index: Array, update: Array) -> Array:
+    # Each round writes the block that the round before has computed: XLA spreads a loop over the cores, but not one that
+    # writes into the middle of an array.
+    def next_block(index: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        update, block, block_start = carry
+        update = lax.dynamic_update_slice_in_dim(update, block, block_start, axis=0)
         start, rows = rows_of(index)
         left = iter(scales)
         rows = [row * next(left) if norm else row for row, norm in zip(rows, rule.is_normalized, strict=True)]
-        return lax.dynamic_update_slice_in_dim(update, rule.step(rule.weights, rows), start, axis=0)
+        return update, rule.step(rule.weights, rows), start
 
-    return lax.fori_loop(0, num_blocks, write_block, jnp.zeros_like(g))
+    carry = (jnp.zeros_like(g), jnp.zeros_like(g[:BLOCK]), jnp.zeros((), jnp.int32))
+    update, block, start = lax.fori_loop(0, num_blocks, next_block, carry)
+    return lax.dynamic_update_slice_in_dim(update, block, start, axis=0)
