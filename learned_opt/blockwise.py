@@ -136,7 +136,7 @@ def _in_blocks(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Ar
     if any(rule.is_normalized):
         scales = inverse_norm(lax.fori_loop(0, num_blocks, add_squares, scales) / n)
 
-    # Each round writes the block that the round before has computed: XLA spreads a loop over the cores, but not one that
+    # Each round writes the block that the round before has computed: XLA spreads a loop over the cores, unless it
     # writes into the middle of an array.
     def next_block(index: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         update, block, block_start = carry

@@ -3,7 +3,8 @@
 The step is a batched function: the caller has mapped it over particles, so the loops here have scalar bounds and stop
 when they should. Forward, this is a `fori_loop` over chunks of steps. Backward, the state at the start of each chunk is
 kept, a chunk is run again from there with its states kept, and the vector-Jacobian products of its steps are chained by
-hand. Memory: `ceil(max_num_steps / chunk_size) + chunk_size` states and the residuals of a single step.
+hand. An unroll of one chunk keeps its states on the way forward. Memory: `ceil(max_num_steps / chunk_size) +
+chunk_size` states and the residuals of a single step.
 """
 
 from collections.abc import Callable
@@ -72,7 +73,13 @@ def unroll(
     def forward(theta, state, num_steps, constants):
         num_steps = jnp.minimum(num_steps, max_num_steps)
         carried = changing_leaves(step, theta, state, jnp.int32(0), constants)
-        kept = [_buffer(leaf, num_chunks) for leaf in carried.select(state)]
+        kept = [_buffer(leaf, chunk_size if num_chunks == 1 else num_chunks) for leaf in carried.select(state)]
+        loss = _zero_loss(step, theta, state, constants)
+        start = state
+        if num_chunks == 1:  # no need to run its only chunk again
+            advance = partial(_accumulate, masked_step, theta, constants)
+            (state, loss), kept = _keep_states(advance, num_steps, carried, (state, loss), kept)
+            return Unroll(state, loss), (theta, start, kept, num_steps, constants)
 
         def chunk(c, carry):
             state, loss, kept = carry
@@ -82,15 +89,13 @@ def unroll(
             state, loss = lax.fori_loop(first, last, partial(_accumulate, masked_step, theta, constants), (state, loss))
             return state, loss, kept
 
-        loss = _zero_loss(step, theta, state, constants)
-        start = state
         state, loss, kept = lax.fori_loop(0, -(-num_steps // chunk_size), chunk, (state, loss, kept))
         return Unroll(state, loss), (theta, start, kept, num_steps, constants)
 
     def backward(residuals, cotangents):
         theta, start, kept, num_steps, constants = residuals
         carried = changing_leaves(step, theta, start, jnp.int32(0), constants)
-        inside = [_buffer(leaf, chunk_size) for leaf in carried.select(start)]
+        inside = kept if num_chunks == 1 else [_buffer(leaf, chunk_size) for leaf in carried.select(start)]
         state_bars = zip(inexact_leaves(cotangents.state), inexact_leaves(start), strict=True)
         state_bar = [bar + jnp.zeros_like(leaf) for bar, leaf in state_bars]  # varies over devices as the state does
         theta_bar = jax.tree.map(jnp.zeros_like, theta)
@@ -100,14 +105,10 @@ def unroll(
             c = -(-num_steps // chunk_size) - 1 - c
             first = c * chunk_size
             length = jnp.minimum(chunk_size, num_steps - first)
-
-            def keep(j, carry):
-                state, inside = carry
-                inside = [buffer.at[j].set(leaf) for buffer, leaf in zip(inside, carried.select(state), strict=True)]
-                return step(theta, state, first + j, constants)[0], inside
-
-            state = carried.replace(start, [buffer[c] for buffer in kept])
-            _, inside = lax.fori_loop(0, length, keep, (state, inside))
+            if num_chunks > 1:
+                state = carried.replace(start, [buffer[c] for buffer in kept])
+                advance = lambda j, carry: (step(theta, carry[0], first + j, constants)[0],)  # noqa: E731
+                _, inside = _keep_states(advance, length, carried, (state,), inside)
 
             def pull_back(j, carry):
                 theta_bar, state_bar = carry
@@ -125,6 +126,17 @@ def unroll(
 
     run.defvjp(forward, backward)
     return run
+
+
+def _keep_states(advance, length, carried, carry, inside):
+    """Runs a chunk, `(j, carry) -> carry` with the state first, and keeps the state before each of its steps."""
+
+    def keep(j, both):
+        carry, inside = both
+        inside = [buffer.at[j].set(leaf) for buffer, leaf in zip(inside, carried.select(carry[0]), strict=True)]
+        return advance(j, carry), inside
+
+    return lax.fori_loop(0, length, keep, (carry, inside))
 
 
 def _accumulate(step, theta, constants, i, carry):
