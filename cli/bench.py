@@ -3,14 +3,19 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Measure inner steps a second of outer-training (workload W1), print them as JSON, and keep them in a file."""
+    """Measure outer-training (workload W1), optimizer updates, tuning, scaling and start-up; print and keep as JSON."""
 
     out: Path | None = None
     """JSON file to write; none if not given."""
+    quick: bool = True
+    """Minutes: W1 and the updates of small models. --no-quick measures all of it, about an hour on two cores."""
+    figures: Path | None = None
+    """Directory for the figures of scaling; none are drawn if not given. Only with --no-quick."""
     num_repeats: int = 10
     """Outer steps to time, after one that is not counted; medians are reported."""
     num_devices: int | None = None
@@ -20,7 +25,7 @@ class Args:
 
 
 def run(args: Args) -> int:
-    """Runs the benchmark; nothing else should compute meanwhile.
+    """Runs the benchmarks; nothing else should compute meanwhile.
 
     Raises:
       ValueError: for a count below 1.
@@ -30,11 +35,25 @@ def run(args: Args) -> int:
     from cli.session import start
 
     start(args.num_devices, args.compilation_cache)
-    from benchmarks import outer_training
-
-    text = json.dumps(outer_training.run(args.num_repeats), indent=2)
+    text = json.dumps(_measure(args), indent=2)
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(text + "\n", encoding="utf-8")
     print(text)
     return 0
+
+
+def _measure(args: Args) -> dict[str, Any]:
+    from benchmarks import outer_training, scaling, startup, tuning, update_cost
+
+    found = outer_training.run(args.num_repeats)
+    if args.quick:
+        names = ("sgd", "adamw", "load()")
+        return found | {"update_cost": update_cost.run((1e4, 1e6), args.num_repeats, names)}
+    return found | {
+        "cnn": outer_training.cnn(args.num_repeats),
+        "update_cost": update_cost.run(num_repeats=args.num_repeats),
+        "tuning": [tuning.measure(batch_size) for batch_size in (32, 128)],
+        "scaling": scaling.run(list(scaling.LABELS), quick=False, figures=args.figures, num_repeats=args.num_repeats),
+        "startup": startup.run(),
+    }
