@@ -4,10 +4,15 @@
 
 On the noisy quadratic the rate that is best after k steps falls with k, while the rate that is best once 50 decay steps
 follow stays far above it: the loss at a horizon says little about how good a rate is. Seconds on two cores.
+
+The quoted best rates, .90 / .46 / .33 / .19 after 10 / 50 / 100 / 250 steps, are readings off a logarithmic grid: the
+minimizers are .936 / .453 / .315 / .190, and no grid finer than 8 % could give .90 for .936. Between .90 and .936 the
+loss differs by 0.2 %. `best_rate` here is read off a grid too, 20 rates a decade, and `minimizer` is refined.
 """
 
 import dataclasses
 import json
+import math
 import pathlib
 from functools import partial
 from typing import Literal
@@ -32,7 +37,7 @@ class Config:
       horizons: k, steps at the fixed rate.
       num_decay_steps: steps appended for the dashed curves.
       decay: factor by which they lower the rate in all.
-      num_rates: learning rates, log-spaced between 1e-3 and 2, in units of 1 / h_max; the best one is then refined.
+      rates_per_decade: of the learning rates `10^(j / rates_per_decade)` from 1e-3 up to 2, in units of 1 / h_max.
       seed: of the noise of Fig 1.
     """
 
@@ -41,14 +46,15 @@ class Config:
     horizons: tuple[int, ...] = (10, 50, 100, 250)
     num_decay_steps: int = 50
     decay: float = 1e-2
-    num_rates: int = 100
+    rates_per_decade: int = 20
     seed: int = 0
 
 
 def run(config: Config, out: pathlib.Path) -> dict:
     """Writes `result.json`, `two_dimensional.png` and `horizons.png` to `out`; returns what is in the former."""
     out.mkdir(parents=True, exist_ok=True)
-    rates = np.geomspace(1e-3, 2.0, config.num_rates)
+    per_decade = config.rates_per_decade
+    rates = 10.0 ** (np.arange(-3 * per_decade, math.floor(math.log10(2) * per_decade) + 1) / per_decade)
     problem = paper_problem(dim=config.dim)
     curves, rows = {}, []
     for num_steps in config.horizons:
@@ -57,9 +63,8 @@ def run(config: Config, out: pathlib.Path) -> dict:
             evaluate = partial(_final_losses, problem, num_steps=num_steps, num_decay=num_decay, decay=config.decay)
             losses = np.asarray(evaluate(jnp.asarray(rates, jnp.float32)))
             curves[num_steps, name] = losses
-            refined = _refine(evaluate, rates, losses)
-            on_grid = float(rates[np.nanargmin(losses)])
-            row[name] = {"best_rate": refined, "best_rate_on_grid": on_grid, "loss": float(np.nanmin(losses))}
+            best, refined = float(rates[np.nanargmin(losses)]), _refine(evaluate, rates, losses)
+            row[name] = {"best_rate": best, "loss": float(np.nanmin(losses)), "minimizer": refined}
         row["decay_over_fixed"] = row["with_decay"]["best_rate"] / row["fixed"]["best_rate"]
         rows.append(row)
     picture, paths = _two_dimensional(jax.random.key(config.seed))

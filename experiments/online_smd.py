@@ -7,6 +7,11 @@ While a network trains, its learning rate and momentum descend the loss five ste
 every start, and the loss suffers; with one minibatch repeated through the lookahead it grows far above it instead. In a
 second phase adaptation stops and every rate decays exponentially. A few minutes on two cores; `--scale paper` is
 the paper's MNIST and CIFAR-10 experiment.
+
+Seen at the default size on digits with a fifth of the labels wrong (MLP, CNN), from all three starts, when adaptation
+ends: the effective rate alpha / (1 - mu) is 20 to 50 and 49 to 121 times below the best fixed one, the rate alpha
+itself 2.6 to 11 and 8 to 22 times, since the momentum falls too; training loss .84 to .94 against .35, and .92 to 1.12
+against .36. With one batch repeated the effective rate is 10, where its range ends, 100 and 33 times above.
 """
 
 import dataclasses
@@ -225,6 +230,7 @@ def _summary(config: Config, curves: dict[str, Curves]) -> dict:
                 "learning_rate": rate,
                 "momentum": momentum,
                 "fixed_over_effective_rate": effective / (rate / (1 - momentum)),
+                "fixed_over_learning_rate": fixed.rate[0, end] / rate,
                 "loss": _printable(loss),
                 "loss_after_decay": _printable(after),
             }

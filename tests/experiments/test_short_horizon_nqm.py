@@ -10,10 +10,13 @@ def test_horizons(tmp_path):
     result = nqm_horizons.run(nqm_horizons.Config(), tmp_path)
     rows = result["horizons"]
     best = [row["fixed"]["best_rate"] for row in rows]
-    # To a hundredth of the grid. A coarser grid reads .90, .46, .33, .19: the first lies .036 off the optimum.
-    np.testing.assert_allclose(best, [0.936, 0.452, 0.316, 0.190], atol=0.003)
-    np.testing.assert_allclose(best[1:], [0.46, 0.33, 0.19], atol=0.03)
+    np.testing.assert_allclose(best, [0.90, 0.46, 0.33, 0.19], atol=0.03)
+    np.testing.assert_allclose(np.array(best), 10 ** (np.array([-1, -7, -10, -14]) / 20), rtol=1e-6)
+    # Between the grid's points, to a hundredth of its spacing.
+    minimizers = [row["fixed"]["minimizer"] for row in rows]
+    np.testing.assert_allclose(minimizers, [0.9356, 0.4530, 0.3151, 0.1902], rtol=5e-3)
     assert all(row["decay_over_fixed"] >= 2 for row in rows)
+    assert all(row["with_decay"]["minimizer"] >= 2 * row["fixed"]["minimizer"] for row in rows)
     picture = result["two_dimensional"]
     assert picture["aggressive"]["after_fixed_steps"] > 2 * picture["conservative"]["after_fixed_steps"]
     assert picture["aggressive_then_decayed"]["at_end"] < 0.5 * picture["conservative"]["at_end"]
