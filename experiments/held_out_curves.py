@@ -144,6 +144,6 @@ def figure_of(losses: dict[str, dict[str, np.ndarray]], result: dict[str, Any], 
     tasks.axvline(0, color=GREY, linewidth=1)
     share = shown["share_of_tasks_learned_is_lower"]
     tasks.set(title=f"learned is lower on {share:.0%} of tasks", ylabel="tasks")
-    tasks.set_xlabel("episode-mean test loss, Adam less learned")
+    tasks.set_xlabel("test loss, Adam less learned")
     tidy(tasks)
     return figure

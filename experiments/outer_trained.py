@@ -71,7 +71,6 @@ class Config:
 SIZES = {
     "default": Config(
         num_seeds=3,
-        num_outer_steps=400,
         num_steps=300,
         num_pairs=16,
         outer_learning_rate=5e-3,
@@ -91,13 +90,19 @@ SIZES = {
 }
 
 
-def resolve(config: Config) -> Config:
+def resolve(config: Config, num_outer_steps: int = 1000) -> Config:
     """Fills in what is None from the scale's sizes.
+
+    Args:
+      config: as given.
+      num_outer_steps: at the default scale; what five minutes allow depends on the experiment.
 
     Raises:
       ValueError: for a count below 1.
     """
     config = at_scale(config, SIZES)
+    if config.num_outer_steps is None:
+        config = dataclasses.replace(config, num_outer_steps=num_outer_steps)
     for name in ("num_seeds", "num_outer_steps", "num_steps", "num_pairs", "num_tasks", "budget", "num_points"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")

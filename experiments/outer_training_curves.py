@@ -27,6 +27,8 @@ from outer_train.side_by_side import SeedsResult
 COMPARED = "validation"
 """The objective that outer optimizers are compared on."""
 NUM_COMPARED_SEEDS = 2
+NUM_OUTER_STEPS = 500
+"""At the default scale: twelve runs in all, twice those of the other figures."""
 
 
 def outer_optimizers(config: Config) -> dict[str, optax.GradientTransformation]:
@@ -44,7 +46,7 @@ def outer_optimizers(config: Config) -> dict[str, optax.GradientTransformation]:
 
 def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     """Writes `result.json`, `curves.npz` and `outer_training_curves.png` to `out`; returns what is in the first."""
-    config = resolve(config)
+    config = resolve(config, NUM_OUTER_STEPS)
     made = outer_trained.families(config)
     on = outer_trained.evaluator(
         made.outer_train, outer_trained.picking_key(config), config.num_tasks, config.num_steps
