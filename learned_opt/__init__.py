@@ -1,5 +1,6 @@
 """How it is optimized: learned optimizers as Optax transformations."""
 
+from learned_opt.adafactor_mlp import adafactor_mlp
 from learned_opt.base import LearnedOptimizer
 from learned_opt.hypergradient import hd, marthe, rtho
 from learned_opt.hypergradient_search import find_hyper_learning_rate
@@ -8,6 +9,7 @@ from learned_opt.serialization import load, load_theta, save
 
 __all__ = [
     "LearnedOptimizer",
+    "adafactor_mlp",
     "find_hyper_learning_rate",
     "hd",
     "load",
