@@ -131,7 +131,7 @@ def reduction_seconds() -> float:
     return float(pair[0].communicate()[0].splitlines()[-1])
 
 
-def _reduce_in_pair(address: str, process_id: int, repetitions: int = 300) -> None:
+def _reduce_in_pair(address: str, process_id: int, repetitions: int = 2000) -> None:
     from jax.sharding import NamedSharding
     from jax.sharding import PartitionSpec as P
 
@@ -151,7 +151,7 @@ def _reduce_in_pair(address: str, process_id: int, repetitions: int = 300) -> No
         started = time.perf_counter()
         jax.block_until_ready(add(values))
         times.append(time.perf_counter() - started)
-    print(float(np.quantile(times, 0.1)))  # the rest is what else the machine did
+    print(min(times))  # the rest is what else the machine did
 
 
 def main() -> None:
