@@ -12,6 +12,7 @@ CONFIGS = {
     "quickstart": "configs.quickstart",
     "digits_mlp": "configs.digits_mlp",
     "fashion_mnist_mlp": "configs.fashion_mnist_mlp",
+    "general": "configs.general",
     "metz2019_cnn": "configs.metz2019_cnn",
     "quadratic": "configs.quadratic",
 }

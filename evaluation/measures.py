@@ -15,14 +15,15 @@ DIVERGENCE_FACTOR = 2.0
 """A final loss above this many times the loss before the first step counts as divergence."""
 
 DEFINITIONS = {
+    "point": "a measured loss is the mean over 4 batches",
     "final": "mean of the last tenth of the measurements of a run",
     "cap": "a loss above a task's loss_cap, or not finite, counts as loss_cap",
     "diverged": "some measured loss is not finite, or the final test loss exceeds twice the loss before the first step",
     "normalized": "(final test loss - reference's mean) / (mean loss before the first step - reference's mean) on the "
     f"same task: 0 is the tuned reference, 1 is no progress, below 0 is better; at most {WORST_SCORE:g}, the value of "
     "a diverged run",
-    "steps_to_target": "first step at which the trailing mean of the validation loss is at or below the final "
-    "validation loss of the tuned reference (mean over its runs); null where it never is",
+    "steps_to_target": "first step at which the validation loss, smoothed by a trailing mean over a tenth of the run, "
+    "is at or below the final validation loss of the tuned reference (mean over its runs); null where it never is",
     "steps_to_best": "the same for the lowest smoothed validation loss of the tuned reference (mean over its runs)",
     "validation_at_most_reference": "tasks on which the final validation loss, mean over runs, is no higher than that "
     "of the tuned reference",
@@ -40,10 +41,10 @@ def final_losses(curves: ArrayLike, cap: float) -> NDArray:
 
 
 def smooth(curves: ArrayLike, cap: float) -> NDArray:
-    """Trailing mean over a twentieth of the points; the first points average what there is so far."""
+    """Trailing mean over a tenth of the points; the first points average what there is so far."""
     curves = cap_losses(curves, cap)
     num_points = curves.shape[-1]
-    window = max(1, num_points // 20)
+    window = max(1, num_points // 10)
     sums = np.cumsum(np.insert(curves, 0, 0.0, axis=-1), axis=-1)
     ends = np.arange(1, num_points + 1)
     starts = np.maximum(0, ends - window)

@@ -25,7 +25,10 @@ from tasks.base import TaskFamily
 from tasks.datasets import DatasetNotPrepared
 from tasks.suites import Suite, SuiteTask
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+NUM_EVAL_BATCHES = 4
+"""With one batch a point, the lowest validation loss of a run is a matter of luck: on the 81 validation images of the
+held-out digits tuned Adam's lowest smoothed loss was .017, half its mean over the last tenth of the run."""
 SPLITS = ("train", "outer_valid", "test")
 
 
@@ -183,6 +186,7 @@ def _train(
         num_steps=task.num_steps,
         splits=SPLITS,
         eval_every=task.eval_every,
+        num_eval_batches=NUM_EVAL_BATCHES,
         extra_args=extra_args,
     )
     one_configuration = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], hyperparameters)

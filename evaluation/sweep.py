@@ -57,6 +57,7 @@ def make_sweep(
     num_steps: int,
     splits: tuple[str, ...] = ("outer_valid", "test"),
     eval_every: int = 1,
+    num_eval_batches: int = 1,
     extra_args: tuple[str, ...] = (),
     mesh: Mesh | None = None,
 ) -> Callable[[Hyperparameters, Runs], Curves]:
@@ -66,8 +67,9 @@ def make_sweep(
       family: the tasks; its `data` is an argument of the jitted program.
       factory: `hyperparameters -> optax.GradientTransformation`; hyperparameters are traced.
       num_steps: inner steps of a run.
-      splits: where losses are measured, each on a fresh batch.
+      splits: where losses are measured, each on fresh batches.
       eval_every: inner steps between two measurements; divides `num_steps`.
+      num_eval_batches: batches of each split that a measurement is the mean over.
       extra_args: which of `EXTRA_ARGS` the optimizer's `update` is given.
       mesh: one-dimensional mesh; default: all devices, at most as many as there are configurations or runs.
 
@@ -78,9 +80,16 @@ def make_sweep(
     Raises:
       ValueError: for a number of steps, an interval, a split or an extra argument outside the above.
     """
-    _check(num_steps, splits, eval_every, extra_args)
+    _check(num_steps, splits, eval_every, num_eval_batches, extra_args)
     run = functools.partial(
-        _run, family, factory, num_steps=num_steps, splits=splits, eval_every=eval_every, extra_args=extra_args
+        _run,
+        family,
+        factory,
+        num_steps=num_steps,
+        splits=splits,
+        eval_every=eval_every,
+        num_eval_batches=num_eval_batches,
+        extra_args=extra_args,
     )
 
     @functools.partial(jax.jit, static_argnames=("program_mesh", "by_configuration"))
@@ -111,7 +120,11 @@ def make_sweep(
     return sweep
 
 
-def _check(num_steps: int, splits: tuple[str, ...], eval_every: int, extra_args: tuple[str, ...]) -> None:
+def _check(
+    num_steps: int, splits: tuple[str, ...], eval_every: int, num_eval_batches: int, extra_args: tuple[str, ...]
+) -> None:
+    if num_eval_batches < 1:
+        raise ValueError(f"num_eval_batches must be at least 1, got {num_eval_batches}")
     if num_steps < 1 or eval_every < 1 or num_steps % eval_every:
         raise ValueError(f"num_steps must be a positive multiple of eval_every, got {num_steps} and {eval_every}")
     if unknown := [split for split in splits if split not in SPLITS]:
@@ -147,6 +160,7 @@ def _run(
     num_steps: int,
     splits: tuple[str, ...],
     eval_every: int,
+    num_eval_batches: int,
     extra_args: tuple[str, ...],
     axis_name: str,
 ) -> dict[str, dict[str, Array]]:
@@ -155,7 +169,13 @@ def _run(
     _, _, eval_key = jax.random.split(runs.seed, 3)
 
     def measured(carry, point):
-        measurements = _measure(task, splits, data, jax.random.fold_in(eval_key, point), carry[0])
+        key = jax.random.fold_in(eval_key, point)
+        measure = functools.partial(_measure, task, splits, data, carry[0])
+        if num_eval_batches == 1:
+            measurements = measure(key)
+        else:
+            each = jax.vmap(measure)(jax.random.split(key, num_eval_batches))
+            measurements = jax.tree.map(lambda values: jnp.mean(values, axis=0), each)
         first = point * eval_every
         # The last point has no steps left: one loop body serves all points, and is compiled once.
         return jax.lax.fori_loop(first, jnp.minimum(first + eval_every, num_steps), step, carry), measurements
@@ -215,7 +235,7 @@ def train_step(task: Task, optimizer, extra_args: tuple[str, ...], data: Data, k
         return optax.apply_updates(params, updates), state
 
 
-def _measure(task: Task, splits: tuple[str, ...], data: Data, key: Key, params) -> dict[str, dict[str, Array]]:
+def _measure(task: Task, splits: tuple[str, ...], data: Data, params, key: Key) -> dict[str, dict[str, Array]]:
     """Loss and metrics on one fresh batch of each split; its key does not depend on the other splits asked for."""
     measurements = {}
     for split in splits:

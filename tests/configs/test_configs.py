@@ -14,7 +14,11 @@ from configs.build import ESTIMATORS, build, build_outer_optimizer
 from configs.serialize import TYPES, from_json, to_json
 from tasks.synthetic import write_synthetic_imagenet
 
-NEEDS_DATA = {"metz2019_cnn": "imagenet_resized/32x32", "fashion_mnist_mlp": "fashion_mnist"}
+NEEDS_DATA = {
+    "metz2019_cnn": "imagenet_resized/32x32",
+    "fashion_mnist_mlp": "fashion_mnist",
+    "general": "fashion_mnist",
+}
 
 
 def num_weights(theta):
@@ -41,6 +45,20 @@ def test_fashion_mnist_builds(fashion_mnist_dir):
     batch = built.families[0].task(task_params).sample_batch(built.datas[0], jax.random.key(1), "train")
     assert batch["image"].shape == (128, 8, 8, 1)
     assert task_params.shape == (5,)
+
+
+def test_general_builds_its_four_families(fashion_mnist_dir, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(fashion_mnist_dir))
+    config, _ = registry.load("general")
+    built = build(config, num_devices=2)
+    shapes = [jax.eval_shape(f.task(f.sample(jax.random.key(0))).init, jax.random.key(0)) for f in built.families]
+    weights = [num_weights(params) for params in shapes]
+    assert weights == [
+        64 * 32 + 32 + 33 * 5,
+        41 * 32 + 33 * 32 + 33 * 5,
+        65 * 64 + 65 * 5,
+        80 + 9 * 8 * 16 + 16 + 17 * 5,
+    ]
 
 
 def test_the_paper_s_config_builds_on_a_set_of_its_shape(tmp_path):

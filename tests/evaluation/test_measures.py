@@ -14,7 +14,7 @@ def test_final_loss_is_the_mean_of_the_last_tenth_capped():
 
 def test_smooth_is_a_trailing_mean():
     curve = np.arange(40.0)
-    expected = [np.mean(curve[max(0, i - 1) : i + 1]) for i in range(40)]
+    expected = [np.mean(curve[max(0, i - 3) : i + 1]) for i in range(40)]
     np.testing.assert_allclose(measures.smooth(curve, cap=100.0), expected)
 
 

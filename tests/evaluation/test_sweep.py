@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 
 from evaluation.sweep import Runs, make_runs, make_sweep
 from tasks.char_model import ALPHABET, char_family
@@ -50,6 +51,22 @@ def test_a_split_is_measured_alike_whatever_else_is_measured(regression_family):
     many = make_sweep(family, optax.sgd, num_steps=3, splits=("train", "outer_valid", "test"))(rates, runs)
     np.testing.assert_array_equal(one["test"]["loss"], many["test"]["loss"])
     assert sorted(many["train"]) == ["absolute_error", "loss"]
+
+
+def test_a_measurement_is_the_mean_over_its_batches(regression_family):
+    """At rate zero all points have one mean; four batches have a quarter of the variance (F-test, 800 points each)."""
+    family, runs = regression_family(), make_runs(jax.random.key(5), 1)
+    variances, means = [], []
+    for num_batches in (1, 4):
+        sweep = make_sweep(family, optax.sgd, num_steps=799, splits=("test",), num_eval_batches=num_batches)
+        losses = np.asarray(sweep(np.zeros(1, np.float32), runs)["test"]["loss"])[0, 0]
+        variances.append(losses.var(ddof=1))
+        means.append(losses.mean())
+    low, high = stats.f.interval(0.999, 799, 799)
+    assert low < variances[0] / (4 * variances[1]) < high
+    assert abs(means[0] - means[1]) < 4 * np.sqrt(sum(variances) / 800)
+    with pytest.raises(ValueError, match="num_eval_batches must be at least 1"):
+        make_sweep(family, optax.sgd, num_steps=3, num_eval_batches=0)
 
 
 def test_extra_arguments_reach_the_optimizer(regression_family):
