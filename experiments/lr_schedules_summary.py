@@ -40,6 +40,25 @@ def summary(hyper_learning_rates: Sequence[float], runs: dict[str, np.ndarray], 
     }
 
 
+def where_decayed(row: dict[str, Any], below: float = 0.1) -> dict[str, Any]:
+    """At which hyper-learning rates of a `summary` the rate falls below a share of the first one.
+
+    Returns:
+      The share, whether it does so at the best hyper-learning rate, and for every hyper-learning rate at which it does
+      the lowest rate over the first and how far the accuracy is below the best.
+    """
+    lowest = row["lowest_rate_over_first"]
+    return {
+        "below": below,
+        "at_the_best": lowest[row["best_index"]] < below,
+        "where": [
+            {"hyper_learning_rate": beta, "lowest_rate_over_first": low, "below_best": row["best_accuracy"] - accuracy}
+            for beta, low, accuracy in zip(row["hyper_learning_rates"], lowest, row["accuracy"], strict=True)
+            if low < below
+        ],
+    }
+
+
 def widest_stretch(positions: np.ndarray, usable: np.ndarray) -> float:
     """Length of the longest stretch of neighbouring usable positions; a lone one has none."""
     widest, start = 0.0, None

@@ -12,7 +12,7 @@ import pytest
 
 from experiments import image_classification_schedules, image_models, lr_schedules
 from experiments.hand_schedules import hand_schedule
-from experiments.lr_schedules_summary import json_ready, summary, widest_stretch
+from experiments.lr_schedules_summary import json_ready, summary, where_decayed, widest_stretch
 from experiments.schedule_runs import over_runs, rows_of, split_rows, train
 from tasks.base import Task
 from tasks.datasets import digits
@@ -95,6 +95,10 @@ def test_summary_by_hand():
     np.testing.assert_allclose(row["lowest_rate_over_first"], 0.05)
     np.testing.assert_allclose(row["last_rates_over_first"], 0.075)
     assert json_ready(row)["loss"][3] is None
+    decay = where_decayed(row)
+    assert decay["at_the_best"]
+    np.testing.assert_allclose([r["below_best"] for r in decay["where"]], [0.42, 0.01, 0, 0.82], atol=1e-12)
+    assert where_decayed(row, below=0.04) == {"below": 0.04, "at_the_best": False, "where": []}
 
 
 def test_widest_stretch_is_the_longest_run_of_neighbours():
