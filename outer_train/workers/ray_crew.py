@@ -48,6 +48,7 @@ def connect(address: str | None, timeout: float, num_workers: int = 0) -> None:
             return
         except Exception as error:  # Ray raises many types, some of them plain Exception
             # Its daemons give up after 30 s, which a busy machine may need twice.
+            ray.shutdown()
             if address or time.monotonic() > deadline:
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 raise ValueError(f"Ray cannot be reached at {address or 'this machine'}: {reason}") from error
