@@ -82,6 +82,7 @@ def in_blocks(function: Callable[[Any], Array], columns: Any, block: int) -> Arr
 
 
 @jax.custom_jvp
+@jax.jit  # its thousand operations are traced once, not once for each map and loop around them
 def one_hidden_layer(
     weights: tuple[Array, Array], biases: tuple[Array, Array], rows: tuple[Array, ...]
 ) -> tuple[Array, ...]:
