@@ -23,6 +23,14 @@ def test_steps_to_counts_steps_and_says_inf():
     np.testing.assert_array_equal(measures.steps_to(curves, 1.0, eval_every=10, cap=10.0), [20, np.inf, 20])
 
 
+def test_a_falling_curve_reaches_its_own_final_loss():
+    """The last tenth is what both smooth over; their sums differ by rounding."""
+    for seed in range(20):
+        curve = np.sort(np.random.default_rng(seed).uniform(size=(1, 101)))[:, ::-1]
+        target = measures.final_losses(curve, 10.0)[0]
+        assert measures.steps_to(curve, target, eval_every=1, cap=10.0)[0] == 100
+
+
 def test_divergence_is_not_finite_or_twice_the_start():
     fine = [2.0, 1.0, 1.0]
     test = np.array([fine, [2.0, np.inf, 1.0], [2.0, 3.0, 3.9], [2.0, 3.0, 4.1]])
