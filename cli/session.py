@@ -31,7 +31,7 @@ def start(num_devices: int | None, compilation_cache: bool, cluster: Cluster | N
     # Orbax warns of half-deleted old checkpoints, which a kill leaves and nobody needs.
     logging.getLogger("absl").setLevel(logging.ERROR)
     share = 1 if cluster is None else cluster.num_processes
-    devices.use_cpu_devices(None if num_devices is None else max(num_devices // share, 1))
+    devices.use_cpu_devices(None if num_devices is None else -(-num_devices // share))
     if compilation_cache:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "learned-opt" / "jax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
