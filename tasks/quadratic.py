@@ -9,13 +9,32 @@ every step size, while G(eta) = (1/t) log F(eta) and G' are polynomial:
 Backpropagation through log F forms 1/F times F', which overflow or vanish one by one; the functions here do not.
 """
 
+from functools import partial, reduce
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float, Int
 
 from tasks.base import Task
+from tasks.two_words import (
+    TwoWords,
+    Wide,
+    exact_product,
+    multiply,
+    scaled,
+    subtract,
+    total,
+    two_words,
+    wide,
+    wide_power,
+    wide_product,
+    wide_ratio,
+    wide_total,
+)
 
 
 def log_loss_after_steps(
@@ -26,9 +45,8 @@ def log_loss_after_steps(
 ) -> Float[Array, ""]:
     """G(eta) = (1/t) log f(w_t), finite and differentiable at any step size, with t up to 10^6 in float32.
 
-    A log-sum-exp over `log(c_i^2 lambda_i / 2) + 2 t log|1 - eta lambda_i|`, relative to the largest factor. 2 t
-    multiplies every rounding error, so the distances between factors are computed to full relative precision, products
-    in two words where two factors nearly cancel.
+    Powers of the factors `1 - eta lambda_i` are kept with an exponent of their own, and in two words: at the best step
+    size the terms of G' are a hundred times their sum, and 2 t multiplies every rounding error.
 
     Args:
       eigenvalues: `[dim]`, lambda >= 0, not all zero.
@@ -45,24 +63,7 @@ def log_loss_after_steps(
         not looked at.
     """
     _check(eigenvalues, coefficients, num_steps)
-    lam, c, eta = _same_dtype(eigenvalues, coefficients, step_size)
-    t = jnp.asarray(num_steps, lam.dtype)
-    active = (lam > 0) & (c != 0)
-    product, product_error = _two_product(eta, lam)
-    factor = (1 - product) - product_error
-    largest = jnp.argmax(jnp.where(active, jnp.abs(factor), -1))
-    tiny = jnp.finfo(lam.dtype).tiny
-    scale = jnp.abs(factor[largest])
-    scale = jnp.where(scale <= tiny, tiny, scale)
-    alive = active & (factor != 0)
-    near = _distance(eta, lam, factor, largest) / scale
-    far = jnp.where(alive, jnp.abs(factor), scale) / scale
-    is_near = near > -0.5
-    log_ratio = jnp.where(is_near, jnp.log1p(jnp.where(is_near, near, 0)), jnp.log(far))
-    log_weight = 2 * jnp.log(jnp.where(alive, jnp.abs(c), 1)) + jnp.log(jnp.where(alive, lam, 2) / 2)
-    terms = jnp.where(alive, log_weight + 2 * t * log_ratio, -jnp.inf)
-    total = jnp.where(jnp.any(alive), jax.nn.logsumexp(jnp.where(jnp.any(alive), terms, 0)), 0)
-    return 2 * jnp.log(scale) + total / t
+    return _log_loss(*_same_dtype(eigenvalues, coefficients, step_size), jnp.asarray(num_steps).astype(jnp.int32))
 
 
 def dense_log_loss_after_steps(
@@ -73,33 +74,25 @@ def dense_log_loss_after_steps(
 ) -> Float[Array, ""]:
     """G(eta) for a general symmetric H, without its eigenvalues.
 
-    w is divided by its norm at each step, with the norm's log added up. The norm counts as a constant under
-    differentiation, so forward mode carries (w, dw/d eta) rescaled by the same factor, and G' = (df/d eta) / (t f) is
-    exact.
+    Carries (w, dw/d eta) in two words, both divided by the same power of two at each step, so that
+    G' = 2 (w^T H dw/d eta) / (t w^T H w) is exact in forward and in reverse mode. In H and w_0 forward mode alone
+    differentiates, in one word.
 
     Args:
       hessian: `[dim, dim]`, symmetric and positive semi-definite.
       start: `[dim]`, w_0.
       step_size: eta; may be traced.
-      num_steps: t >= 1; if traced, only forward mode differentiates.
+      num_steps: t >= 1; may be traced.
+
+    Returns:
+      The log loss per step; on exact arrival as `log_loss_after_steps`.
 
     Raises:
       ValueError: for shapes that do not fit, a matrix that is not symmetric or has a negative eigenvalue, or t below
         1, naming the argument; traced values are not looked at.
     """
     _check_dense(hessian, start, num_steps)
-    hessian, w, eta = _same_dtype(hessian, start, step_size)
-    tiny = jnp.finfo(w.dtype).tiny
-
-    def step(_, carry):
-        w, log_scale = carry
-        w = w - eta * (hessian @ w)
-        norm = lax.stop_gradient(jnp.maximum(jnp.max(jnp.abs(w)), tiny))
-        return w / norm, log_scale + jnp.log(norm)
-
-    w, log_scale = lax.fori_loop(0, num_steps, step, (w, jnp.zeros((), w.dtype)))
-    t = jnp.asarray(num_steps, w.dtype)
-    return (2 * log_scale + jnp.log(jnp.maximum(w @ hessian @ w / 2, tiny))) / t
+    return _dense_log_loss(*_same_dtype(hessian, start, step_size), jnp.asarray(num_steps).astype(jnp.int32))
 
 
 def loss_after_steps(
@@ -142,39 +135,115 @@ def quadratic_task(eigenvalues: Float[Array, " dim"], coefficients: Float[Array,
     )
 
 
-def _distance(eta, lam, factor, largest):
-    """`|1 - eta lambda_i| - |1 - eta lambda_m|` to full relative precision, m the largest factor's index."""
-    sign = jnp.where(factor < 0, -1, 1).astype(lam.dtype)
-    same = eta * (lam[largest] - lam) * sign
-    total, total_error = _two_sum(lam, lam[largest])
-    product, product_error = _two_product(eta, total)
-    across = ((2 - product) - product_error - eta * total_error) * sign
-    return jnp.where(sign == sign[largest], same, across)
+class _Powers(NamedTuple):
+    """By coordinate lambda, c and the powers of f = 1 - eta lambda; the sum of `c^2 lambda f^(2 t)`."""
+
+    lam: Wide
+    c: Wide
+    odd: Wide
+    even: Wide
+    twice_loss: Wide
 
 
-def _two_product(a, b):
-    """`a b` rounded and its rounding error (Dekker 1971); the barrier keeps the compiler from fusing the product."""
-    product = lax.optimization_barrier(a * b)
-    a, b = lax.stop_gradient((a, b))
-    (a_high, a_low), (b_high, b_low) = _split(a), _split(b)
-    rounded = lax.stop_gradient(product)
-    return product, ((a_high * b_high - rounded) + a_high * b_low + a_low * b_high) + a_low * b_low
+def _powers(lam, c, eta, num_steps) -> _Powers:
+    factor = wide(subtract(two_words(jnp.ones_like(lam)), exact_product(jnp.broadcast_to(eta, lam.shape), lam)))
+    lam, c = wide(two_words(lam)), wide(two_words(c))
+    odd = wide_power(factor, 2 * num_steps - 1)
+    even = wide_product(odd, factor)
+    return _Powers(lam, c, odd, even, wide_total(_product(c, c, lam, even)))
 
 
-def _split(a):
-    """Upper and lower half of the significand."""
-    factor = 2 ** ((jnp.finfo(a.dtype).nmant + 2) // 2) + 1
-    scaled = lax.optimization_barrier(factor * a)
-    high = scaled - lax.optimization_barrier(scaled - a)
-    return high, a - high
+def _product(*factors):
+    return reduce(wide_product, factors)
 
 
-def _two_sum(a, b):
-    """`a + b` rounded and its rounding error (Knuth)."""
-    total = lax.optimization_barrier(a + b)
-    a, b, rounded = lax.stop_gradient((a, b, total))
-    virtual = lax.optimization_barrier(rounded - a)
-    return total, (a - lax.optimization_barrier(rounded - virtual)) + (b - virtual)
+def _log_per_step(twice_loss: Wide, num_steps):
+    """`log(twice_loss / 2) / t`."""
+    high = twice_loss.mantissa.high
+    gone = high <= 0
+    log = jnp.log(jnp.where(gone, 1, high)) + (twice_loss.exponent - 1).astype(high.dtype) * np.log(2)
+    return jnp.where(gone, 2 * np.log(float(jnp.finfo(high.dtype).tiny)), log / num_steps.astype(high.dtype))
+
+
+@jax.custom_jvp
+def _log_loss(lam, c, eta, num_steps):
+    return _log_per_step(_powers(lam, c, eta, num_steps).twice_loss, num_steps)
+
+
+@_log_loss.defjvp
+def _log_loss_jvp(primals, tangents):
+    _, _, eta, num_steps = primals
+    lam, c, odd, even, twice_loss = _powers(*primals)
+    t = num_steps.astype(eta.dtype)
+    share = lambda *factors: wide_ratio(_product(*factors), twice_loss)  # noqa: E731
+    lam_slope = share(c, c, even) / t - 2 * eta * share(c, c, lam, odd)
+    c_slope = 2 * share(c, lam, even) / t
+    # The terms of this sum nearly cancel, so it is rounded last.
+    slope = -2 * wide_ratio(wide_total(_product(c, c, lam, lam, odd)), twice_loss)
+    tangent = jnp.sum(lam_slope * tangents[0]) + jnp.sum(c_slope * tangents[1]) + slope * tangents[2]
+    return _log_per_step(twice_loss, num_steps), tangent
+
+
+class _Iterate(NamedTuple):
+    """w and dw/d eta, both `[dim]` and to be multiplied by 2^exponent."""
+
+    w: TwoWords
+    slope: TwoWords
+    exponent: Array
+
+
+def _descend(hessian, start, eta, num_steps) -> _Iterate:
+    eta = two_words(eta)
+
+    def step(_, at):
+        gradient = _matvec(hessian, at.w)
+        w = subtract(at.w, multiply(eta, gradient))
+        slope = subtract(subtract(at.slope, gradient), multiply(eta, _matvec(hessian, at.slope)))
+        _, exponent = jnp.frexp(lax.stop_gradient(jnp.max(jnp.abs(w.high))))
+        return _Iterate(scaled(w, -exponent), scaled(slope, -exponent), at.exponent + exponent)
+
+    return lax.fori_loop(0, num_steps, step, _Iterate(two_words(start), two_words(jnp.zeros_like(start)), jnp.int32(0)))
+
+
+def _matvec(matrix, vector: TwoWords) -> TwoWords:
+    return total(multiply(two_words(matrix), TwoWords(*(jnp.broadcast_to(x, matrix.shape) for x in vector))))
+
+
+@jax.custom_jvp
+def _dense_log_loss(hessian, start, eta, num_steps):
+    return _dense_value_and_slope(hessian, start, eta, num_steps)[0]
+
+
+@partial(_dense_log_loss.defjvp, symbolic_zeros=True)
+def _dense_log_loss_jvp(primals, tangents):
+    hessian, start, eta, num_steps = primals
+    value, slope = _dense_value_and_slope(*primals)
+    zero = lambda x: type(x) is SymbolicZero  # noqa: E731
+    tangent = jnp.zeros_like(value) if zero(tangents[2]) else slope * tangents[2]
+    if not (zero(tangents[0]) and zero(tangents[1])):
+        moves = [jnp.zeros_like(x) if zero(dot) else dot for x, dot in zip(primals[:2], tangents[:2], strict=True)]
+        in_one_word = lambda hessian, start: _dense_in_one_word(hessian, start, eta, num_steps)  # noqa: E731
+        tangent = tangent + jax.jvp(in_one_word, (hessian, start), tuple(moves))[1]
+    return value, tangent
+
+
+def _dense_in_one_word(hessian, w, eta, num_steps):
+    """G less its log scale, which does not depend on H or w under differentiation."""
+
+    def step(_, w):
+        w = w - eta * (hessian @ w)
+        return jnp.ldexp(w, -jnp.frexp(lax.stop_gradient(jnp.max(jnp.abs(w))))[1])
+
+    w = lax.fori_loop(0, num_steps, step, w)
+    return jnp.log(w @ hessian @ w) / num_steps.astype(w.dtype)
+
+
+def _dense_value_and_slope(hessian, start, eta, num_steps):
+    at = _descend(hessian, start, eta, num_steps)
+    gradient = _matvec(hessian, at.w)
+    twice_loss = wide(total(multiply(at.w, gradient)))
+    slope = wide_ratio(wide(total(multiply(at.slope, gradient))), twice_loss) * 2 / num_steps.astype(eta.dtype)
+    return _log_per_step(twice_loss._replace(exponent=twice_loss.exponent + 2 * at.exponent), num_steps), slope
 
 
 def _same_dtype(*arrays):
