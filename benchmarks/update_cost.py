@@ -21,7 +21,6 @@ import optax
 import learned_opt
 from benchmarks.timing import medians_in_turn
 from learned_opt.adafactor_mlp import adafactor_mlp
-from outer_train.compilation import compiler_options
 from outer_train.devices import use_cpu_devices
 
 SIZES = (1e4, 1e6, 3e7)
@@ -80,7 +79,7 @@ def _rows(chosen: dict[str, optax.GradientTransformation], size: int, num_repeat
 
 def _compiled(optimizer: optax.GradientTransformation, params: Any, count: int) -> tuple[Callable, dict[str, float]]:
     """A call that makes one update and keeps its state, and what the compiler tells of it."""
-    jitted = jax.jit(optimizer.update, donate_argnums=1, compiler_options=compiler_options())
+    jitted = jax.jit(optimizer.update, donate_argnums=1)
     with jax.numpy_dtype_promotion("standard"):  # Optax mixes types
         state = jax.jit(optimizer.init)(params)
         start = time.perf_counter()
