@@ -147,6 +147,7 @@ class _Loop:
         self._began = time.monotonic()
         self._looked = -float("inf")
         self._someone_came = False
+        self._first_step = learner.step_count
         self.stepped = False
 
     def turn(self) -> None:
@@ -218,7 +219,10 @@ class _Loop:
         who = f"worker {member.place} on {description['host']}"
         for name, ours in versions().items():
             theirs = description["versions"][name]
-            if theirs != ours:
+            if theirs != ours and name == "git" and self._learner.step_count > self._first_step:
+                # A commit while the run goes on is no reason to end it.
+                self._warn(f"{who} runs commit {theirs}, the learner {ours}")
+            elif theirs != ours:
                 raise ValueError(f"{who} has {name} {theirs}, the learner {ours}")
         if description["size"] != self._learner.size:
             raise ValueError(

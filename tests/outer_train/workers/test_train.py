@@ -220,3 +220,17 @@ def test_nobody_comes(new_run):
     crew.wait = lambda timeout: []
     with pytest.raises(ValueError, match=r"no worker came up within 0.01 s .*3 free CPUs"):
         go(crew, new_run(), start_timeout=0.01)
+
+
+def test_a_commit_during_the_run_does_not_end_it(new_run, monkeypatch):
+    describe = NumpyWorker.describe
+
+    def newer(self):
+        found = describe(self)
+        return found | {"versions": found["versions"] | ({"git": "abc"} if self.life > 2 else {})}
+
+    monkeypatch.setattr(NumpyWorker, "describe", newer)
+    warnings = []
+    die = lambda crew, handle, number: [Answer(handle, death="killed")] if number == 20 else None  # noqa: E731
+    go(LocalCrew(before=die), new_run(), warnings=warnings)
+    assert len([line for line in warnings if "runs commit abc, the learner" in line]) == 1
