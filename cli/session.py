@@ -35,6 +35,8 @@ def start(num_devices: int | None, compilation_cache: bool, cluster: Cluster | N
     if compilation_cache:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "learned-opt" / "jax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
+        # JAX keeps only what took a second to compile; the many small programs of a start take as long together.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def connect(cluster: Cluster, config: TrainConfig, num_devices: int | None, timeout: float) -> None:
