@@ -19,6 +19,7 @@ import optax
 from jax import Array
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
+from outer_train.particles import vary
 from tasks.base import SPLITS, Data, Key, Task, TaskFamily
 
 Hyperparameters = Any
@@ -180,17 +181,10 @@ def _run(
         # The last point has no steps left: one loop body serves all points, and is compiled once.
         return jax.lax.fori_loop(first, jnp.minimum(first + eval_every, num_steps), step, carry), measurements
 
-    carry = jax.tree.map(functools.partial(_vary, axis_name), start)
+    # What starts as a constant (a momentum of zeros) does not stay one.
+    carry = vary(start, axis_name)
     curves = jax.lax.scan(measured, carry, jnp.arange(num_steps // eval_every + 1))[1]
-    return jax.tree.map(functools.partial(_vary, axis_name), curves)
-
-
-def _vary(axis_name: str, x: Array) -> Array:
-    """Marks a loop's carry as device-varying: what starts as a constant (a momentum of zeros) does not stay one.
-
-    `jax.lax.pcast` refuses what varies already and how to ask differs between JAX versions; the compiler drops this.
-    """
-    return jnp.where(jax.lax.axis_index(axis_name) < 0, x, x)
+    return vary(curves, axis_name)
 
 
 def start_run(

@@ -132,7 +132,8 @@ def _in_blocks(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Ar
         picked = [row for row, norm in zip(rows, rule.is_normalized, strict=True) if norm]
         return total + jnp.stack([jnp.sum(jnp.where(is_new, row * row, 0.0)) for row in picked])
 
-    scales = jnp.zeros(sum(rule.is_normalized), g.dtype)
+    # Zeros like a part of g: under `shard_map` a loop's carry must vary over the devices from the start.
+    scales = jnp.zeros_like(g[: sum(rule.is_normalized)])
     if any(rule.is_normalized):
         scales = inverse_norm(lax.fori_loop(0, num_blocks, add_squares, scales) / n)
 

@@ -7,8 +7,11 @@ import optax
 import pytest
 from scipy import stats
 
+import learned_opt
 from evaluation.sweep import Runs, make_runs, make_sweep
+from tasks.base import Task
 from tasks.char_model import ALPHABET, char_family
+from tasks.families import fixed_family
 
 
 @pytest.mark.parametrize("eval_every", [3])
@@ -117,3 +120,26 @@ def test_a_recurrent_model_sweeps_over_devices():
     )
     # Fresh logits are near zero, so the loss is near that of a uniform guess.
     np.testing.assert_allclose(curves["test"]["loss"], np.log(len(ALPHABET)), rtol=0.25)
+
+
+@pytest.mark.parametrize(("size", "kwargs"), [(3, {"momentum_decays": ()}), (32_769, {"preset": "metz2019"})])
+def test_learned_optimizers_without_momenta_and_on_large_tensors_pass_shard_map(size, kwargs):
+    """Against the same updates made one by one; a carry of constants would not pass, nor a leaf of no elements."""
+    task = Task(
+        init=lambda key: {"w": jax.random.normal(key, (size,))},
+        loss=lambda params, key, batch: (jnp.sum((params["w"] - batch) ** 2) / size, {}),
+        sample_batch=lambda data, key, split: jnp.float32(1.0),
+    )
+    learned = learned_opt.mlp(hidden_sizes=(2,), **kwargs)
+    thetas = jax.vmap(learned.init)(jax.random.split(jax.random.key(0), 2))
+    runs = make_runs(jax.random.key(1), num_tasks=1)
+    losses = make_sweep(fixed_family(task), learned.optimizer, num_steps=2, splits=("test",))(thetas, runs)
+    params = task.init(jax.random.split(runs.seed[0], 3)[0])
+    optimizer = learned.optimizer(jax.tree.map(lambda leaf: leaf[1], thetas))
+    state, expected = optimizer.init(params), []
+    for _ in range(3):
+        loss, grads = jax.value_and_grad(lambda p: task.loss(p, None, jnp.float32(1.0))[0])(params)
+        expected.append(loss)
+        updates, state = optimizer.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(losses["test"]["loss"][1, 0], expected, rtol=1e-5)
