@@ -46,6 +46,7 @@ def late_loss(rows, num_inner_steps):
     return float(np.mean(chosen))
 
 
+@pytest.mark.slow
 def test_as_good_as_in_step_after_the_same_inner_steps(tmp_path):
     """Quickstart's problem with fewer pairs and smaller networks: within the noise of four seeds in step."""
     built, in_step = build(CONFIG, 2), []
