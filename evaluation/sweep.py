@@ -19,6 +19,7 @@ import optax
 from jax import Array
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
+from outer_train.compilation import compiler_options
 from outer_train.particles import vary
 from tasks.base import SPLITS, Data, Key, Task, TaskFamily
 
@@ -93,7 +94,9 @@ def make_sweep(
         extra_args=extra_args,
     )
 
-    @functools.partial(jax.jit, static_argnames=("program_mesh", "by_configuration"))
+    @functools.partial(
+        jax.jit, static_argnames=("program_mesh", "by_configuration"), compiler_options=compiler_options()
+    )
     def program(hyperparameters, runs, data, program_mesh, by_configuration):
         sharded, whole = PartitionSpec(program_mesh.axis_names[0]), PartitionSpec()
         in_specs = (sharded, whole, whole) if by_configuration else (whole, sharded, whole)
