@@ -158,7 +158,8 @@ def test_tensorboard_without_its_library(tmp_path, monkeypatch, capsys):
 
 
 def test_an_unprepared_set_says_how_to_prepare_it(tmp_path, capsys):
-    assert main(["train", "quickstart", "--family.dataset", "cifar10", "--family.data-dir", str(tmp_path)]) == 2
+    run = ["--run-dir", str(tmp_path / "run")]  # runs/quickstart may be the user's own
+    assert main(["train", "quickstart", *run, "--family.dataset", "cifar10", "--family.data-dir", str(tmp_path)]) == 2
     assert "tfds build cifar10 --file_format=array_record" in capsys.readouterr().err
 
 
