@@ -40,7 +40,7 @@ def test_bytes_of_a_request_and_its_answer():
 
 def test_other_bytes_are_refused():
     data = pack(gradient())
-    for wrong in (b"", data[:20], b"XXXX" + data[4:], data[:-4], data + b"\0" * 4):
+    for wrong in (b"", data[:20], b"JUNK" + data[4:], data[:-4], data + b"\0" * 4):
         with pytest.raises(ValueError, match=r"it is no gradient|it holds"):
             unpack(wrong, SIZE)
     with pytest.raises(ValueError, match="a theta of 609 do not make"):
