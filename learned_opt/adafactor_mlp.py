@@ -9,8 +9,6 @@ of a step is `step_multiplier` times what m makes of it, whatever the tensor; a 
 (`learned_opt.load(..., learning_rate=...)`) then means what it does for Adam.
 """
 
-import itertools
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,9 +21,9 @@ from jax.typing import DTypeLike
 from learned_opt import adafactor_features as inputs
 from learned_opt.adafactor_features import Decays, Factors
 from learned_opt.adafactor_update import Rule, update_group
-from learned_opt.base import Key, LearnedOptimizer, Theta
-from learned_opt.features import time_features
+from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.mlp_kernel import mlp_rows
+from learned_opt.mlp_theta import init_theta, layers_at, resolve
 from learned_opt.packing import at_least_float32, group_leaves, unpack
 
 
@@ -131,51 +129,27 @@ def adafactor_mlp(
     Raises:
       ValueError: for an argument out of its range or an unknown preset or feature.
     """
-    if preset is not None and preset not in PRESETS:
-        raise ValueError(f"preset: got {preset!r}, allowed are None, {', '.join(map(repr, PRESETS))}")
-    given = {
-        "hidden_sizes": hidden_sizes,
-        "momentum_decays": momentum_decays,
-        "second_moment_decays": second_moment_decays,
-        "factored_decays": factored_decays,
-        "timescales": timescales,
-        "features": features,
-        "step_multiplier": step_multiplier,
-        "exp_multiplier": exp_multiplier,
-        "output_init_scale": output_init_scale,
-        "rms_normalized": rms_normalized,
-    }
-    given = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in given.items() if v is not None}
-    settings = PRESETS.get(preset, AdafactorMLPSettings())._replace(**given)
-    _check(settings)
-    return LearnedOptimizer(lambda key: _init_theta(settings, key), lambda theta: _transformation(settings, theta))
-
-
-def _check(settings: AdafactorMLPSettings) -> None:
-    for name in ("momentum_decays", "second_moment_decays", "factored_decays"):
-        if bad := [decay for decay in getattr(settings, name) if not 0.0 <= decay < 1.0]:
-            raise ValueError(f"{name}: got {bad[0]}, allowed are decays in [0, 1)")
-    if bad := [size for size in settings.hidden_sizes if size != int(size) or size < 1]:
-        raise ValueError(f"hidden_sizes: got {bad[0]}, allowed are integers of at least 1")
-    if bad := [scale for scale in settings.timescales if not 0.0 < scale < math.inf]:
-        raise ValueError(f"timescales: got {bad[0]}, allowed are positive numbers of updates")
-    for name in ("step_multiplier", "exp_multiplier", "output_init_scale"):
-        if not math.isfinite(value := getattr(settings, name)):
-            raise ValueError(f"{name}: got {value}, allowed are finite numbers")
+    settings = resolve(
+        AdafactorMLPSettings(),
+        PRESETS,
+        preset,
+        hidden_sizes=hidden_sizes,
+        momentum_decays=momentum_decays,
+        second_moment_decays=second_moment_decays,
+        factored_decays=factored_decays,
+        timescales=timescales,
+        features=features,
+        step_multiplier=step_multiplier,
+        exp_multiplier=exp_multiplier,
+        output_init_scale=output_init_scale,
+        rms_normalized=rms_normalized,
+    )
     inputs.check_features(settings.features, settings.decays)
-
-
-def _init_theta(settings: AdafactorMLPSettings, key: Key) -> Theta:
-    """He-normal weights, zero biases, the last layer scaled down."""
     num_features = len(inputs.normalized_rows(settings.features, settings.decays))
-    sizes = (num_features + len(settings.timescales), *settings.hidden_sizes, 2)
-    keys = jax.random.split(key, len(sizes) - 1)
-    theta = {}
-    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        scale = settings.output_init_scale if layer == len(sizes) - 2 else 1.0
-        weights = jax.random.normal(keys[layer], (fan_in, fan_out)) * (scale * math.sqrt(2.0 / fan_in))
-        theta[f"layer_{layer}"] = {"weights": weights, "bias": jnp.zeros(fan_out, weights.dtype)}
-    return theta
+    return LearnedOptimizer(
+        init=lambda key: init_theta(settings, num_features, key),
+        optimizer=lambda theta: _transformation(settings, theta),
+    )
 
 
 def _transformation(settings: AdafactorMLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
@@ -222,13 +196,7 @@ def _rule(settings: AdafactorMLPSettings, theta: Theta, count: Array, dtype: DTy
     """The update of this step, as functions of any number of parameters side by side."""
     corrections = inputs.debias_factors(settings.decays, (count + 1).astype(dtype))
     is_normalized = inputs.normalized_rows(settings.features, settings.decays)
-    layers = [theta[f"layer_{i}"] for i in range(len(settings.hidden_sizes) + 1)]
-    weights = [layer["weights"].astype(dtype) for layer in layers]
-    biases = [layer["bias"].astype(dtype) for layer in layers]
-    if settings.timescales:
-        # The time is the same for every parameter, so its share of the first layer is a bias.
-        biases[0] = biases[0] + time_features(count, settings.timescales, dtype) @ weights[0][len(is_normalized) :]
-    weights[0] = weights[0][: len(is_normalized)]
+    weights, biases = layers_at(settings, len(is_normalized), theta, count, dtype)
     return Rule(
         decays=settings.decays,
         rows=lambda averages: inputs.feature_rows(settings.features, averages, corrections),

@@ -6,8 +6,6 @@ magnitude m. The same weights serve all parameters:
     step = step_multiplier * d * exp(exp_multiplier * m),    w <- w - step
 """
 
-import itertools
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +15,7 @@ import optax
 from jax import Array
 from jax.typing import DTypeLike
 
-from learned_opt.base import Key, LearnedOptimizer, Theta
+from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.blockwise import UpdateRule, apply_rule, running_averages, split_rows
 from learned_opt.features import (
     Averages,
@@ -26,9 +24,9 @@ from learned_opt.features import (
     debias,
     feature_rows,
     normalized_rows,
-    time_features,
 )
 from learned_opt.mlp_kernel import mlp_rows
+from learned_opt.mlp_theta import init_theta, layers_at, resolve
 from learned_opt.packing import at_least_float32, group_leaves, pack, unpack
 
 
@@ -113,62 +111,31 @@ def mlp(
       >>> params = {"w": jnp.ones(3)}
       >>> updates, opt_state = opt.update({"w": jnp.ones(3)}, opt.init(params), params)
     """
-    if preset is not None and preset not in PRESETS:
-        raise ValueError(f"preset: got {preset!r}, allowed are None, {', '.join(map(repr, PRESETS))}")
-    given = {
-        "hidden_sizes": hidden_sizes,
-        "momentum_decays": momentum_decays,
-        "second_moment_decays": second_moment_decays,
-        "timescales": timescales,
-        "features": features,
-        "step_multiplier": step_multiplier,
-        "exp_multiplier": exp_multiplier,
-        "output_init_scale": output_init_scale,
-        "live_second_moments": live_second_moments,
-    }
-    given = {
-        k: tuple(v) if isinstance(v, Sequence) and not isinstance(v, str) else v
-        for k, v in given.items()
-        if v is not None
-    }
-    settings = PRESETS.get(preset, MLPSettings())._replace(**given)
-    _check(settings)
+    settings = resolve(
+        MLPSettings(),
+        PRESETS,
+        preset,
+        hidden_sizes=hidden_sizes,
+        momentum_decays=momentum_decays,
+        second_moment_decays=second_moment_decays,
+        timescales=timescales,
+        features=features,
+        step_multiplier=step_multiplier,
+        exp_multiplier=exp_multiplier,
+        output_init_scale=output_init_scale,
+        live_second_moments=live_second_moments,
+    )
+    check_features(settings.features, len(settings.momentum_decays), len(settings.second_moment_decays))
+    if _num_features(settings) == 0:
+        raise ValueError(f"features: got {settings.features}, which give no input; at least one is needed")
     return LearnedOptimizer(
-        init=lambda key: _init_theta(settings, key),
+        init=lambda key: init_theta(settings, _num_features(settings), key),
         optimizer=lambda theta: _transformation(settings, theta),
     )
 
 
-def _check(settings: MLPSettings) -> None:
-    for name in ("momentum_decays", "second_moment_decays"):
-        if bad := [decay for decay in getattr(settings, name) if not 0.0 <= decay < 1.0]:
-            raise ValueError(f"{name}: got {bad[0]}, allowed are decays in [0, 1)")
-    if bad := [size for size in settings.hidden_sizes if size != int(size) or size < 1]:
-        raise ValueError(f"hidden_sizes: got {bad[0]}, allowed are integers of at least 1")
-    if bad := [scale for scale in settings.timescales if not 0.0 < scale < math.inf]:
-        raise ValueError(f"timescales: got {bad[0]}, allowed are positive numbers of updates")
-    for name in ("step_multiplier", "exp_multiplier", "output_init_scale"):
-        if not math.isfinite(value := getattr(settings, name)):
-            raise ValueError(f"{name}: got {value}, allowed are finite numbers")
-    check_features(settings.features, len(settings.momentum_decays), len(settings.second_moment_decays))
-    if _num_features(settings) == 0:
-        raise ValueError(f"features: got {settings.features}, which give no input; at least one is needed")
-
-
 def _num_features(settings: MLPSettings) -> int:
     return count_features(settings.features, len(settings.momentum_decays), len(settings.second_moment_decays))
-
-
-def _init_theta(settings: MLPSettings, key: Key) -> Theta:
-    """He-normal weights, zero biases, the last layer scaled down."""
-    sizes = (_num_features(settings) + len(settings.timescales), *settings.hidden_sizes, 2)
-    keys = jax.random.split(key, len(sizes) - 1)
-    theta = {}
-    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        scale = settings.output_init_scale if layer == len(sizes) - 2 else 1.0
-        weights = jax.random.normal(keys[layer], (fan_in, fan_out)) * (scale * math.sqrt(2.0 / fan_in))
-        theta[f"layer_{layer}"] = {"weights": weights, "bias": jnp.zeros(fan_out, weights.dtype)}
-    return theta
 
 
 def _transformation(settings: MLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
@@ -208,14 +175,7 @@ def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DType
     num_updates = (count + 1).astype(dtype)
     momentum_debias = [debias(decay, num_updates) for decay in settings.momentum_decays]
     second_moment_debias = [debias(decay, num_updates) for decay in settings.second_moment_decays]
-    num_features = _num_features(settings)
-    layers = [theta[f"layer_{i}"] for i in range(len(settings.hidden_sizes) + 1)]
-    weights = [layer["weights"].astype(dtype) for layer in layers]
-    biases = [layer["bias"].astype(dtype) for layer in layers]
-    if settings.timescales:
-        # The time is the same for every parameter, so its share of the first layer is a bias.
-        biases[0] = biases[0] + time_features(count, settings.timescales, dtype) @ weights[0][num_features:]
-    weights[0] = weights[0][:num_features]
+    weights, biases = layers_at(settings, _num_features(settings), theta, count, dtype)
 
     def accumulate(g: Array, momentum: Array, second: Array) -> tuple[Array, Array]:
         momentum = running_averages(momentum, g, settings.momentum_decays)

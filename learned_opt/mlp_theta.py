@@ -1,0 +1,70 @@
+"""What the per-parameter MLP optimizers have in common: arguments over presets, their ranges, theta and its layers."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from learned_opt.base import Key, Theta
+from learned_opt.features import time_features
+
+Settings = TypeVar("Settings", bound=NamedTuple)
+
+
+def resolve(defaults: Settings, presets: Mapping[str, Settings], preset: str | None, **given: Any) -> Settings:
+    """The preset's settings, or the defaults, with those arguments that are not None in their place.
+
+    Raises:
+      ValueError: for an unknown preset, a decay outside [0, 1), a width below 1, a timescale that is not positive, or a
+        multiplier that is not finite.
+    """
+    if preset is not None and preset not in presets:
+        raise ValueError(f"preset: got {preset!r}, allowed are None, {', '.join(map(repr, presets))}")
+    hashable = {k: tuple(v) if isinstance(v, Sequence) and not isinstance(v, str) else v for k, v in given.items()}
+    settings = presets.get(preset, defaults)._replace(**{k: v for k, v in hashable.items() if v is not None})
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    for name in (field for field in settings._fields if field.endswith("_decays")):
+        if bad := [decay for decay in getattr(settings, name) if not 0.0 <= decay < 1.0]:
+            raise ValueError(f"{name}: got {bad[0]}, allowed are decays in [0, 1)")
+    if bad := [size for size in settings.hidden_sizes if size != int(size) or size < 1]:
+        raise ValueError(f"hidden_sizes: got {bad[0]}, allowed are integers of at least 1")
+    if bad := [scale for scale in settings.timescales if not 0.0 < scale < math.inf]:
+        raise ValueError(f"timescales: got {bad[0]}, allowed are positive numbers of updates")
+    for name in ("step_multiplier", "exp_multiplier", "output_init_scale"):
+        if not math.isfinite(value := getattr(settings, name)):
+            raise ValueError(f"{name}: got {value}, allowed are finite numbers")
+
+
+def init_theta(settings: Settings, num_features: int, key: Key) -> Theta:
+    """He-normal weights, zero biases, the last layer scaled down; the inputs are the features, then the times."""
+    sizes = (num_features + len(settings.timescales), *settings.hidden_sizes, 2)
+    keys = jax.random.split(key, len(sizes) - 1)
+    theta = {}
+    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+        scale = settings.output_init_scale if layer == len(sizes) - 2 else 1.0
+        weights = jax.random.normal(keys[layer], (fan_in, fan_out)) * (scale * math.sqrt(2.0 / fan_in))
+        theta[f"layer_{layer}"] = {"weights": weights, "bias": jnp.zeros(fan_out, weights.dtype)}
+    return theta
+
+
+def layers_at(
+    settings: Settings, num_features: int, theta: Theta, count: Array, dtype: DTypeLike
+) -> tuple[list[Array], list[Array]]:
+    """Weights and biases of this update, with the time's share of the first layer in its bias."""
+    layers = [theta[f"layer_{i}"] for i in range(len(settings.hidden_sizes) + 1)]
+    weights = [layer["weights"].astype(dtype) for layer in layers]
+    biases = [layer["bias"].astype(dtype) for layer in layers]
+    if settings.timescales:
+        # The time is the same for every parameter.
+        biases[0] = biases[0] + time_features(count, settings.timescales, dtype) @ weights[0][num_features:]
+    weights[0] = weights[0][:num_features]
+    return weights, biases
