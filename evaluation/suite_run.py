@@ -16,11 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation import folder
 from evaluation.baselines import baseline
 from evaluation.entries import Entry
 from evaluation.sweep import Factory, Runs, make_sweep
 from evaluation.timing import time_plain_gradient_descent, time_training
 from evaluation.tuning import TUNING_VERSION, runs_of, tune
+from outer_train.run_dir import write_json
 from tasks.base import TaskFamily
 from tasks.datasets import DatasetNotPrepared
 from tasks.suites import Suite, SuiteTask
@@ -83,19 +85,7 @@ def prepare_folder(out: Path, suite: Suite, entries: list[Entry], settings: Sett
       ValueError: where it holds another one, or other files.
     """
     wanted = describe(suite, entries, settings)
-    path = out / "evaluation.json"
-    if path.exists():
-        found = json.loads(path.read_text())
-        if different := [key for key in wanted if found.get(key) != wanted[key]]:
-            raise ValueError(
-                f"{out} holds another evaluation: {different[0]} is {found.get(different[0])!r}, "
-                f"not {wanted[different[0]]!r}; choose another folder"
-            )
-        return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} exists and is no evaluation; choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    _write(path, json.dumps(wanted, indent=1).encode())
+    folder.prepare_folder(out, "evaluation.json", wanted, "evaluation", "choose another folder")
 
 
 def describe(suite: Suite, entries: list[Entry], settings: Settings) -> dict[str, Any]:
@@ -200,7 +190,7 @@ def write_cell(stem: Path, cell: Cell) -> None:
     with temporary.open("wb") as file:
         np.savez(file, **{f"{s}/{m}": curve for s, metrics in cell.curves.items() for m, curve in metrics.items()})
     temporary.replace(stem.parent / f"{stem.name}.npz")
-    _write(stem.parent / f"{stem.name}.json", json.dumps(cell.record).encode())
+    write_json(stem.parent / f"{stem.name}.json", cell.record)
 
 
 def read_cell(stem: Path) -> Cell | None:
@@ -216,9 +206,3 @@ def read_cell(stem: Path) -> Cell | None:
         split, metric = name.split("/", 1)
         curves.setdefault(split, {})[metric] = array
     return Cell(curves, record)
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.parent / f"{path.name}.{os.getpid()}.tmp"
-    temporary.write_bytes(content)
-    temporary.replace(path)

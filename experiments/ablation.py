@@ -17,9 +17,11 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.folder import prepare_folder as prepare
 from evaluation.held_out import cap_losses
 from evaluation.sweep import Runs, make_runs, make_sweep
 from learned_opt.base import LearnedOptimizer
+from outer_train.run_dir import write_json
 from outer_train.side_by_side import SeedsResult, train_seeds
 from outer_train.step import OuterStep
 from tasks.base import TaskFamily
@@ -91,19 +93,7 @@ def prepare_folder(out: Path, wanted: dict[str, Any]) -> None:
     Raises:
       ValueError: where it holds another one, or other files.
     """
-    path = out / "ablation_settings.json"
-    if path.exists():
-        found = json.loads(path.read_text())
-        if different := [key for key in wanted if found.get(key) != wanted[key]]:
-            raise ValueError(
-                f"{out} holds another ablation: {different[0]} is {_short(found.get(different[0]))}, not "
-                f"{_short(wanted[different[0]])}; choose another --out"
-            )
-        return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} exists and is no ablation; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    _write(path, json.dumps(wanted, indent=1).encode())
+    prepare(out, "ablation_settings.json", wanted, "ablation", "choose another --out")
 
 
 def run_cells(
@@ -202,7 +192,7 @@ def _check_variant(folder: Path, variant: Variant) -> None:
     wanted = json.loads(json.dumps({"description": variant.description, "num_outer_steps": variant.num_outer_steps}))
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _write(path, json.dumps(wanted, indent=1).encode())
+        write_json(path, wanted)
     elif json.loads(path.read_text()) != wanted:
         raise ValueError(f"{folder} holds cells of another variant {variant.name!r}; choose another --out")
 
@@ -226,16 +216,5 @@ def read_cell(path: Path) -> Cell | None:
         return None
 
 
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
-
-
 def _listed(values: Sequence[int]) -> str:
     return ", ".join(map(str, values))
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -135,7 +136,7 @@ def open_run(path: Path) -> tuple[RunDirectory, dict[str, Any]]:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes the file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)
 
