@@ -18,9 +18,10 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from evaluation.figures import BLACK, BLUE, GREY, ORANGE, PURPLE, label_ends, running_median, save, tidy
 from evaluation.held_out import LOSS_CAP
 from evaluation.measures import smooth, steps_to
-from experiments import outer_trained
+from experiments import outer_trained, outer_trained_evaluation
 from experiments.ablation_results import crossed_bootstrap
-from experiments.outer_trained import BASELINES, OBJECTIVES, Config, Evaluator, resolve
+from experiments.outer_trained_evaluation import Evaluator, evaluator
+from experiments.outer_trained_setup import BASELINES, OBJECTIVES, Config, families, reporting_key, resolve
 
 STYLES = {
     "validation": (BLUE, "-", 2.4, "learned, L_valid"),
@@ -33,17 +34,15 @@ STYLES = {
 def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     """Writes `result.json`, `curves.npz` and `held_out_curves.png` to `out`; returns what is in the first."""
     config = resolve(config)
-    made = outer_trained.families(config)
+    made = families(config)
     picked = outer_trained.outer_train_and_pick(config, made)
-    on = outer_trained.evaluator(
-        made.held_out, outer_trained.reporting_key(config), config.num_tasks, config.num_steps
-    )  # fmt: skip
+    on = evaluator(made.held_out, reporting_key(config), config.num_tasks, config.num_steps)
     evaluate = on.learned(config)
     seeds = {objective: evaluate(picked[objective].thetas) for objective in OBJECTIVES}
     tuned = {name: on.tuned(name, config.budget, config.seed) for name in BASELINES}
     losses = {o: {split: v[picked[o].index] for split, v in seeds[o].items()} for o in OBJECTIVES}
     losses |= {name: each.losses for name, each in tuned.items()}
-    seconds = outer_trained.seconds_per_step(config, on, picked["validation"].theta, tuned)
+    seconds = outer_trained_evaluation.seconds_per_step(config, on, picked["validation"].theta, tuned)
     rows = {name: _row(name, losses, seconds, on) for name in losses}
     result = {
         "scale": config.scale,

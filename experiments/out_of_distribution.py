@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from evaluation.baselines import LEARNING_RATES
 from evaluation.figures import BLACK, BLUE, ORANGE, SKY, running_median, save, tidy
 from experiments import outer_trained
-from experiments.outer_trained import OBJECTIVES, Config, resolve
+from experiments.outer_trained_evaluation import evaluator
+from experiments.outer_trained_setup import OBJECTIVES, Config, families, reporting_key, resolve
 from tasks.classifiers import MLP, ConvNet
 from tasks.datasets import tfds_images
 from tasks.families import class_subset_family
@@ -56,7 +57,7 @@ def shifts(config: Config) -> dict[str, Shift]:
 def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     """Writes `result.json`, `curves.npz` and `out_of_distribution.png` to `out`; returns what is in the first."""
     config = resolve(config)
-    made = outer_trained.families(config)
+    made = families(config)
     data = tfds_images("mnist", data_dir=config.data_dir) if config.scale == "paper" else made.data
     picked = outer_trained.outer_train_and_pick(config, made)
     losses, rows = {}, {}
@@ -79,7 +80,7 @@ def _evaluate(config: Config, data: ImageData, shift: Shift, picked) -> tuple[di
     """Losses `[runs, points]` of every optimizer on one shift, and a row of the result."""
     family = class_subset_family(data, shift.module, data.num_classes, None, 64)
     num_runs, num_steps = max(2, config.num_tasks // 4), shift.horizon * config.num_steps
-    on = outer_trained.evaluator(family, outer_trained.reporting_key(config), num_runs, num_steps)
+    on = evaluator(family, reporting_key(config), num_runs, num_steps)
     evaluate = on.learned(config)
     losses = {o: {split: v[0] for split, v in evaluate(picked[o].theta).items()} for o in OBJECTIVES}
     tuned = on.tuned("adam", config.budget, config.seed)

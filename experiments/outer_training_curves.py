@@ -21,7 +21,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from evaluation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, save, tidy
 from experiments import outer_trained
-from experiments.outer_trained import BASELINES, OBJECTIVES, OWN_SPLIT, Config, own_losses, resolve
+from experiments.outer_trained_evaluation import evaluator
+from experiments.outer_trained_setup import BASELINES, OBJECTIVES, OWN_SPLIT, Config, families, picking_key, resolve
 from outer_train.side_by_side import SeedsResult
 
 COMPARED = "validation"
@@ -47,10 +48,8 @@ def outer_optimizers(config: Config) -> dict[str, optax.GradientTransformation]:
 def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     """Writes `result.json`, `curves.npz` and `outer_training_curves.png` to `out`; returns what is in the first."""
     config = resolve(config, NUM_OUTER_STEPS)
-    made = outer_trained.families(config)
-    on = outer_trained.evaluator(
-        made.outer_train, outer_trained.picking_key(config), config.num_tasks, config.num_steps
-    )  # fmt: skip
+    made = families(config)
+    on = evaluator(made.outer_train, picking_key(config), config.num_tasks, config.num_steps)
     tuned = {name: on.tuned(name, config.budget, config.seed).losses for name in BASELINES}
     evaluate = on.learned(config)
     curves = {
@@ -78,7 +77,7 @@ def _curve(evaluate: Callable, trained: SeedsResult, objective: str) -> dict[str
     # A seed's share of the time they took together.
     seconds = np.concatenate([[0.0], trained.seconds.cumsum()]) / num_seeds
     return {
-        "outer_loss": np.stack([own_losses(point, objective) for point in points]),
+        "outer_loss": np.stack([outer_trained.own_losses(point, objective) for point in points]),
         "test_loss": np.stack([point["test"][..., 1:].mean(axis=(1, 2)) for point in points]),
         "inner_steps": steps,
         "seconds": np.repeat(seconds[:, None], num_seeds, axis=1),

@@ -11,8 +11,15 @@ import numpy as np
 import pytest
 
 from cli.main import main
-from experiments import held_out_curves, out_of_distribution, outer_trained, outer_training_curves
-from experiments.outer_trained import Config, Tuned, resolve
+from experiments import (
+    held_out_curves,
+    out_of_distribution,
+    outer_trained,
+    outer_trained_evaluation,
+    outer_training_curves,
+)
+from experiments.outer_trained_evaluation import Evaluator, Tuned
+from experiments.outer_trained_setup import Config, families, learned_optimizer, resolve
 from experiments.registry import EXPERIMENTS
 from outer_train.side_by_side import SeedsResult
 
@@ -22,7 +29,7 @@ NAMES = ("outer_training_curves", "held_out_curves", "out_of_distribution")
 
 def thetas_of(config, num_seeds):
     """Seed 0 is fresh; seed 1 follows the gradient over its root mean square, as Adam at a rate of about .01 does."""
-    optimizer = outer_trained.learned_optimizer(config)
+    optimizer = learned_optimizer(config)
     fresh = optimizer.init(jax.random.key(0))
     adam = jax.tree.map(jnp.zeros_like, fresh)
     # Inputs: parameter, gradient, five momenta; momentum .9 through two ReLUs, up and down.
@@ -65,15 +72,15 @@ def without_inner_training(monkeypatch):
         every = curves(levels, on)
         return Tuned({split: v[levels.argmin()] for split, v in every.items()}, {}, {}, every)
 
-    monkeypatch.setattr(outer_trained.Evaluator, "learned", learned)
-    monkeypatch.setattr(outer_trained.Evaluator, "tuned", tuned)
+    monkeypatch.setattr(Evaluator, "learned", learned)
+    monkeypatch.setattr(Evaluator, "tuned", tuned)
 
 
 @pytest.fixture
 def given_seconds(monkeypatch):
     """A learned step takes twice Adam's time."""
     seconds = {"learned": 2e-3, "adam": 1e-3, "adam8": 1e-3}
-    monkeypatch.setattr(outer_trained, "seconds_per_step", lambda *_: seconds)
+    monkeypatch.setattr(outer_trained_evaluation, "seconds_per_step", lambda *_: seconds)
 
 
 def test_held_out_curves(without_outer_training, without_inner_training, given_seconds, tmp_path):
@@ -97,7 +104,9 @@ def test_held_out_curves(without_outer_training, without_inner_training, given_s
 
 @pytest.mark.slow
 def test_held_out_curves_of_real_runs(without_outer_training, monkeypatch, tmp_path):
-    monkeypatch.setattr(outer_trained, "seconds_per_step", lambda *_: {"learned": 2e-3, "adam": 1e-3, "adam8": 1e-3})
+    monkeypatch.setattr(
+        outer_trained_evaluation, "seconds_per_step", lambda *_: {"learned": 2e-3, "adam": 1e-3, "adam8": 1e-3}
+    )
     result = held_out_curves.run(SMALL, tmp_path)
     for objective in ("validation", "training"):
         assert result["outer_training"][objective]["picked_seed"] == 1
@@ -137,7 +146,7 @@ def test_outer_training_curves(without_outer_training, without_inner_training, t
 
 def test_out_of_distribution_shifts_build():
     shifts = out_of_distribution.shifts(resolve(SMALL))
-    data = outer_trained.families(resolve(SMALL)).data
+    data = families(resolve(SMALL)).data
     sizes = {}
     for name, shift in shifts.items():
         params = jax.eval_shape(
