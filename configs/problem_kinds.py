@@ -95,6 +95,8 @@ class Mlp:
     """Factor of the step's magnitude, inside the exponential."""
     output_init_scale: float | None = None
     """Scale of the last layer's fresh weights."""
+    adam_learning_rate: float | None = None
+    """Fresh weights start as Adam at this rate; as nothing much if not given."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,9 +14,9 @@ from jaxtyping import Float
 
 POOL = "pool"
 VGG_11 = (64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512, POOL)
-SMALL_VGG = (16, POOL, 32, POOL, 32)
+SMALL_VGG = (8, POOL, 16, POOL, 16)
 RESNET_18 = (64, 64, 128, 128, 256, 256, 512, 512)
-SMALL_RESNET = (16, 32)
+SMALL_RESNET = (8, 16)
 
 Images = Float[Array, "batch height width channels"]
 _HE = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")

@@ -6,6 +6,7 @@ magnitude m. The same weights serve all parameters:
     step = step_multiplier * d * exp(exp_multiplier * m),    w <- w - step
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import optax
 from jax import Array
 from jax.typing import DTypeLike
 
-from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt.base import Key, LearnedOptimizer, Theta
 from learned_opt.blockwise import UpdateRule, apply_rule, running_averages, split_rows
 from learned_opt.features import (
     Averages,
@@ -26,7 +27,7 @@ from learned_opt.features import (
     normalized_rows,
 )
 from learned_opt.mlp_kernel import mlp_rows
-from learned_opt.mlp_theta import init_theta, layers_at, resolve
+from learned_opt.mlp_theta import init_theta, layers_at, resolve, with_linear_direction
 from learned_opt.packing import at_least_float32, group_leaves, pack, unpack
 
 
@@ -55,6 +56,7 @@ class MLPSettings(NamedTuple):
     step_multiplier: float = 1e-3
     exp_multiplier: float = 1e-3
     output_init_scale: float = 0.1
+    adam_learning_rate: float | None = None
     live_second_moments: bool = True
 
 
@@ -78,6 +80,7 @@ def mlp(
     step_multiplier: float | None = None,
     exp_multiplier: float | None = None,
     output_init_scale: float | None = None,
+    adam_learning_rate: float | None = None,
     live_second_moments: bool | None = None,
     preset: str | None = None,
 ) -> LearnedOptimizer:
@@ -94,6 +97,9 @@ def mlp(
       step_multiplier: of the direction.
       exp_multiplier: of the magnitude, inside the exponential.
       output_init_scale: of the last layer's fresh weights; small, so that an untrained optimizer does little.
+      adam_learning_rate: fresh theta makes Adam's steps at this rate (its b1 the momentum decay nearest 0.9) beside the
+        little that the random weights do, so that outer-training starts from an optimizer that works on every task.
+        Needs the feature `adam_momentum` and two units a hidden layer.
       live_second_moments: False holds the second moments at zero and keeps no state for them.
       preset: `"metz2019"`, the paper: 31 inputs, 1,090 weights; `"metz2019_released"`, the paper's public code, whose
         second moments are zero; None, a cheaper default with Adam-like inputs.
@@ -123,15 +129,44 @@ def mlp(
         step_multiplier=step_multiplier,
         exp_multiplier=exp_multiplier,
         output_init_scale=output_init_scale,
+        adam_learning_rate=adam_learning_rate,
         live_second_moments=live_second_moments,
     )
     check_features(settings.features, len(settings.momentum_decays), len(settings.second_moment_decays))
+    _check_adam_start(settings)
     if _num_features(settings) == 0:
         raise ValueError(f"features: got {settings.features}, which give no input; at least one is needed")
     return LearnedOptimizer(
-        init=lambda key: init_theta(settings, _num_features(settings), key),
+        init=lambda key: _init(settings, key),
         optimizer=lambda theta: _transformation(settings, theta),
     )
+
+
+def _init(settings: MLPSettings, key: Key) -> Theta:
+    theta = init_theta(settings, _num_features(settings), key)
+    if settings.adam_learning_rate is None:
+        return theta
+    scale = settings.adam_learning_rate / settings.step_multiplier
+    return with_linear_direction(theta, _adam_row(settings), scale)
+
+
+def _adam_row(settings: MLPSettings) -> int:
+    """The input that is Adam's direction with b1 nearest 0.9."""
+    counts = (len(settings.momentum_decays), len(settings.second_moment_decays))
+    before = settings.features[: settings.features.index("adam_momentum")]
+    nearest = min(range(counts[0]), key=lambda i: abs(settings.momentum_decays[i] - 0.9))
+    return count_features(before, *counts) + nearest
+
+
+def _check_adam_start(settings: MLPSettings) -> None:
+    if settings.adam_learning_rate is None:
+        return
+    if not 0.0 < settings.adam_learning_rate < math.inf:
+        raise ValueError(f"adam_learning_rate: got {settings.adam_learning_rate}, allowed are positive numbers")
+    if "adam_momentum" not in settings.features or not settings.momentum_decays or settings.step_multiplier == 0:
+        raise ValueError("adam_learning_rate: needs the feature 'adam_momentum', a momentum decay, a step_multiplier")
+    if not settings.hidden_sizes or min(settings.hidden_sizes) < 2:
+        raise ValueError(f"adam_learning_rate: needs hidden_sizes of at least 2, got {settings.hidden_sizes}")
 
 
 def _num_features(settings: MLPSettings) -> int:

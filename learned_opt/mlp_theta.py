@@ -56,6 +56,27 @@ def init_theta(settings: Settings, num_features: int, key: Key) -> Theta:
     return theta
 
 
+def with_linear_direction(theta: Theta, row: int, scale: float) -> Theta:
+    """Theta whose direction is `scale` times input `row`, beside what its other units do.
+
+    A ReLU passes a number through as max(x, 0) - max(-x, 0): the first two units of every hidden layer do that.
+    """
+    last = len(theta) - 1
+    pair = jnp.asarray([1.0, -1.0])
+    through = {}
+    for i in range(last + 1):
+        layer = theta[f"layer_{i}"]
+        weights = layer["weights"]
+        if i == 0:
+            weights = weights.at[:, :2].set(0.0).at[row, :2].set(pair)
+        elif i < last:
+            weights = weights.at[:, :2].set(0.0).at[:2, :2].set(jnp.eye(2))
+        else:
+            weights = weights.at[:2].set(0.0).at[:2, 0].set(scale * pair)
+        through[f"layer_{i}"] = {**layer, "weights": weights}
+    return through
+
+
 def layers_at(
     settings: Settings, num_features: int, theta: Theta, count: Array, dtype: DTypeLike
 ) -> tuple[list[Array], list[Array]]:

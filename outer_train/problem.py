@@ -21,9 +21,6 @@ Data = Any
 SUM_REDUCTIONS = ("mean", "mean_log", "final", "log_final")
 """Reductions that are sums of step losses, which every estimator takes."""
 REDUCTIONS = (*SUM_REDUCTIONS, "log_mean")
-LOG_OFFSET = 0.1
-"""Added to a step's loss before `mean_log` takes its logarithm, in the loss's unit (nats): on a small batch the
-logarithm of the loss alone would reward being sure of most examples above being right about the rest."""
 OBJECTIVES = {"valid": "outer_valid", "train": "train"}
 
 
@@ -63,6 +60,7 @@ def inner_problem(
     objective: str = "valid",
     reduction: str = "mean",
     *,
+    log_offset: float = 0.1,
     loss_clip: float = 10.0,
     num_loss_batches: int = 1,
 ) -> InnerProblem:
@@ -77,13 +75,15 @@ def inner_problem(
       objective: `"valid"` measures the step's loss on fresh batches of the split `outer_valid`, `"train"` on fresh
         batches of `train`.
       reduction: `"mean"` of the step losses: bounded gradients early on, weighs the whole curve. `"mean_log"`: mean of
-        log(0.1 + loss), likewise bounded, in which the low end of the curve counts as much as its start (for losses
-        above -0.1; lower ones count as that). `"final"`: the last
+        log(log_offset + loss), likewise bounded, in which the low end of the curve counts as much as its start (for
+        losses above -log_offset; lower ones count as that). `"final"`: the last
         step's loss alone (its step losses are zero elsewhere and T times the loss at the end, so that their mean is
         the final loss); with truncations shorter than the episode most carry no signal, and on unstable systems its
         gradient grows or vanishes exponentially in T. `"log_final"`: log of it, whose gradient neither explodes nor
         vanishes on quadratics (Wang et al., arXiv 2006.16495), for losses above zero. `"log_mean"`: log of the mean,
         scale-free across tasks, but no sum of step losses: only whole-episode estimators take it.
+      log_offset: positive, in the loss's unit (nats). On a small batch the logarithm of the loss alone would reward
+        being sure of most examples above being right about the rest.
       loss_clip: step losses are cut to at most this, and a loss that is not a number counts as this much.
       num_loss_batches: batches averaged into each step's loss (the paper's code draws 5).
 
@@ -99,6 +99,8 @@ def inner_problem(
         raise ValueError(f"num_loss_batches must be at least 1, got {num_loss_batches}")
     if not loss_clip > 0:
         raise ValueError(f"loss_clip must be above 0, got {loss_clip}")
+    if not log_offset > 0:
+        raise ValueError(f"log_offset must be above 0, got {log_offset}")
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
     if reduction not in REDUCTIONS:
@@ -124,7 +126,7 @@ def inner_problem(
         loss = clip_loss(loss, loss_clip)
         is_last = state.step == num_steps - 1
         if reduction == "mean_log":
-            loss = jnp.log(jnp.maximum(loss + LOG_OFFSET, jnp.finfo(loss.dtype).tiny))
+            loss = jnp.log(jnp.maximum(loss + log_offset, jnp.finfo(loss.dtype).tiny))
         if reduction == "log_final":
             loss = jnp.log(jnp.maximum(loss, jnp.finfo(loss.dtype).tiny))
         if reduction in ("final", "log_final"):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from tasks import datasets
 from tasks.base import Batch, Data, Key, Metrics, Params, Task, TaskFamily
 from tasks.classifiers import MLP
 from tasks.families import fixed_family
@@ -43,3 +44,22 @@ def autoencoder_family(
 
     jax.eval_shape(init, jax.random.key(0))  # Names a bad width or activation now, not in the middle of a run.
     return fixed_family(Task(init, loss, sample_batch), data)
+
+
+def tfds_autoencoder_family(
+    dataset: str = "fashion_mnist",
+    image_size: int = 8,
+    width: int = 32,
+    bottleneck: int = 8,
+    activation: str = "tanh",
+    batch_size: int = 32,
+) -> TaskFamily:
+    """`autoencoder_family` of widths (width, bottleneck, width) on an image set of tensorflow-datasets.
+
+    All its arguments are numbers and names, so that a config can give it as a `CustomFamily`.
+
+    Raises:
+      tasks.datasets.DatasetNotPrepared: the set is not on this machine.
+    """
+    data = datasets.tfds_images(dataset, image_size=image_size, max_per_class=2000)
+    return autoencoder_family(data, (width, bottleneck, width), activation, batch_size)

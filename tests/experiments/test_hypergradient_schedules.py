@@ -176,9 +176,13 @@ def test_lr_schedules_at_small_size(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("TFDS_DATA_DIR"), reason="TFDS_DATA_DIR is not set")
 def test_image_classification_at_small_size(tmp_path):
-    config = image_classification_schedules.Config(num_steps=60, num_seeds=2, num_points=3, num_search_steps=20)
+    config = image_classification_schedules.Config(
+        num_steps=100, num_seeds=2, num_tuning_seeds=1, num_points=2, num_search_steps=20, max_examples=500
+    )
     result = image_classification_schedules.run(config, tmp_path)
     for setting in config.settings:
-        assert set(result[setting]["methods"]) == set(image_classification_schedules.figures.STYLES)
-        assert result[setting]["methods"]["MARTHE"]["accuracy"] > 0.4
+        methods = result[setting]["methods"]
+        assert set(methods) == set(image_classification_schedules.figures.STYLES)
+        assert {len(row["trials"]) for row in methods.values()} == {6}
+        assert methods["MARTHE"]["accuracy"] > 0.4
         assert (tmp_path / f"{setting}.png").exists()

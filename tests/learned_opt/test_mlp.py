@@ -103,6 +103,36 @@ def test_an_untrained_optimizer_does_little():
         assert 0.0 < float(jnp.max(jnp.abs(updates))) < 1e-3  # less than a step of Adam at its usual rate
 
 
+@pytest.mark.parametrize("hidden_sizes", [(2,), (8,), (4, 3)])
+def test_fresh_theta_makes_adams_steps(hidden_sizes):
+    optimizer = learned_opt.mlp(
+        hidden_sizes, (0.5, 0.9, 0.99), step_multiplier=0.02, output_init_scale=0.0, adam_learning_rate=0.01
+    )
+    opts = [optimizer.optimizer(optimizer.init(jax.random.key(0))), optax.adam(0.01)]
+    params = [{"w": jax.random.normal(jax.random.key(1), (3, 4)), "b": jnp.ones(4)}] * 2
+    states = [opt.init(params[0]) for opt in opts]
+    for step in range(5):
+        for i, opt in enumerate(opts):
+            grads = jax.tree.map(lambda w: jnp.sin(3.0 * w + step), params[i])
+            with jax.numpy_dtype_promotion("standard"):  # for Optax's Adam
+                updates, states[i] = opt.update(grads, states[i], params[i])
+            params[i] = optax.apply_updates(params[i], updates)
+    jax.tree.map(lambda ours, adams: np.testing.assert_allclose(ours, adams, rtol=1e-5), *params)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"adam_learning_rate": -1.0}, "adam_learning_rate: got -1.0"),
+        ({"adam_learning_rate": 0.1, "hidden_sizes": (1,)}, r"hidden_sizes of at least 2, got \(1,\)"),
+        ({"adam_learning_rate": 0.1, "features": ("gradient",)}, "needs the feature 'adam_momentum'"),
+    ],
+)
+def test_what_cannot_start_as_adam_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        learned_opt.mlp(**arguments)
+
+
 def test_blocks_equal_one_piece(monkeypatch):
     rng = np.random.default_rng(0)
     w, g = jnp.asarray(rng.normal(size=1003), jnp.float32), jnp.asarray(rng.normal(size=1003), jnp.float32)

@@ -45,6 +45,7 @@ def test_objective_and_reduction_in_closed_form():
     np.testing.assert_allclose(episode("train", num_loss_batches=3), train, rtol=1e-5)
     np.testing.assert_allclose(episode("train", "final").mean(), train[-1], rtol=1e-5)
     np.testing.assert_allclose(episode("train", "mean_log"), np.log(0.1 + train), rtol=1e-5)
+    np.testing.assert_allclose(episode("train", "mean_log", log_offset=0.02), np.log(0.02 + train), rtol=1e-5)
     np.testing.assert_allclose(episode("train", "log_final").mean(), np.log(train[-1]), rtol=1e-5)
     np.testing.assert_allclose(episode("valid", loss_clip=3.0), np.minimum(valid, 3), rtol=1e-5)
 
