@@ -74,8 +74,8 @@ class InnerProblem:
     objective: Literal["valid", "train"] = "valid"
     """The outer loss of a step: on a fresh batch of `outer_valid`, or on a fresh one of `train`."""
     reduction: Literal["mean", "mean_log", "final", "log_final", "log_mean"] = "mean"
-    """The outer loss of an episode: mean over its steps, mean of their logarithms (of log_offset + loss), the last step alone,
-    or the logarithm of one of the two; only full-es takes log_mean."""
+    """The outer loss of an episode: mean over its steps, mean of their logarithms (of log_offset + loss), the last step
+    alone, or the logarithm of one of the two; only full-es takes log_mean."""
     log_offset: float = 0.1
     """Added to a step's loss before mean_log takes its logarithm: losses well below it no longer count."""
     loss_clip: float = 10.0

@@ -113,7 +113,7 @@ def test_fresh_theta_makes_adams_steps(hidden_sizes):
     states = [opt.init(params[0]) for opt in opts]
     for step in range(5):
         for i, opt in enumerate(opts):
-            grads = jax.tree.map(lambda w: jnp.sin(3.0 * w + step), params[i])
+            grads = jax.tree.map(lambda w, step=step: jnp.sin(3.0 * w + step), params[i])
             with jax.numpy_dtype_promotion("standard"):  # for Optax's Adam
                 updates, states[i] = opt.update(grads, states[i], params[i])
             params[i] = optax.apply_updates(params[i], updates)
