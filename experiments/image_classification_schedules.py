@@ -160,7 +160,7 @@ def _compare(config: Config, setting: Setting, name: str) -> tuple[dict[str, Any
     rows, curves = {}, {}
     for method, train_all in programs(setting, len(keys)).items():
         cells = trials.cells(method, searches)
-        tuned = tune(train_all, cells, tuning_keys)
+        tuned = tune(method, train_all, cells, tuning_keys)
         curves[method] = train_all(np.tile(cells[tuned["chosen"]], (len(keys), 1)), keys)
         rows[method] = _final(curves[method]) | tuned
     accuracies = {method: runs["test_accuracy"][:, -1] for method, runs in curves.items()}

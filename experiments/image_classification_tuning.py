@@ -113,17 +113,23 @@ def programs(setting: Setting, size: int) -> dict[str, Callable[[np.ndarray, jax
     return dict.fromkeys(FIXED, fixed) | {name: _program(setting, *method, size) for name, method in methods.items()}
 
 
-def tune(train_all: Callable[..., dict[str, np.ndarray]], cells: np.ndarray, keys: jax.Array) -> dict[str, Any]:
-    """The trial of the highest mean accuracy on the tuning split; a single trial is not run."""
-    accuracy = np.zeros(1)
+def tune(
+    method: str, train_all: Callable[..., dict[str, np.ndarray]], cells: np.ndarray, keys: jax.Array
+) -> dict[str, Any]:
+    """The trial of the highest mean accuracy on the tuning split; a single trial is chosen without a run."""
+    accuracy = None
     if len(cells) > 1:
         runs = train_all(np.repeat(cells, len(keys), axis=0), jnp.tile(keys, len(cells)))
         accuracy = runs["tuning_accuracy"][:, -1].reshape(len(cells), len(keys)).mean(axis=1)
     return {
-        "chosen": int(accuracy.argmax()),
+        "chosen": 0 if accuracy is None else int(accuracy.argmax()),
         "trials": [
-            {"first_rate": float(rate), "hyper_learning_rate": float(hyper), "tuning_accuracy": float(a)}
-            for (rate, hyper), a in zip(cells, accuracy, strict=True)
+            {
+                "first_rate": float(rate),
+                "hyper_learning_rate": None if method in FIXED else float(hyper),
+                "tuning_accuracy": None if accuracy is None else float(accuracy[i]),
+            }
+            for i, (rate, hyper) in enumerate(cells)
         ],
     }
 

@@ -49,10 +49,12 @@ def test_tuning_takes_the_highest_mean_over_its_seeds():
 
     keys = jax.vmap(jax.random.key)(np.arange(2))
     cells = np.array([(0.1, 0), (0.2, 0), (0.3, 0)], np.float32)
-    tuned = tune(train_all, cells, keys)
+    tuned = tune("HD", train_all, cells, keys)
     assert tuned["chosen"] == 2
     np.testing.assert_allclose([t["tuning_accuracy"] for t in tuned["trials"]], [0.6, 0.55, 0.625])
-    assert tune(None, cells[:1], keys)["chosen"] == 0  # a single trial is not run
+    alone = tune("SGDR", None, cells[:1], keys)  # is not run
+    assert alone["chosen"] == 0
+    assert alone["trials"] == [{"first_rate": pytest.approx(0.1), "hyper_learning_rate": None, "tuning_accuracy": None}]
 
 
 def test_paired_difference_is_a_paired_t_interval_against_the_best_hand_schedule():
