@@ -22,23 +22,17 @@ the first rate, and from .1 the best beta is so small that the rate stays as it 
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 from experiments import lr_schedules_figures as figures
 from experiments import lrs_opt
+from experiments.lr_schedules_runs import Method, Problem, make_problem, run_schedules, sensitivity, sweep
 from experiments.lr_schedules_summary import json_ready, summary, where_decayed
-from experiments.schedule_runs import over_runs, rows_of, split_rows, train
 from learned_opt.hypergradient import hd, marthe, rtho
-from tasks.base import Task
-from tasks.classifiers import MLP, classification_task
-from tasks.datasets import digits, tfds_images
-from tasks.image_data import ImageData, sample_images
 
 ONLINE = ("HD", "RTHO", "mu = .99", "h_mu", "MARTHE")
 
@@ -82,20 +76,6 @@ class Config:
     seed: int = 0
 
 
-class Problem(NamedTuple):
-    """Attributes: the task, its data, and the whole validation and test splits as batches."""
-
-    task: Task
-    data: ImageData
-    valid: dict[str, jax.Array]
-    test: dict[str, jax.Array]
-
-    def measure(self, params: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        """Mean loss and accuracy over a whole split."""
-        loss, metrics = self.task.loss(params, jax.random.key(0), batch)
-        return loss, metrics["accuracy"]
-
-
 def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     """Writes `result.json`, `schedules.npz`, `figure_2.png` and `sensitivity.png` to `out`.
 
@@ -103,30 +83,31 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
       ValueError: a size is below 1, or more LRS-OPT seeds are asked for than online ones.
     """
     config = _sized(config)
-    problem = _problem(config)
+    problem = make_problem(config.scale, config.hidden_size, config.batch_size, config.num_steps)
+    betas = config.hyper_learning_rates
     keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
     optimized = _optimize(config, problem, keys[: config.num_lrs_seeds])
-    online = {name: _sweep(config, problem, keys, method) for name, method in _methods(config.learning_rate).items()}
+    online = {name: sweep(problem, keys, method, betas) for name, method in _methods(config.learning_rate).items()}
     few = keys[: config.num_sensitivity_seeds]
-    sensitivity = _sensitivity(config, problem, few)
+    over_mu = sensitivity(problem, few, config.sensitivity_betas, config.first_rates, config.mus)
     high = 10 * config.learning_rate
-    from_high = _sweep(config, problem, few, lambda beta: hd(optax.sgd, high, beta))
+    from_high = sweep(problem, few, lambda beta: hd(optax.sgd, high, beta), betas)
     result = _result(config, problem, keys, optimized, online)
-    from_high = summary(config.hyper_learning_rates, from_high, high)
+    from_high = summary(betas, from_high, high)
     result |= {
         "hd_from_ten_times_the_rate": from_high,
         "hd_decay": {
             "from_the_rate": where_decayed(result["online"]["HD"]),
             "from_ten_times": where_decayed(from_high),
         },
-        "sensitivity": sensitivity,
+        "sensitivity": over_mu,
     }
     result = json_ready(result)
     out.mkdir(parents=True, exist_ok=True)
     (out / "result.json").write_text(json.dumps(result, indent=2, allow_nan=False))
     np.savez(out / "schedules.npz", lrs_opt=optimized["rates"], **{n: runs["rates"] for n, runs in online.items()})
     figures.draw_schedules(result, optimized["rates"], online, out / "figure_2.png")
-    figures.draw_sensitivity(sensitivity, out / "sensitivity.png")
+    figures.draw_sensitivity(over_mu, out / "sensitivity.png")
     return result
 
 
@@ -145,24 +126,7 @@ def _sized(config: Config) -> Config:
     return config
 
 
-def _problem(config: Config) -> Problem:
-    """7,000 to 700 images as in the paper, or as near to ten to one as the digits give."""
-    if config.scale == "paper":
-        data = tfds_images("mnist", max_per_class=1000, fractions=(0.63, 0.063, 0.207, 0.1))
-    else:
-        data = digits(fractions=(0.7, 0.1, 0.1, 0.1))
-    classes = jnp.arange(data.num_classes, dtype=jnp.int32)
-    task = classification_task(
-        MLP((config.hidden_size,) * 3, data.num_classes),
-        lambda data, key, split: sample_images(data, key, split, classes, config.batch_size),
-        data.image_shape,
-        data.num_classes,
-    )
-    valid, test = (rows_of(data, split_rows(data, split)) for split in ("inner_valid", "test"))
-    return Problem(task, data, valid, test)
-
-
-def _methods(rate: float) -> dict[str, Callable[[Any], optax.GradientTransformationExtraArgs]]:
+def _methods(rate: float) -> dict[str, Method]:
     return {
         "HD": lambda beta: hd(optax.sgd, rate, beta),
         "RTHO": lambda beta: rtho(optax.sgd, rate, beta),
@@ -170,28 +134,6 @@ def _methods(rate: float) -> dict[str, Callable[[Any], optax.GradientTransformat
         "h_mu": lambda beta: marthe(optax.sgd, rate, beta, meta_step=0.0),
         "MARTHE": lambda meta_step: marthe(optax.sgd, rate, meta_step=meta_step),
     }
-
-
-def _train_and_measure(config: Config, problem: Problem, transformation, rate_of, key, data) -> dict[str, jax.Array]:
-    def measure(params, data):
-        del data
-        loss, accuracy = problem.measure(params, problem.valid)
-        return {"loss": loss, "accuracy": accuracy, "test_accuracy": problem.measure(params, problem.test)[1]}
-
-    objective = lambda params, key, data: problem.measure(params, problem.valid)[0]  # noqa: E731
-    run = train(problem.task, objective, transformation, rate_of, measure, data, key, config.num_steps)
-    return {name: values[-1] for name, values in run.measures.items()} | {"rates": run.rates}
-
-
-def _sweep(config: Config, problem: Problem, keys, method) -> dict[str, np.ndarray]:
-    """Every hyper-learning rate with every seed: leaves `[hyper-learning rates, seeds, ...]`."""
-    betas = jnp.asarray(config.hyper_learning_rates, jnp.float32)
-    shape = (len(betas), len(keys))
-    one = lambda beta, key, data: _train_and_measure(  # noqa: E731
-        config, problem, method(beta), lambda state, i: state.learning_rate, key, data
-    )
-    runs = over_runs(one)(jnp.repeat(betas, shape[1]), jnp.tile(keys, shape[0]), problem.data)
-    return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), runs)
 
 
 def _optimize(config: Config, problem: Problem, keys) -> dict[str, np.ndarray]:
@@ -204,37 +146,15 @@ def _optimize(config: Config, problem: Problem, keys) -> dict[str, np.ndarray]:
     found = lrs_opt.optimize_schedules(
         trained, schedule, params, problem.data, key, config.num_lrs_iterations, config.lrs_learning_rate
     )
-    return _fixed(config, problem, np.asarray(found.rates), keys) | {"objectives": np.asarray(found.objectives)}
-
-
-def _fixed(config: Config, problem: Problem, rates: np.ndarray, keys) -> dict[str, np.ndarray]:
-    """Runs given schedules, `[runs, T]`, one a key."""
-    schedule = lrs_opt.rate_schedule(config.num_steps, config.learning_rate)
-    one = lambda rates, key, data: _train_and_measure(  # noqa: E731
-        config, problem, schedule.optimizer(rates), lambda state, i: rates[i], key, data
-    )
-    return over_runs(one)(jnp.asarray(rates), keys, problem.data)
-
-
-def _sensitivity(config: Config, problem: Problem, keys) -> dict[str, Any]:
-    """Appendix C: mean test accuracy over eta_0 and a fixed mu, for two fixed values of beta."""
-    grid = np.array(np.meshgrid(config.sensitivity_betas, config.first_rates, config.mus, indexing="ij"), np.float32)
-    cells = np.repeat(grid.reshape(3, -1), len(keys), axis=1)
-    method = lambda beta, rate, mu: marthe(optax.sgd, rate, beta, meta_step=0.0, mu=mu)  # noqa: E731
-    one = lambda cell, key, data: _train_and_measure(  # noqa: E731
-        config, problem, method(*cell), lambda state, i: state.learning_rate, key, data
-    )["test_accuracy"]
-    accuracy = over_runs(one)(jnp.asarray(cells.T), jnp.tile(keys, grid[0].size), problem.data)
-    return {
-        "betas": list(config.sensitivity_betas),
-        "first_rates": list(config.first_rates),
-        "mus": list(config.mus),
-        "test_accuracy": accuracy.reshape(*grid.shape[1:], len(keys)).mean(axis=-1).tolist(),
+    return run_schedules(problem, schedule, np.asarray(found.rates), keys) | {
+        "objectives": np.asarray(found.objectives)
     }
 
 
 def _result(config: Config, problem: Problem, keys, optimized, online) -> dict[str, Any]:
-    constant = _fixed(config, problem, np.full((len(keys), config.num_steps), config.learning_rate, np.float32), keys)
+    schedule = lrs_opt.rate_schedule(config.num_steps, config.learning_rate)
+    constant_rates = np.full((len(keys), config.num_steps), config.learning_rate, np.float32)
+    constant = run_schedules(problem, schedule, constant_rates, keys)
     rows = {name: summary(config.hyper_learning_rates, runs, config.learning_rate) for name, runs in online.items()}
     lrs_seeds = config.num_lrs_seeds
     same_seeds = {
