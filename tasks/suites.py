@@ -177,9 +177,9 @@ def _width() -> Suite:
 def _depth() -> Suite:
     tasks = [
         _task(f"depth_{d}", f"digits, held-out classes, MLP {d} x 32", _digits, (32,) * d, axis_value=d)
-        for d in (1, 2, 4, 6, 8)
+        for d in (1, 2, 4, 6, 8, 10)
     ]
-    return Suite("depth", 1, "Hidden layers of 32, deeper and deeper.", tuple(tasks), axis="depth")
+    return Suite("depth", 2, "Hidden layers of 32, deeper and deeper.", tuple(tasks), axis="depth")
 
 
 def _horizon() -> Suite:

@@ -29,6 +29,14 @@ def test_curve_in_a_sweep_equals_optax_alone(name, regression_family, plain_loop
         np.testing.assert_allclose(curves["test"]["loss"][index, run], alone, rtol=1e-5)
 
 
+def test_untuned_adam_is_one_configuration(regression_family, plain_loop):
+    family, runs = regression_family(), make_runs(jax.random.key(1), 1)
+    chosen, configurations = BASELINES["adam_1e-3"], BASELINES["adam_1e-3"].configurations(64, 0)
+    curves = make_sweep(family, chosen.factory, num_steps=5, splits=("test",))(configurations, runs)["test"]["loss"]
+    assert curves.shape == (1, 1, 5 + 1)
+    np.testing.assert_allclose(curves[0, 0], plain_loop(family, optax.adam(1e-3), runs, 0, 5, "test"), rtol=1e-5)
+
+
 def test_adam8_equals_its_formula(regression_family):
     """Three steps by hand, in NumPy: regularized gradient, Adam, and both decays of the rate."""
     h = {
