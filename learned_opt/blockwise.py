@@ -1,7 +1,7 @@
-"""How an update rule is carried over the elements of a group: at once for a small group, in blocks for a large tensor.
+"""How an update rule is carried over the elements of a group: at once, or in blocks for a large tensor.
 
-In blocks, all that lies between the state and the update (features, hidden units) stays in the cache and takes no
-memory of the size of the model.
+A rule that XLA makes one loop of, inputs and hidden units included, goes at once over any size. Of others, all that
+lies between the state and the update stays in the cache in blocks, and takes no memory of the size of the model.
 """
 
 import math
@@ -16,7 +16,9 @@ from jax import Array, lax
 from learned_opt.features import inverse_norm
 
 BLOCK = 32_768
-"""Elements to a block. State and inputs of a block take 2 MB; smaller ones pay for starting each loop."""
+"""Most elements to a block. State and inputs of a block take 2 MB; smaller ones pay for starting each loop."""
+_VECTOR = 16
+"""Floats in a vector of the widest kind; blocks are multiples of it."""
 
 
 class UpdateRule(NamedTuple):
@@ -28,6 +30,7 @@ class UpdateRule(NamedTuple):
       is_normalized: for each row whether it is divided by its root mean square over the tensor.
       step: `(weights, rows) -> update [n]`; what may carry a derivative comes in by the arguments.
       weights: any tree of arrays, for `step`.
+      is_one_loop: whether `step` is elementwise throughout, so that nothing it computes needs memory.
     """
 
     accumulate: Callable[[Array, Array, Array], tuple[Array, Array]]
@@ -35,6 +38,7 @@ class UpdateRule(NamedTuple):
     is_normalized: Sequence[bool]
     step: Callable[[Any, list[Array]], Array]
     weights: Any
+    is_one_loop: bool = False
 
 
 def running_averages(averages: Array, value: Array, decays: Sequence[float]) -> Array:
@@ -69,14 +73,23 @@ def apply_rule(
       The update `[n]`, to be added, in the type of g; the momenta and the second moments, in their own type.
     """
     new_momentum, new_second = rule.accumulate(g, momentum.astype(g.dtype), second.astype(g.dtype))
-    if len(sizes) == 1 and sizes[0] > BLOCK:
+    if len(sizes) == 1 and sizes[0] > BLOCK and not rule.is_one_loop:
         update = _in_blocks(rule, g, w, new_momentum, new_second)
     else:
         rows = rule.rows(g, w, new_momentum, new_second)
         rows = [normalize(row, sizes) if norm else row for row, norm in zip(rows, rule.is_normalized, strict=True)]
-        step = rule.step if len(sizes) == 1 else partial(_step_once, rule.step)
-        update = step(rule.weights, rows)
+        update = _at_once(rule, rows, len(sizes))
     return update, new_momentum.astype(momentum.dtype), new_second.astype(second.dtype)
+
+
+def _at_once(rule: UpdateRule, rows: list[Array], num_tensors: int) -> Array:
+    if num_tensors > 1:
+        return _step_once(rule.step, rule.weights, rows)
+    if rule.is_one_loop:
+        # Without it XLA moves the reshapes of the state's rows down to each of their many readers, one to a hidden
+        # unit, and then computes the rows apart, since it counts each reader's as another index.
+        rows = lax.optimization_barrier(rows)
+    return rule.step(rule.weights, rows)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -120,15 +133,16 @@ def _in_blocks(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Ar
     All blocks have the same size; the last one reaches back over elements that are done, which it computes again.
     """
     n, num_blocks = g.size, math.ceil(g.size / BLOCK)
+    size = min(_VECTOR * math.ceil(n / num_blocks / _VECTOR), n)
 
     def rows_of(index: Array) -> tuple[Array, list[Array]]:
-        start = jnp.minimum(index * BLOCK, n - BLOCK)
-        parts = [lax.dynamic_slice_in_dim(x, start, BLOCK, axis=-1) for x in (g, w, momentum, second)]
+        start = jnp.minimum(index * size, n - size)
+        parts = [lax.dynamic_slice_in_dim(x, start, size, axis=-1) for x in (g, w, momentum, second)]
         return start, rule.rows(*parts)
 
     def add_squares(index: Array, total: Array) -> Array:
         start, rows = rows_of(index)
-        is_new = start + jnp.arange(BLOCK, dtype=start.dtype) >= index * BLOCK
+        is_new = start + jnp.arange(size, dtype=start.dtype) >= index * size
         picked = [row for row, norm in zip(rows, rule.is_normalized, strict=True) if norm]
         return total + jnp.stack([jnp.sum(jnp.where(is_new, row * row, 0.0)) for row in picked])
 
@@ -147,6 +161,6 @@ def _in_blocks(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Ar
         rows = [row * next(left) if norm else row for row, norm in zip(rows, rule.is_normalized, strict=True)]
         return update, rule.step(rule.weights, rows), start
 
-    carry = (jnp.zeros_like(g), jnp.zeros_like(g[:BLOCK]), jnp.zeros((), jnp.int32))
+    carry = (jnp.zeros_like(g), jnp.zeros_like(g[:size]), jnp.zeros((), jnp.int32))
     update, block, start = lax.fori_loop(0, num_blocks, next_block, carry)
     return lax.dynamic_update_slice_in_dim(update, block, start, axis=0)

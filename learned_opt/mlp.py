@@ -26,7 +26,7 @@ from learned_opt.features import (
     feature_rows,
     normalized_rows,
 )
-from learned_opt.mlp_kernel import mlp_rows
+from learned_opt.mlp_kernel import is_summed, mlp_rows
 from learned_opt.mlp_theta import init_theta, layers_at, resolve, with_linear_direction
 from learned_opt.packing import at_least_float32, group_leaves, pack, unpack
 
@@ -228,4 +228,5 @@ def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DType
         return -settings.step_multiplier * direction * jnp.exp(settings.exp_multiplier * magnitude)
 
     is_normalized = normalized_rows(settings.features, len(momentum_debias), len(second_moment_debias))
-    return UpdateRule(accumulate, rows, is_normalized, step, (weights, biases))
+    is_one_loop = is_summed(len(weights), len(is_normalized))
+    return UpdateRule(accumulate, rows, is_normalized, step, (weights, biases), is_one_loop)

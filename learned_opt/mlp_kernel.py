@@ -40,9 +40,14 @@ def mlp_rows(weights: Sequence[Array], biases: Sequence[Array], rows: Sequence[A
     Returns:
       The outputs, `[n]` each.
     """
-    if len(weights) == 2 and len(rows) <= _MAX_SUMMED_INPUTS:
+    if is_summed(len(weights), len(rows)):
         return list(one_hidden_layer(tuple(weights), tuple(biases), tuple(rows)))
     return list(in_blocks(lambda inputs: matmul_mlp(weights, biases, inputs), jnp.stack(rows), FORWARD_BLOCK))
+
+
+def is_summed(num_layers: int, num_inputs: int) -> bool:
+    """Whether `mlp_rows` computes an MLP of that many layers of weights as sums, without products of matrices."""
+    return num_layers == 2 and num_inputs <= _MAX_SUMMED_INPUTS
 
 
 def matmul_mlp(weights: Sequence[Array], biases: Sequence[Array], inputs: Array) -> Array:
