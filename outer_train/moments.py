@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from outer_train.particles import total
+from outer_train.particles import packed_total, total
 
 Tree = Any
 
@@ -26,84 +26,82 @@ class Moments(NamedTuple):
     num_bad: Tree
 
 
-def moments(samples: Tree, axis_name: str | None, chosen: Array | None = None) -> Moments:
-    """Moments over particles in two passes: the mean, then the squared deviations from it.
+class FirstPass(NamedTuple):
+    """Of samples over the particles of all devices: what the second pass takes deviations from.
 
-    Raw moments (mean of squares less square of the mean) would lose all digits where the mean outweighs the spread.
+    Attributes:
+      mean: over the finite samples, elementwise, shaped as theta; zero where there is none.
+      count: how many those are, elementwise, float.
+      num_bad: samples that are not finite, elementwise, float.
+      used: bool `[particles, ...]`, this device's samples that are in the mean.
+    """
+
+    mean: Tree
+    count: Tree
+    num_bad: Tree
+    used: Tree
+
+
+def first_pass(
+    samples: Tree, axis_name: str | None, chosen: Array | None = None, beside: Tree = ()
+) -> tuple[FirstPass, Tree]:
+    """The mean, in one message, with what else is to be summed over devices: messages cost more than scalars' bytes.
 
     Args:
       samples: leaves `[particles, ...]`, this device's share.
       axis_name: mesh axis to sum over, or None.
       chosen: bool `[particles]`, the samples to use; all by default.
+      beside: this device's arrays, summed too and returned.
     """
     leaves, structure = jax.tree.flatten(samples)
-    used, num_bad, counts = _counts(leaves, axis_name, chosen)
-    means = _means(leaves, used, counts, axis_name)
-    squares = _packed_total(_squared_deviations(leaves, used, means), axis_name)
-    columns = zip(squares, counts, num_bad, strict=True)
-    variances = [jnp.where(bad > 0, jnp.inf, s / jnp.maximum(count - 1, 1)) for s, count, bad in columns]
-    return Moments(*(structure.unflatten(column) for column in (means, variances, num_bad)))
-
-
-def mean_and_variance(samples: Tree, axis_name: str | None) -> tuple[Tree, Array]:
-    """The mean as in `moments`, and the mean over all elements of the variance, a scalar.
-
-    For estimators that weigh nothing by their variance: beside scalars only the mean crosses devices, a quarter of
-    what two parts' `moments` send.
-    """
-    leaves, structure = jax.tree.flatten(samples)
-    used, num_bad, counts = _counts(leaves, axis_name, None)
-    means = _means(leaves, used, counts, axis_name)
-    squares = _squared_deviations(leaves, used, means)
-    local = sum(jnp.sum(s / jnp.maximum(count - 1, 1)) for s, count in zip(squares, counts, strict=True))
-    variance = total(local, axis_name) / sum(count.size for count in counts)
-    any_bad = sum(jnp.sum(bad) for bad in num_bad) > 0
-    return structure.unflatten(means), jnp.where(any_bad, jnp.inf, variance)
-
-
-def _counts(leaves, axis_name, chosen):
-    """Which samples count here, and, over all devices, how many were left out and how many remain, elementwise."""
-    inside = jnp.ones(leaves[0].shape[0], bool) if chosen is None else chosen
-    inside = [jnp.broadcast_to(inside.reshape((-1,) + (1,) * (x.ndim - 1)), x.shape) for x in leaves]
-    bad = [jnp.sum(i & ~jnp.isfinite(x), axis=0, dtype=x.dtype) for i, x in zip(inside, leaves, strict=True)]
-    some = total(sum(jnp.sum(b).astype(jnp.float32) for b in bad), axis_name) > 0
+    chosen = jnp.ones(leaves[0].shape[0], bool) if chosen is None else chosen
+    inside = [jnp.broadcast_to(chosen.reshape((-1,) + (1,) * (x.ndim - 1)), x.shape) for x in leaves]
+    used = [i & jnp.isfinite(x) for i, x in zip(inside, leaves, strict=True)]
+    sums = [jnp.sum(jnp.where(u, x, 0), axis=0) for u, x in zip(used, leaves, strict=True)]
+    bad = [jnp.sum(i & ~u, axis=0, dtype=x.dtype) for i, u, x in zip(inside, used, leaves, strict=True)]
+    any_bad = sum(jnp.sum(b).astype(jnp.float32) for b in bad)
+    num_chosen = jnp.sum(chosen, dtype=jnp.float32)
+    sums, any_bad, num_chosen, beside = packed_total((sums, any_bad, num_chosen, beside), axis_name)
     # As large as theta, and nearly always zero: it crosses devices only when it is not.
     nothing = [jnp.zeros(b.shape, b.dtype) for b in bad]
-    num_bad = lax.cond(some, lambda: _packed_total(bad, axis_name), lambda: nothing)
-    num_used = total(jnp.sum(inside[0].reshape(len(inside[0]), -1)[:, 0], dtype=jnp.float32), axis_name)
-    used = [i & jnp.isfinite(x) for i, x in zip(inside, leaves, strict=True)]
-    return used, num_bad, [num_used.astype(b.dtype) - b for b in num_bad]
+    num_bad = lax.cond(any_bad > 0, lambda: packed_total(bad, axis_name), lambda: nothing)
+    counts = [num_chosen.astype(b.dtype) - b for b in num_bad]
+    means = [s / jnp.maximum(count, 1) for s, count in zip(sums, counts, strict=True)]
+    return FirstPass(*(structure.unflatten(column) for column in (means, counts, num_bad, used))), beside
 
 
-def _means(leaves, used, counts, axis_name):
-    sums = _packed_total([jnp.sum(jnp.where(u, x, 0), axis=0) for u, x in zip(used, leaves, strict=True)], axis_name)
-    return [s / jnp.maximum(count, 1) for s, count in zip(sums, counts, strict=True)]
+def variances(samples: Tree, first: FirstPass, axis_name: str | None) -> Tree:
+    """The second pass: the unbiased variance of one sample, elementwise, as in `Moments`.
+
+    Raw moments (mean of squares less square of the mean) would lose all digits where the mean outweighs the spread.
+    """
+    squares = packed_total(_squared_deviations(samples, first), axis_name)
+    of_one = lambda s, count, bad: jnp.where(bad > 0, jnp.inf, s / jnp.maximum(count - 1, 1))  # noqa: E731
+    return jax.tree.map(of_one, squares, first.count, first.num_bad)
 
 
-def _squared_deviations(leaves, used, means):
-    rows = zip(leaves, used, means, strict=True)
-    return [jnp.sum(jnp.where(u, jnp.square(x - mean), 0), axis=0) for x, u, mean in rows]
+def mean_variance(samples: Tree, first: FirstPass, axis_name: str | None) -> Array:
+    """The mean over all elements of `variances`, in a message of one scalar.
+
+    For estimators that weigh nothing by their variance: beside scalars only the mean crosses devices, a quarter of
+    what a merge of two parts sends.
+    """
+    squares, counts = _squared_deviations(samples, first), jax.tree.leaves(first.count)
+    local = sum(jnp.sum(s / jnp.maximum(n - 1, 1)) for s, n in zip(jax.tree.leaves(squares), counts, strict=True))
+    variance = total(local, axis_name) / sum(n.size for n in counts)
+    any_bad = sum(jnp.sum(bad) for bad in jax.tree.leaves(first.num_bad)) > 0
+    return jnp.where(any_bad, jnp.inf, variance)
 
 
-def _packed_total(leaves, axis_name):
-    """Sums over devices in one message for each dtype: between hosts a message costs more than its bytes."""
-    result = list(leaves)
-    for dtype in dict.fromkeys(x.dtype for x in leaves):
-        places = [i for i, x in enumerate(leaves) if x.dtype == dtype]
-        packed = total(jnp.concatenate([leaves[i].ravel() for i in places]), axis_name)
-        first = 0
-        for i in places:
-            size = leaves[i].size
-            result[i] = packed[first : first + size].reshape(leaves[i].shape)
-            first += size
-    return result
+def moments(samples: Tree, axis_name: str | None, chosen: Array | None = None) -> Moments:
+    """Both passes; arguments as for `first_pass`."""
+    first, _ = first_pass(samples, axis_name, chosen)
+    return Moments(first.mean, variances(samples, first, axis_name), first.num_bad)
 
 
-def finite_mean(values: Array, axis_name: str | None) -> Array:
-    """Mean of the finite ones among values `[particles]`, over all devices; zero where there is none."""
-    good = jnp.isfinite(values)
-    count = total(jnp.sum(good.astype(values.dtype)), axis_name)
-    return total(jnp.sum(jnp.where(good, values, 0)), axis_name) / jnp.maximum(count, 1)
+def _squared_deviations(samples, first):
+    row = lambda x, used, mean: jnp.sum(jnp.where(used, jnp.square(x - mean), 0), axis=0)  # noqa: E731
+    return jax.tree.map(row, samples, first.used, first.mean)
 
 
 def tree_mean(tree: Tree) -> Array:

@@ -2,9 +2,10 @@
 
 import jax
 
-from outer_train.estimators.antithetic import Outcome, PairMap, Tree, antithetic
+from outer_train.estimators.antithetic import PairMap, antithetic
 from outer_train.estimators.base import GradientEstimator
-from outer_train.moments import mean_and_variance
+from outer_train.estimators.pairs import Outcome, Tree
+from outer_train.moments import mean_variance
 from outer_train.problem import InnerProblem
 
 
@@ -17,12 +18,11 @@ def finite_difference(outcome: Outcome, noise: Tree) -> Tree:
 PAIR_MAP = PairMap(lambda outcome: finite_difference(outcome, outcome.noise))
 
 
-def sample_mean(samples, axis_name, indices):
+def sample_mean(samples, first, axis_name, indices):
     """Combines a single part: the mean over pairs, samples that are not finite left out."""
     del indices
-    ((name, values),) = samples.items()
-    mean, variance = mean_and_variance(values, axis_name)
-    return mean, {name: variance}, {}, {}
+    (name,) = samples
+    return first.mean[name], {name: mean_variance(samples, first, axis_name)}, {}, {}
 
 
 def evolution_strategies(

@@ -1,15 +1,16 @@
 """Antithetic evolution strategies over whole episodes: no truncation, so no short-horizon bias."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from outer_train.estimators.antithetic import Outcome, normal_like
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
+from outer_train.estimators.counts import count
 from outer_train.estimators.evolution_strategies import finite_difference
-from outer_train.moments import finite_mean, mean_and_variance
+from outer_train.estimators.pairs import Outcome, normal_like
+from outer_train.moments import first_pass, mean_variance
 from outer_train.particles import (
     all_finite,
     check_positive,
@@ -17,7 +18,6 @@ from outer_train.particles import (
     particle_keys,
     problem_data,
     start_episodes,
-    total,
     vary,
     widen,
 )
@@ -84,9 +84,19 @@ def full_es(
         keys = particle_keys(key_unroll, indices)
         loss = _reduce(_run_episodes(problem, sides, inner, keys, problem_data(problem, data)), problem, objective)
         samples = finite_difference(Outcome(loss, None, noise, noise, std), noise)
-        grad, variance = mean_and_variance(samples, axis_name)
-        info = _info(problem, num_pairs, axis_name, all_finite(loss), variance)
-        return Estimate(grad, finite_mean(jnp.mean(loss, axis=1), axis_name), info), FullESState(state.episodes + 1)
+        num_live, resets = jnp.full_like(indices, problem.num_steps), jnp.ones_like(indices)
+        counted = count(jnp.mean(loss, axis=1), all_finite(loss), num_live, resets)
+        first, counted = first_pass(samples, axis_name, beside=counted)
+        info = Info(
+            num_non_finite=counted.num_non_finite,
+            num_resets=counted.num_resets,
+            num_live_steps=2 * counted.num_live_steps,
+            num_steps=jnp.int32(problem.num_steps),
+            variance={"full_es": mean_variance(samples, first, axis_name)},
+            weight={},
+            diagnosis={},
+        )
+        return Estimate(first.mean, counted.mean_loss, info), FullESState(state.episodes + 1)
 
     return GradientEstimator(init, estimate)
 
@@ -109,15 +119,3 @@ def _run_episodes(problem, sides, inner, keys, data) -> _Episode:
 def _reduce(episode, problem, objective):
     mean = episode.sum / problem.num_steps
     return {"mean": mean, "last": episode.last, "min": episode.min, "log_mean": jnp.log(mean)}[objective]
-
-
-def _info(problem: InnerProblem, num_pairs: int, axis_name: Any, finite: Array, variance: Array) -> Info:
-    return Info(
-        num_non_finite=total(jnp.sum(~finite), axis_name),
-        num_resets=jnp.int32(num_pairs),
-        num_live_steps=jnp.int32(2 * num_pairs * problem.num_steps),
-        num_steps=jnp.int32(problem.num_steps),
-        variance={"full_es": variance},
-        weight={},
-        diagnosis={},
-    )

@@ -12,7 +12,7 @@ from outer_train.estimators.diagnosis import diagnose
 from outer_train.estimators.evolution_strategies import PAIR_MAP as EVOLUTION_STRATEGIES
 from outer_train.estimators.persistent_es import pair_map as persistent
 from outer_train.estimators.reparameterization import PAIR_MAP as REPARAMETERIZATION
-from outer_train.moments import Moments, moments
+from outer_train.moments import Moments, moments, variances
 from outer_train.problem import InnerProblem
 
 WEIGHTINGS = ("elementwise", "global")
@@ -111,14 +111,14 @@ def part_moments(
     )  # fmt: skip
 
 
-def _unweighed(samples, axis_name, indices):
+def _unweighed(samples, first, axis_name, indices):
     del indices
-    found = {name: moments(values, axis_name) for name, values in samples.items()}
+    found = _by_part(Moments(first.mean, variances(samples, first, axis_name), first.num_bad))
     return found, {name: part.variance for name, part in found.items()}, {}, {}
 
 
-def _merge(weighting, cross_fit, num_pairs, samples, axis_name, indices):
-    found = {name: moments(values, axis_name) for name, values in samples.items()}
+def _merge(weighting, cross_fit, num_pairs, samples, first, axis_name, indices):
+    found = _by_part(Moments(first.mean, variances(samples, first, axis_name), first.num_bad))
     if not cross_fit:
         weights = inverse_variance_weights([part.variance for part in found.values()], weighting)
         grad = weighted_mean(weights, [part.mean for part in found.values()])
@@ -131,14 +131,18 @@ def _merge(weighting, cross_fit, num_pairs, samples, axis_name, indices):
 
 def _cross_fitted(weighting, samples, axis_name, first_half):
     """Each half's means under the other half's weights, averaged over the halves."""
-    halves = [[moments(x, axis_name, chosen=h) for x in samples.values()] for h in (first_half, ~first_half)]
+    halves = [_by_part(moments(samples, axis_name, chosen=half)).values() for half in (first_half, ~first_half)]
     weights, grads = [], []
     for own, other in (halves, halves[::-1]):
-        variances = [_infinite_where_bad(theirs, ours) for theirs, ours in zip(other, own, strict=True)]
-        weights.append(inverse_variance_weights(variances, weighting))
+        weighed_by = [_infinite_where_bad(theirs, ours) for theirs, ours in zip(other, own, strict=True)]
+        weights.append(inverse_variance_weights(weighed_by, weighting))
         grads.append(weighted_mean(weights[-1], [part.mean for part in own]))
     average = lambda a, b: (a + b) / 2  # noqa: E731
     return jax.tree.map(average, *grads), jax.tree.map(average, *weights)
+
+
+def _by_part(joint: Moments) -> dict[str, Moments]:
+    return {name: Moments(*(column[name] for column in joint)) for name in joint.mean}
 
 
 def _infinite_where_bad(variance_from: Moments, samples_of: Moments):

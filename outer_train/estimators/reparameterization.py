@@ -2,9 +2,10 @@
 
 import jax
 
-from outer_train.estimators.antithetic import Outcome, PairMap, antithetic
+from outer_train.estimators.antithetic import PairMap, antithetic
 from outer_train.estimators.base import GradientEstimator
 from outer_train.estimators.evolution_strategies import sample_mean
+from outer_train.estimators.pairs import Outcome
 from outer_train.problem import InnerProblem
 
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
-from outer_train.moments import finite_mean, mean_and_variance
+from outer_train.estimators.counts import count, over_live_steps
+from outer_train.moments import mean_variance
 from outer_train.particles import (
     all_finite,
     check_positive,
@@ -19,7 +20,6 @@ from outer_train.particles import (
     select,
     staggered_steps,
     start_episodes,
-    total,
     vary,
     widen,
 )
@@ -99,25 +99,23 @@ def unpaired(
         indices = global_indices(num_particles, axis_name)
         theta = vary(widen(theta), axis_name)
         num_live = jnp.minimum(num_steps, problem.num_steps - state.step)
-        count = lambda x: total(jnp.sum(x), axis_name)  # noqa: E731
         ran = run(theta, state, particle_keys(key_unroll, indices), num_live, data)
-        scale = count(num_live).astype(jnp.float32) / num_particles
-        samples = jax.tree.map(lambda g: g / scale.astype(g.dtype), ran.grad)
-        grad, variance = mean_and_variance(samples, axis_name)
-        loss = finite_mean(ran.loss / scale.astype(ran.loss.dtype), axis_name)
+        samples, loss = jax.tree.map(lambda x: x / num_steps.astype(x.dtype), (ran.grad, ran.loss))
         state = ParticleState(ran.inner, state.step + num_live, ran.tangents)
         done = (state.step >= problem.num_steps) | ~all_finite((state.inner, state.tangents))
         fresh = lambda state: select(done, start(theta, key_reset, indices, jnp.zeros_like(state.step)), state)  # noqa: E731
         state = lax.cond(jnp.any(done), fresh, lambda state: state, state)
+        counted = count(loss, all_finite((samples, loss)), num_live, done)
+        samples, first, counted = over_live_steps(samples, counted, num_particles * num_steps, axis_name)
         info = Info(
-            num_non_finite=count(~all_finite((samples, ran.loss))),
-            num_resets=count(done),
-            num_live_steps=count(num_live),
+            num_non_finite=counted.num_non_finite,
+            num_resets=counted.num_resets,
+            num_live_steps=counted.num_live_steps,
             num_steps=num_steps,
-            variance={name: variance},
+            variance={name: mean_variance(samples, first, axis_name)},
             weight={},
             diagnosis={},
         )
-        return Estimate(grad, loss, info), state
+        return Estimate(first.mean, counted.mean_loss, info), state
 
     return GradientEstimator(init, estimate)
