@@ -201,12 +201,15 @@ def draw_rows(
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; splits are {', '.join(SPLITS)}")
     row = SPLITS.index(split)
-    word = threefry.bits(key, batch_size)
-    position, fraction = _multiply_wide(word, jnp.full_like(word, classes.shape[0]))
-    label = position.astype(jnp.int32)
     starts, counts = data.starts[row, classes], data.counts[row, classes]
-    within, _ = _multiply_wide(fraction, counts[label].astype(jnp.uint32))
-    return starts[label] + within.astype(jnp.int32), label
+
+    def draw(word: UInt[Array, " n"]) -> tuple[Int[Array, " n"], Int[Array, " n"]]:
+        position, fraction = _multiply_wide(word, jnp.full_like(word, classes.shape[0]))
+        label = position.astype(jnp.int32)
+        within, _ = _multiply_wide(fraction, counts[label].astype(jnp.uint32))
+        return starts[label] + within.astype(jnp.int32), label
+
+    return threefry.map_bits(draw, key, batch_size)
 
 
 def _multiply_wide(x: UInt[Array, " n"], y: UInt[Array, " n"]) -> tuple[UInt[Array, " n"], UInt[Array, " n"]]:

@@ -4,6 +4,9 @@ JAX lowers the hash on a CPU to a loop of five groups of rounds, which compiles 
 loop costs more than hashing a batch's words. Here the twenty rounds are written out and fuse with what reads them.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -16,16 +19,27 @@ _PARITY = 0x1BD11BDA
 
 def bits(key: Key, num_words: int) -> Array:
     """`jax.random.bits(key, (num_words,), jnp.uint32)`, for any key."""
-    if not _is_threefry(key):
-        return jax.random.bits(key, (num_words,), jnp.uint32)
+    return map_bits(lambda words: words, key, num_words)
 
-    def half(counts: Array) -> Array:
+
+def map_bits(function: Callable[[Array], Any], key: Key, num_words: int) -> Any:
+    """`function(bits(key, num_words))` for a function of each word alone, computed once whoever reads it.
+
+    Args:
+      function: `words [n] -> ` a tree of `[n, ...]`, for any n.
+      key: any key.
+      num_words: words to draw.
+    """
+    if not _is_threefry(key):
+        return function(jax.random.bits(key, (num_words,), jnp.uint32))
+
+    def half(counts: Array) -> Any:
         first, second = _hash(key, counts)
-        return first ^ second
+        return function(first ^ second)
 
     # A loop of two, for XLA would copy the rounds into whatever reads the words, to each element of a gather it makes.
     counts = jnp.arange(num_words + num_words % 2, dtype=jnp.uint32).reshape(2, -1)
-    return lax.map(half, counts).reshape(-1)[:num_words]
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num_words], lax.map(half, counts))
 
 
 def split(key: Key, num_keys: int) -> Key:
