@@ -17,7 +17,7 @@ import scipy.stats
 from experiments.hand_schedules import HAND, hand_schedule
 from experiments.schedule_runs import over_runs, rows_of, train
 from learned_opt.hypergradient import hd, marthe, rtho
-from learned_opt.hypergradient_search import HyperLearningRateSearch, find_hyper_learning_rate
+from learned_opt.hypergradient_search import HyperLearningRateSearch, find_hyper_learning_rate, loss_diverged
 from tasks.base import Task
 from tasks.image_data import ImageData
 
@@ -137,7 +137,11 @@ def tune(
 def search_meta_steps(
     setting: Setting, trials: Trials, num_steps: int, start: float, key: jax.Array
 ) -> dict[float, HyperLearningRateSearch]:
-    """The paper's search, on short runs from each first rate."""
+    """The paper's search, on short runs from each first rate.
+
+    A run counts as diverged, too, where its last fifth has a higher loss than on the same minibatches at the first rate
+    kept: a network whose units have died diverges no further.
+    """
     short = setting._replace(num_steps=num_steps, num_points=1)
     train_all = _program(
         short,
@@ -145,10 +149,13 @@ def search_meta_steps(
         lambda cell, state, i: state.learning_rate,
         size=1,
     )
+    tail = -max(1, num_steps // 5)
 
     def search(rate):
-        losses = lambda value: train_all(np.array([[rate, value]], np.float32), key[None])["losses"][0]  # noqa: E731
-        return find_hyper_learning_rate(losses, start=start, max_trials=20)
+        losses_of = lambda value: train_all(np.array([[rate, value]], np.float32), key[None])["losses"][0]  # noqa: E731
+        kept = losses_of(0.0)[tail:].mean()
+        diverged = lambda losses: loss_diverged(losses) or losses[tail:].mean() > kept  # noqa: E731
+        return find_hyper_learning_rate(losses_of, start=start, diverged=diverged, max_trials=20)
 
     return {rate: search(rate) for rate in trials.online}
 

@@ -1,4 +1,4 @@
-"""HD and MARTHE as baselines: curves of a sweep equal the optimizer run alone."""
+"""HD, RTHO and MARTHE as baselines: curves of a sweep equal the optimizer run alone."""
 
 import jax
 import jax.numpy as jnp
@@ -8,16 +8,17 @@ import pytest
 
 from evaluation.baselines import BASELINES
 from evaluation.sweep import make_runs, make_sweep
-from learned_opt.hypergradient import hd, marthe
+from learned_opt.hypergradient import hd, marthe, rtho
 from tasks.base import SPLITS
 
 ALONE = {
     "hd": hd,
+    "rtho": rtho,
     "marthe": lambda inner, rate, meta_step: marthe(inner, rate, meta_step=meta_step),
 }
 
 
-@pytest.mark.parametrize("name", ["hd", "marthe"])
+@pytest.mark.parametrize("name", ["hd", "rtho", "marthe"])
 def test_final_loss_in_a_sweep_equals_the_optimizer_alone(name, regression_family):
     family, runs, entry = regression_family(), make_runs(jax.random.key(1), 2), BASELINES[name]
     configurations = entry.configurations(1, 0)
