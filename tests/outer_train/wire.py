@@ -16,7 +16,8 @@ def tcp_bytes():
                 if found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM:
                     info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
                     received += struct.unpack_from("<Q", info, 128)[0]
-                    sent += struct.unpack_from("<Q", info, 200)[0]
+                    bytes_sent, bytes_again = struct.unpack_from("<QQ", info, 200)
+                    sent += bytes_sent - bytes_again  # a busy machine sends again what it acknowledges late
         except OSError:  # closed meanwhile
             continue
     return sent, received
