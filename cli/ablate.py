@@ -5,15 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import tyro
-
-from cli.parsing import ConfigFields, parse_with_config
+from cli.parsing import ConfigArgs, parse_with_config
 
 RESULT = "ablation.json"
 
 
-@dataclasses.dataclass(frozen=True)
-class Args:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args(ConfigArgs):
     """Ablations of outer-training (arXiv 1810.10180, figure 8); an interrupted one goes on where it stopped.
 
     CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`. Variants: merged
@@ -23,12 +21,6 @@ class Args:
     optimizer; its rate is not tuned for each.
     """
 
-    config: ConfigFields
-    """The run whose tasks, optimizer, episodes, particles and outer optimizer are used."""
-    config_name: tyro.conf.Suppress[str]
-    """CONFIG's name."""
-    config_file: tyro.conf.Suppress[Path | None]
-    """The user's own file."""
     out: Path | None = None
     """Folder for ablation.json, table.md, ablation.png and the cells; runs/CONFIG_ablation if not given."""
     variants: str = "all"
@@ -48,10 +40,6 @@ class Args:
     """Points of the curves after the start, evenly spread over outer steps."""
     seeds_at_once: int | None = None
     """Seeds in one program; all if not given. 1 needs the least memory."""
-    num_devices: int | None = None
-    """Devices the particles are spread over; must divide their number."""
-    compilation_cache: bool = True
-    """Keep compiled programs under the user's cache directory, so that the next start is quicker."""
 
 
 def parse(argv: list[str], prog: str) -> Args:

@@ -14,8 +14,26 @@ from configs import registry
 from configs.base import TrainConfig
 
 T = TypeVar("T")
+C = TypeVar("C", bound="ConfigArgs")
 ConfigFields = Annotated[TrainConfig, tyro.conf.arg(name="")]
 """A field of this type puts the config's fields at the top level: `--seed`, `--estimator.std`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfigArgs:
+    """What commands that take a CONFIG share."""
+
+    config: ConfigFields
+    """The run."""
+    config_name: tyro.conf.Suppress[str]
+    """CONFIG's name."""
+    config_file: tyro.conf.Suppress[Path | None]
+    """The user's own file."""
+    num_devices: int | None = None
+    """Devices the particles are spread over; must divide their number. If not given: the most that do, on CPU one a
+    core."""
+    compilation_cache: bool = True
+    """Keep compiled programs under the user's cache directory, so that the next start is quicker."""
 
 
 class HelpShown(Exception):
@@ -46,12 +64,11 @@ def parse(cls: type[T], argv: list[str], prog: str, default: T | None = None) ->
         raise ValueError(_reshape(errors.getvalue(), prog)) from None
 
 
-def parse_with_config(cls: type[T], argv: list[str], prog: str) -> T:
+def parse_with_config(cls: type[C], argv: list[str], prog: str) -> C:
     """Reads `CONFIG [--field value ...]`: the config named first gives the defaults of all its fields.
 
     Args:
-      cls: a frozen dataclass with the fields `config: ConfigFields`, `config_name: tyro.conf.Suppress[str]` and
-        `config_file: tyro.conf.Suppress[Path | None]`; the others have defaults.
+      cls: a frozen dataclass; what it has beyond `ConfigArgs` has defaults.
       argv: its first entry is CONFIG.
       prog: shown in the help.
 

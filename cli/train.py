@@ -4,37 +4,24 @@ import dataclasses
 import functools
 from pathlib import Path
 
-import tyro
-
 from cli.engine import Engine, EngineFlags
-from cli.parsing import ConfigFields, parse_with_config
+from cli.parsing import ConfigArgs, parse_with_config
 
 
-@dataclasses.dataclass(frozen=True)
-class Args:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args(ConfigArgs):
     """Outer-train a learned optimizer.
 
     CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`. Choosing a kind, as
     in `estimator:merged`, starts from that kind's own defaults.
     """
 
-    config: ConfigFields
-    """The run."""
-    config_name: tyro.conf.Suppress[str]
-    """CONFIG's name."""
-    config_file: tyro.conf.Suppress[Path | None]
-    """The user's own file."""
     run_dir: Path | None = None
     """Where everything is written; runs/CONFIG if not given."""
     overwrite: bool = False
     """Remove a run that is in the run directory."""
-    num_devices: int | None = None
-    """Devices the particles are spread over; must divide their number. If not given: the most that do, on CPU one a
-    core."""
     tensorboard: bool = False
     """Also write TensorBoard scalars."""
-    compilation_cache: bool = True
-    """Keep compiled programs under the user's cache directory, so that the next start is quicker."""
     engine: EngineFlags = dataclasses.field(default_factory=Engine)
     """Where the outer gradient is computed."""
 

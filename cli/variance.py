@@ -1,14 +1,11 @@
 """variance CONFIG: compare estimators' gradients at one theta, by size, variance and angle to a long-run reference."""
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
 
-import tyro
-
-from cli.parsing import ConfigFields, parse_with_config
+from cli.parsing import ConfigArgs, parse_with_config
 
 RESULT = "variance.json"
 FIGURE = "variance.png"
@@ -26,20 +23,14 @@ DEFAULT_ESTIMATORS = "evolution_strategies,reparameterization,merged,persistent_
 WHOLE_EPISODES = "full_es"
 
 
-@dataclasses.dataclass(frozen=True)
-class Args:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args(ConfigArgs):
     """Compare gradient estimators at one theta.
 
     CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`. All estimators get
     the config's particles and perturbation; the reference is full ES over many whole episodes, which has no bias.
     """
 
-    config: ConfigFields
-    """The run whose tasks, optimizer and episodes are used."""
-    config_name: tyro.conf.Suppress[str]
-    """CONFIG's name."""
-    config_file: tyro.conf.Suppress[Path | None]
-    """The user's own file."""
     theta: str | None = None
     """A theta file or pretrained name; the config's initial theta if not given."""
     estimators: str = DEFAULT_ESTIMATORS
@@ -54,10 +45,6 @@ class Args:
     """Directory for variance.json and variance.png; runs/CONFIG_variance if not given."""
     overwrite: bool = False
     """Replace another result in that directory."""
-    num_devices: int | None = None
-    """Devices the particles are spread over; must divide their number."""
-    compilation_cache: bool = True
-    """Keep compiled programs under the user's cache directory, so that the next start is quicker."""
 
 
 def parse(argv: list[str], prog: str) -> Args:
@@ -81,11 +68,12 @@ def run(args: Args) -> int:
     from cli import session
     from evaluation.figures import save
     from evaluation.variance_figure import variance_figure
+    from outer_train.run_dir import write_json
 
     session.start(args.num_devices, args.compilation_cache)
     result = measure(args, names, lengths)
     out.mkdir(parents=True, exist_ok=True)
-    (out / RESULT).write_text(json.dumps(result, indent=2) + "\n")
+    write_json(out / RESULT, result)
     save(variance_figure(result), out / FIGURE)
     _print(result)
     print(f"{RESULT} and {FIGURE} are in {out}")
