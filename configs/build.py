@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +10,7 @@ from jax.sharding import Mesh
 
 import learned_opt
 from configs import base
+from configs.families import build_family
 from learned_opt import LearnedOptimizer
 from learned_opt.registry import make_optimizer
 from outer_train import devices, estimators, truncation
@@ -18,13 +18,7 @@ from outer_train.estimators import GradientEstimator
 from outer_train.problem import inner_problem
 from outer_train.step import OuterStep, outer_step
 from outer_train.truncation import TruncationSchedule
-from tasks import datasets
 from tasks.base import TaskFamily
-from tasks.classifiers import MLP, ConvNet
-from tasks.families import class_split, class_subset_family
-from tasks.mnist1d import mnist1d
-from tasks.random_quadratic import random_quadratic_family
-from tasks.weight_scales import rescaled_weights
 
 ESTIMATORS = {
     base.EvolutionStrategies: estimators.evolution_strategies,
@@ -123,50 +117,6 @@ def num_particles(estimator) -> int:
     return estimator.num_pairs if hasattr(estimator, "num_pairs") else estimator.num_particles
 
 
-def build_family(config) -> tuple[TaskFamily, TaskFamily]:
-    """The outer-training family and the held-out one."""
-    if isinstance(config, base.ClassSubset):
-        return _class_subset(config)
-    if isinstance(config, base.RandomQuadratic):
-        family = random_quadratic_family(**_fields(config))
-        return family, family
-    family = _custom_family(config.target, config.kwargs)
-    return family, _custom_family(config.held_out_target, config.kwargs) if config.held_out_target else family
-
-
-def _custom_family(target: str, kwargs: dict[str, Any]) -> TaskFamily:
-    try:
-        family = resolve(target)(**kwargs)
-    except TypeError as error:
-        raise ValueError(f"{target} does not take the arguments {kwargs}: {error}") from error
-    if not isinstance(family, TaskFamily):
-        raise ValueError(f"{target} must return a tasks.base.TaskFamily, got {type(family).__name__}")
-    return family
-
-
-def _class_subset(config: base.ClassSubset) -> tuple[TaskFamily, TaskFamily]:
-    if config.dataset == "digits":
-        data = datasets.digits(config.fractions)
-    elif config.dataset == "mnist1d":
-        data = mnist1d()
-    else:
-        data = datasets.tfds_images(
-            config.dataset, config.image_size, config.grayscale, config.data_dir, fractions=config.fractions
-        )
-    train, held_out = class_split(data.num_classes, config.num_train_classes, config.split_seed)
-    num_held_out = config.held_out_num_classes or min(config.num_classes, len(held_out))
-
-    def family(classes, num_classes):
-        if config.network == "cnn":
-            module = ConvNet(config.channels, num_classes, config.activation)
-        else:
-            module = MLP(config.hidden_sizes, num_classes, config.activation)
-        return class_subset_family(data, module, num_classes, classes, config.batch_size)
-
-    outer_training = rescaled_weights(family(train, config.num_classes), config.max_weight_scale)
-    return outer_training, family(held_out, num_held_out)
-
-
 def build_optimizer(config) -> tuple[LearnedOptimizer, str, dict[str, Any]]:
     """The learned optimizer with the name and arguments under which it is saved."""
     if isinstance(config, base.Mlp):
@@ -260,21 +210,6 @@ def _rate(config: base.OuterOptimizer, num_outer_steps: int) -> optax.ScalarOrSc
         rate = optax.constant_schedule(config.learning_rate)
     warmup = optax.linear_schedule(0.0, config.learning_rate, max(config.num_warmup_steps, 1))
     return optax.join_schedules([warmup, rate], [config.num_warmup_steps])
-
-
-def resolve(target: str) -> Any:
-    """The object a `"module:name"` means.
-
-    Raises:
-      ValueError: there is none.
-    """
-    module_name, colon, name = target.partition(":")
-    if not colon:
-        raise ValueError(f'your own family is given as "module:name", got {target!r}')
-    try:
-        return getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{target!r} cannot be found: {error}") from error
 
 
 def _fields(config) -> dict[str, Any]:
