@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from learned_opt.features import inverse_norm
+from learned_opt.mlp_kernel import in_halves
 
 BLOCK = 32_768
 """Most elements to a block. State and inputs of a block take 2 MB; smaller ones pay for starting each loop."""
@@ -72,6 +73,8 @@ def apply_rule(
     Returns:
       The update `[n]`, to be added, in the type of g; the momenta and the second moments, in their own type.
     """
+    if len(sizes) > 1:
+        g = _tangent_once(g)
     new_momentum, new_second = rule.accumulate(g, momentum.astype(g.dtype), second.astype(g.dtype))
     if len(sizes) == 1 and sizes[0] > BLOCK and not rule.is_one_loop:
         update = _in_blocks(rule, g, w, new_momentum, new_second)
@@ -94,19 +97,8 @@ def _at_once(rule: UpdateRule, rows: list[Array], num_tensors: int) -> Array:
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _step_once(step: Callable[[Any, list[Array]], Array], weights: Any, rows: list[Array]) -> Array:
-    """`step(weights, rows)` as a loop of two: XLA copies the MLP to each leaf that reads it, but not out of a loop.
-
-    With an odd number of elements the second half reaches back over one that is done.
-    """
-    n = rows[0].size
-    half = math.ceil(n / 2)
-
-    def write_half(index: Array, update: Array) -> Array:
-        start = jnp.minimum(index * half, n - half)
-        part = [lax.dynamic_slice_in_dim(row, start, half) for row in rows]
-        return lax.dynamic_update_slice_in_dim(update, step(weights, part), start, axis=0)
-
-    return lax.fori_loop(0, 2, write_half, jnp.zeros_like(rows[0]))
+    """`step(weights, rows)`, computed once whatever reads its parts."""
+    return in_halves(lambda parts: [step(weights, parts)], rows, 1)[0]
 
 
 @_step_once.defjvp
@@ -117,14 +109,22 @@ def _step_once_jvp(step: Callable, primals: tuple, tangents: tuple) -> tuple[Arr
 
 def normalize(row: Array, sizes: Sequence[int]) -> Array:
     """`x * rsqrt(1e-5 + mean(x^2))`, the mean taken over each tensor of a packed row `[n]`."""
-    if len(sizes) == 1:
-        return row * inverse_norm(jnp.mean(row * row))
-    parts, start = [], 0
-    for size in sizes:
-        part = lax.slice(row, (start,), (start + size,))
-        parts.append(jnp.broadcast_to(inverse_norm(jnp.mean(part * part)), (size,)))
-        start += size
-    return row * jnp.concatenate(parts)
+    # Not slices, whose gradient is a sum of padded rows.
+    parts = [part * inverse_norm(jnp.mean(part * part)) for part in lax.split(row, tuple(sizes))]
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+
+
+@jax.custom_jvp
+def _tangent_once(x: Array) -> Array:
+    """x `[n]`, with a derivative that is computed once whatever reads its parts."""
+    return x
+
+
+@_tangent_once.defjvp
+def _tangent_once_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    padded = jnp.pad(dx, (0, dx.size % 2)).reshape(2, -1)
+    return x, lax.map(lax.optimization_barrier, padded).reshape(-1)[: dx.size]
 
 
 def _in_blocks(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Array) -> Array:

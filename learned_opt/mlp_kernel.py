@@ -55,7 +55,7 @@ def matmul_mlp(weights: Sequence[Array], biases: Sequence[Array], inputs: Array)
     values = inputs
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         values = jax.nn.relu(values) if layer else values
-        values = _product(weight, values) + bias[:, None]
+        values = _product(weight.T, values) + bias[:, None]
     return values
 
 
@@ -86,6 +86,30 @@ def in_blocks(function: Callable[[Any], Array], columns: Any, block: int) -> Arr
     return out.reshape(out.shape[0], num_blocks * size)[:, :n]
 
 
+def in_halves(function: Callable[[list[Array]], Sequence[Array]], rows: Sequence[Array], num_outputs: int) -> list:
+    """`function(rows)` for a function of each element alone, as a loop of two.
+
+    XLA copies what is elementwise, an MLP of sums even, to each place that reads it, but not out of a loop. With an odd
+    number of elements the second half reaches back over one that is done.
+
+    Args:
+      function: rows `[k]` -> as many outputs `[k]`, of the first row's type.
+      rows: `[n]` each.
+      num_outputs: of the function.
+    """
+    n = rows[0].size
+    half = math.ceil(n / 2)
+
+    def write_half(index: Array, outputs: list[Array]) -> list[Array]:
+        start = jnp.minimum(index * half, n - half)
+        parts = function([lax.dynamic_slice_in_dim(row, start, half) for row in rows])
+        return [
+            lax.dynamic_update_slice_in_dim(out, part, start, axis=0) for out, part in zip(outputs, parts, strict=True)
+        ]
+
+    return lax.fori_loop(0, 2, write_half, [jnp.zeros_like(rows[0])] * num_outputs)
+
+
 @jax.custom_jvp
 @jax.jit  # its thousand operations are traced once, not once for each map and loop around them
 def one_hidden_layer(
@@ -112,27 +136,32 @@ def one_hidden_layer(
 def _one_hidden_layer_jvp(primals: tuple, tangents: tuple) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     weights, biases, rows = primals
     d_weights, d_biases, d_rows = tangents
+    # With a row of ones the first bias is a weight: its gradient comes with theirs, from products of eight rows.
+    first = jnp.concatenate([weights[0], biases[0][None]])
+    d_first = jnp.concatenate([d_weights[0], d_biases[0][None]])
+    # Transposed once, outside the blocks: products are fast where the common axis is the left one's last.
+    first_rows, d_first_rows = first.T, d_first.T
 
     # Recomputing the hidden units of a block in the backward pass is cheaper than to fetch them from memory.
     @jax.checkpoint
     def tangent(inputs: tuple[Array, Array]) -> Array:
         x, dx = inputs
-        before = _product(weights[0], x) + biases[0][:, None]
-        d_before = _product(d_weights[0], x) + _product(weights[0], dx) + d_biases[0][:, None]
+        before = _product(first_rows, x)
+        d_before = _product(d_first_rows, x) + _product(first.T, dx)
         active = before > 0.0
         hidden, d_hidden = jnp.where(active, before, 0.0), jnp.where(active, d_before, 0.0)
-        return _product(d_weights[1], hidden) + _product(weights[1], d_hidden)
+        return _product(d_weights[1].T, hidden) + _product(weights[1].T, d_hidden)
 
-    inputs = jnp.stack(rows)
-    # Not the sums: a derivative reads the outputs several times, and XLA would copy their whole loop to each place.
-    out = in_blocks(lambda x: matmul_mlp(weights, biases, x), inputs, FORWARD_BLOCK)
-    d_out = in_blocks(tangent, (inputs, jnp.stack(d_rows)), TANGENT_BLOCK)
+    inputs = jnp.stack([*rows, jnp.ones_like(rows[0])]), jnp.stack([*d_rows, jnp.zeros_like(rows[0])])
+    d_out = in_blocks(tangent, inputs, TANGENT_BLOCK)
+    # In halves, since a derivative reads the outputs several times.
+    out = in_halves(lambda part: one_hidden_layer(weights, biases, tuple(part)), rows, len(d_out))
     return tuple(out), tuple(d_out + d_biases[1][:, None])
 
 
 def _product(weight: Array, columns: Array) -> Array:
-    """`weight.T @ columns`; at full precision, since accelerators round float32 products by default."""
-    return jnp.matmul(weight.T, columns, precision=lax.Precision.HIGHEST)
+    """`weight @ columns`; at full precision, since accelerators round float32 products by default."""
+    return jnp.matmul(weight, columns, precision=lax.Precision.HIGHEST)
 
 
 def _scalars(matrix: Array) -> list[list[Array]]:
