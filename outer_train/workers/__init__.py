@@ -6,6 +6,7 @@
     learner    takes or drops a gradient, steps theta
     worker     particles of one task family, gradients of them
     roster     who works: starts, deaths, arrivals, departures
+    crew       what the loop asks of worker processes
     train      the loop over a crew of workers
     ray_crew   the crew on a Ray cluster; the only module that imports Ray, and only when it is used
 

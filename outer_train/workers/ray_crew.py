@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from outer_train.workers.train import Answer
+from outer_train.workers.crew import Answer
 from outer_train.workers.worker import MakeSource
 
 OBJECT_STORE_BYTES = 100_000_000

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -11,6 +11,7 @@ from outer_train import metrics as metrics_lib
 from outer_train.checkpoint import Checkpoints
 from outer_train.loop import StopSignals
 from outer_train.run_dir import RunDirectory
+from outer_train.workers.crew import Answer, Crew
 from outer_train.workers.learner import ACCEPTED, REFUSED, Learner, fresh_state
 from outer_train.workers.messages import defect, unpack
 from outer_train.workers.record import Recorder
@@ -20,31 +21,6 @@ from outer_train.workers.worker import versions
 POLL_SECONDS = 0.2
 ROSTER_SECONDS = 1.0
 """Between two looks at how many should work."""
-
-
-class Answer(NamedTuple):
-    """What came from a worker: a description, a gradient's bytes, or why nothing comes any more."""
-
-    handle: Any
-    description: dict[str, Any] | None = None
-    gradient: bytes | None = None
-    death: str | None = None
-
-
-class Crew(Protocol):
-    """Worker processes, wherever they run. Handles may be anything hashable."""
-
-    def start(self, place: int, life: int) -> Any:
-        """Starts a process, which describes itself once it is up; returns its handle."""
-
-    def request(self, handle: Any, theta: bytes, version: int) -> None:
-        """Asks for a gradient."""
-
-    def wait(self, timeout: float) -> list[Answer]:
-        """All answers there are, waiting for the first at most `timeout` seconds."""
-
-    def stop(self, handle: Any) -> None:
-        """Ends the process; nothing more is heard of it."""
 
 
 class Settings(NamedTuple):
