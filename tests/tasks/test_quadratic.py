@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.quadratic import dense_log_loss_after_steps, log_loss_after_steps, loss_after_steps, quadratic_task
+from tasks.dense_quadratic import dense_log_loss_after_steps
+from tasks.quadratic import log_loss_after_steps, loss_after_steps, quadratic_task
 
 
 def draw(dim=20, seed=0):
