@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from evaluation.baselines import baseline
 from evaluation.measures import final_losses
 from evaluation.sweep import Runs, make_sweep
+from outer_train.run_dir import write_json
 from tasks.base import TaskFamily
 from tasks.suites import SuiteTask, task_key
 
@@ -107,7 +108,8 @@ def tune(
         seed=seed,
         search=baseline(name).search,
     )
-    _write(path, key, tuned)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"key": key, "tuned": tuned._asdict()})
     return tuned
 
 
@@ -160,10 +162,3 @@ def _read(path: Path, key: dict[str, Any]) -> Tuned | None:
         return Tuned(**content["tuned"]) if content["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _write(path: Path, key: dict[str, Any], tuned: Tuned) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps({"key": key, "tuned": tuned._asdict()}, indent=1))
-    temporary.replace(path)
