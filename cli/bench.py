@@ -2,8 +2,13 @@
 
 import dataclasses
 import json
+import resource
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Part = Literal["outer_training", "cnn", "update_cost", "tuning", "scaling", "startup"]
+QUICK_PARTS: tuple[Part, ...] = ("outer_training", "update_cost")
+ALL_PARTS: tuple[Part, ...] = ("outer_training", "cnn", "update_cost", "tuning", "scaling", "startup")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,9 +18,13 @@ class Args:
     out: Path | None = None
     """JSON file to write; none if not given."""
     quick: bool = True
-    """Minutes: W1 and the updates of small models. --no-quick measures all of it, about an hour on two cores."""
+    """Minutes: W1, updates of small models, few points an axis. --no-quick takes about an hour on two cores."""
     figures: Path | None = None
-    """Directory for the figures of scaling; none are drawn if not given. Only with --no-quick."""
+    """Directory for the figures of scaling; none are drawn if not given. Only where scaling is measured."""
+    parts: tuple[Part, ...] = ()
+    """What to measure; if not given, outer_training and update_cost, or with --no-quick all of them."""
+    axes: tuple[Literal["pairs", "truncation", "hidden", "images", "devices"], ...] = ()
+    """Axes of scaling; all of them if not given."""
     num_repeats: int = 10
     """Outer steps to time, after one that is not counted; medians are reported."""
     num_devices: int | None = None
@@ -46,14 +55,22 @@ def run(args: Args) -> int:
 def _measure(args: Args) -> dict[str, Any]:
     from benchmarks import outer_training, scaling, startup, tuning, update_cost
 
-    found = outer_training.run(args.num_repeats)
-    if args.quick:
-        names = ("sgd", "adamw", "load()")
-        return found | {"update_cost": update_cost.run((1e4, 1e6), args.num_repeats, names)}
-    return found | {
-        "cnn": outer_training.cnn(args.num_repeats),
-        "update_cost": update_cost.run(num_repeats=args.num_repeats),
-        "tuning": [tuning.measure(batch_size) for batch_size in (32, 128)],
-        "scaling": scaling.run(list(scaling.LABELS), quick=False, figures=args.figures, num_repeats=args.num_repeats),
-        "startup": startup.run(),
+    names = ("sgd", "adamw", "load()") if args.quick else None
+    sizes = (1e4, 1e6) if args.quick else update_cost.SIZES
+    axes = args.axes or tuple(scaling.LABELS)
+    measure = {
+        "outer_training": lambda: outer_training.run(args.num_repeats),
+        "cnn": lambda: outer_training.cnn(args.num_repeats),
+        "update_cost": lambda: update_cost.run(sizes, args.num_repeats, names),
+        "tuning": lambda: [tuning.measure(batch_size) for batch_size in (32, 128)],
+        "scaling": lambda: scaling.run(axes, args.quick, args.figures, args.num_repeats),
+        "startup": startup.run,
     }
+    chosen = args.parts or (QUICK_PARTS if args.quick else ALL_PARTS)
+    found: dict[str, Any] = {}
+    for part in ALL_PARTS:
+        if part in chosen:
+            # The figures of W1 stand at the top, where scripts look for them.
+            found |= measure[part]() if part == "outer_training" else {part: measure[part]()}
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found | {"process_peak_megabytes": kilobytes / 1e3}

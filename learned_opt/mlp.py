@@ -26,7 +26,7 @@ from learned_opt.features import (
     feature_rows,
     normalized_rows,
 )
-from learned_opt.mlp_kernel import is_summed, mlp_rows
+from learned_opt.mlp_kernel import is_summed, matmul_rows, mlp_rows
 from learned_opt.mlp_theta import init_theta, layers_at, resolve, with_linear_direction
 from learned_opt.packing import at_least_float32, group_leaves, pack, unpack
 
@@ -224,9 +224,10 @@ def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DType
         return feature_rows(settings.features, averages)
 
     def step(layers: tuple[list[Array], list[Array]], inputs: list[Array]) -> Array:
-        direction, magnitude = mlp_rows(*layers, inputs)
+        direction, magnitude = (mlp_rows if is_one_loop else matmul_rows)(*layers, inputs)
         return -settings.step_multiplier * direction * jnp.exp(settings.exp_multiplier * magnitude)
 
     is_normalized = normalized_rows(settings.features, len(momentum_debias), len(second_moment_debias))
     is_one_loop = is_summed(len(weights), len(is_normalized))
+    weights = weights if is_one_loop else [weight.T for weight in weights]
     return UpdateRule(accumulate, rows, is_normalized, step, (weights, biases), is_one_loop)

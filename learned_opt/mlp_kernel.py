@@ -42,6 +42,15 @@ def mlp_rows(weights: Sequence[Array], biases: Sequence[Array], rows: Sequence[A
     """
     if is_summed(len(weights), len(rows)):
         return list(one_hidden_layer(tuple(weights), tuple(biases), tuple(rows)))
+    return matmul_rows([weight.T for weight in weights], biases, rows)
+
+
+def matmul_rows(weights: Sequence[Array], biases: Sequence[Array], rows: Sequence[Array]) -> list[Array]:
+    """`mlp_rows` by products, from weights `[outputs, inputs]`.
+
+    Products are fast where the common axis is the left one's last; but XLA takes a transpose inside the loop that
+    calls this back into the product, so loops are to be given the weights this way round.
+    """
     return list(in_blocks(lambda inputs: matmul_mlp(weights, biases, inputs), jnp.stack(rows), FORWARD_BLOCK))
 
 
@@ -51,11 +60,11 @@ def is_summed(num_layers: int, num_inputs: int) -> bool:
 
 
 def matmul_mlp(weights: Sequence[Array], biases: Sequence[Array], inputs: Array) -> Array:
-    """The MLP as matrix products: `[inputs, n] -> [outputs, n]`."""
+    """The MLP as matrix products: `[inputs, n] -> [outputs, n]`, from weights `[outputs, inputs]`."""
     values = inputs
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         values = jax.nn.relu(values) if layer else values
-        values = _product(weight.T, values) + bias[:, None]
+        values = _product(weight, values) + bias[:, None]
     return values
 
 

@@ -86,6 +86,9 @@ def test_a_large_tensor_needs_no_temporary_memory_of_its_size():
     params = jax.ShapeDtypeStruct((2_000_000,), jnp.float32)
     state = jax.eval_shape(opt.init, params)
     compiled = jax.jit(opt.update, donate_argnums=1).lower(params, state, params).compile()
-    assert compiled.memory_analysis().temp_size_in_bytes <= 4 * params.size
+    assert compiled.memory_analysis().temp_size_in_bytes <= 0.1 * params.size
     assert sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) <= 28 * params.size
-    assert compiled.as_text().count(" dot(") <= 1
+    text = compiled.as_text()
+    assert text.count(" dot(") <= 1
+    assert " while(" not in text  # one loop of XLA's own, which it spreads over the cores
+    assert len(re.findall(r"f32\[2000000\]\S* fusion\(", text)) == 1  # inputs and hidden units are in it

@@ -1,8 +1,11 @@
-"""Counted flop, rows of the update benchmark, and refused arguments."""
+"""Counted flop, rows of the update benchmark, chosen parts, and refused arguments."""
+
+import json
 
 import pytest
 
 from benchmarks import outer_training, scaling, update_cost
+from cli import bench
 
 
 def test_flop_of_w1_are_counted_by_hand():
@@ -28,3 +31,17 @@ def test_bad_arguments_are_refused():
         update_cost.run((1000,), 0)
     with pytest.raises(ValueError, match="axis must be one of pairs"):
         scaling.measure("depth", (1,))
+
+
+def test_bench_measures_the_chosen_parts_and_the_peak_of_memory(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(update_cost, "run", lambda sizes, num_repeats, names: [{"sizes": sizes, "names": names}])
+    monkeypatch.setattr(scaling, "run", lambda axes, quick, figures, num_repeats: [{"axes": axes}])
+    args = bench.Args(
+        tmp_path / "bench.json", parts=("scaling", "update_cost"), axes=("devices",), compilation_cache=False
+    )
+    assert bench.run(args) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads(args.out.read_text())
+    assert list(found) == ["update_cost", "scaling", "process_peak_megabytes"]
+    assert found["scaling"] == [{"axes": ["devices"]}]
+    assert 100 < found["process_peak_megabytes"] < 1e5

@@ -22,7 +22,8 @@ def test_kernel_equals_matmul_and_its_derivatives_equal_finite_differences(monke
         arguments = kernel_arguments()
         weights, biases, rows = arguments
         got = jnp.stack(mlp_kernel.one_hidden_layer(*arguments))
-        np.testing.assert_allclose(got, mlp_kernel.matmul_mlp(weights, biases, jnp.stack(rows)), rtol=1e-12, atol=1e-12)
+        products = mlp_kernel.matmul_mlp([x.T for x in weights], biases, jnp.stack(rows))
+        np.testing.assert_allclose(got, products, rtol=1e-12, atol=1e-12)
         direction = jax.tree.map(jnp.cos, arguments)
         out, tangent = jax.jvp(mlp_kernel.one_hidden_layer, arguments, direction)
 
@@ -43,7 +44,7 @@ def test_kernel_is_twice_differentiable():
         arguments = kernel_arguments(n=5, hidden=4, inputs=2)
 
         def plain(w, b, r):
-            return jnp.sum(mlp_kernel.matmul_mlp(w, b, jnp.stack(r)) ** 2)
+            return jnp.sum(mlp_kernel.matmul_mlp([x.T for x in w], b, jnp.stack(r)) ** 2)
 
         def fast(w, b, r):
             return sum(jnp.sum(x**2) for x in mlp_kernel.one_hidden_layer(w, b, r))
