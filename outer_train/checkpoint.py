@@ -55,8 +55,10 @@ class Checkpoints:
         """The object itself."""
         return self
 
-    def __exit__(self, *_exc) -> None:
-        """Waits for pending writes."""
+    def __exit__(self, kind: type[BaseException] | None, *_exc) -> None:
+        """Waits for pending writes, unless a process was lost: Orbax would wait for that one until JAX aborts us."""
+        if jax.process_count() > 1 and kind is not None and issubclass(kind, jax.errors.JaxRuntimeError):
+            return
         self._manager.wait_until_finished()
         self.seal()
         self._manager.close()
