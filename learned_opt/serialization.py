@@ -19,7 +19,7 @@ from learned_opt.hooks import with_hooks
 from learned_opt.registry import make_optimizer, near_names
 
 FORMAT_VERSION = 1
-DEFAULT_PRETRAINED = "mlp"
+DEFAULT_PRETRAINED = "general"
 """What `load()` gives without a name."""
 PRETRAINED_DIR = Path(__file__).parent / "pretrained"
 

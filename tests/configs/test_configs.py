@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+import learned_opt
 from configs import base, estimator_kinds, problem_kinds, registry
 from configs.build import ESTIMATORS, build, build_outer_optimizer
 from configs.serialize import TYPES, from_json, to_json
@@ -47,18 +48,21 @@ def test_fashion_mnist_builds(fashion_mnist_dir):
     assert task_params.shape == (5,)
 
 
-def test_general_builds_its_four_families(fashion_mnist_dir, monkeypatch):
+def test_general_builds_its_six_families(fashion_mnist_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(fashion_mnist_dir))
     config, _ = registry.load("general")
     built = build(config, num_devices=2)
     shapes = [jax.eval_shape(f.task(f.sample(jax.random.key(0))).init, jax.random.key(0)) for f in built.families]
-    weights = [num_weights(params) for params in shapes]
-    assert weights == [
-        64 * 32 + 32 + 33 * 5,
-        41 * 32 + 33 * 32 + 33 * 5,
+    assert [num_weights(params) for params in shapes] == [
+        65 * 32 + 33 * 3,
+        65 * 32 + 2 * 33 * 32 + 33 * 5,
+        41 * 32 + 33 * 32 + 33 * 4,
         65 * 64 + 65 * 5,
-        80 + 9 * 8 * 16 + 16 + 17 * 5,
+        80 + 9 * 8 * 16 + 16 + 17 * 4,
+        65 * 24 + 25 * 6 + 7 * 24 + 25 * 64,
     ]
+    shipped = learned_opt.load_theta("general")[1]
+    assert jax.tree.map(np.shape, shipped) == jax.tree.map(np.shape, built.theta)
 
 
 def test_the_paper_s_config_builds_on_a_set_of_its_shape(tmp_path):
