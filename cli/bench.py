@@ -55,7 +55,7 @@ def run(args: Args) -> int:
 def _measure(args: Args) -> dict[str, Any]:
     from benchmarks import outer_training, scaling, startup, tuning, update_cost
 
-    names = ("sgd", "adamw", "load()") if args.quick else None
+    names = ("sgd", "adamw", "load()", "mlp()") if args.quick else None
     sizes = (1e4, 1e6) if args.quick else update_cost.SIZES
     axes = args.axes or tuple(scaling.LABELS)
     measure = {

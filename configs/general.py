@@ -2,11 +2,11 @@
 
     TFDS_DATA_DIR=... learned-opt train general --num-devices 1
 
-Classifiers of 3 to 5 of 7 classes of digits (MLP 32, MLP 3 x 32, CNN 8-16), MNIST-1D (MLP 32-32) and Fashion-MNIST at
-8x8 (MLP 64), in four activations and batches of 32 and 64, and an autoencoder of Fashion-MNIST at 8x8. Episodes of 1,000
-inner steps on validation loss; the outer loss is the mean of log(0.03 + loss), in which halving a low loss counts nearly
-as much as halving a high one. Noise-reuse ES with 32 pairs a family, truncations of 25. The fresh theta makes Adam's
-steps at rate 3e-3, so that what is learned is when to depart from them.
+Classifiers of 3 to 5 of 7 classes of digits (MLP 32, MLP 3 x 32, CNN 8-16), MNIST-1D (MLP 32-32) and Fashion-MNIST
+at 8x8 (MLP 64), in four activations and batches of 32 and 64, and an autoencoder of Fashion-MNIST at 8x8. Episodes of
+1,000 inner steps on validation loss; the outer loss is the mean of log(0.03 + loss), in which halving a low loss counts
+nearly as much as halving a high one. Noise-reuse ES with 32 pairs a family, truncations of 25. The fresh theta makes
+Adam's steps at rate 3e-3, so that what is learned is when to depart from them.
 
 Cost: 38 million inner steps, an hour on one core (11,500 a second). `docs/outer_training_log.md` has its numbers on the
 suite `heldout`, and those of what was tried before.
