@@ -186,3 +186,13 @@ def test_image_classification_at_small_size(tmp_path):
         assert {len(row["trials"]) for row in methods.values()} == {6}
         assert methods["MARTHE"]["accuracy"] > 0.4
         assert (tmp_path / f"{setting}.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("TFDS_DATA_DIR"), reason="TFDS_DATA_DIR is not set")
+def test_marthe_is_within_noise_of_the_best_hand_schedule(tmp_path):
+    config = image_classification_schedules.Config()
+    result = image_classification_schedules.run(config, tmp_path)
+    for setting in config.settings:
+        assert result[setting]["marthe"]["interval_95"][1] >= 0
+        assert result[setting]["marthe"]["mean_difference"] > -0.02
