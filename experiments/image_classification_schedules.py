@@ -16,7 +16,7 @@ MARTHE -.4 [-1.5, +.6]. Both intervals include zero, the VGG's just so: six seed
 that it is as good to better than a point or two.
 
 MARTHE needs small meta steps here. Where the search takes a run for stable whose units have died (it did before its
-second criterion, see `search_meta_steps`), all trials for the ResNet are too large, 1e-9 and up: 76.6, -2.8 [-4.2, -1.4];
+second criterion, see `search_meta_steps`), all trials for the ResNet are too large: 76.6, -2.8 [-4.2, -1.4];
 the VGG's choice is then 1e-6 from .1, with 79.7, -.6 [-1.4, +.1].
 """
 
