@@ -53,7 +53,7 @@ def run(args: Args) -> int:
     cluster = args.engine.cluster()
     session.start(args.num_devices, args.compilation_cache, cluster)
     if cluster is not None:
-        session.connect(cluster, config, args.num_devices, args.engine.connect_timeout)
+        session.connect(cluster, config, args.num_devices, args.engine.connect_timeout, directory)
     built = session.build(config, args.num_devices, args.tensorboard)
     return session.train_and_score(config, built, directory, args.tensorboard)
 

@@ -4,6 +4,8 @@ import importlib.util
 import logging
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +25,8 @@ from outer_train.run_dir import RunDirectory
 
 LOST_PROCESS = 1
 """Exit status of the processes that remain when one was lost."""
+LOST_PROCESS_SECONDS = 2.0
+"""In which the watch over the processes names the one whose loss another part of this one ran into."""
 
 
 def start(num_devices: int | None, compilation_cache: bool, cluster: Cluster | None = None) -> None:
@@ -39,15 +43,18 @@ def start(num_devices: int | None, compilation_cache: bool, cluster: Cluster | N
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def connect(cluster: Cluster, config: TrainConfig, num_devices: int | None, timeout: float) -> None:
-    """Connects the processes of the run, once it is sure that they mean the same.
+def connect(cluster: Cluster, config: TrainConfig, num_devices: int | None, timeout: float, run: RunDirectory) -> None:
+    """Connects the processes of the run, once it is sure that they mean the same; then the loss of one ends all.
 
     Raises:
       ValueError: one did not come within `timeout` seconds, or has other versions or another config.
     """
     found = run_dir.versions()
     same = {name: found[name] for name in ("python", *run_dir.LIBRARIES, "git")}
-    distributed.start(cluster, {**same, "config": to_json(config), "num_devices": num_devices}, timeout)
+    fingerprint = {**same, "config": to_json(config), "num_devices": num_devices}
+    distributed.start(
+        cluster, fingerprint, timeout, on_loss=lambda reason: _end_without_the_lost(cluster.process_id, reason, run)
+    )
 
 
 def build(config: TrainConfig, num_devices: int | None, tensorboard: bool) -> Built:
@@ -78,10 +85,13 @@ def train_and_score(config: TrainConfig, built: Built, run: RunDirectory, tensor
         )
         theta = jax.device_get(result.state.theta)
         distributed.agree((0,))  # the checkpoint is whole: from here on none needs another
+        distributed.leave()
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
-        _end_without_the_lost(error, run)
+        time.sleep(LOST_PROCESS_SECONDS)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        _end_without_the_lost(jax.process_index(), reason, run)
     if not distributed.is_first():
         return 0 if result.signal is None else 128 + result.signal
     settings = {"num_devices": built.mesh.size, "num_processes": jax.process_count()}
@@ -94,12 +104,15 @@ def warn(line: str) -> None:
         print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
-def _end_without_the_lost(error: Exception, run: RunDirectory) -> NoReturn:
+_ending = threading.Lock()
+
+
+def _end_without_the_lost(process_id: int, reason: str, run: RunDirectory) -> NoReturn:
     """Ends this process at once: what JAX does at an ordinary exit would wait for processes that are gone."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    _ending.acquire()  # for good: of several threads that notice, one tells
+    resume = f"go on with `learned-opt resume {run.path}`" if run.config.exists() else "start the run again"
     print(
-        f"error: process {jax.process_index()} lost another process of this run ({reason}); go on with "
-        f"`learned-opt resume {run.path}` on as many as there are",
+        f"error: process {process_id} lost another process of this run ({reason}); {resume} on as many as there are",
         file=sys.stderr,
         flush=True,
     )

@@ -48,7 +48,7 @@ def run(args: Args) -> int:
 
     session.start(args.num_devices, args.compilation_cache, cluster)
     if cluster is not None:
-        session.connect(cluster, args.config, args.num_devices, args.engine.connect_timeout)
+        session.connect(cluster, args.config, args.num_devices, args.engine.connect_timeout, run_dir.RunDirectory(path))
         distributed.from_first(lambda: run_dir.check_free(path, args.overwrite))
     built = session.build(args.config, args.num_devices, args.tensorboard)
     create = functools.partial(

@@ -2,8 +2,10 @@
 
 JAX ends a process by an abort when its coordinator cannot be reached. So the processes meet first over a plain TCP
 connection at the coordinator's address, compare versions and configs, and end with one clear line if anything is wrong.
+They keep that connection, and end with one clear line too if one of them is lost later.
 """
 
+import atexit
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -13,9 +15,10 @@ import jax
 import numpy as np
 
 from outer_train.rendezvous import meet
+from outer_train.watch import Watch, on_abort
 
 HEARTBEAT_TIMEOUT = 60
-"""Seconds after which a host that fell silent counts as lost; a process that died is noticed at once."""
+"""Seconds after which JAX counts a process that fell silent as lost; `outer_train.watch` does so earlier."""
 
 
 class Cluster(NamedTuple):
@@ -65,25 +68,48 @@ def detect(timeout: float) -> Cluster:
     )
 
 
-def start(cluster: Cluster, fingerprint: Mapping[str, Any], timeout: float = 60) -> None:
+def start(
+    cluster: Cluster,
+    fingerprint: Mapping[str, Any],
+    timeout: float = 60,
+    on_loss: Callable[[str], None] | None = None,
+) -> None:
     """Connects the processes; call it before anything runs on JAX. On CPU they talk through Gloo, on GPUs through NCCL.
 
     Args:
       cluster: from `explicit` or `detect`.
       fingerprint: what must be the same in all processes, as JSON: versions, the config.
       timeout: seconds in which all must have come.
+      on_loss: called, on another thread, with what happened to a process that is lost before this one leaves; must end
+        this process at once. If not given, the loss shows in JAX's own ways.
 
     Raises:
       ValueError: someone did not come, or differs; raised by all processes that came.
     """
     coordinator, num_processes, process_id, detected = cluster
-    meet(coordinator, num_processes, process_id, fingerprint, timeout)
+    connections = meet(coordinator, num_processes, process_id, fingerprint, timeout)
+    if on_loss is None:
+        for connection in connections.values():
+            connection.close()
+    elif connections:
+        watch = Watch(process_id, connections, on_loss)
+        on_abort(lambda: on_loss("JAX aborted this one, as said above"))
+        atexit.register(watch.leave)
+        _watches.append(watch)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(
         *(() if detected else (coordinator, num_processes, process_id)),  # detecting again, JAX finds the devices too
         initialization_timeout=max(int(timeout), 10),
         heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
     )
+
+
+def leave() -> None:
+    """Parts the processes, once all have come here: from then on each goes on and ends on its own."""
+    if jax.process_count() > 1:
+        jax.distributed.shutdown()
+    for watch in _watches:
+        watch.leave()
 
 
 def is_first() -> bool:
@@ -130,3 +156,7 @@ def _broadcast(message: dict[str, Any]) -> dict[str, Any]:
     padded = np.zeros(size, np.uint8)
     padded[: min(size, len(data))] = data[:size]
     return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).astype(np.uint8).tobytes())
+
+
+_watches: list[Watch] = []
+"""At most one; JAX connects a process once."""

@@ -13,30 +13,38 @@ GREETING_SECONDS = 5.0
 """In which a visitor must say who it is; then the next one is heard."""
 
 
-def meet(coordinator: str, num_processes: int, process_id: int, fingerprint: Mapping[str, Any], timeout: float) -> None:
+def meet(
+    coordinator: str, num_processes: int, process_id: int, fingerprint: Mapping[str, Any], timeout: float
+) -> dict[int, socket.socket]:
     """Waits until all processes have come to process 0 at `coordinator`, and compares what they bring.
 
     Args:
-      coordinator: `host:port` of process 0; the port is free again afterwards.
+      coordinator: `host:port` of process 0; one may listen at the port again afterwards.
       num_processes: how many there are.
       process_id: which one this is.
       fingerprint: JSON values that must be the same in all of them.
       timeout: seconds.
 
+    Returns:
+      The open connections, by process: of process 0 to each of the others, of those to process 0.
+
     Raises:
       ValueError: someone did not come in time, or differs; in all processes that came.
     """
     if num_processes == 1:
-        return
+        return {}
     host, _, port = coordinator.rpartition(":")
     mine = {"num_processes": num_processes, "process_id": process_id, "fingerprint": dict(fingerprint)}
     deadline = time.monotonic() + timeout
-    if process_id == 0:
-        error = _host(int(port), mine, deadline, timeout)
-    else:
-        error = _visit(host, int(port), mine, deadline, timeout)
-    if error:
-        raise ValueError(error)
+    with contextlib.ExitStack() as stack:
+        if process_id == 0:
+            connections, error = _host(int(port), mine, deadline, timeout, stack)
+        else:
+            connections, error = _visit(host, int(port), mine, deadline, timeout, stack)
+        if error:
+            raise ValueError(error)
+        stack.pop_all()
+    return connections
 
 
 def difference(mine: Any, theirs: Any, path: str = "") -> str | None:
@@ -50,22 +58,27 @@ def difference(mine: Any, theirs: Any, path: str = "") -> str | None:
     return None if mine == theirs else f"{path} is {mine!r} in process 0 and {theirs!r}"
 
 
-def _host(port: int, mine: dict[str, Any], deadline: float, timeout: float) -> str | None:
-    """Receives the others; tells all of them, and returns, what is wrong."""
+def _host(
+    port: int, mine: dict[str, Any], deadline: float, timeout: float, stack: contextlib.ExitStack
+) -> tuple[dict[int, socket.socket], str | None]:
+    """Receives the others; tells all of them, and returns, what is wrong. Their connections close with `stack`."""
     visitors: dict[int | str, socket.socket] = {}
     error = None
-    with contextlib.ExitStack() as stack:
-        try:
-            server = stack.enter_context(socket.create_server(("", port)))
-        except OSError as failure:
-            return f"process 0 cannot listen on port {port}: {failure.strerror}"
+    try:
+        server = socket.create_server(("", port))
+    except OSError as failure:
+        return {}, f"process 0 cannot listen on port {port}: {failure.strerror}"
+    with server:
         while error is None and len(visitors) < mine["num_processes"] - 1:
             server.settimeout(max(deadline - time.monotonic(), 0.001))
             try:
-                connection = stack.enter_context(server.accept()[0])
-                connection.settimeout(max(min(deadline - time.monotonic(), GREETING_SECONDS), 0.001))
-                theirs = _receive(connection)
-                error = _mismatch(mine, theirs, visitors)
+                with contextlib.ExitStack() as visit:
+                    connection = visit.enter_context(server.accept()[0])
+                    connection.settimeout(max(min(deadline - time.monotonic(), GREETING_SECONDS), 0.001))
+                    theirs = _receive(connection)
+                    error = _mismatch(mine, theirs, visitors)
+                    visitors[f"rejected {len(visitors)}" if error else theirs["process_id"]] = connection
+                    stack.enter_context(visit.pop_all())
             except TimeoutError:
                 if time.monotonic() < deadline:
                     continue
@@ -73,30 +86,33 @@ def _host(port: int, mine: dict[str, Any], deadline: float, timeout: float) -> s
                 error = f"process {_listed(missing)} did not come to port {port} within {timeout:g} s"
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # whoever this was, it is not one of ours
-            else:
-                visitors[f"rejected {len(visitors)}" if error else theirs["process_id"]] = connection
-        for connection in visitors.values():
-            with contextlib.suppress(OSError):
-                _send(connection, error)
-    return error
+    for connection in visitors.values():
+        with contextlib.suppress(OSError):
+            _send(connection, error)
+    return visitors, error
 
 
-def _visit(host: str, port: int, mine: dict[str, Any], deadline: float, timeout: float) -> str | None:
-    """Shows itself to process 0 and returns its answer."""
+def _visit(
+    host: str, port: int, mine: dict[str, Any], deadline: float, timeout: float, stack: contextlib.ExitStack
+) -> tuple[dict[int, socket.socket], str | None]:
+    """Shows itself to process 0 and returns its answer; the connection closes with `stack`."""
     reason = "no answer"
     while (left := deadline - time.monotonic()) > 0:
         try:
-            with socket.create_connection((host, port), timeout=left) as connection:
+            with contextlib.ExitStack() as visit:
+                connection = visit.enter_context(socket.create_connection((host, port), timeout=left))
                 _send(connection, mine)
                 # Process 0 answers at its own deadline, with who is missing.
-                connection.settimeout(deadline - time.monotonic() + GREETING_SECONDS)
-                return _receive(connection)
+                connection.settimeout(max(deadline - time.monotonic(), 0) + GREETING_SECONDS)
+                error = _receive(connection)
+                stack.enter_context(visit.pop_all())
+                return {0: connection}, error
         except TimeoutError:
             break
         except (OSError, ValueError) as failure:  # process 0 may not be up yet
             reason = getattr(failure, "strerror", None) or str(failure)
             time.sleep(min(RETRY_SECONDS, max(left, 0)))
-    return f"the coordinator {host}:{port} cannot be reached within {timeout:g} s ({reason})"
+    return {}, f"the coordinator {host}:{port} cannot be reached within {timeout:g} s ({reason})"
 
 
 def _mismatch(mine: dict[str, Any], theirs: Any, visitors: Mapping[int, Any]) -> str | None:

@@ -18,13 +18,22 @@ def free_port():
         return found.getsockname()[1]
 
 
+def meet_and_part(*arguments):
+    """Returns to whom there was a connection."""
+    connections = meet(*arguments)
+    for connection in connections.values():
+        connection.close()
+    return sorted(connections)
+
+
 def meeting(*processes, timeout=5.0):
     """Each process is `(num_processes, process_id, fingerprint)`; returns their errors, or None, in order."""
     port, errors = free_port(), [None] * len(processes)
 
     def come(i, num_processes, process_id, fingerprint):
         try:
-            meet(f"127.0.0.1:{port}", num_processes, process_id, fingerprint, timeout)
+            met = meet_and_part(f"127.0.0.1:{port}", num_processes, process_id, fingerprint, timeout)
+            assert met == (list(range(1, num_processes)) if process_id == 0 else [0])
         except ValueError as error:
             errors[i] = str(error)
 
@@ -74,7 +83,7 @@ def test_strangers_at_the_port_do_no_harm():
 
     def host():
         try:
-            meet(f"127.0.0.1:{port}", 2, 0, FINGERPRINT, 10.0)
+            meet_and_part(f"127.0.0.1:{port}", 2, 0, FINGERPRINT, 10.0)
         except ValueError as error:
             errors.append(error)
 
@@ -88,7 +97,7 @@ def test_strangers_at_the_port_do_no_harm():
                 break
             except OSError:
                 time.sleep(0.05)
-    meet(f"127.0.0.1:{port}", 2, 1, FINGERPRINT, 10.0)
+    meet_and_part(f"127.0.0.1:{port}", 2, 1, FINGERPRINT, 10.0)
     thread.join()
     assert errors == []
 
