@@ -121,7 +121,7 @@ def figure_of(losses: dict[str, dict[str, np.ndarray]], result: dict[str, Any], 
     """Medians and middle halves over steps and over seconds; the differences to Adam task by task."""
     figure = Figure(figsize=(16, 4.4), dpi=140, layout="constrained")
     by_step, by_second, tasks = figure.subplots(1, 3)
-    for axes, label in ((by_step, "inner step"), (by_second, "seconds, of one run alone")):
+    for axes, label in ((by_step, "inner step"), (by_second, "time of one run alone")):
         ends = []
         for name, curves in losses.items():
             color, line, width, text = STYLES[name]
@@ -135,7 +135,7 @@ def figure_of(losses: dict[str, dict[str, np.ndarray]], result: dict[str, Any], 
         axes.set(xlabel=label, ylabel="held-out test loss", yscale="log")
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_formatter(EngFormatter(sep="") if axes is by_step else EngFormatter("s"))
         tidy(axes)
         label_ends(axes, ends)
     shown = result["differences"]["adam"]
