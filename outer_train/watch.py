@@ -53,7 +53,7 @@ class Watch:
     def leave(self) -> None:
         """Says farewell: from here on this process may end, and nobody's end matters to it."""
         if self._noticed:  # an exit that follows from the loss is not in order: the thread ends it
-            self._thread.join(2 * self._grace)
+            self._thread.join(2 * GRACE_OF_FIRST)
         if not self._left:
             self._left = True
             self._tell(FAREWELL)
