@@ -145,7 +145,7 @@ def _axis_size(tree: Any) -> int:
 
 
 def _default_mesh(useful: int) -> Mesh:
-    devices = jax.devices()[:useful]
+    devices = jax.local_devices()[:useful]
     return jax.make_mesh((len(devices),), (_AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 

@@ -84,6 +84,17 @@ def test_a_lost_process_ends_the_other_and_one_resumes(tmp_path, lost, capsys):
     assert json.loads((run / "summary.json").read_text())["num_devices"] == 2
 
 
+def test_two_processes_are_scored_by_the_first(tmp_path):
+    run = tmp_path / "run"
+    scored = [*QUICK[:-1], "2", "--held-out.num-steps", "5", "--num-outer-steps", "3"]
+    for process in start_pair("train", "quadratic", "--run-dir", str(run), *scored):
+        _, errors = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 0, errors
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["num_processes"] == 2
+    assert np.isfinite([summary["heldout"][name] for name in ("learned", "adam_tuned")]).all()
+
+
 def test_another_config_ends_both_with_one_line(tmp_path):
     pair = start_pair("train", "quadratic", "--run-dir", str(tmp_path / "run"), *QUICK, each=((), ("--seed", "7")))
     for process in pair:
