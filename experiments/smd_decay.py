@@ -102,7 +102,8 @@ def meta_descent(
 
     The best schedules of long horizons lie at the edge of stability, and past it no gradient leads back: the loss is
     chaotic, then flat. So where a training ends at more than `WORSE` times the (geometric, running) mean loss of those
-    before it, alpha_0 is multiplied by `RATE_CUT` instead, and Adam starts afresh.
+    before it, alpha_0 is multiplied by `RATE_CUT` instead, and Adam starts afresh. The mean follows bad endings too: a
+    rate that was cut too far ends worse as well, and would be cut for ever.
 
     Args:
       training: the task.
@@ -131,12 +132,12 @@ def meta_descent(
             key_init, key_estimate = jax.random.split(jax.random.fold_in(key, i))
             state = estimator.init(theta, key_init)
             estimate, _ = estimator.estimate(theta, state, key_estimate, 1, training.data)
-            new_mean = mean + MEAN_WEIGHT * (estimate.loss - mean)
-            moved = (*_adam_step(adam, rate, theta, adam_state, estimate.grad), new_mean)
+            moved = _adam_step(adam, rate, theta, adam_state, estimate.grad)
             cut = theta._replace(log_rate=theta.log_rate + float(np.log(RATE_CUT)))
             stable = estimate.loss < mean + float(np.log(WORSE))
-            carry = jax.tree.map(partial(jnp.where, stable), moved, (cut, adam.init(theta), mean))
-            return carry, carry[0]
+            theta, adam_state = jax.tree.map(partial(jnp.where, stable), moved, (cut, adam.init(theta)))
+            excess = jnp.where(jnp.isfinite(estimate.loss), estimate.loss - mean, 0.0)
+            return (theta, adam_state, mean + MEAN_WEIGHT * excess), theta
 
         schedule = (jnp.asarray(steps), jnp.asarray(rates, jnp.float32))
         _, path = lax.scan(step, (theta, adam.init(theta), first_loss), schedule)
