@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from learned_opt.hypergradient import hd, marthe, rtho
 
 LEARNING_RATES = tuple(float(rate) for rate in np.logspace(-4, 1, 11))
-"""11 log-spaced rates from 1e-4 to 10."""
+"""The minimum of honest tuning: 11 log-spaced rates from 1e-4 to 10."""
 DEFAULT_RANDOM_BUDGET = 64
 UNTUNED = 1e-3
 """What Adam is given by those who tune nothing."""
@@ -132,11 +132,8 @@ BASELINES: dict[str, Baseline] = {
     "momentum": _tuned_rate(optax.sgd, "SGD with momentum .9", momentum=0.9),
     "rmsprop": _tuned_rate(optax.rmsprop, "RMSProp, decay .9"),
     "adam": _tuned_rate(optax.adam, "Adam"),
-    "adam_1e-3": Baseline(
-        lambda h: optax.adam(h["learning_rate"]),
-        lambda budget, seed: {"learning_rate": np.full(1, UNTUNED, np.float32)},
-        "grid",
-        "Adam at rate 1e-3, not tuned",
+    "adam_1e-3": _tuned_rate(optax.adam, "Adam at rate 1e-3, not tuned")._replace(
+        configurations=lambda budget, seed: {"learning_rate": np.full(1, UNTUNED, np.float32)}
     ),
     "adamw": _tuned_rate(optax.adamw, "AdamW, weight decay 1e-4"),
     "nadamw": _tuned_rate(optax.nadamw, "Nesterov AdamW, weight decay 1e-4"),

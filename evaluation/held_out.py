@@ -8,13 +8,12 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
+from evaluation.baselines import LEARNING_RATES, UNTUNED
 from evaluation.statistics import mean, stratified_bootstrap
 from evaluation.sweep import make_runs, make_sweep
 from learned_opt.base import LearnedOptimizer, Theta
 from tasks.base import Key, TaskFamily
 
-LEARNING_RATES = np.logspace(-4, 1, 11)
-"""The minimum of honest tuning: 11 log-spaced rates from 1e-4 to 10."""
 LOSS_CAP = 10.0
 """The worst a step's loss can count; what is not finite counts as this. The clip value of outer-training."""
 NAMES = ("learned", "untrained", "adam_1e-3", "adam_tuned")
@@ -69,7 +68,7 @@ def score(
     runs = make_runs(key, num_tasks)
     thetas = jax.tree.map(lambda *leaves: jnp.stack(leaves), theta, untrained_theta)
     learned = make_sweep(family, optimizer.optimizer, num_steps=num_steps, splits=("test",))(thetas, runs)
-    rates = np.append(LEARNING_RATES, 1e-3).astype(np.float32)
+    rates = np.append(LEARNING_RATES, UNTUNED).astype(np.float32)
     adam = make_sweep(family, optax.adam, num_steps=num_steps)(rates, runs)
 
     validation = cap_losses(adam["outer_valid"]["loss"][:-1, :, 1:], loss_cap).mean(axis=-1)

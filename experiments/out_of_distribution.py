@@ -15,7 +15,7 @@ import flax.linen as nn
 import numpy as np
 from matplotlib.figure import Figure
 
-from evaluation.baselines import LEARNING_RATES
+from evaluation.baselines import LEARNING_RATES, UNTUNED
 from evaluation.figures import BLACK, BLUE, ORANGE, SKY, running_median, save, tidy
 from experiments import outer_trained
 from experiments.outer_trained_evaluation import evaluator
@@ -31,7 +31,6 @@ STYLES = {
     "adam": (BLACK, "--", "Adam, 11 rates"),
     "adam_1e-3": (SKY, "-", "Adam, rate 1e-3"),
 }
-UNTUNED = 1e-3
 
 
 class Shift(NamedTuple):

@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from evaluation.held_out import LEARNING_RATES, NAMES, cap_losses, score
+from evaluation.baselines import LEARNING_RATES
+from evaluation.held_out import NAMES, cap_losses, score
 from evaluation.sweep import make_runs, make_sweep
 from learned_opt.base import LearnedOptimizer
 from tasks.base import SPLITS, Task, TaskFamily
@@ -56,10 +57,10 @@ def test_summary_is_the_mean_of_the_curves_and_fits_json(result):
 
 def test_tuned_adam_has_for_each_task_the_best_rate_on_outer_valid(result):
     runs = make_runs(jax.random.key(0), 6)
-    curves = make_sweep(scaled_family(), optax.adam, num_steps=20)(LEARNING_RATES.astype(np.float32), runs)
+    curves = make_sweep(scaled_family(), optax.adam, num_steps=20)(np.asarray(LEARNING_RATES, np.float32), runs)
     valid = np.asarray(curves["outer_valid"]["loss"])[:, :, 1:]
     best = cap_losses(valid).mean(axis=2).argmin(axis=0)
-    assert result.summary["adam_tuned_rates"] == pytest.approx(LEARNING_RATES[best])
+    assert result.summary["adam_tuned_rates"] == pytest.approx(np.asarray(LEARNING_RATES)[best])
     test = np.asarray(curves["test"]["loss"])[best, np.arange(6), 1:]
     np.testing.assert_allclose(result.curves["adam_tuned"], cap_losses(test), rtol=1e-4)
     assert result.summary["adam_tuned"] < result.summary["adam_1e-3"]
