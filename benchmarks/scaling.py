@@ -21,13 +21,13 @@ AXES: dict[str, tuple[int, ...]] = {
     "pairs": (4, 8, 16, 32, 64, 128, 256),
     "truncation": (10, 50, 158, 500, 1580, 5000),
     "hidden": (8, 32, 128, 512),
-    "images": (1000, 7000, 35_000, 140_000),
+    "images": (2000, 7000, 35_000, 140_000),
 }
 QUICK: dict[str, tuple[int, ...]] = {
     "pairs": (4, 16, 64),
     "truncation": (10, 50, 500),
     "hidden": (8, 32, 128),
-    "images": (1000, 35_000),
+    "images": (2000, 35_000),
 }
 LABELS = {
     "pairs": "antithetic pairs",

@@ -14,11 +14,18 @@ from tasks.weight_scales import rescaled_weights
 
 
 def build_family(config) -> tuple[TaskFamily, TaskFamily]:
-    """The outer-training family and the held-out one."""
+    """The outer-training family, of the config's weight, and the held-out one."""
+    family, held_out = _build(config)
+    return family._replace(weight=config.weight), held_out
+
+
+def _build(config) -> tuple[TaskFamily, TaskFamily]:
     if isinstance(config, base.ClassSubset):
         return _class_subset(config)
     if isinstance(config, base.RandomQuadratic):
-        family = random_quadratic_family(**vars(config))
+        family = random_quadratic_family(
+            config.dim, config.min_curvature, config.max_curvature, config.noise_std
+        )  # fmt: skip
         return family, family
     family = _custom_family(config.target, config.kwargs)
     return family, _custom_family(config.held_out_target, config.kwargs) if config.held_out_target else family

@@ -45,6 +45,8 @@ class ClassSubset:
     """Examples in one inner batch; no more than the smallest split of a task has."""
     fractions: tuple[float, float, float, float] = (0.6, 0.1, 0.15, 0.15)
     """Shares of the splits train, inner_valid, outer_valid and test; of the first three if the set has its own test."""
+    weight: float = 1.0
+    """How much the family's outer loss counts beside others; its logged loss is multiplied by it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,8 @@ class RandomQuadratic:
     """Largest curvature."""
     noise_std: float = 0.0
     """Standard deviation of the gradient noise; zero for deterministic quadratics."""
+    weight: float = 1.0
+    """How much the family's outer loss counts beside others; its logged loss is multiplied by it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +75,8 @@ class CustomFamily:
     """"module:function" of the held-out family; the same family with fresh keys if empty."""
     kwargs: dict[str, Scalar] = field(default_factory=dict)
     """Arguments of both functions."""
+    weight: float = 1.0
+    """How much the family's outer loss counts beside others; its logged loss is multiplied by it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +103,10 @@ class Mlp:
     """Scale of the last layer's fresh weights."""
     adam_learning_rate: float | None = None
     """Fresh weights start as Adam at this rate; as nothing much if not given."""
+    adam_exponents: tuple[float, ...] | None = None
+    """Fresh weights multiply that rate by powers of the root mean squares behind the `log_*` features."""
+    adam_time_exponents: tuple[float, ...] | None = None
+    """Fresh weights multiply it by exp(e tanh(t / s - 1)), one e for each timescale s."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from learned_opt.features import inverse_norm
+from learned_opt.features import OverTensor, normalized
 from learned_opt.mlp_kernel import in_halves
 
 BLOCK = 32_768
@@ -27,8 +27,8 @@ class UpdateRule(NamedTuple):
 
     Attributes:
       accumulate: `(g [n], momenta [a, n], second moments [b, n]) -> (momenta, second moments)`, one step on.
-      rows: `(g, w, momenta, second moments) -> rows [n]`, the inputs before they are normalised.
-      is_normalized: for each row whether it is divided by its root mean square over the tensor.
+      rows: `(g, w, momenta, second moments) -> rows [n]`, each element on its own.
+      over_tensor: for each row what is made of it once its mean square over the tensor is known; None for nothing.
       step: `(weights, rows) -> update [n]`; what may carry a derivative comes in by the arguments.
       weights: any tree of arrays, for `step`.
       is_one_loop: whether `step` is elementwise throughout, so that nothing it computes needs memory.
@@ -36,7 +36,7 @@ class UpdateRule(NamedTuple):
 
     accumulate: Callable[[Array, Array, Array], tuple[Array, Array]]
     rows: Callable[[Array, Array, Array, Array], list[Array]]
-    is_normalized: Sequence[bool]
+    over_tensor: Sequence[OverTensor | None]
     step: Callable[[Any, list[Array]], Array]
     weights: Any
     is_one_loop: bool = False
@@ -80,7 +80,7 @@ def apply_rule(
         update = _in_blocks(rule, g, w, new_momentum, new_second)
     else:
         rows = rule.rows(g, w, new_momentum, new_second)
-        rows = [normalize(row, sizes) if norm else row for row, norm in zip(rows, rule.is_normalized, strict=True)]
+        rows = [over_tensors(*each, sizes) for each in zip(rows, rule.over_tensor, strict=True)]
         update = _at_once(rule, rows, len(sizes))
     return update, new_momentum.astype(momentum.dtype), new_second.astype(second.dtype)
 
@@ -107,11 +107,18 @@ def _step_once_jvp(step: Callable, primals: tuple, tangents: tuple) -> tuple[Arr
     return jax.jvp(step, primals, tangents)
 
 
+def over_tensors(row: Array, function: OverTensor | None, sizes: Sequence[int]) -> Array:
+    """`function(part, mean square of the part)` of each tensor in a packed row `[n]`; the row itself for None."""
+    if function is None:
+        return row
+    # Not slices, whose gradient is a sum of padded rows.
+    parts = [function(part, jnp.mean(part * part)) for part in lax.split(row, tuple(sizes))]
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+
+
 def normalize(row: Array, sizes: Sequence[int]) -> Array:
     """`x * rsqrt(1e-5 + mean(x^2))`, the mean taken over each tensor of a packed row `[n]`."""
-    # Not slices, whose gradient is a sum of padded rows.
-    parts = [part * inverse_norm(jnp.mean(part * part)) for part in lax.split(row, tuple(sizes))]
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+    return over_tensors(row, normalized, sizes)
 
 
 @jax.custom_jvp
@@ -143,13 +150,13 @@ def _in_blocks(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Ar
     def add_squares(index: Array, total: Array) -> Array:
         start, rows = rows_of(index)
         is_new = start + jnp.arange(size, dtype=start.dtype) >= index * size
-        picked = [row for row, norm in zip(rows, rule.is_normalized, strict=True) if norm]
+        picked = [row for row, function in zip(rows, rule.over_tensor, strict=True) if function]
         return total + jnp.stack([jnp.sum(jnp.where(is_new, row * row, 0.0)) for row in picked])
 
     # Zeros like a part of g: under `shard_map` a loop's carry must vary over the devices from the start.
-    scales = jnp.zeros_like(g[: sum(rule.is_normalized)])
-    if any(rule.is_normalized):
-        scales = inverse_norm(lax.fori_loop(0, num_blocks, add_squares, scales) / n)
+    mean_squares = jnp.zeros_like(g[: sum(function is not None for function in rule.over_tensor)])
+    if mean_squares.size:
+        mean_squares = lax.fori_loop(0, num_blocks, add_squares, mean_squares) / n
 
     # Each round writes the block that the round before has computed: XLA spreads a loop over the cores, unless it
     # writes into the middle of an array.
@@ -157,8 +164,9 @@ def _in_blocks(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Ar
         update, block, block_start = carry
         update = lax.dynamic_update_slice_in_dim(update, block, block_start, axis=0)
         start, rows = rows_of(index)
-        left = iter(scales)
-        rows = [row * next(left) if norm else row for row, norm in zip(rows, rule.is_normalized, strict=True)]
+        left = iter(mean_squares)
+        each = zip(rows, rule.over_tensor, strict=True)
+        rows = [row if function is None else function(row, next(left)) for row, function in each]
         return update, rule.step(rule.weights, rows), start
 
     carry = (jnp.zeros_like(g), jnp.zeros_like(g[:size]), jnp.zeros((), jnp.int32))

@@ -4,6 +4,11 @@ A feature kind gives one row or one row a decay. Rows of the paper's kinds are n
 tensor, `x * rsqrt(1e-5 + mean(x^2))`. The `adam_*` kinds divide by the debiased root mean square of the same
 parameter's gradients; they have no scale to begin with, so they stay as they are and the signal-to-noise ratio they
 carry reaches the MLP.
+
+The `log_*` kinds say the same to every element of a tensor: log10 of a row's root mean square. That of the
+parameter is the unit in which a step is large or small. That of the debiased averages over Adam's scale tells how the
+gradient stands to its own past: near 0 while it keeps its length, far below once the data are fitted; and among
+averages of several decays, which fall behind each other where gradients are noise and stay level where they agree.
 """
 
 import math
@@ -18,6 +23,8 @@ RMS_EPS = 1e-6
 """Inside the root, as in the released code of arXiv 1810.10180."""
 ADAM_EPS = 1e-12
 """Inside the root, hence 1e-6 in units of the gradient; derivatives at a gradient of zero stay finite in float32."""
+LOG_EPS = 1e-4
+"""Beside the mean square inside the logarithm: a tensor of zeros, as fresh biases are, counts as 0.01."""
 
 
 class Averages(NamedTuple):
@@ -40,18 +47,37 @@ class Averages(NamedTuple):
     second_moment_debias: Sequence[Array]
 
 
+OverTensor = Callable[[Array, Array], Array]
+"""`(row, its mean square over the tensor) -> row`, both of one tensor: `[n]` and scalar to `[n]`."""
+
+
+def inverse_norm(mean_square: Array) -> Array:
+    """What a row is multiplied by to normalise it."""
+    return lax.rsqrt(NORMALIZE_EPS + mean_square)
+
+
+def normalized(row: Array, mean_square: Array) -> Array:
+    """The row divided by its root mean square."""
+    return row * inverse_norm(mean_square)
+
+
+def log_rms(row: Array, mean_square: Array) -> Array:
+    """The decimal logarithm of the row's root mean square, for every element."""
+    return jnp.broadcast_to(0.5 * jnp.log10(LOG_EPS + mean_square), row.shape)
+
+
 class FeatureKind(NamedTuple):
     """One kind of input.
 
     Attributes:
       rows: `averages -> rows`, each `[n]`.
       count: `(momenta, second moments) -> number of rows`.
-      normalized: whether the rows are normalised over their tensor.
+      over_tensor: what becomes of each row once its mean square is known; None leaves it as it is.
     """
 
     rows: Callable[[Averages], list[Array]]
     count: Callable[[int, int], int]
-    normalized: bool
+    over_tensor: OverTensor | None = None
 
 
 def debias(decay: float, num_updates: Array) -> Array:
@@ -90,16 +116,19 @@ def _adam_momentum(averages: Averages) -> list[Array]:
 
 
 FEATURE_KINDS: dict[str, FeatureKind] = {
-    "gradient": FeatureKind(lambda a: [a.gradient], lambda m, v: 1, True),
-    "momentum_over_rms": FeatureKind(_momentum_over_rms, lambda m, v: m, True),
-    "parameter": FeatureKind(lambda a: [a.parameter], lambda m, v: 1, True),
-    "momentum": FeatureKind(lambda a: list(a.momenta), lambda m, v: m, True),
-    "second_moment": FeatureKind(lambda a: list(a.second_moments), lambda m, v: v, True),
-    "inverse_rms": FeatureKind(_inverse_rms, lambda m, v: v, True),
-    "adam_gradient": FeatureKind(_adam_gradient, lambda m, v: v, False),
-    "adam_momentum": FeatureKind(_adam_momentum, lambda m, v: m, False),
+    "gradient": FeatureKind(lambda a: [a.gradient], lambda m, v: 1, normalized),
+    "momentum_over_rms": FeatureKind(_momentum_over_rms, lambda m, v: m, normalized),
+    "parameter": FeatureKind(lambda a: [a.parameter], lambda m, v: 1, normalized),
+    "momentum": FeatureKind(lambda a: list(a.momenta), lambda m, v: m, normalized),
+    "second_moment": FeatureKind(lambda a: list(a.second_moments), lambda m, v: v, normalized),
+    "inverse_rms": FeatureKind(_inverse_rms, lambda m, v: v, normalized),
+    "adam_gradient": FeatureKind(_adam_gradient, lambda m, v: v),
+    "adam_momentum": FeatureKind(_adam_momentum, lambda m, v: m),
+    "log_parameter": FeatureKind(lambda a: [a.parameter], lambda m, v: 1, log_rms),
+    "log_adam_gradient": FeatureKind(_adam_gradient, lambda m, v: v, log_rms),
+    "log_adam_momentum": FeatureKind(_adam_momentum, lambda m, v: m, log_rms),
 }
-_NEEDS_PAIRS = ("momentum_over_rms", "adam_momentum")
+_NEEDS_PAIRS = ("momentum_over_rms", "adam_momentum", "log_adam_momentum")
 
 
 def check_features(features: Sequence[str], num_momenta: int, num_second_moments: int) -> None:
@@ -119,28 +148,23 @@ def count_features(features: Sequence[str], num_momenta: int, num_second_moments
     return sum(FEATURE_KINDS[name].count(num_momenta, num_second_moments) for name in features)
 
 
-def normalized_rows(features: Sequence[str], num_momenta: int, num_second_moments: int) -> list[bool]:
-    """For each row of `feature_rows` whether it is normalised over its tensor."""
+def rows_over_tensor(features: Sequence[str], num_momenta: int, num_second_moments: int) -> list[OverTensor | None]:
+    """For each row of `feature_rows` what is made of it once its mean square over the tensor is known."""
     kinds = [FEATURE_KINDS[name] for name in features]
-    return [kind.normalized for kind in kinds for _ in range(kind.count(num_momenta, num_second_moments))]
+    return [kind.over_tensor for kind in kinds for _ in range(kind.count(num_momenta, num_second_moments))]
 
 
 def feature_rows(features: Sequence[str], averages: Averages) -> list[Array]:
-    """The inputs of the MLP that differ between parameters, not yet normalised.
+    """The inputs of the MLP that differ between parameters or tensors, each element still on its own.
 
     Args:
       features: names in `FEATURE_KINDS`, in the order of the first layer's rows.
       averages: of `n` parameters.
 
     Returns:
-      Rows `[n]`.
+      Rows `[n]`; what `rows_over_tensor` says is still to be made of them.
     """
     return [row for name in features for row in FEATURE_KINDS[name].rows(averages)]
-
-
-def inverse_norm(mean_square: Array) -> Array:
-    """What a row is multiplied by to normalise it."""
-    return lax.rsqrt(NORMALIZE_EPS + mean_square)
 
 
 def time_features(count: Array, timescales: Sequence[float], dtype: jnp.dtype) -> Array:

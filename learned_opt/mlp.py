@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.typing import DTypeLike
@@ -24,10 +25,11 @@ from learned_opt.features import (
     count_features,
     debias,
     feature_rows,
-    normalized_rows,
+    log_rms,
+    rows_over_tensor,
 )
 from learned_opt.mlp_kernel import is_summed, matmul_rows, mlp_rows
-from learned_opt.mlp_theta import init_theta, layers_at, resolve, with_linear_direction
+from learned_opt.mlp_theta import init_theta, layers_at, resolve, with_linear_outputs
 from learned_opt.packing import at_least_float32, group_leaves, pack, unpack
 
 
@@ -57,6 +59,8 @@ class MLPSettings(NamedTuple):
     exp_multiplier: float = 1e-3
     output_init_scale: float = 0.1
     adam_learning_rate: float | None = None
+    adam_exponents: tuple[float, ...] = ()
+    adam_time_exponents: tuple[float, ...] = ()
     live_second_moments: bool = True
 
 
@@ -81,6 +85,8 @@ def mlp(
     exp_multiplier: float | None = None,
     output_init_scale: float | None = None,
     adam_learning_rate: float | None = None,
+    adam_exponents: Sequence[float] | None = None,
+    adam_time_exponents: Sequence[float] | None = None,
     live_second_moments: bool | None = None,
     preset: str | None = None,
 ) -> LearnedOptimizer:
@@ -100,6 +106,9 @@ def mlp(
       adam_learning_rate: fresh theta makes Adam's steps at this rate (its b1 the momentum decay nearest 0.9) beside the
         little that the random weights do, so that outer-training starts from an optimizer that works on every task.
         Needs the feature `adam_momentum` and two units a hidden layer.
+      adam_exponents: one for each input of the `log_*` features, in their order: the fresh rate is `adam_learning_rate`
+        times the root mean square behind each, to that power. All zero if left out; else four units a hidden layer.
+      adam_time_exponents: one for each timescale s: the fresh rate is also multiplied by `exp(e tanh(t / s - 1))`.
       live_second_moments: False holds the second moments at zero and keeps no state for them.
       preset: `"metz2019"`, the paper: 31 inputs, 1,090 weights; `"metz2019_released"`, the paper's public code, whose
         second moments are zero; None, a cheaper default with Adam-like inputs.
@@ -130,6 +139,8 @@ def mlp(
         exp_multiplier=exp_multiplier,
         output_init_scale=output_init_scale,
         adam_learning_rate=adam_learning_rate,
+        adam_exponents=adam_exponents,
+        adam_time_exponents=adam_time_exponents,
         live_second_moments=live_second_moments,
     )
     check_features(settings.features, len(settings.momentum_decays), len(settings.second_moment_decays))
@@ -146,8 +157,13 @@ def _init(settings: MLPSettings, key: Key) -> Theta:
     theta = init_theta(settings, _num_features(settings), key)
     if settings.adam_learning_rate is None:
         return theta
-    scale = settings.adam_learning_rate / settings.step_multiplier
-    return with_linear_direction(theta, _adam_row(settings), scale)
+    direction, magnitude = np.zeros((2, _num_features(settings) + len(settings.timescales)), np.float32)
+    direction[_adam_row(settings)] = settings.adam_learning_rate / settings.step_multiplier
+    if settings.adam_exponents:
+        magnitude[_log_rows(settings)] = math.log(10.0) * np.asarray(settings.adam_exponents)  # of decimal logarithms
+    if settings.adam_time_exponents:
+        magnitude[_num_features(settings) :] = settings.adam_time_exponents
+    return with_linear_outputs(theta, direction, magnitude / (settings.exp_multiplier or 1.0))
 
 
 def _adam_row(settings: MLPSettings) -> int:
@@ -158,15 +174,31 @@ def _adam_row(settings: MLPSettings) -> int:
     return count_features(before, *counts) + nearest
 
 
+def _log_rows(settings: MLPSettings) -> list[int]:
+    """The inputs of the features that are logarithms."""
+    counts = (len(settings.momentum_decays), len(settings.second_moment_decays))
+    return [i for i, function in enumerate(rows_over_tensor(settings.features, *counts)) if function is log_rms]
+
+
 def _check_adam_start(settings: MLPSettings) -> None:
+    asked = {"adam_exponents": len(_log_rows(settings)), "adam_time_exponents": len(settings.timescales)}
+    given = {name: getattr(settings, name) for name in asked if getattr(settings, name)}
+    for name, values in given.items():
+        if len(values) != asked[name] or not all(map(math.isfinite, values)):
+            raise ValueError(f"{name}: got {values}, allowed are {asked[name]} finite numbers with these inputs")
     if settings.adam_learning_rate is None:
+        if given:
+            raise ValueError(f"{next(iter(given))}: needs adam_learning_rate, got None")
         return
     if not 0.0 < settings.adam_learning_rate < math.inf:
         raise ValueError(f"adam_learning_rate: got {settings.adam_learning_rate}, allowed are positive numbers")
     if "adam_momentum" not in settings.features or not settings.momentum_decays or settings.step_multiplier == 0:
         raise ValueError("adam_learning_rate: needs the feature 'adam_momentum', a momentum decay, a step_multiplier")
-    if not settings.hidden_sizes or min(settings.hidden_sizes) < 2:
-        raise ValueError(f"adam_learning_rate: needs hidden_sizes of at least 2, got {settings.hidden_sizes}")
+    if given and settings.exp_multiplier == 0:
+        raise ValueError(f"{next(iter(given))}: needs an exp_multiplier other than 0")
+    needed = 4 if given else 2
+    if not settings.hidden_sizes or min(settings.hidden_sizes) < needed:
+        raise ValueError(f"adam_learning_rate: needs hidden_sizes of at least {needed}, got {settings.hidden_sizes}")
 
 
 def _num_features(settings: MLPSettings) -> int:
@@ -227,7 +259,7 @@ def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DType
         direction, magnitude = (mlp_rows if is_one_loop else matmul_rows)(*layers, inputs)
         return -settings.step_multiplier * direction * jnp.exp(settings.exp_multiplier * magnitude)
 
-    is_normalized = normalized_rows(settings.features, len(momentum_debias), len(second_moment_debias))
-    is_one_loop = is_summed(len(weights), len(is_normalized))
+    over_tensor = rows_over_tensor(settings.features, len(momentum_debias), len(second_moment_debias))
+    is_one_loop = is_summed(len(weights), len(over_tensor))
     weights = weights if is_one_loop else [weight.T for weight in weights]
-    return UpdateRule(accumulate, rows, is_normalized, step, (weights, biases), is_one_loop)
+    return UpdateRule(accumulate, rows, over_tensor, step, (weights, biases), is_one_loop)

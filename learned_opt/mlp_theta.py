@@ -7,8 +7,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
+from numpy.typing import NDArray
 
 from learned_opt.base import Key, Theta
 from learned_opt.features import time_features
@@ -56,23 +58,40 @@ def init_theta(settings: Settings, num_features: int, key: Key) -> Theta:
     return theta
 
 
-def with_linear_direction(theta: Theta, row: int, scale: float) -> Theta:
-    """Theta whose direction is `scale` times input `row`, beside what its other units do.
+def with_linear_outputs(theta: Theta, direction: NDArray, magnitude: NDArray) -> Theta:
+    """Theta whose outputs are linear in the inputs, beside what its other units do.
 
-    A ReLU passes a number through as max(x, 0) - max(-x, 0): the first two units of every hidden layer do that.
+    A ReLU passes a number through as max(x, 0) - max(-x, 0): two units of every hidden layer for each output that is
+    wanted do that. One of all zeros takes no units.
+
+    Args:
+      theta: of `init_theta`, with hidden layers of at least two units, or four for both outputs.
+      direction: `[inputs]`, its coefficients.
+      magnitude: `[inputs]`.
     """
+    unit = 0
+    for output, coefficients in enumerate((direction, magnitude)):
+        if np.any(coefficients):
+            theta = _through(theta, output, slice(unit, unit + 2), coefficients)
+            unit += 2
+    return theta
+
+
+def _through(theta: Theta, output: int, units: slice, coefficients: NDArray) -> Theta:
     last = len(theta) - 1
-    pair = jnp.asarray([1.0, -1.0])
+    pair = np.asarray([1.0, -1.0], np.float32)
+    # First layer at most 1, the rest in the last: outer-training then perturbs neither by much more than the other.
+    scale = np.max(np.abs(coefficients))
     through = {}
     for i in range(last + 1):
         layer = theta[f"layer_{i}"]
         weights = layer["weights"]
         if i == 0:
-            weights = weights.at[:, :2].set(0.0).at[row, :2].set(pair)
+            weights = weights.at[:, units].set(coefficients[:, None] / scale * pair)
         elif i < last:
-            weights = weights.at[:, :2].set(0.0).at[:2, :2].set(jnp.eye(2))
+            weights = weights.at[:, units].set(0.0).at[units, units].set(jnp.eye(2))
         else:
-            weights = weights.at[:2].set(0.0).at[:2, 0].set(scale * pair)
+            weights = weights.at[units].set(0.0).at[units, output].set(scale * pair)
         through[f"layer_{i}"] = {**layer, "weights": weights}
     return through
 

@@ -1,5 +1,6 @@
 """The contract of an unrolled system, and the one built from a task family and a learned optimizer."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -69,7 +70,7 @@ def inner_problem(
     A step draws a training batch, applies the optimizer, and returns the loss of the new parameters on fresh batches.
 
     Args:
-      family: each episode draws one of its tasks.
+      family: each episode draws one of its tasks. Its weight multiplies what `step` returns.
       optimizer: makes the Optax transformation from theta.
       num_steps: inner steps T of an episode.
       objective: `"valid"` measures the step's loss on fresh batches of the split `outer_valid`, `"train"` on fresh
@@ -103,6 +104,8 @@ def inner_problem(
         raise ValueError(f"log_offset must be above 0, got {log_offset}")
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+    if not 0.0 < family.weight < math.inf or (family.weight != 1.0 and reduction == "log_mean"):
+        raise ValueError(f"a family's weight must be above 0, and 1 with log_mean; got {family.weight}")
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
 
@@ -131,6 +134,8 @@ def inner_problem(
             loss = jnp.log(jnp.maximum(loss, jnp.finfo(loss.dtype).tiny))
         if reduction in ("final", "log_final"):
             loss = jnp.where(is_last, num_steps * loss, jnp.zeros_like(loss))
+        if family.weight != 1.0:
+            loss = family.weight * loss
         return InnerState(params, opt_state, state.task_params, state.step + 1), loss
 
     return InnerProblem(init, step, num_steps, family.data, reduction)

@@ -43,8 +43,11 @@ class TaskFamily(NamedTuple):
       sample: `key -> task_params`, arrays that tell one task from another (which classes, which curvatures).
       task: `task_params -> Task`; called under `jax.vmap`, so it must not branch on values.
       data: arrays shared by all tasks; passed to jitted code as an argument and replicated over the mesh.
+      weight: how much its outer loss counts where several families are outer-trained on. Losses differ in what a factor
+        is worth: the entropy of text leaves its logarithm little room.
     """
 
     sample: Callable[[Key], TaskParams]
     task: Callable[[TaskParams], Task]
     data: Data = ()
+    weight: float = 1.0

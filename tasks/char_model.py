@@ -1,7 +1,9 @@
-"""Character models on the text of Python's own help topics, which every Python brings along."""
+"""Character models on text that every Python brings along: its help topics, or its library's source."""
 
 import functools
+import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -18,16 +20,28 @@ ALPHABET = " \nabcdefghijklmnopqrstuvwxyz0123456789.,:;()[]'\"`_-=*/\\"
 _SPLIT_SHARES = (0.7, 0.1, 0.1, 0.1)
 
 
-@functools.cache
-def python_topics(max_characters: int = 200_000) -> UInt[np.ndarray, " n"]:
-    """Positions in `ALPHABET` of the text of `pydoc_data.topics`, topics by name, runs of spaces made one.
-
-    The text belongs to the running Python: another version has slightly other words.
-    """
+def _topics() -> str:
+    """Of `pydoc_data.topics`, by name."""
     from pydoc_data.topics import topics
 
-    text = "\n".join(topics[name] for name in sorted(topics)).lower()
-    known = "".join(c if c in ALPHABET else " " for c in text)
+    return "\n".join(topics[name] for name in sorted(topics))
+
+
+def _library() -> str:
+    """Modules of the standard library that are single files, by name; no page of help is among them."""
+    files = sorted(Path(sysconfig.get_path("stdlib")).glob("[a-z]*.py"))
+    return "\n".join(file.read_text(encoding="utf-8") for file in files[:40])
+
+
+TEXTS: dict[str, Callable[[], str]] = {"topics": _topics, "library": _library}
+"""The running Python's own: another version has slightly other words."""
+
+
+@functools.cache
+def characters(text: str = "topics", max_characters: int = 200_000) -> UInt[np.ndarray, " n"]:
+    """Positions in `ALPHABET` of a text of `TEXTS`, runs of spaces made one."""
+    lower = TEXTS[text]().lower()
+    known = "".join(c if c in ALPHABET else " " for c in lower)
     lines = (" ".join(line.split()) for line in known.splitlines())
     joined = "\n".join(line for line in lines if line)[:max_characters]
     index = {character: i for i, character in enumerate(ALPHABET)}
@@ -86,10 +100,12 @@ class CharGRU(nn.Module):
         return nn.Dense(len(ALPHABET))(states)
 
 
-MODELS: dict[str, Callable[[], nn.Module]] = {"transformer": CharTransformer, "gru": CharGRU}
+MODELS: dict[str, Callable[..., nn.Module]] = {"transformer": CharTransformer, "gru": CharGRU}
 
 
-def char_family(model: str = "transformer", length: int = 32, batch_size: int = 16) -> TaskFamily:
+def char_family(
+    model: str = "transformer", length: int = 32, batch_size: int = 16, width: int | None = None, text: str = "topics"
+) -> TaskFamily:
     """One task: cross-entropy (nats a character) of the next character, on windows of the text.
 
     The four splits are contiguous parts of the text, so no window lies in two of them.
@@ -98,17 +114,23 @@ def char_family(model: str = "transformer", length: int = 32, batch_size: int = 
       model: a key of `MODELS`.
       length: characters of a window that are predicted.
       batch_size: windows in a batch.
+      width: of the model; its own default if None.
+      text: a key of `TEXTS`.
 
     Raises:
-      ValueError: for an unknown model, or a length or batch size below 1.
+      ValueError: for an unknown model or text, or a length, batch size or width below 1.
     """
     if model not in MODELS:
         raise ValueError(f"unknown character model {model!r}; there are {', '.join(MODELS)}")
-    if length < 1 or batch_size < 1:
-        raise ValueError(f"length and batch_size must be at least 1, got {length} and {batch_size}")
-    module = MODELS[model]()
-    text = python_topics()
-    ends = np.round(np.cumsum(_SPLIT_SHARES) * len(text)).astype(int)
+    if text not in TEXTS:
+        raise ValueError(f"unknown text {text!r}; there are {', '.join(TEXTS)}")
+    if length < 1 or batch_size < 1 or (width is not None and width < 1):
+        raise ValueError(
+            f"length, batch_size and width must be at least 1, got {length}, {batch_size} and {width}"
+        )  # fmt: skip
+    module = MODELS[model]() if width is None else MODELS[model](width=width)
+    tokens = characters(text)
+    ends = np.round(np.cumsum(_SPLIT_SHARES) * len(tokens)).astype(int)
     bounds = list(zip((0, *ends[:-1].tolist()), ends.tolist(), strict=True))
 
     def init(key: Key) -> Params:
@@ -126,4 +148,4 @@ def char_family(model: str = "transformer", length: int = 32, batch_size: int = 
         starts = jax.random.randint(key, (batch_size,), low, high - length)
         return data[starts[:, None] + jnp.arange(length + 1)].astype(jnp.int32)
 
-    return fixed_family(Task(init, loss, sample_batch), jnp.asarray(text))
+    return fixed_family(Task(init, loss, sample_batch), jnp.asarray(tokens))

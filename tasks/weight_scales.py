@@ -58,4 +58,4 @@ def rescaled_weights(family: TaskFamily, max_scale: float) -> TaskFamily:
 
         return Task(init, loss, sample_batch)
 
-    return TaskFamily(sample, task, family.data)
+    return TaskFamily(sample, task, family.data, family.weight)

@@ -84,7 +84,7 @@ def test_the_paper_s_config_builds_on_a_set_of_its_shape(tmp_path):
 
 def every_kind():
     """A config for each kind of each field, with values a float cannot hold exactly and nested tuples."""
-    yield base.TrainConfig(extra_families=(base.ClassSubset(hidden_sizes=(3, 4)), base.RandomQuadratic()))
+    yield base.TrainConfig(extra_families=(base.ClassSubset(hidden_sizes=(3, 4)), base.RandomQuadratic(weight=0.5)))
     yield base.TrainConfig(family=base.CustomFamily("m:f", "", {"a": 0.1, "b": True, "c": "x", "d": 3}))
     yield base.TrainConfig(optimizer=base.Mlp(momentum_decays=(), timescales=(0.1, 1 / 3)))
     for cls in (base.EvolutionStrategies, base.Reparameterization, base.Merged, base.NoiseReuseES):

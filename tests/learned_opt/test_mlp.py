@@ -120,9 +120,62 @@ def test_fresh_theta_makes_adams_steps(hidden_sizes):
     jax.tree.map(lambda ours, adams: np.testing.assert_allclose(ours, adams, rtol=1e-5), *params)
 
 
+LOG_FEATURES = ("parameter", "adam_momentum", "log_parameter", "log_adam_gradient", "log_adam_momentum")
+
+
+def log_rms(x):
+    return 0.5 * np.log10(1e-4 + np.mean(np.square(x)))
+
+
+def test_fresh_theta_makes_adams_steps_at_a_rate_of_tensor_and_time():
+    decays, timescales = np.array([0.5, 0.9]), (4.0, 40.0)
+    exponents, time_exponents = (0.5, 0.3, -0.2, 0.1), (-0.3, 0.2)
+    optimizer = learned_opt.mlp(
+        (6,),
+        tuple(decays.tolist()),
+        timescales=timescales,
+        features=LOG_FEATURES,
+        exp_multiplier=0.5,
+        output_init_scale=0.0,
+        adam_learning_rate=0.01,
+        adam_exponents=exponents,
+        adam_time_exponents=time_exponents,
+    )
+    opt = optimizer.optimizer(optimizer.init(jax.random.key(0)))
+    rng = np.random.default_rng(0)
+    params = {"b": jnp.zeros(3), "w": jnp.asarray(rng.normal(size=(4, 5)) * 0.2, jnp.float32)}
+    moments = {name: (np.zeros((2, p.size)), np.zeros(p.size)) for name, p in params.items()}
+    state = opt.init(params)
+    for t in range(3):
+        grads = {name: jnp.asarray(rng.normal(size=p.shape) * 10.0**-t, jnp.float32) for name, p in params.items()}
+        updates, state = jax.jit(opt.update)(grads, state, params)
+        for name, p in params.items():
+            g, w = np.asarray(grads[name]).ravel(), np.asarray(p).ravel()
+            m, v = moments[name]
+            m, v = decays[:, None] * m + (1 - decays[:, None]) * g, 0.999 * v + 0.001 * g**2
+            moments[name] = m, v
+            scale = 1 / np.sqrt(v / (1 - 0.999 ** (t + 1)) + 1e-12)
+            unbiased = m / (1 - decays ** (t + 1))[:, None] * scale
+            logs = [log_rms(w), log_rms(g * scale), *map(log_rms, unbiased)]
+            rate = 0.01 * 10 ** np.dot(exponents, logs)
+            rate *= np.exp(np.dot(time_exponents, np.tanh(t / np.array(timescales) - 1)))
+            np.testing.assert_allclose(np.ravel(updates[name]), -rate * unbiased[1], rtol=1e-4)
+        params = optax.apply_updates(params, updates)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"adam_exponents": (1.0,), "adam_learning_rate": 0.1}, r"adam_exponents: got \(1.0,\), allowed are 0"),
+        ({"adam_time_exponents": (0.1,) * 9}, "adam_time_exponents: needs adam_learning_rate"),
+        (
+            {"adam_learning_rate": 0.1, "adam_time_exponents": (0.1,) * 9, "hidden_sizes": (3,)},
+            "hidden_sizes of at least 4",
+        ),
+        (
+            {"adam_learning_rate": 0.1, "adam_time_exponents": (0.1,) * 9, "exp_multiplier": 0.0},
+            "exp_multiplier other than 0",
+        ),
         ({"adam_learning_rate": -1.0}, "adam_learning_rate: got -1.0"),
         ({"adam_learning_rate": 0.1, "hidden_sizes": (1,)}, r"hidden_sizes of at least 2, got \(1,\)"),
         ({"adam_learning_rate": 0.1, "features": ("gradient",)}, "needs the feature 'adam_momentum'"),
@@ -136,8 +189,9 @@ def test_what_cannot_start_as_adam_is_named(arguments, message):
 def test_blocks_equal_one_piece(monkeypatch):
     rng = np.random.default_rng(0)
     w, g = jnp.asarray(rng.normal(size=1003), jnp.float32), jnp.asarray(rng.normal(size=1003), jnp.float32)
-    for preset in (None, "metz2019"):
-        optimizer = learned_opt.mlp(preset=preset)
+    two_layers = {"hidden_sizes": (4, 4), "features": LOG_FEATURES}  # one is a single loop, without blocks
+    for arguments in ({}, {"preset": "metz2019"}, two_layers):
+        optimizer = learned_opt.mlp(**arguments)
         opt = optimizer.optimizer(loud_theta(optimizer))
         monkeypatch.setattr(blockwise, "BLOCK", 10_000)
         whole, state = jax.jit(opt.update)(g, opt.init(w), w)
@@ -147,9 +201,10 @@ def test_blocks_equal_one_piece(monkeypatch):
         np.testing.assert_array_equal(block_state.momenta[0], state.momenta[0])
 
 
-def test_tensors_are_normalized_apart():
+@pytest.mark.parametrize("arguments", [{"preset": "metz2019"}, {"hidden_sizes": (4,), "features": LOG_FEATURES}])
+def test_tensors_are_normalized_apart(arguments):
     """A tensor's update does not depend on which tensors it is packed with."""
-    optimizer = learned_opt.mlp(preset="metz2019")
+    optimizer = learned_opt.mlp(**arguments)
     opt = optimizer.optimizer(loud_theta(optimizer))
     tree = {"a": jnp.array([1.0, 2.0]), "b": jnp.array([100.0]), "c": jnp.full((20_000,), 3.0)}
     together, _ = opt.update(tree, opt.init(tree), tree)
@@ -192,8 +247,8 @@ def test_vmap_over_theta_equals_a_loop():
 def test_forward_and_reverse_mode_agree_through_ten_steps():
     """Also where a gradient is always zero."""
     with jax.enable_x64(True):
-        for preset in (None, "metz2019"):
-            optimizer = learned_opt.mlp(preset=preset)
+        for arguments in ({}, {"preset": "metz2019"}, {"features": LOG_FEATURES, "momentum_decays": (0.5, 0.9)}):
+            optimizer = learned_opt.mlp(**arguments)
             theta = jax.tree.map(lambda x: x.astype(jnp.float64), loud_theta(optimizer))
 
             def final_loss(theta, optimizer=optimizer):

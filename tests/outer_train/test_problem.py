@@ -48,6 +48,14 @@ def test_objective_and_reduction_in_closed_form():
     np.testing.assert_allclose(episode("train", "mean_log", log_offset=0.02), np.log(0.02 + train), rtol=1e-5)
     np.testing.assert_allclose(episode("train", "log_final").mean(), np.log(train[-1]), rtol=1e-5)
     np.testing.assert_allclose(episode("valid", loss_clip=3.0), np.minimum(valid, 3), rtol=1e-5)
+    weighted = inner_problem(_family()._replace(weight=4.0), sgd, T, "train", "mean_log")
+    np.testing.assert_allclose(_episode(weighted, theta), 4 * np.log(0.1 + train), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("weight", "reduction"), [(0.0, "mean"), (float("inf"), "mean"), (2.0, "log_mean")])
+def test_weights_that_cannot_be_are_refused(weight, reduction):
+    with pytest.raises(ValueError, match="a family's weight must be above 0"):
+        inner_problem(_family()._replace(weight=weight), hyperparameters.sgd(RATE), T, reduction=reduction)
 
 
 def test_log_mean_is_taken_by_full_es_alone():

@@ -13,7 +13,7 @@ import pytest
 
 from tasks.autoencoder import autoencoder_family
 from tasks.base import SPLITS
-from tasks.char_model import ALPHABET, MODELS, char_family, python_topics
+from tasks.char_model import ALPHABET, MODELS, TEXTS, char_family, characters
 from tasks.datasets import digits
 from tasks.mnist1d import NUM_POINTS, mnist1d
 from tasks.suites import SUITES, suite, task_key
@@ -116,14 +116,15 @@ def test_autoencoder_starts_near_one_and_learns():
     assert losses[-10:].mean() < 0.6
 
 
-def test_text_is_the_alphabets_and_splits_do_not_overlap():
-    text = python_topics()
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_is_the_alphabets_and_splits_do_not_overlap(name):
+    text = characters(name)
     assert len(text) == 200_000
     assert text.max() < len(ALPHABET)
     words = "".join(ALPHABET[i] for i in text)
     assert " the " in words
     assert "  " not in words
-    family = char_family("gru", length=8, batch_size=64)
+    family = char_family("gru", length=8, batch_size=64, text=name)
     places = jnp.arange(len(text), dtype=jnp.int32)
     ranges = []
     for split in SPLITS:
