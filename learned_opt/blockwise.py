@@ -13,11 +13,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from learned_opt.features import OverTensor, normalized
+from learned_opt.features import NORMALIZED, OverTensor
 from learned_opt.mlp_kernel import in_halves
 
 BLOCK = 32_768
 """Most elements to a block. State and inputs of a block take 2 MB; smaller ones pay for starting each loop."""
+SAMPLE = 32_768
+"""Elements of a larger tensor that a mean square is taken of where a sample will do: one more pass over the state would
+cost as much as the update. Its logarithm is off by .002 decades."""
 _VECTOR = 16
 """Floats in a vector of the widest kind; blocks are multiples of it."""
 
@@ -29,7 +32,7 @@ class UpdateRule(NamedTuple):
       accumulate: `(g [n], momenta [a, n], second moments [b, n]) -> (momenta, second moments)`, one step on.
       rows: `(g, w, momenta, second moments) -> rows [n]`, each element on its own.
       over_tensor: for each row what is made of it once its mean square over the tensor is known; None for nothing.
-      step: `(weights, rows) -> update [n]`; what may carry a derivative comes in by the arguments.
+      step: `(weights, rows [n], or scalars that stand for as many equal ones) -> update [n]`; what may carry a derivative comes in by the arguments.
       weights: any tree of arrays, for `step`.
       is_one_loop: whether `step` is elementwise throughout, so that nothing it computes needs memory.
     """
@@ -76,13 +79,33 @@ def apply_rule(
     if len(sizes) > 1:
         g = _tangent_once(g)
     new_momentum, new_second = rule.accumulate(g, momentum.astype(g.dtype), second.astype(g.dtype))
+    if len(sizes) == 1 and sizes[0] > SAMPLE:
+        rule = _with_sampled(rule, g, w, new_momentum, new_second)
     if len(sizes) == 1 and sizes[0] > BLOCK and not rule.is_one_loop:
         update = _in_blocks(rule, g, w, new_momentum, new_second)
     else:
         rows = rule.rows(g, w, new_momentum, new_second)
         rows = [over_tensors(*each, sizes) for each in zip(rows, rule.over_tensor, strict=True)]
         update = _at_once(rule, rows, len(sizes))
+    update = jnp.broadcast_to(update, g.shape)  # a scalar where every row is
     return update, new_momentum.astype(momentum.dtype), new_second.astype(second.dtype)
+
+
+def _with_sampled(rule: UpdateRule, *state: Array) -> UpdateRule:
+    """The rule with those rows made whole whose mean square is taken of a sample, every k-th element of the tensor."""
+    is_sampled = [over is not None and over.is_sampled for over in rule.over_tensor]
+    if not any(is_sampled):
+        return rule
+    stride = state[0].size // SAMPLE | 1  # odd, so that a power of two columns does not put the sample in a few of them
+    sample = rule.rows(*(x[..., ::stride] for x in state))
+    mean_squares = [jnp.mean(row * row) for row in sample]
+
+    def rows(*parts: Array) -> list[Array]:
+        each = zip(rule.rows(*parts), rule.over_tensor, mean_squares, is_sampled, strict=True)
+        return [over.function(row, square) if sampled else row for row, over, square, sampled in each]
+
+    left = [None if sampled else over for over, sampled in zip(rule.over_tensor, is_sampled, strict=True)]
+    return rule._replace(rows=rows, over_tensor=left)
 
 
 def _at_once(rule: UpdateRule, rows: list[Array], num_tensors: int) -> Array:
@@ -107,18 +130,20 @@ def _step_once_jvp(step: Callable, primals: tuple, tangents: tuple) -> tuple[Arr
     return jax.jvp(step, primals, tangents)
 
 
-def over_tensors(row: Array, function: OverTensor | None, sizes: Sequence[int]) -> Array:
-    """`function(part, mean square of the part)` of each tensor in a packed row `[n]`; the row itself for None."""
-    if function is None:
+def over_tensors(row: Array, over: OverTensor | None, sizes: Sequence[int]) -> Array:
+    """What becomes of each tensor's part of a packed row `[n]`; of a single tensor it may be a scalar."""
+    if over is None:
         return row
     # Not slices, whose gradient is a sum of padded rows.
-    parts = [function(part, jnp.mean(part * part)) for part in lax.split(row, tuple(sizes))]
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+    parts = [over.function(part, jnp.mean(part * part)) for part in lax.split(row, tuple(sizes))]
+    if len(parts) == 1:
+        return parts[0]
+    return jnp.concatenate([jnp.broadcast_to(part, (size,)) for part, size in zip(parts, sizes, strict=True)])
 
 
 def normalize(row: Array, sizes: Sequence[int]) -> Array:
     """`x * rsqrt(1e-5 + mean(x^2))`, the mean taken over each tensor of a packed row `[n]`."""
-    return over_tensors(row, normalized, sizes)
+    return over_tensors(row, NORMALIZED, sizes)
 
 
 @jax.custom_jvp
@@ -150,11 +175,11 @@ def _in_blocks(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Ar
     def add_squares(index: Array, total: Array) -> Array:
         start, rows = rows_of(index)
         is_new = start + jnp.arange(size, dtype=start.dtype) >= index * size
-        picked = [row for row, function in zip(rows, rule.over_tensor, strict=True) if function]
+        picked = [row for row, over in zip(rows, rule.over_tensor, strict=True) if over]
         return total + jnp.stack([jnp.sum(jnp.where(is_new, row * row, 0.0)) for row in picked])
 
     # Zeros like a part of g: under `shard_map` a loop's carry must vary over the devices from the start.
-    mean_squares = jnp.zeros_like(g[: sum(function is not None for function in rule.over_tensor)])
+    mean_squares = jnp.zeros_like(g[: sum(over is not None for over in rule.over_tensor)])
     if mean_squares.size:
         mean_squares = lax.fori_loop(0, num_blocks, add_squares, mean_squares) / n
 
@@ -166,7 +191,7 @@ def _in_blocks(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Ar
         start, rows = rows_of(index)
         left = iter(mean_squares)
         each = zip(rows, rule.over_tensor, strict=True)
-        rows = [row if function is None else function(row, next(left)) for row, function in each]
+        rows = [row if over is None else over.function(row, next(left)) for row, over in each]
         return update, rule.step(rule.weights, rows), start
 
     carry = (jnp.zeros_like(g), jnp.zeros_like(g[:size]), jnp.zeros((), jnp.int32))

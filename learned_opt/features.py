@@ -47,8 +47,17 @@ class Averages(NamedTuple):
     second_moment_debias: Sequence[Array]
 
 
-OverTensor = Callable[[Array, Array], Array]
-"""`(row, its mean square over the tensor) -> row`, both of one tensor: `[n]` and scalar to `[n]`."""
+class OverTensor(NamedTuple):
+    """What becomes of a row once its mean square over the tensor is known.
+
+    Attributes:
+      function: `(row, mean square) -> row`, both of one tensor: `[n]` and scalar to `[n]`, or to a scalar that stands for
+        as many equal ones.
+      is_sampled: whether the mean square of a large tensor may be that of a sample of its elements.
+    """
+
+    function: Callable[[Array, Array], Array]
+    is_sampled: bool = False
 
 
 def inverse_norm(mean_square: Array) -> Array:
@@ -56,14 +65,10 @@ def inverse_norm(mean_square: Array) -> Array:
     return lax.rsqrt(NORMALIZE_EPS + mean_square)
 
 
-def normalized(row: Array, mean_square: Array) -> Array:
-    """The row divided by its root mean square."""
-    return row * inverse_norm(mean_square)
-
-
-def log_rms(row: Array, mean_square: Array) -> Array:
-    """The decimal logarithm of the row's root mean square, for every element."""
-    return jnp.broadcast_to(0.5 * jnp.log10(LOG_EPS + mean_square), row.shape)
+NORMALIZED = OverTensor(lambda row, mean_square: row * inverse_norm(mean_square))
+"""The row divided by its root mean square."""
+LOG_RMS = OverTensor(lambda row, mean_square: 0.5 * jnp.log10(LOG_EPS + mean_square), is_sampled=True)
+"""The decimal logarithm of the row's root mean square, for every element."""
 
 
 class FeatureKind(NamedTuple):
@@ -116,17 +121,17 @@ def _adam_momentum(averages: Averages) -> list[Array]:
 
 
 FEATURE_KINDS: dict[str, FeatureKind] = {
-    "gradient": FeatureKind(lambda a: [a.gradient], lambda m, v: 1, normalized),
-    "momentum_over_rms": FeatureKind(_momentum_over_rms, lambda m, v: m, normalized),
-    "parameter": FeatureKind(lambda a: [a.parameter], lambda m, v: 1, normalized),
-    "momentum": FeatureKind(lambda a: list(a.momenta), lambda m, v: m, normalized),
-    "second_moment": FeatureKind(lambda a: list(a.second_moments), lambda m, v: v, normalized),
-    "inverse_rms": FeatureKind(_inverse_rms, lambda m, v: v, normalized),
+    "gradient": FeatureKind(lambda a: [a.gradient], lambda m, v: 1, NORMALIZED),
+    "momentum_over_rms": FeatureKind(_momentum_over_rms, lambda m, v: m, NORMALIZED),
+    "parameter": FeatureKind(lambda a: [a.parameter], lambda m, v: 1, NORMALIZED),
+    "momentum": FeatureKind(lambda a: list(a.momenta), lambda m, v: m, NORMALIZED),
+    "second_moment": FeatureKind(lambda a: list(a.second_moments), lambda m, v: v, NORMALIZED),
+    "inverse_rms": FeatureKind(_inverse_rms, lambda m, v: v, NORMALIZED),
     "adam_gradient": FeatureKind(_adam_gradient, lambda m, v: v),
     "adam_momentum": FeatureKind(_adam_momentum, lambda m, v: m),
-    "log_parameter": FeatureKind(lambda a: [a.parameter], lambda m, v: 1, log_rms),
-    "log_adam_gradient": FeatureKind(_adam_gradient, lambda m, v: v, log_rms),
-    "log_adam_momentum": FeatureKind(_adam_momentum, lambda m, v: m, log_rms),
+    "log_parameter": FeatureKind(lambda a: [a.parameter], lambda m, v: 1, LOG_RMS),
+    "log_adam_gradient": FeatureKind(_adam_gradient, lambda m, v: v, LOG_RMS),
+    "log_adam_momentum": FeatureKind(_adam_momentum, lambda m, v: m, LOG_RMS),
 }
 _NEEDS_PAIRS = ("momentum_over_rms", "adam_momentum", "log_adam_momentum")
 

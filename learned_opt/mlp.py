@@ -20,12 +20,12 @@ from jax.typing import DTypeLike
 from learned_opt.base import Key, LearnedOptimizer, Theta
 from learned_opt.blockwise import UpdateRule, apply_rule, running_averages, split_rows
 from learned_opt.features import (
+    LOG_RMS,
     Averages,
     check_features,
     count_features,
     debias,
     feature_rows,
-    log_rms,
     rows_over_tensor,
 )
 from learned_opt.mlp_kernel import is_summed, matmul_rows, mlp_rows
@@ -177,7 +177,7 @@ def _adam_row(settings: MLPSettings) -> int:
 def _log_rows(settings: MLPSettings) -> list[int]:
     """The inputs of the features that are logarithms."""
     counts = (len(settings.momentum_decays), len(settings.second_moment_decays))
-    return [i for i, function in enumerate(rows_over_tensor(settings.features, *counts)) if function is log_rms]
+    return [i for i, over in enumerate(rows_over_tensor(settings.features, *counts)) if over is LOG_RMS]
 
 
 def _check_adam_start(settings: MLPSettings) -> None:

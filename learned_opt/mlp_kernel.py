@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 FORWARD_BLOCK = 4096
@@ -35,7 +36,7 @@ def mlp_rows(weights: Sequence[Array], biases: Sequence[Array], rows: Sequence[A
     Args:
       weights: `[inputs, outputs]` of each layer.
       biases: `[outputs]` of each layer.
-      rows: the inputs, `[n]` each.
+      rows: the inputs, `[n]` each; a scalar stands for `n` equal ones.
 
     Returns:
       The outputs, `[n]` each.
@@ -51,7 +52,7 @@ def matmul_rows(weights: Sequence[Array], biases: Sequence[Array], rows: Sequenc
     Products are fast where the common axis is the left one's last; but XLA takes a transpose inside the loop that
     calls this back into the product, so loops are to be given the weights this way round.
     """
-    return list(in_blocks(lambda inputs: matmul_mlp(weights, biases, inputs), jnp.stack(rows), FORWARD_BLOCK))
+    return list(in_blocks(lambda inputs: matmul_mlp(weights, biases, inputs), _stack(rows), FORWARD_BLOCK))
 
 
 def is_summed(num_layers: int, num_inputs: int) -> bool:
@@ -126,12 +127,18 @@ def one_hidden_layer(
 ) -> tuple[Array, ...]:
     """The MLP with one hidden layer as sums of scalars times rows; arguments as in `mlp_rows`."""
     first, second = _scalars(weights[0]), _scalars(weights[1])
-    first_bias, second_bias = _scalars(biases[0][None])[0], _scalars(biases[1][None])[0]
+    # What all elements have in common is a product of its own; in the loop it would be computed for each of them.
+    common = [i for i, row in enumerate(rows) if not row.ndim]
+    bias = biases[0]
+    if common:
+        column = jnp.stack([rows[i] for i in common])[:, None]
+        bias = bias + _product(weights[0][np.array(common)].T, column)[:, 0]
+    first_bias, second_bias = _scalars(bias[None])[0], _scalars(biases[1][None])[0]
     sums: list[list[Array | None]] = [[None] * len(second_bias) for _ in range(_PARTIAL_SUMS)]
     for unit, bias in enumerate(first_bias):
-        before = rows[0] * first[0][unit] + bias
-        for row, weight in zip(rows[1:], first[1:], strict=True):
-            before = before + row * weight[unit]
+        before = bias
+        for row, weight in zip(rows, first, strict=True):
+            before = before + row * weight[unit] if row.ndim else before
         hidden = jnp.maximum(before, 0.0)
         partial = sums[unit % _PARTIAL_SUMS]
         for output, weight in enumerate(second[unit]):
@@ -145,6 +152,7 @@ def one_hidden_layer(
 def _one_hidden_layer_jvp(primals: tuple, tangents: tuple) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     weights, biases, rows = primals
     d_weights, d_biases, d_rows = tangents
+    rows, d_rows = jnp.broadcast_arrays(*rows), jnp.broadcast_arrays(*d_rows)
     # With a row of ones the first bias is a weight: its gradient comes with theirs, from products of eight rows.
     first = jnp.concatenate([weights[0], biases[0][None]])
     d_first = jnp.concatenate([d_weights[0], d_biases[0][None]])
@@ -166,6 +174,10 @@ def _one_hidden_layer_jvp(primals: tuple, tangents: tuple) -> tuple[tuple[Array,
     # In halves, since a derivative reads the outputs several times.
     out = in_halves(lambda part: one_hidden_layer(weights, biases, tuple(part)), rows, len(d_out))
     return tuple(out), tuple(d_out + d_biases[1][:, None])
+
+
+def _stack(rows: Sequence[Array]) -> Array:
+    return jnp.stack(jnp.broadcast_arrays(*rows))
 
 
 def _product(weight: Array, columns: Array) -> Array:

@@ -201,6 +201,30 @@ def test_blocks_equal_one_piece(monkeypatch):
         np.testing.assert_array_equal(block_state.momenta[0], state.momenta[0])
 
 
+@pytest.mark.parametrize("hidden_sizes", [(4,), (4, 4)])
+def test_large_tensors_take_their_logarithms_of_a_sample(hidden_sizes, monkeypatch):
+    """Also with a power of two columns that differ by orders of magnitude."""
+    optimizer = learned_opt.mlp(hidden_sizes, features=LOG_FEATURES, timescales=(), exp_multiplier=1.0)
+    opt = optimizer.optimizer(optimizer.init(jax.random.key(0)))
+    columns = 10.0 ** jnp.linspace(-2, 1, 64)
+    params = jax.random.normal(jax.random.key(1), (1024, 64)) * columns
+    grads = jax.random.normal(jax.random.key(2), (1024, 64)) * columns
+    of_sample, _ = jax.jit(opt.update)(grads, opt.init(params), params)
+    monkeypatch.setattr(blockwise, "SAMPLE", 100_000)
+    of_all, _ = jax.jit(lambda *args: opt.update(*args))(grads, opt.init(params), params)
+    assert float(jnp.max(jnp.abs(of_sample - of_all))) > 0.0
+    assert float(jnp.linalg.norm(of_sample - of_all)) < 0.02 * float(jnp.linalg.norm(of_all))
+
+
+def test_inputs_of_the_tensor_alone():
+    optimizer = learned_opt.mlp((4,), features=("log_parameter",), timescales=())
+    opt = optimizer.optimizer(loud_theta(optimizer))
+    params = jnp.arange(3.0)
+    updates, _ = jax.jit(opt.update)(params, opt.init(params), params)
+    assert updates.shape == (3,)
+    np.testing.assert_array_equal(updates, updates[0])
+
+
 @pytest.mark.parametrize("arguments", [{"preset": "metz2019"}, {"hidden_sizes": (4,), "features": LOG_FEATURES}])
 def test_tensors_are_normalized_apart(arguments):
     """A tensor's update does not depend on which tensors it is packed with."""
