@@ -51,8 +51,8 @@ class OverTensor(NamedTuple):
     """What becomes of a row once its mean square over the tensor is known.
 
     Attributes:
-      function: `(row, mean square) -> row`, both of one tensor: `[n]` and scalar to `[n]`, or to a scalar that stands for
-        as many equal ones.
+      function: `(row, mean square) -> row`, both of one tensor: `[n]` and scalar to `[n]`, or to a scalar that stands
+        for as many equal ones.
       is_sampled: whether the mean square of a large tensor may be that of a sample of its elements.
     """
 

@@ -62,7 +62,9 @@ def with_linear_outputs(theta: Theta, direction: NDArray, magnitude: NDArray) ->
     """Theta whose outputs are linear in the inputs, beside what its other units do.
 
     A ReLU passes a number through as max(x, 0) - max(-x, 0): two units of every hidden layer for each output that is
-    wanted do that. One of all zeros takes no units.
+    wanted do that. One of all zeros takes no units. The coefficients are the first layer's weights: what outer-training
+    adds there to the weights of inputs that are the same for all parameters would else soon outweigh the gradient, and
+    drive every parameter the same way.
 
     Args:
       theta: of `init_theta`, with hidden layers of at least two units, or four for both outputs.
@@ -80,18 +82,16 @@ def with_linear_outputs(theta: Theta, direction: NDArray, magnitude: NDArray) ->
 def _through(theta: Theta, output: int, units: slice, coefficients: NDArray) -> Theta:
     last = len(theta) - 1
     pair = np.asarray([1.0, -1.0], np.float32)
-    # First layer at most 1, the rest in the last: outer-training then perturbs neither by much more than the other.
-    scale = np.max(np.abs(coefficients))
     through = {}
     for i in range(last + 1):
         layer = theta[f"layer_{i}"]
         weights = layer["weights"]
         if i == 0:
-            weights = weights.at[:, units].set(coefficients[:, None] / scale * pair)
+            weights = weights.at[:, units].set(coefficients[:, None] * pair)
         elif i < last:
             weights = weights.at[:, units].set(0.0).at[units, units].set(jnp.eye(2))
         else:
-            weights = weights.at[units].set(0.0).at[units, output].set(scale * pair)
+            weights = weights.at[units].set(0.0).at[units, output].set(pair)
         through[f"layer_{i}"] = {**layer, "weights": weights}
     return through
 
