@@ -107,6 +107,8 @@ class Mlp:
     """Fresh weights multiply that rate by powers of the root mean squares behind the `log_*` features."""
     adam_time_exponents: tuple[float, ...] | None = None
     """Fresh weights multiply it by exp(e tanh(t / s - 1)), one e for each timescale s."""
+    adam_weight_decay: float | None = None
+    """Fresh weights add this times w / rms(w) to Adam's direction."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -110,6 +110,8 @@ def _figure(config: Config, losses: dict[str, Any], rows: dict[str, Any]) -> Fig
             final = rows[name][optimizer]["final_test_loss"]
             middle = running_median(np.median(test, axis=0), window=3)
             axes.plot(steps, middle, color=color, linestyle=line, linewidth=2, label=f"{label}: {final:.3g}")
+        # A run that is sure of everything and right for once would stretch the axis by decades.
+        axes.set_ylim(bottom=max(0.3 * min(line.get_ydata().min() for line in axes.lines), 1e-3))
         axes.set(title=rows[name]["title"], xlabel="inner step", yscale="log")
         axes.legend(fontsize=8, frameon=False)
         tidy(axes)

@@ -32,8 +32,8 @@ class UpdateRule(NamedTuple):
       accumulate: `(g [n], momenta [a, n], second moments [b, n]) -> (momenta, second moments)`, one step on.
       rows: `(g, w, momenta, second moments) -> rows [n]`, each element on its own.
       over_tensor: for each row what is made of it once its mean square over the tensor is known; None for nothing.
-      step: `(weights, rows) -> update [n]`, from rows `[n]` or scalars that stand for as many equal ones; what may carry
-        a derivative comes in by the arguments.
+      step: `(weights, rows) -> update [n]`, from rows `[n]` or scalars that stand for as many equal ones; what may
+        carry a derivative comes in by the arguments.
       weights: any tree of arrays, for `step`.
       is_one_loop: whether `step` is elementwise throughout, so that nothing it computes needs memory.
     """

@@ -6,21 +6,19 @@ magnitude m. The same weights serve all parameters:
     step = step_multiplier * d * exp(exp_multiplier * m),    w <- w - step
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
 from jax.typing import DTypeLike
 
-from learned_opt.base import Key, LearnedOptimizer, Theta
+from learned_opt import adam_start
+from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.blockwise import UpdateRule, apply_rule, running_averages, split_rows
 from learned_opt.features import (
-    LOG_RMS,
     Averages,
     check_features,
     count_features,
@@ -29,7 +27,7 @@ from learned_opt.features import (
     rows_over_tensor,
 )
 from learned_opt.mlp_kernel import is_summed, matmul_rows, mlp_rows
-from learned_opt.mlp_theta import init_theta, layers_at, resolve, with_linear_outputs
+from learned_opt.mlp_theta import init_theta, layers_at, resolve
 from learned_opt.packing import at_least_float32, group_leaves, pack, unpack
 
 
@@ -61,6 +59,7 @@ class MLPSettings(NamedTuple):
     adam_learning_rate: float | None = None
     adam_exponents: tuple[float, ...] = ()
     adam_time_exponents: tuple[float, ...] = ()
+    adam_weight_decay: float = 0.0
     live_second_moments: bool = True
 
 
@@ -87,6 +86,7 @@ def mlp(
     adam_learning_rate: float | None = None,
     adam_exponents: Sequence[float] | None = None,
     adam_time_exponents: Sequence[float] | None = None,
+    adam_weight_decay: float | None = None,
     live_second_moments: bool | None = None,
     preset: str | None = None,
 ) -> LearnedOptimizer:
@@ -109,6 +109,7 @@ def mlp(
       adam_exponents: one for each input of the `log_*` features, in their order: the fresh rate is `adam_learning_rate`
         times the root mean square behind each, to that power. All zero if left out; else four units a hidden layer.
       adam_time_exponents: one for each timescale s: the fresh rate is also multiplied by `exp(e tanh(t / s - 1))`.
+      adam_weight_decay: the fresh step has this times the input `parameter`, w / rms(w), added to Adam's direction.
       live_second_moments: False holds the second moments at zero and keeps no state for them.
       preset: `"metz2019"`, the paper: 31 inputs, 1,090 weights; `"metz2019_released"`, the paper's public code, whose
         second moments are zero; None, a cheaper default with Adam-like inputs.
@@ -141,64 +142,17 @@ def mlp(
         adam_learning_rate=adam_learning_rate,
         adam_exponents=adam_exponents,
         adam_time_exponents=adam_time_exponents,
+        adam_weight_decay=adam_weight_decay,
         live_second_moments=live_second_moments,
     )
     check_features(settings.features, len(settings.momentum_decays), len(settings.second_moment_decays))
-    _check_adam_start(settings)
+    adam_start.check(settings)
     if _num_features(settings) == 0:
         raise ValueError(f"features: got {settings.features}, which give no input; at least one is needed")
     return LearnedOptimizer(
-        init=lambda key: _init(settings, key),
+        init=lambda key: adam_start.started(settings, init_theta(settings, _num_features(settings), key)),
         optimizer=lambda theta: _transformation(settings, theta),
     )
-
-
-def _init(settings: MLPSettings, key: Key) -> Theta:
-    theta = init_theta(settings, _num_features(settings), key)
-    if settings.adam_learning_rate is None:
-        return theta
-    direction, magnitude = np.zeros((2, _num_features(settings) + len(settings.timescales)), np.float32)
-    direction[_adam_row(settings)] = settings.adam_learning_rate / settings.step_multiplier
-    if settings.adam_exponents:
-        magnitude[_log_rows(settings)] = math.log(10.0) * np.asarray(settings.adam_exponents)  # of decimal logarithms
-    if settings.adam_time_exponents:
-        magnitude[_num_features(settings) :] = settings.adam_time_exponents
-    return with_linear_outputs(theta, direction, magnitude / (settings.exp_multiplier or 1.0))
-
-
-def _adam_row(settings: MLPSettings) -> int:
-    """The input that is Adam's direction with b1 nearest 0.9."""
-    counts = (len(settings.momentum_decays), len(settings.second_moment_decays))
-    before = settings.features[: settings.features.index("adam_momentum")]
-    nearest = min(range(counts[0]), key=lambda i: abs(settings.momentum_decays[i] - 0.9))
-    return count_features(before, *counts) + nearest
-
-
-def _log_rows(settings: MLPSettings) -> list[int]:
-    """The inputs of the features that are logarithms."""
-    counts = (len(settings.momentum_decays), len(settings.second_moment_decays))
-    return [i for i, over in enumerate(rows_over_tensor(settings.features, *counts)) if over is LOG_RMS]
-
-
-def _check_adam_start(settings: MLPSettings) -> None:
-    asked = {"adam_exponents": len(_log_rows(settings)), "adam_time_exponents": len(settings.timescales)}
-    given = {name: getattr(settings, name) for name in asked if getattr(settings, name)}
-    for name, values in given.items():
-        if len(values) != asked[name] or not all(map(math.isfinite, values)):
-            raise ValueError(f"{name}: got {values}, allowed are {asked[name]} finite numbers with these inputs")
-    if settings.adam_learning_rate is None:
-        if given:
-            raise ValueError(f"{next(iter(given))}: needs adam_learning_rate, got None")
-        return
-    if not 0.0 < settings.adam_learning_rate < math.inf:
-        raise ValueError(f"adam_learning_rate: got {settings.adam_learning_rate}, allowed are positive numbers")
-    if "adam_momentum" not in settings.features or not settings.momentum_decays or settings.step_multiplier == 0:
-        raise ValueError("adam_learning_rate: needs the feature 'adam_momentum', a momentum decay, a step_multiplier")
-    if given and settings.exp_multiplier == 0:
-        raise ValueError(f"{next(iter(given))}: needs an exp_multiplier other than 0")
-    needed = 4 if given else 2
-    if not settings.hidden_sizes or min(settings.hidden_sizes) < needed:
-        raise ValueError(f"adam_learning_rate: needs hidden_sizes of at least {needed}, got {settings.hidden_sizes}")
 
 
 def _num_features(settings: MLPSettings) -> int:

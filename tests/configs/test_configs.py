@@ -13,6 +13,7 @@ import learned_opt
 from configs import base, estimator_kinds, problem_kinds, registry
 from configs.build import ESTIMATORS, build, build_outer_optimizer
 from configs.serialize import TYPES, from_json, to_json
+from tasks.char_model import ALPHABET
 from tasks.synthetic import write_synthetic_imagenet
 
 NEEDS_DATA = {
@@ -48,19 +49,26 @@ def test_fashion_mnist_builds(fashion_mnist_dir):
     assert task_params.shape == (5,)
 
 
-def test_general_builds_its_six_families(fashion_mnist_dir, monkeypatch):
+def test_general_builds_its_eleven_families(fashion_mnist_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(fashion_mnist_dir))
     config, _ = registry.load("general")
     built = build(config, num_devices=2)
     shapes = [jax.eval_shape(f.task(f.sample(jax.random.key(0))).init, jax.random.key(0)) for f in built.families]
+    attention = 4 * (16 * 16 + 16)
     assert [num_weights(params) for params in shapes] == [
-        65 * 32 + 33 * 3,
+        65 * 32 + 33 * 5,
         65 * 32 + 2 * 33 * 32 + 33 * 5,
         41 * 32 + 33 * 32 + 33 * 4,
+        41 * 64 + 65 * 3,
         65 * 64 + 65 * 5,
+        65 * 32 + 33 * 5,
         80 + 9 * 8 * 16 + 16 + 17 * 4,
+        80 + 9 * 8 * 8 + 8 + 9 * 4,
         65 * 24 + 25 * 6 + 7 * 24 + 25 * 64,
+        (len(ALPHABET) + 16) * 16 + attention + 17 * 32 + 33 * 16 + 3 * 32 + 17 * len(ALPHABET),
+        30,
     ]
+    assert sum(family.weight for family in built.families) == pytest.approx(0.5 + 0.3 + 2.0 + 4.0 + 0.3 + 6)
     shipped = learned_opt.load_theta("general")[1]
     assert jax.tree.map(np.shape, shipped) == jax.tree.map(np.shape, built.theta)
 

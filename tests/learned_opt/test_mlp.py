@@ -140,6 +140,7 @@ def test_fresh_theta_makes_adams_steps_at_a_rate_of_tensor_and_time():
         adam_learning_rate=0.01,
         adam_exponents=exponents,
         adam_time_exponents=time_exponents,
+        adam_weight_decay=0.03,
     )
     opt = optimizer.optimizer(optimizer.init(jax.random.key(0)))
     rng = np.random.default_rng(0)
@@ -159,7 +160,8 @@ def test_fresh_theta_makes_adams_steps_at_a_rate_of_tensor_and_time():
             logs = [log_rms(w), log_rms(g * scale), *map(log_rms, unbiased)]
             rate = 0.01 * 10 ** np.dot(exponents, logs)
             rate *= np.exp(np.dot(time_exponents, np.tanh(t / np.array(timescales) - 1)))
-            np.testing.assert_allclose(np.ravel(updates[name]), -rate * unbiased[1], rtol=1e-4)
+            direction = unbiased[1] + 0.03 * w / np.sqrt(1e-5 + np.mean(w**2))
+            np.testing.assert_allclose(np.ravel(updates[name]), -rate * direction, rtol=1e-4, atol=1e-9)
         params = optax.apply_updates(params, updates)
 
 
@@ -168,6 +170,8 @@ def test_fresh_theta_makes_adams_steps_at_a_rate_of_tensor_and_time():
     [
         ({"adam_exponents": (1.0,), "adam_learning_rate": 0.1}, r"adam_exponents: got \(1.0,\), allowed are 0"),
         ({"adam_time_exponents": (0.1,) * 9}, "adam_time_exponents: needs adam_learning_rate"),
+        ({"adam_weight_decay": 0.1}, "adam_weight_decay: needs adam_learning_rate"),
+        ({"adam_learning_rate": 0.1, "adam_weight_decay": float("inf")}, "adam_weight_decay: got inf"),
         (
             {"adam_learning_rate": 0.1, "adam_time_exponents": (0.1,) * 9, "hidden_sizes": (3,)},
             "hidden_sizes of at least 4",
