@@ -15,7 +15,7 @@ The fresh theta makes Adam's steps at a rate
     .02 rms(w)^.5 rms(g)^.3 rms(m_.9)^-.6 rms(m_.99)^.14 rms(m_.999)^.14
 
 that falls after some hundred steps, where w is the tensor, g and m its gradient and debiased momenta over Adam's scale.
-Its numbers come from a search by the cross-entropy method (`python -m experiments.start_search`; five generations of 40
+Its numbers come from a search by the cross-entropy method (`python -m configs.start_search`; five generations of 40
 samples of 1,000 steps on families like these). What is learned is when to depart from that rule.
 """
 

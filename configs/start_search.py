@@ -1,6 +1,6 @@
 """Where outer-training of a config had best start: a search over the fresh theta's Adam (`learned_opt.adam_start`).
 
-    python -m experiments.start_search general --out DIR
+    python -m configs.start_search general --out DIR
 
 The cross-entropy method over rate, exponents of tensor and time, and weight decay. Each generation trains on fresh
 tasks of the config's outer-training families, and so does Adam at six rates: a candidate's score is the logarithm of

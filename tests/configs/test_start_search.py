@@ -5,9 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from configs import base
+from configs import base, start_search
 from configs.build import build_optimizer
-from experiments import start_search
 from tasks.random_quadratic import random_quadratic_family
 
 OPTIMIZER = base.Mlp(
