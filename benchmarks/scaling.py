@@ -88,6 +88,7 @@ def on_cores(num_devices: int, num_cores: int, num_repeats: int) -> None:
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Draws the rows of one axis."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, NullFormatter
 
     axis = rows[0]["axis"]
     figure = Figure(figsize=(8, 3.2), layout="constrained")
@@ -102,8 +103,13 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             chosen = [row for row in rows if row["estimator"] == estimator]
             ax.plot([r["value"] for r in chosen], [unit * r[name] for r in chosen], marker="o", label=estimator)
         if axis != "devices":
+            values = sorted({row["value"] for row in rows})
             ax.set_xscale("log")
+            ax.set_xticks(values, [f"{value:,}" for value in values], rotation=30 if len(values) > 4 else 0)
+            ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.yaxis.set_minor_formatter(NullFormatter())
         ax.set_xlabel(LABELS[axis])
         ax.set_ylabel(label)
         ax.grid(alpha=0.3)
