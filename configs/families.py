@@ -23,9 +23,7 @@ def _build(config) -> tuple[TaskFamily, TaskFamily]:
     if isinstance(config, base.ClassSubset):
         return _class_subset(config)
     if isinstance(config, base.RandomQuadratic):
-        family = random_quadratic_family(
-            config.dim, config.min_curvature, config.max_curvature, config.noise_std
-        )  # fmt: skip
+        family = random_quadratic_family(**{k: v for k, v in vars(config).items() if k != "weight"})
         return family, family
     family = _custom_family(config.target, config.kwargs)
     return family, _custom_family(config.held_out_target, config.kwargs) if config.held_out_target else family

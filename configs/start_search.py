@@ -13,7 +13,7 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from configs import base, registry
 from configs.build import build_optimizer
 from configs.families import build_family
-from evaluation.measures import cap_losses
+from evaluation.baselines import LEARNING_RATES
+from evaluation.measures import cap_losses, final_losses, smooth
 from evaluation.sweep import make_runs, make_sweep
 from outer_train.devices import use_cpu_devices
 from tasks.base import TaskFamily
 
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+RATES = LEARNING_RATES[:6]
 OFFSET = 4e-3
 """Beside losses, in nats: what is below it no longer counts."""
 LOSS_CAP = 10.0
@@ -45,40 +46,36 @@ class Search(NamedTuple):
 
 
 def start(optimizer: base.Mlp) -> Search:
-    """Around the config's own start, wide enough to leave it."""
-    center = fields(optimizer, np.zeros(0))
-    exponents, times = center["adam_exponents"], center["adam_time_exponents"]
-    mean = [np.log(center["adam_learning_rate"]), *exponents, *times, center["adam_weight_decay"]]
+    """Around the config's own start, wide enough to leave it.
+
+    Raises:
+      ValueError: for an optimizer without rate, exponents and time exponents.
+    """
+    if None in (optimizer.adam_learning_rate, optimizer.adam_exponents, optimizer.adam_time_exponents):
+        raise ValueError("start_search needs an optimizer with adam_learning_rate, adam_exponents, adam_time_exponents")
+    exponents, times = optimizer.adam_exponents, optimizer.adam_time_exponents
+    mean = [np.log(optimizer.adam_learning_rate), *exponents, *times, optimizer.adam_weight_decay or 0.0]
     return Search(np.asarray(mean), np.asarray([0.6] + [0.25] * len(exponents) + [0.1] * len(times) + [0.02]))
 
 
-def fields(optimizer: base.Mlp, candidate: NDArray) -> dict[str, Any]:
-    """The optimizer's arguments with a candidate's numbers, or its own without one.
-
-    Raises:
-      ValueError: for an optimizer without `adam_exponents` and `adam_time_exponents`.
-    """
-    found = {k: v for k, v in dataclasses.asdict(optimizer).items() if v is not None}
-    if not {"adam_learning_rate", "adam_exponents", "adam_time_exponents"} <= set(found):
-        raise ValueError("start_search needs an optimizer with adam_learning_rate, adam_exponents, adam_time_exponents")
-    found.setdefault("adam_weight_decay", 0.0)
-    if candidate.size:
-        cut = 1 + len(found["adam_exponents"])
-        found["adam_learning_rate"] = float(np.exp(candidate[0]))
-        found["adam_exponents"] = tuple(candidate[1:cut].tolist())
-        found["adam_time_exponents"] = tuple(candidate[cut:-1].tolist())
-        found["adam_weight_decay"] = float(candidate[-1])
-    return found
+def started_at(optimizer: base.Mlp, candidate: NDArray) -> base.Mlp:
+    """The optimizer with a candidate's start in place of its own."""
+    cut = 1 + len(optimizer.adam_exponents)
+    return dataclasses.replace(
+        optimizer,
+        adam_learning_rate=float(np.exp(candidate[0])),
+        adam_exponents=tuple(candidate[1:cut].tolist()),
+        adam_time_exponents=tuple(candidate[cut:-1].tolist()),
+        adam_weight_decay=float(candidate[-1]),
+    )
 
 
 def score(losses: NDArray, adam: NDArray) -> NDArray:
     """`[candidates]`, lower is better, from validation losses `[candidates or rates, runs, points]`."""
     losses, adam = (cap_losses(x, LOSS_CAP).mean(axis=1) for x in (losses, adam))
-    window = np.ones(4) / 4
-    smooth = lambda x: np.stack([np.convolve(row, window, "valid") for row in x])  # noqa: E731
-    lowest = smooth(adam).min()
-    ratio = np.clip(np.log((smooth(losses) + OFFSET) / (lowest + OFFSET)), -1.0, 2.0)
-    return ratio[:, 1:].mean(axis=1) + 0.5 * ratio[:, -4:].mean(axis=1) + 0.5 * ratio.min(axis=1)
+    to_ratio = lambda x: np.clip(np.log((x + OFFSET) / (smooth(adam, LOSS_CAP).min() + OFFSET)), -1.0, 2.0)  # noqa: E731
+    ratio = to_ratio(smooth(losses, LOSS_CAP))
+    return ratio.mean(axis=1) + 0.5 * to_ratio(final_losses(losses, LOSS_CAP)) + 0.5 * ratio.min(axis=1)
 
 
 def search(
@@ -103,8 +100,8 @@ def search(
     for generation in range(num_generations):
         candidates = now.mean + now.std * rng.standard_normal((population, now.mean.size))
         candidates[0] = now.mean
-        made = [base.Mlp(**fields(config.optimizer, candidate)) for candidate in candidates]
-        thetas = [build_optimizer(each)[0].init(key_theta) for each in made]
+        made = [build_optimizer(started_at(config.optimizer, candidate))[0] for candidate in candidates]
+        thetas = [each.init(key_theta) for each in made]
         thetas = jax.tree.map(lambda *leaves: jnp.stack(leaves), *thetas)
         total = np.zeros(population)
         for family, of_theta, of_rate in zip(families, learned, adams, strict=True):
@@ -130,9 +127,9 @@ def main() -> None:
     config = registry.load(args.config)[0]
     families = [build_family(each)[0] for each in (config.family, *config.extra_families)]
     found, scores = search(config, families, args.num_generations, args.population, args.num_steps)
+    best = started_at(config.optimizer, found.mean)
     kept = ("adam_learning_rate", "adam_exponents", "adam_time_exponents", "adam_weight_decay")
-    given = fields(config.optimizer, found.mean)
-    text = json.dumps({name: given[name] for name in kept} | {"score_of_the_mean": scores}, indent=2)
+    text = json.dumps({name: getattr(best, name) for name in kept} | {"score_of_the_mean": scores}, indent=2)
     print(text)
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,8 @@ def matmul_rows(weights: Sequence[Array], biases: Sequence[Array], rows: Sequenc
     Products are fast where the common axis is the left one's last; but XLA takes a transpose inside the loop that
     calls this back into the product, so loops are to be given the weights this way round.
     """
-    return list(in_blocks(lambda inputs: matmul_mlp(weights, biases, inputs), _stack(rows), FORWARD_BLOCK))
+    stacked = jnp.stack(jnp.broadcast_arrays(*rows))
+    return list(in_blocks(lambda inputs: matmul_mlp(weights, biases, inputs), stacked, FORWARD_BLOCK))
 
 
 def is_summed(num_layers: int, num_inputs: int) -> bool:
@@ -129,14 +130,13 @@ def one_hidden_layer(
     first, second = _scalars(weights[0]), _scalars(weights[1])
     # What all elements have in common is a product of its own; in the loop it would be computed for each of them.
     common = [i for i, row in enumerate(rows) if not row.ndim]
-    bias = biases[0]
+    first_biases = biases[0]
     if common:
         column = jnp.stack([rows[i] for i in common])[:, None]
-        bias = bias + _product(weights[0][np.array(common)].T, column)[:, 0]
-    first_bias, second_bias = _scalars(bias[None])[0], _scalars(biases[1][None])[0]
+        first_biases = first_biases + _product(weights[0][np.array(common)].T, column)[:, 0]
+    first_bias, second_bias = _scalars(first_biases[None])[0], _scalars(biases[1][None])[0]
     sums: list[list[Array | None]] = [[None] * len(second_bias) for _ in range(_PARTIAL_SUMS)]
-    for unit, bias in enumerate(first_bias):
-        before = bias
+    for unit, before in enumerate(first_bias):
         for row, weight in zip(rows, first, strict=True):
             before = before + row * weight[unit] if row.ndim else before
         hidden = jnp.maximum(before, 0.0)
@@ -174,10 +174,6 @@ def _one_hidden_layer_jvp(primals: tuple, tangents: tuple) -> tuple[tuple[Array,
     # In halves, since a derivative reads the outputs several times.
     out = in_halves(lambda part: one_hidden_layer(weights, biases, tuple(part)), rows, len(d_out))
     return tuple(out), tuple(d_out + d_biases[1][:, None])
-
-
-def _stack(rows: Sequence[Array]) -> Array:
-    return jnp.stack(jnp.broadcast_arrays(*rows))
 
 
 def _product(weight: Array, columns: Array) -> Array:

@@ -29,12 +29,11 @@ def test_scores_in_closed_form():
 
 
 def test_a_candidate_is_the_start_it_says():
-    candidate = np.array([np.log(0.02), 0.5, -0.1, 0.2, 0.03])
-    found = start_search.fields(OPTIMIZER, candidate)
-    assert found["adam_learning_rate"] == pytest.approx(0.02)
-    assert (found["adam_exponents"], found["adam_time_exponents"]) == ((0.5,), (-0.1, 0.2))
-    assert found["adam_weight_decay"] == pytest.approx(0.03)
-    build_optimizer(base.Mlp(**found))
+    found = start_search.started_at(OPTIMIZER, np.array([np.log(0.02), 0.5, -0.1, 0.2, 0.03]))
+    assert found.adam_learning_rate == pytest.approx(0.02)
+    assert (found.adam_exponents, found.adam_time_exponents) == ((0.5,), (-0.1, 0.2))
+    assert found.adam_weight_decay == pytest.approx(0.03)
+    build_optimizer(found)
     with pytest.raises(ValueError, match="start_search needs"):
         start_search.start(dataclasses.replace(OPTIMIZER, adam_exponents=None))
 

@@ -1,6 +1,8 @@
-"""Outer parameters for the tests of the MLP optimizer."""
+"""Outer parameters and inputs for the tests of the MLP optimizer."""
 
 import jax
+
+LOG_FEATURES = ("parameter", "adam_momentum", "log_parameter", "log_adam_gradient", "log_adam_momentum")
 
 
 def loud_theta(optimizer, seed=0):
