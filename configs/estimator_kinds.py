@@ -68,6 +68,8 @@ class TruncatedBackprop:
     """Inner steps between two states kept by the backward pass; memory grows with truncation length / chunk size."""
     stagger: bool = True
     """Start the particles at different steps of their episodes."""
+    clip_norm: float | None = None
+    """Longest gradient of one particle: keeps those that explode from drowning the others."""
 
 
 @dataclasses.dataclass(frozen=True)

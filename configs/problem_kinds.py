@@ -109,6 +109,8 @@ class Mlp:
     """Fresh weights multiply it by exp(e tanh(t / s - 1)), one e for each timescale s."""
     adam_weight_decay: float | None = None
     """Fresh weights add this times w / rms(w) to Adam's direction."""
+    input_bound: float | None = None
+    """The MLP sees inputs within plus and minus this, so that no gradient out of the blue makes an enormous step."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,6 +60,7 @@ class MLPSettings(NamedTuple):
     adam_exponents: tuple[float, ...] = ()
     adam_time_exponents: tuple[float, ...] = ()
     adam_weight_decay: float = 0.0
+    input_bound: float | None = None
     live_second_moments: bool = True
 
 
@@ -87,6 +88,7 @@ def mlp(
     adam_exponents: Sequence[float] | None = None,
     adam_time_exponents: Sequence[float] | None = None,
     adam_weight_decay: float | None = None,
+    input_bound: float | None = None,
     live_second_moments: bool | None = None,
     preset: str | None = None,
 ) -> LearnedOptimizer:
@@ -110,6 +112,8 @@ def mlp(
         times the root mean square behind each, to that power. All zero if left out; else four units a hidden layer.
       adam_time_exponents: one for each timescale s: the fresh rate is also multiplied by `exp(e tanh(t / s - 1))`.
       adam_weight_decay: the fresh step has this times the input `parameter`, w / rms(w), added to Adam's direction.
+      input_bound: the MLP sees every input within plus and minus this; a gradient out of the blue is 30 in Adam's
+        units, and the step's magnitude is exponential in the inputs. None leaves them as they are.
       live_second_moments: False holds the second moments at zero and keeps no state for them.
       preset: `"metz2019"`, the paper: 31 inputs, 1,090 weights; `"metz2019_released"`, the paper's public code, whose
         second moments are zero; None, a cheaper default with Adam-like inputs.
@@ -143,10 +147,13 @@ def mlp(
         adam_exponents=adam_exponents,
         adam_time_exponents=adam_time_exponents,
         adam_weight_decay=adam_weight_decay,
+        input_bound=input_bound,
         live_second_moments=live_second_moments,
     )
     check_features(settings.features, len(settings.momentum_decays), len(settings.second_moment_decays))
     adam_start.check(settings)
+    if settings.input_bound is not None and not settings.input_bound > 0.0:
+        raise ValueError(f"input_bound: got {settings.input_bound}, allowed are positive numbers")
     if _num_features(settings) == 0:
         raise ValueError(f"features: got {settings.features}, which give no input; at least one is needed")
     return LearnedOptimizer(
@@ -210,6 +217,8 @@ def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DType
         return feature_rows(settings.features, averages)
 
     def step(layers: tuple[list[Array], list[Array]], inputs: list[Array]) -> Array:
+        if settings.input_bound is not None:
+            inputs = [jnp.clip(row, -settings.input_bound, settings.input_bound) for row in inputs]
         direction, magnitude = (mlp_rows if is_one_loop else matmul_rows)(*layers, inputs)
         return -settings.step_multiplier * direction * jnp.exp(settings.exp_multiplier * magnitude)
 

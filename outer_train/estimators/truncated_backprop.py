@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from outer_train.estimators.base import GradientEstimator
-from outer_train.estimators.unpaired import Run, unpaired
+from outer_train.estimators.unpaired import Run, Tree, unpaired
 from outer_train.particles import check_positive, problem_data
 from outer_train.problem import InnerProblem
 from outer_train.unroll import unroll
@@ -18,11 +19,13 @@ def truncated_backprop(
     max_num_steps: int | None = None,
     chunk_size: int = 50,
     stagger: bool = False,
+    clip_norm: float | None = None,
 ) -> GradientEstimator:
     """The exact gradient of each truncation's mean loss, its start state held constant.
 
     No smoothing and no noise of its own; short-horizon bias, and gradients that explode with the length where the
-    unrolled system is unstable.
+    unrolled system is unstable. Those of a few particles then drown the others', and clipping their mean keeps only
+    the direction of the worst: `clip_norm` bounds each of them before it is averaged, at the price of a bias.
 
     Args:
       problem: the unrolled system.
@@ -31,11 +34,12 @@ def truncated_backprop(
       max_num_steps: longest truncation, the episode by default; sets the memory.
       chunk_size: steps between kept states: memory is `max_num_steps / chunk_size + chunk_size` states.
       stagger: spread the particles' step counters over the episode at the start.
+      clip_norm: longest gradient of one particle, of its mean loss over the steps it is live; None lets all pass.
 
     Raises:
       ValueError: for values out of range, or an outer loss that is no sum of step losses.
     """
-    check_positive(max_num_steps=max_num_steps, chunk_size=chunk_size)
+    check_positive(clip_norm=clip_norm, max_num_steps=max_num_steps, chunk_size=chunk_size)
     max_num_steps = max_num_steps or problem.num_steps
     over_particles = jax.vmap(problem.step, in_axes=(0, 0, 0, None))
 
@@ -54,10 +58,27 @@ def truncated_backprop(
             return result.loss, result.state
 
         loss, pull_back, inner = jax.vjp(losses, thetas, has_aux=True)
-        return Run(loss, *pull_back(jnp.ones_like(loss)), inner, ())
+        grad = pull_back(jnp.ones_like(loss))[0]
+        if clip_norm is not None:
+            grad = clipped(grad, clip_norm * num_live.astype(loss.dtype))
+        return Run(loss, grad, inner, ())
 
     no_tangents = lambda theta, inner, keys: ()  # noqa: E731
     return unpaired(
         "truncated_backprop", problem, num_particles, axis_name, no_tangents, run,
         max_num_steps=max_num_steps, stagger=stagger,
     )  # fmt: skip
+
+
+def clipped(grad: Tree, longest: Array) -> Tree:
+    """Gradients, leaves `[particles, ...]`, each particle's scaled down to its longest norm, `[particles]`."""
+    # Squares of an exploded gradient overflow long before it does.
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(_rows(g)), axis=1) for g in jax.tree.leaves(grad)]), axis=0)
+    unit = jnp.maximum(largest, jnp.finfo(largest.dtype).tiny)
+    norm = unit * jnp.sqrt(sum(jnp.sum(jnp.square(_rows(g) / unit[:, None]), axis=1) for g in jax.tree.leaves(grad)))
+    scale = jnp.minimum(1.0, longest / norm)
+    return jax.tree.map(lambda g: (_rows(g) * scale[:, None]).reshape(g.shape), grad)
+
+
+def _rows(leaf: Array) -> Array:
+    return leaf.reshape(len(leaf), -1)

@@ -103,6 +103,26 @@ def test_an_untrained_optimizer_does_little():
         assert 0.0 < float(jnp.max(jnp.abs(updates))) < 1e-3  # less than a step of Adam at its usual rate
 
 
+@pytest.mark.parametrize("hidden_sizes", [(4,), (4, 4)])
+def test_bounded_inputs_make_bounded_steps(hidden_sizes):
+    """Gradients 9 and 30 of Adam's units long make the same step where inputs end at 4, and one within 4 as without."""
+    arguments = {"hidden_sizes": hidden_sizes, "momentum_decays": (), "timescales": (), "features": ("adam_gradient",)}
+    opts = [learned_opt.mlp(**arguments, exp_multiplier=0.01, input_bound=bound) for bound in (4.0, None)]
+    params, updates = jnp.zeros(3), []
+    for optimizer in opts:
+        opt = optimizer.optimizer(loud_theta(optimizer))
+        state = opt.init(params)
+        for _ in range(1000):
+            _, state = jax.jit(opt.update)(jnp.ones(3), state, params)
+        updates.append(opt.update(jnp.array([2.0, 10.0, 100.0]), state, params)[0])
+    bounded, free = updates
+    np.testing.assert_allclose(bounded[0], free[0], rtol=1e-6)
+    np.testing.assert_allclose(bounded[1], bounded[2], rtol=1e-6)
+    assert abs(free[1] - free[2]) > 0.1 * abs(free[1])
+    with pytest.raises(ValueError, match=r"input_bound: got -1.0, allowed are positive numbers"):
+        learned_opt.mlp(input_bound=-1.0)
+
+
 def test_blocks_equal_one_piece(monkeypatch):
     rng = np.random.default_rng(0)
     w, g = jnp.asarray(rng.normal(size=1003), jnp.float32), jnp.asarray(rng.normal(size=1003), jnp.float32)

@@ -8,6 +8,7 @@ import pytest
 import learned_opt
 from learned_opt import hyperparameters
 from outer_train import estimators, inner_problem
+from outer_train.estimators.truncated_backprop import clipped
 from tasks.base import Task, TaskFamily
 from tests.outer_train.systems import linear_quadratic
 
@@ -77,6 +78,27 @@ def test_truncated_backprop_of_a_learned_optimizer_equals_plain_autodiff_of_a_lo
             for a, b in zip(jax.tree.leaves(found.grad), jax.tree.leaves(expected), strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * scale)
         assert estimate._cache_size() == 1
+
+
+def test_clipped_particles_keep_their_direction():
+    theta, key = jnp.asarray([0.3, -0.5, 0.2, 0.4], jnp.float32), jax.random.key(2)
+    problem, _ = linear_quadratic(noise=0.0)
+    run = lambda n, **options: estimators.truncated_backprop(problem, n, max_num_steps=40, **options)  # noqa: E731
+    estimate = lambda e, num_steps: e.estimate(theta, e.init(theta, key), key, num_steps)[0].grad  # noqa: E731
+    for num_steps in (3, 40):  # the episode of 12 ends within the second
+        whole = estimate(run(1), num_steps)
+        length = float(jnp.linalg.norm(whole))
+        np.testing.assert_array_equal(estimate(run(1, clip_norm=1.01 * length), num_steps), whole)
+        np.testing.assert_allclose(estimate(run(1, clip_norm=0.2 * length), num_steps), 0.2 * whole, rtol=1e-5)
+    with pytest.raises(ValueError, match="clip_norm must be above 0"):
+        run(1, clip_norm=0.0)
+
+
+def test_one_exploding_particle_is_clipped_and_the_others_are_not():
+    leaves = np.array([[[3.0, 0.0]], [[3e30, 0.0]], [[0.0, 0.0]]], np.float32), np.array([4.0, 4e30, 0.0], np.float32)
+    grad, other = clipped(tuple(map(jnp.asarray, leaves)), jnp.array([6.0, 10.0, 1.0]))
+    np.testing.assert_allclose(grad, [[[3.0, 0.0]], [[6.0, 0.0]], [[0.0, 0.0]]], rtol=1e-6)
+    np.testing.assert_allclose(other, [4.0, 8.0, 0.0], rtol=1e-6)
 
 
 def test_reparameterization_on_a_quadratic_is_the_plain_gradient():
