@@ -13,6 +13,7 @@ CONFIGS = {
     "digits_mlp": "configs.digits_mlp",
     "fashion_mnist_mlp": "configs.fashion_mnist_mlp",
     "general": "configs.general",
+    "general_es": "configs.general_es",
     "metz2019_cnn": "configs.metz2019_cnn",
     "quadratic": "configs.quadratic",
 }

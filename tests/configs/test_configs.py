@@ -20,6 +20,7 @@ NEEDS_DATA = {
     "metz2019_cnn": "imagenet_resized/32x32",
     "fashion_mnist_mlp": "fashion_mnist",
     "general": "fashion_mnist",
+    "general_es": "fashion_mnist",
 }
 
 
@@ -49,13 +50,19 @@ def test_fashion_mnist_builds(fashion_mnist_dir):
     assert task_params.shape == (5,)
 
 
-def test_general_builds_its_eleven_families(fashion_mnist_dir, monkeypatch):
+def shapes_of(built):
+    return [jax.eval_shape(f.task(f.sample(jax.random.key(0))).init, jax.random.key(0)) for f in built.families]
+
+
+FASHION_CNN = 80 + 9 * 8 * 8 + 8
+AUTOENCODER = 65 * 24 + 25 * 6 + 7 * 24 + 25 * 64
+TRANSFORMER = (len(ALPHABET) + 16) * 16 + 4 * (16 * 16 + 16) + 17 * 32 + 33 * 16 + 3 * 32 + 17 * len(ALPHABET)
+
+
+def test_general_es_builds_its_eleven_families(fashion_mnist_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(fashion_mnist_dir))
-    config, _ = registry.load("general")
-    built = build(config, num_devices=2)
-    shapes = [jax.eval_shape(f.task(f.sample(jax.random.key(0))).init, jax.random.key(0)) for f in built.families]
-    attention = 4 * (16 * 16 + 16)
-    assert [num_weights(params) for params in shapes] == [
+    built = build(registry.load("general_es")[0], num_devices=2)
+    assert [num_weights(params) for params in shapes_of(built)] == [
         65 * 32 + 33 * 5,
         65 * 32 + 2 * 33 * 32 + 33 * 5,
         41 * 32 + 33 * 32 + 33 * 4,
@@ -63,14 +70,34 @@ def test_general_builds_its_eleven_families(fashion_mnist_dir, monkeypatch):
         65 * 64 + 65 * 5,
         65 * 32 + 33 * 5,
         80 + 9 * 8 * 16 + 16 + 17 * 4,
-        80 + 9 * 8 * 8 + 8 + 9 * 4,
-        65 * 24 + 25 * 6 + 7 * 24 + 25 * 64,
-        (len(ALPHABET) + 16) * 16 + attention + 17 * 32 + 33 * 16 + 3 * 32 + 17 * len(ALPHABET),
+        FASHION_CNN + 9 * 4,
+        AUTOENCODER,
+        TRANSFORMER,
         30,
     ]
     assert sum(family.weight for family in built.families) == pytest.approx(0.5 + 0.3 + 2.0 + 4.0 + 0.3 + 6)
-    shipped = learned_opt.load_theta("general")[1]
+    shipped = learned_opt.load_theta("general_es")[1]
     assert jax.tree.map(np.shape, shipped) == jax.tree.map(np.shape, built.theta)
+
+
+def test_general_builds_its_eleven_families_from_general_es(fashion_mnist_dir, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(fashion_mnist_dir))
+    built = build(registry.load("general")[0], num_devices=2)
+    assert [num_weights(params) for params in shapes_of(built)] == [
+        65 * 32 + 33 * 3,
+        65 * 64 + 65 * 4,
+        65 * 256 + 257 * 3,
+        65 * 32 + 2 * 33 * 32 + 33 * 3,
+        80 + 9 * 8 * 16 + 16 + 17 * 3,
+        41 * 64 + 65 * 3,
+        65 * 64 + 65 * 3,
+        FASHION_CNN + 9 * 3,
+        AUTOENCODER,
+        TRANSFORMER,
+        30,
+    ]
+    jax.tree.map(np.testing.assert_array_equal, built.theta, learned_opt.load_theta("general_es")[1])
+    assert jax.tree.map(np.shape, learned_opt.load_theta("general")[1]) == jax.tree.map(np.shape, built.theta)
 
 
 def test_the_paper_s_config_builds_on_a_set_of_its_shape(tmp_path):

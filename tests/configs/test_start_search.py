@@ -1,4 +1,4 @@
-"""The search for a start finds one that Adam's rates do not beat, and keeps to what it is asked."""
+"""A candidate of the search for a start is the start that its numbers say."""
 
 import dataclasses
 
@@ -7,7 +7,6 @@ import pytest
 
 from configs import base, start_search
 from configs.build import build_optimizer
-from tasks.random_quadratic import random_quadratic_family
 
 OPTIMIZER = base.Mlp(
     hidden_sizes=(4,),
@@ -21,13 +20,6 @@ OPTIMIZER = base.Mlp(
 )
 
 
-def test_scores_in_closed_form():
-    adam = np.full((6, 2, 8), 0.5)
-    losses = np.stack([np.full((2, 8), 0.5), np.full((2, 8), 0.1), np.full((2, 8), np.nan)])
-    want = 2.0 * np.log((np.array([0.5, 0.1, 10.0]) + 4e-3) / 0.504)
-    np.testing.assert_allclose(start_search.score(losses, adam), np.clip(want, -2.0, 4.0), rtol=1e-12)
-
-
 def test_a_candidate_is_the_start_it_says():
     found = start_search.started_at(OPTIMIZER, np.array([np.log(0.02), 0.5, -0.1, 0.2, 0.03]))
     assert found.adam_learning_rate == pytest.approx(0.02)
@@ -36,10 +28,3 @@ def test_a_candidate_is_the_start_it_says():
     build_optimizer(found)
     with pytest.raises(ValueError, match="start_search needs"):
         start_search.start(dataclasses.replace(OPTIMIZER, adam_exponents=None))
-
-
-def test_the_search_leaves_a_rate_that_is_far_too_small():
-    config = base.TrainConfig(optimizer=OPTIMIZER)
-    found, scores = start_search.search(config, [random_quadratic_family(4, 0.1, 1.0)], 5, 32, 40)
-    assert found.mean[0] > np.log(1e-3) + 0.5
-    assert scores[-1] < scores[0]

@@ -1,0 +1,41 @@
+"""The cross-entropy method finds a rate that Adam's do not beat, and its score is the one it says."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import base, cross_entropy, start_search
+from configs.build import build_optimizer
+from tasks.random_quadratic import random_quadratic_family
+
+OPTIMIZER = base.Mlp(
+    hidden_sizes=(4,),
+    timescales=(10.0, 100.0),
+    features=("adam_momentum", "parameter", "log_parameter"),
+    exp_multiplier=1.0,
+    output_init_scale=0.01,
+    adam_learning_rate=1e-3,
+    adam_exponents=(0.0,),
+    adam_time_exponents=(0.0, 0.0),
+)
+
+
+def test_scores_in_closed_form():
+    adam = np.full((6, 2, 8), 0.5)
+    losses = np.stack([np.full((2, 8), 0.5), np.full((2, 8), 0.1), np.full((2, 8), np.nan)])
+    want = 2.0 * np.log((np.array([0.5, 0.1, 10.0]) + 4e-3) / 0.504)
+    np.testing.assert_allclose(cross_entropy.score(losses, adam), np.clip(want, -2.0, 4.0), rtol=1e-12)
+
+
+def test_the_search_leaves_a_rate_that_is_far_too_small():
+    optimizer = build_optimizer(OPTIMIZER)[0]
+    to_theta = lambda numbers: build_optimizer(start_search.started_at(OPTIMIZER, numbers))[0].init(jax.random.key(0))  # noqa: E731
+    families, reports = [random_quadratic_family(4, 0.1, 1.0)], []
+    found, scores = cross_entropy.search(
+        start_search.start(OPTIMIZER), to_theta, optimizer, families, num_generations=5, population=32, num_steps=40,
+        report=lambda *what: reports.append(what),
+    )  # fmt: skip
+    assert found.mean[0] > np.log(1e-3) + 0.5
+    assert scores[-1].mean < scores[-1].start
+    assert scores[0].mean == pytest.approx(scores[0].start)
+    assert [(generation, score) for generation, _, score in reports] == list(enumerate(scores))
