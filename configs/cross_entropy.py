@@ -71,7 +71,7 @@ def search(
       optimizer: that theta is of.
       families: tasks to score on; their weights count.
       num_generations: of the cross-entropy method.
-      population: candidates of a generation, the mean among them.
+      population: candidates of a generation, the mean and the start's among them.
       num_steps: inner steps of a run, a multiple of 40.
       num_runs: tasks of each family in a generation.
       seed: of the candidates; tasks depend on the generation alone.
@@ -84,16 +84,15 @@ def search(
     now, scores = start, []
     for generation in range(num_generations):
         candidates = now.mean + now.std * rng.standard_normal((population, now.mean.size))
-        candidates[0] = now.mean
-        # The start runs along on the same tasks: only beside it does a score tell how far the search has come.
-        thetas = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(to_theta, (*candidates, start.mean)))
-        total = np.zeros(population + 1)
+        candidates[:2] = now.mean, start.mean
+        thetas = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(to_theta, candidates))
+        total = np.zeros(population)
         for family, of_theta, of_rate in zip(families, learned, adams, strict=True):
             runs = make_runs(jax.random.key(1000 + generation), num_runs)
             losses = [of_theta(thetas, runs), of_rate(jnp.asarray(RATES, jnp.float32), runs)]
             total += family.weight * score(*(np.asarray(each["outer_valid"]["loss"]) for each in losses))
-        scores.append(Scores(float(total[0]), float(total[-1])))
-        elite = candidates[np.argsort(total[:-1])[: max(4, round(ELITE * population))]]
+        scores.append(Scores(*total[:2].tolist()))
+        elite = candidates[np.argsort(total)[: max(4, round(ELITE * population))]]
         now = Search(0.2 * now.mean + 0.8 * elite.mean(axis=0), np.maximum(elite.std(axis=0), 0.6 * now.std))
         report(generation, now, scores[-1])
     return now, scores

@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--num-generations", type=int, default=12)
+    parser.add_argument("--num-generations", type=int, default=18)
     parser.add_argument("--population", type=int, default=40)
     parser.add_argument("--num-steps", type=int, default=1000)
     args = parser.parse_args()

@@ -84,11 +84,11 @@ def test_general_builds_its_eleven_families_from_general_es(fashion_mnist_dir, m
     monkeypatch.setenv("TFDS_DATA_DIR", str(fashion_mnist_dir))
     built = build(registry.load("general")[0], num_devices=2)
     assert [num_weights(params) for params in shapes_of(built)] == [
-        65 * 32 + 33 * 3,
+        65 * 32 + 33 * 5,
         65 * 64 + 65 * 4,
-        65 * 256 + 257 * 3,
-        65 * 32 + 2 * 33 * 32 + 33 * 3,
-        80 + 9 * 8 * 16 + 16 + 17 * 3,
+        65 * 256 + 257 * 5,
+        65 * 32 + 2 * 33 * 32 + 33 * 5,
+        80 + 9 * 8 * 16 + 16 + 17 * 4,
         41 * 64 + 65 * 3,
         65 * 64 + 65 * 3,
         FASHION_CNN + 9 * 3,
