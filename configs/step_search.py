@@ -39,11 +39,11 @@ def start(optimizer: base.Mlp) -> Search:
     """
     if optimizer.adam_learning_rate is None or not optimizer.adam_exponents or len(optimizer.hidden_sizes or ()) != 1:
         raise ValueError("step_search needs one hidden layer, adam_learning_rate and adam_exponents")
-    of_each, of_tensor = rows(optimizer)
+    of_each, _ = rows(optimizer)
     unit = optimizer.adam_learning_rate / optimizer.step_multiplier
-    std = [*(0.01 if i == 0 and optimizer.features[0] == "parameter" else 0.05 for i in of_each)]
-    std = [unit * s for s in std] + [0.25] * len(optimizer.adam_exponents)
-    std += [0.08] * (len(of_tensor) - len(optimizer.adam_exponents)) + [0.2]
+    # Weight decay, the input `parameter`, is a hundredth of the direction; gradient and momenta are all of it.
+    std = [(0.01 if i == 0 and optimizer.features[0] == "parameter" else 0.05) * unit for i in of_each]
+    std += [0.25] * len(optimizer.adam_exponents) + [0.08] * len(optimizer.timescales) + [0.2]
     return Search(np.zeros(len(std)), np.asarray(std))
 
 
