@@ -28,7 +28,11 @@ def start(optimizer: base.Mlp) -> Search:
     Raises:
       ValueError: for an optimizer without rate, exponents and time exponents.
     """
-    if None in (optimizer.adam_learning_rate, optimizer.adam_exponents, optimizer.adam_time_exponents):
+    if not isinstance(optimizer, base.Mlp) or None in (
+        optimizer.adam_learning_rate,
+        optimizer.adam_exponents,
+        optimizer.adam_time_exponents,
+    ):
         raise ValueError("start_search needs an optimizer with adam_learning_rate, adam_exponents, adam_time_exponents")
     exponents, times = optimizer.adam_exponents, optimizer.adam_time_exponents
     mean = [np.log(optimizer.adam_learning_rate), *exponents, *times, optimizer.adam_weight_decay or 0.0]
@@ -57,10 +61,14 @@ def main() -> None:
     parser.add_argument("--num-steps", type=int, default=1000)
     args = parser.parse_args()
     use_cpu_devices()
-    config = registry.load(args.config)[0]
+    try:
+        config = registry.load(args.config)[0]
+        around = start(config.optimizer)
+    except (ValueError, FileNotFoundError) as error:
+        parser.error(str(error))
     key = jax.random.key(config.seed)
     found, scores = search(
-        start(config.optimizer),
+        around,
         lambda candidate: build_optimizer(started_at(config.optimizer, candidate))[0].init(key),
         build_optimizer(config.optimizer)[0],
         [build_family(each)[0] for each in (config.family, *config.extra_families)],

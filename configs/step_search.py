@@ -37,7 +37,8 @@ def start(optimizer: base.Mlp) -> Search:
     Raises:
       ValueError: for an optimizer of more than one hidden layer, or one that does not start as Adam.
     """
-    if optimizer.adam_learning_rate is None or not optimizer.adam_exponents or len(optimizer.hidden_sizes or ()) != 1:
+    given = isinstance(optimizer, base.Mlp) and optimizer.adam_learning_rate is not None and optimizer.adam_exponents
+    if not given or len(optimizer.hidden_sizes or ()) != 1:
         raise ValueError("step_search needs one hidden layer, adam_learning_rate and adam_exponents")
     of_each, _ = rows(optimizer)
     unit = optimizer.adam_learning_rate / optimizer.step_multiplier
@@ -77,7 +78,11 @@ def main() -> None:
     parser.add_argument("--num-steps", type=int, default=1000)
     args = parser.parse_args()
     use_cpu_devices()
-    config = registry.load(args.config)[0]
+    try:
+        config = registry.load(args.config)[0]
+        around = start(config.optimizer)
+    except (ValueError, FileNotFoundError) as error:
+        parser.error(str(error))
     optimizer, name, kwargs = build_optimizer(config.optimizer)
     theta = initial_theta(config.init_theta, optimizer, optimizer.init(jax.random.key(config.seed)))
     args.out.mkdir(parents=True, exist_ok=True)
@@ -92,7 +97,7 @@ def main() -> None:
         (args.out / "search.json").write_text(json.dumps(state, indent=2) + "\n")
 
     search(
-        start(config.optimizer),
+        around,
         lambda numbers: moved(config.optimizer, theta, numbers),
         optimizer,
         [build_family(each)[0] for each in (config.family, *config.extra_families)],
