@@ -5,7 +5,9 @@ validation loss over the lowest that Adam gets to, as a mean over the run, at it
 are found in minutes, where outer-training theta's hundreds takes an hour. Held-out tasks have no part in it.
 """
 
+import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,10 +16,13 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
+from configs import base, registry
+from configs.families import build_family
 from evaluation.baselines import LEARNING_RATES
 from evaluation.measures import cap_losses, final_losses, smooth
 from evaluation.sweep import make_runs, make_sweep
 from learned_opt.base import LearnedOptimizer, Theta
+from outer_train.devices import use_cpu_devices
 from tasks.base import TaskFamily
 
 RATES = LEARNING_RATES[:6]
@@ -61,7 +66,7 @@ def search(
     num_steps: int,
     num_runs: int = 2,
     seed: int = 0,
-    report: Callable[[int, Search, Scores], None] = lambda *_: None,
+    report: Callable[[Search, list[Scores]], None] = lambda *_: None,
 ) -> tuple[Search, list[Scores]]:
     """The distribution after the last generation, and the scores of each generation's mean before it.
 
@@ -75,12 +80,13 @@ def search(
       num_steps: inner steps of a run, a multiple of 40.
       num_runs: tasks of each family in a generation.
       seed: of the candidates; tasks depend on the generation alone.
-      report: called after each generation with its number, the new distribution and its scores.
+      report: called after each generation with the new distribution and the scores so far.
     """
     rng = np.random.default_rng(seed)
     options = {"num_steps": num_steps, "splits": ("outer_valid",), "eval_every": num_steps // 40, "num_eval_batches": 4}
     learned = [make_sweep(family, optimizer.optimizer, **options) for family in families]
     adams = [make_sweep(family, optax.adam, **options) for family in families]
+    rates = jnp.asarray(RATES, jnp.float32)
     now, scores = start, []
     for generation in range(num_generations):
         candidates = now.mean + now.std * rng.standard_normal((population, now.mean.size))
@@ -89,10 +95,39 @@ def search(
         total = np.zeros(population)
         for family, of_theta, of_rate in zip(families, learned, adams, strict=True):
             runs = make_runs(jax.random.key(1000 + generation), num_runs)
-            losses = [of_theta(thetas, runs), of_rate(jnp.asarray(RATES, jnp.float32), runs)]
+            losses = [of_theta(thetas, runs), of_rate(rates, runs)]
             total += family.weight * score(*(np.asarray(each["outer_valid"]["loss"]) for each in losses))
         scores.append(Scores(*total[:2].tolist()))
         elite = candidates[np.argsort(total)[: max(4, round(ELITE * population))]]
         now = Search(0.2 * now.mean + 0.8 * elite.mean(axis=0), np.maximum(elite.std(axis=0), 0.6 * now.std))
-        report(generation, now, scores[-1])
+        report(now, scores)
     return now, scores
+
+
+def from_command_line(
+    parser: argparse.ArgumentParser, start: Callable[[base.Optimizer], Search], num_generations: int
+) -> tuple[argparse.Namespace, base.TrainConfig, Callable]:
+    """The arguments, the config they name, and `search` over its families.
+
+    What that search still wants is `to_theta` and `optimizer`. Exits with status 2 and one line for a config that is
+    unknown or that `start` refuses.
+
+    Args:
+      parser: with what the caller adds of its own.
+      start: the config's optimizer to what the first generation is drawn from; may raise `ValueError`.
+      num_generations: unless given.
+    """
+    parser.add_argument("config")
+    parser.add_argument("--num-generations", type=int, default=num_generations)
+    parser.add_argument("--population", type=int, default=40)
+    parser.add_argument("--num-steps", type=int, default=1000)
+    args = parser.parse_args()
+    use_cpu_devices()
+    try:
+        config = registry.load(args.config)[0]
+        around = start(config.optimizer)
+    except (ValueError, FileNotFoundError) as error:
+        parser.error(str(error))
+    sizes = {name: getattr(args, name) for name in ("num_generations", "population", "num_steps")}
+    families = [build_family(each)[0] for each in (config.family, *config.extra_families)]
+    return args, config, partial(search, around, families=families, seed=config.seed, **sizes)

@@ -3,10 +3,10 @@
     TFDS_DATA_DIR=... python -m configs.step_search general --out DIR
 
 The weights `general_es` (config of that name) were outer-trained on eleven families by noise-reuse ES. The search moves
-the nineteen of theta's 338 numbers that the rate hangs on most, and scores them on the tasks below against Adam at six
-rates, at the lowest loss, at the end and on the way there. They are families like those of `general_es`, but most
-have a sixth or a third of their images to train on: with all of them, the digits of outer-training are told apart at a
-loss of .002 and nothing overfits, as it does on the digits held out.
+the nineteen of theta's 338 numbers that rate and direction hang on most, and scores them on the tasks below against
+Adam at six rates, at the lowest loss, at the end and on the way there. They are families like those of `general_es`,
+but most have a sixth or a third of their images to train on: with over half of them, the digits of outer-training are
+told apart at a loss of .002 and nothing overfits, as it does on the digits held out.
 
 `learned-opt train general` goes on with outer-training instead; it is not what made the weights.
 """
@@ -40,7 +40,7 @@ config = dataclasses.replace(
         CustomFamily("tasks.char_model:char_family", kwargs=_text, weight=6.0),
         RandomQuadratic(dim=30, weight=0.1),
     ),
-    # Beyond it, a gradient out of the blue made one step in a thousand times the others.
+    # Without a bound, one gradient out of the blue made a step 3,000 times the others.
     optimizer=dataclasses.replace(general_es.config.optimizer, input_bound=4.0),
     init_theta="general_es",
 )

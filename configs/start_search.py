@@ -15,11 +15,9 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import base, registry
+from configs import base
 from configs.build import build_optimizer
-from configs.cross_entropy import Search, search
-from configs.families import build_family
-from outer_train.devices import use_cpu_devices
+from configs.cross_entropy import Search, from_command_line
 
 
 def start(optimizer: base.Mlp) -> Search:
@@ -54,34 +52,15 @@ def started_at(optimizer: base.Mlp, candidate: NDArray) -> base.Mlp:
 def main() -> None:
     """Prints and writes the start that was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--num-generations", type=int, default=6)
-    parser.add_argument("--population", type=int, default=40)
-    parser.add_argument("--num-steps", type=int, default=1000)
-    args = parser.parse_args()
-    use_cpu_devices()
-    try:
-        config = registry.load(args.config)[0]
-        around = start(config.optimizer)
-    except (ValueError, FileNotFoundError) as error:
-        parser.error(str(error))
+    args, config, search = from_command_line(parser, start, num_generations=6)
     key = jax.random.key(config.seed)
-    found, scores = search(
-        around,
-        lambda candidate: build_optimizer(started_at(config.optimizer, candidate))[0].init(key),
-        build_optimizer(config.optimizer)[0],
-        [build_family(each)[0] for each in (config.family, *config.extra_families)],
-        num_generations=args.num_generations,
-        population=args.population,
-        num_steps=args.num_steps,
-        seed=config.seed,
-    )
+    to_theta = lambda candidate: build_optimizer(started_at(config.optimizer, candidate))[0].init(key)  # noqa: E731
+    found, scores = search(to_theta=to_theta, optimizer=build_optimizer(config.optimizer)[0])
     best = started_at(config.optimizer, found.mean)
     kept = ("adam_learning_rate", "adam_exponents", "adam_time_exponents", "adam_weight_decay")
-    text = json.dumps(
-        {name: getattr(best, name) for name in kept} | {"scores": [each._asdict() for each in scores]}, indent=2
-    )
+    result = {name: getattr(best, name) for name in kept} | {"scores": [each._asdict() for each in scores]}
+    text = json.dumps(result, indent=2)
     print(text)
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)

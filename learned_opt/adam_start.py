@@ -22,7 +22,7 @@ Settings = Any
 
 def check(settings: Settings) -> None:
     """Raises `ValueError` for arguments that no fresh theta can follow."""
-    asked = {"adam_exponents": len(_log_rows(settings)), "adam_time_exponents": len(settings.timescales)}
+    asked = {"adam_exponents": len(log_rows(settings)), "adam_time_exponents": len(settings.timescales)}
     given = {name: getattr(settings, name) for name in asked if getattr(settings, name)}
     for name, values in given.items():
         if len(values) != asked[name] or not all(map(math.isfinite, values)):
@@ -51,14 +51,14 @@ def started(settings: Settings, theta: Theta) -> Theta:
     """Fresh theta with two or four units of each hidden layer given to the above; as it is without a learning rate."""
     if settings.adam_learning_rate is None:
         return theta
-    num_features = count_features(settings.features, *_counts(settings))
+    num_features = count_rows(settings)
     direction, magnitude = np.zeros((2, num_features + len(settings.timescales)), np.float32)
     direction[_first_row(settings, "adam_momentum") + _nearest_momentum(settings)] = 1.0
     if settings.adam_weight_decay:
         direction[_first_row(settings, "parameter")] = settings.adam_weight_decay
     direction *= settings.adam_learning_rate / settings.step_multiplier
     if settings.adam_exponents:
-        magnitude[_log_rows(settings)] = math.log(10.0) * np.asarray(settings.adam_exponents)  # of decimal logarithms
+        magnitude[log_rows(settings)] = math.log(10.0) * np.asarray(settings.adam_exponents)  # of decimal logarithms
     if settings.adam_time_exponents:
         magnitude[num_features:] = settings.adam_time_exponents
     return with_linear_outputs(theta, direction, magnitude / (settings.exp_multiplier or 1.0))
@@ -78,7 +78,12 @@ def _nearest_momentum(settings: Settings) -> int:
     return min(range(len(settings.momentum_decays)), key=lambda i: abs(settings.momentum_decays[i] - 0.9))
 
 
-def _log_rows(settings: Settings) -> list[int]:
+def count_rows(settings: Settings) -> int:
+    """Number of the inputs before the times."""
+    return count_features(settings.features, *_counts(settings))
+
+
+def log_rows(settings: Settings) -> list[int]:
     """The inputs of the features that are logarithms."""
     rows = rows_over_tensor(settings.features, *_counts(settings))
     return [i for i, over in enumerate(rows) if over is LOG_RMS]

@@ -21,7 +21,6 @@ from learned_opt.blockwise import UpdateRule, apply_rule, running_averages, spli
 from learned_opt.features import (
     Averages,
     check_features,
-    count_features,
     debias,
     feature_rows,
     rows_over_tensor,
@@ -154,16 +153,12 @@ def mlp(
     adam_start.check(settings)
     if settings.input_bound is not None and not settings.input_bound > 0.0:
         raise ValueError(f"input_bound: got {settings.input_bound}, allowed are positive numbers")
-    if _num_features(settings) == 0:
+    if adam_start.count_rows(settings) == 0:
         raise ValueError(f"features: got {settings.features}, which give no input; at least one is needed")
     return LearnedOptimizer(
-        init=lambda key: adam_start.started(settings, init_theta(settings, _num_features(settings), key)),
+        init=lambda key: adam_start.started(settings, init_theta(settings, adam_start.count_rows(settings), key)),
         optimizer=lambda theta: _transformation(settings, theta),
     )
-
-
-def _num_features(settings: MLPSettings) -> int:
-    return count_features(settings.features, len(settings.momentum_decays), len(settings.second_moment_decays))
 
 
 def _transformation(settings: MLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
@@ -203,7 +198,7 @@ def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DType
     num_updates = (count + 1).astype(dtype)
     momentum_debias = [debias(decay, num_updates) for decay in settings.momentum_decays]
     second_moment_debias = [debias(decay, num_updates) for decay in settings.second_moment_decays]
-    weights, biases = layers_at(settings, _num_features(settings), theta, count, dtype)
+    weights, biases = layers_at(settings, adam_start.count_rows(settings), theta, count, dtype)
 
     def accumulate(g: Array, momentum: Array, second: Array) -> tuple[Array, Array]:
         momentum = running_averages(momentum, g, settings.momentum_decays)

@@ -4,20 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from configs import base, cross_entropy, start_search
+from configs import cross_entropy, start_search
 from configs.build import build_optimizer
 from tasks.random_quadratic import random_quadratic_family
-
-OPTIMIZER = base.Mlp(
-    hidden_sizes=(4,),
-    timescales=(10.0, 100.0),
-    features=("adam_momentum", "parameter", "log_parameter"),
-    exp_multiplier=1.0,
-    output_init_scale=0.01,
-    adam_learning_rate=1e-3,
-    adam_exponents=(0.0,),
-    adam_time_exponents=(0.0, 0.0),
-)
+from tests.configs.adam_starts import OPTIMIZER
 
 
 def test_scores_in_closed_form():
@@ -33,9 +23,10 @@ def test_the_search_leaves_a_rate_that_is_far_too_small():
     families, reports = [random_quadratic_family(4, 0.1, 1.0)], []
     found, scores = cross_entropy.search(
         start_search.start(OPTIMIZER), to_theta, optimizer, families, num_generations=5, population=32, num_steps=40,
-        report=lambda *what: reports.append(what),
+        report=lambda now, so_far: reports.append((now, list(so_far))),
     )  # fmt: skip
     assert found.mean[0] > np.log(1e-3) + 0.5
     assert scores[-1].mean < scores[-1].start
     assert scores[0].mean == pytest.approx(scores[0].start)
-    assert [(generation, score) for generation, _, score in reports] == list(enumerate(scores))
+    assert [so_far for _, so_far in reports] == [scores[: i + 1] for i in range(5)]
+    np.testing.assert_array_equal(reports[-1][0].mean, found.mean)

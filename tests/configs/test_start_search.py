@@ -5,19 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from configs import base, start_search
+from configs import start_search
 from configs.build import build_optimizer
-
-OPTIMIZER = base.Mlp(
-    hidden_sizes=(4,),
-    timescales=(10.0, 100.0),
-    features=("adam_momentum", "parameter", "log_parameter"),
-    exp_multiplier=1.0,
-    output_init_scale=0.01,
-    adam_learning_rate=1e-3,
-    adam_exponents=(0.0,),
-    adam_time_exponents=(0.0, 0.0),
-)
+from tests.configs.adam_starts import OPTIMIZER
 
 
 def test_a_candidate_is_the_start_it_says():

@@ -17,7 +17,7 @@ OPTIMIZER = base.Mlp(
     timescales=(10.0,),
     features=("parameter", "adam_gradient", "adam_momentum", "log_parameter"),
     step_multiplier=0.01,
-    exp_multiplier=1.0,
+    exp_multiplier=0.5,
     output_init_scale=0.0,
     adam_learning_rate=1e-3,
     adam_exponents=(0.5,),
@@ -29,7 +29,9 @@ PARAMETER, GRADIENT, MOMENTUM, LOG, TIME, BIAS = range(6)
 def steps(numbers):
     """The first two updates of a fresh theta with these numbers."""
     optimizer = build_optimizer(OPTIMIZER)[0]
-    theta = step_search.moved(OPTIMIZER, optimizer.init(jax.random.key(0)), np.asarray(numbers, float))
+    theta = step_search.moved(
+        step_search.settings_of(OPTIMIZER), optimizer.init(jax.random.key(0)), np.asarray(numbers, float)
+    )
     opt = optimizer.optimizer(theta)
     params, updates = jnp.array([0.3, -0.2, 0.1]), []
     state = opt.init(params)

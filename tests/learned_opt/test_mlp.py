@@ -111,9 +111,9 @@ def test_bounded_inputs_make_bounded_steps(hidden_sizes):
     params, updates = jnp.zeros(3), []
     for optimizer in opts:
         opt = optimizer.optimizer(loud_theta(optimizer))
-        state = opt.init(params)
+        state, update = opt.init(params), jax.jit(opt.update)
         for _ in range(1000):
-            _, state = jax.jit(opt.update)(jnp.ones(3), state, params)
+            _, state = update(jnp.ones(3), state, params)
         updates.append(opt.update(jnp.array([2.0, 10.0, 100.0]), state, params)[0])
     bounded, free = updates
     np.testing.assert_allclose(bounded[0], free[0], rtol=1e-6)
