@@ -52,7 +52,7 @@ def score(losses: NDArray, adam: NDArray) -> NDArray:
     losses, adam = (cap_losses(x, LOSS_CAP).mean(axis=1) for x in (losses, adam))
     to_ratio = lambda x: np.clip(np.log((x + OFFSET) / (smooth(adam, LOSS_CAP).min() + OFFSET)), -1.0, 2.0)  # noqa: E731
     ratio = to_ratio(smooth(losses, LOSS_CAP))
-    return ratio.mean(axis=1) + 0.5 * to_ratio(final_losses(losses, LOSS_CAP)) + 0.5 * ratio.min(axis=1)
+    return 0.5 * ratio.mean(axis=1) + 0.5 * to_ratio(final_losses(losses, LOSS_CAP)) + ratio.min(axis=1)
 
 
 def search(
@@ -99,7 +99,7 @@ def search(
             total += family.weight * score(*(np.asarray(each["outer_valid"]["loss"]) for each in losses))
         scores.append(Scores(*total[:2].tolist()))
         elite = candidates[np.argsort(total)[: max(4, round(ELITE * population))]]
-        now = Search(0.2 * now.mean + 0.8 * elite.mean(axis=0), np.maximum(elite.std(axis=0), 0.6 * now.std))
+        now = Search((now.mean + elite.mean(axis=0)) / 2.0, (now.std + elite.std(axis=0, ddof=1)) / 2.0)
         report(now, scores)
     return now, scores
 
@@ -119,7 +119,7 @@ def from_command_line(
     """
     parser.add_argument("config")
     parser.add_argument("--num-generations", type=int, default=num_generations)
-    parser.add_argument("--population", type=int, default=40)
+    parser.add_argument("--population", type=int, default=44)
     parser.add_argument("--num-steps", type=int, default=1000)
     args = parser.parse_args()
     use_cpu_devices()

@@ -5,8 +5,19 @@
 Starts from the config's `init_theta`, outer-trained from Adam (`learned_opt.adam_start`), whose first four hidden units
 still carry most of the step: two its direction, two the logarithm of its rate. The cross-entropy method
 (`configs/cross_entropy.py`) moves the first layer's weights of these: in the direction those of the inputs that differ
-between parameters, in the logarithm those of the tensor's and time's inputs and the bias. Some twenty numbers, on which
-all that theta has learned in hundreds of others rests; an estimator of theta's gradient spreads its samples over all.
+between parameters, in the logarithm those of the tensor's and time's inputs and the bias.
+
+The last two hidden units, which a config adds to those of its `init_theta`, become a decay of the weights that opens
+and closes:
+
+    direction += max(0, c (w / rms(w) + gate)) - max(0, c (gate - w / rms(w))),  gate = g + sum_j k_j x_j
+
+with x the inputs of tensor and time. Far below zero the gate lets no weight pass, from -1 upwards the large ones, and
+well above 1 it takes 2 c w / rms(w) off every weight. How much decay a network gains from differs by more than ten
+between those that have fitted all their images and those that never will; the vanishing gradient tells them apart.
+
+Some thirty numbers, on which all that theta has learned in hundreds of others rests; an estimator of theta's gradient
+spreads its samples over all.
 """
 
 import argparse
@@ -21,13 +32,13 @@ import learned_opt
 from configs import base
 from configs.build import build_optimizer, initial_theta
 from configs.cross_entropy import Scores, Search, from_command_line
-from learned_opt.adam_start import count_rows, log_rows
+from learned_opt.adam_start import count_rows, first_row, log_rows
 from learned_opt.base import Theta
 from learned_opt.mlp import PRESETS, MLPSettings
 from learned_opt.mlp_theta import resolve
 
-DIRECTION, MAGNITUDE = slice(0, 2), slice(2, 4)
-"""The hidden units that a fresh theta which starts as Adam gives to each output."""
+DIRECTION, MAGNITUDE, DECAY = slice(0, 2), slice(2, 4), slice(-2, None)
+"""The hidden units that a fresh theta which starts as Adam gives to each output, and those that become the decay."""
 PAIR = np.asarray([1.0, -1.0], np.float32)
 
 
@@ -35,23 +46,35 @@ def settings_of(optimizer: base.Optimizer) -> MLPSettings:
     """The optimizer's arguments with its defaults.
 
     Raises:
-      ValueError: for an optimizer of more than one hidden layer, or one that does not start as Adam.
+      ValueError: for an optimizer that does not start as Adam at a rate of the tensor, or has another number of hidden
+        layers than one, fewer than six units there, or no weights or gradient's logarithm among its inputs.
     """
     settings = resolve(MLPSettings(), PRESETS, **vars(optimizer)) if isinstance(optimizer, base.Mlp) else MLPSettings()
-    if settings.adam_learning_rate is None or not settings.adam_exponents or len(settings.hidden_sizes) != 1:
-        raise ValueError("step_search needs one hidden layer, adam_learning_rate and adam_exponents")
+    starts_as_adam = settings.adam_learning_rate is not None and settings.adam_exponents
+    has_units = len(settings.hidden_sizes) == 1 and settings.hidden_sizes[0] >= 6
+    if not (starts_as_adam and has_units and {"parameter", "log_adam_gradient"} <= set(settings.features)):
+        raise ValueError(
+            "step_search needs adam_learning_rate and adam_exponents, one hidden layer of at least six units, and the "
+            "features 'parameter' and 'log_adam_gradient'"
+        )
     return settings
 
 
 def start(optimizer: base.Optimizer) -> Search:
-    """Around the theta as it is: no move, with steps that change a rate by a fifth or so; raises as `settings_of`."""
+    """Theta as it is, decaying where gradients fell below a quarter of what they were; raises as `settings_of`."""
     settings = settings_of(optimizer)
-    of_each, _ = rows(settings)
-    unit = settings.adam_learning_rate / settings.step_multiplier
-    # Weight decay, the input `parameter`, is a hundredth of the direction; gradient and momenta are all of it.
-    std = [(0.01 if i == 0 and settings.features[0] == "parameter" else 0.05) * unit for i in of_each]
-    std += [0.25] * len(settings.adam_exponents) + [0.08] * len(settings.timescales) + [0.2]
-    return Search(np.zeros(len(std)), np.asarray(std))
+    of_each, of_tensor = rows(settings)
+    unit, decay = settings.adam_learning_rate / settings.step_multiplier, first_row(settings, "parameter")
+    num_logs, num_times = len(settings.adam_exponents), len(settings.timescales)
+    # Weight decay is some hundredths of the direction; gradient and momenta are all of it.
+    std = [(0.015 if i == decay else 0.05) * unit for i in of_each]
+    std += [0.25] * num_logs + [0.08] * num_times + [0.2]
+    gate = {"log_parameter": 1.5, "log_adam_gradient": -3.0}
+    gate = {first_row(settings, name): weight for name, weight in gate.items() if name in settings.features}
+    mean = np.zeros(len(std))
+    mean = np.concatenate([mean, [np.log(0.06), -2.5], [gate.get(i, 0.0) for i in of_tensor]])
+    std += [0.3, 0.6] + [0.6] * num_logs + [0.3] * num_times
+    return Search(mean, np.asarray(std))
 
 
 def rows(settings: MLPSettings) -> tuple[list[int], list[int]]:
@@ -62,22 +85,37 @@ def rows(settings: MLPSettings) -> tuple[list[int], list[int]]:
 
 
 def moved(settings: MLPSettings, theta: Theta, numbers: NDArray) -> Theta:
-    """Theta with a candidate's numbers added: `[inputs + 1]`, of the direction, of the log rate, and its bias."""
+    """Theta with a candidate's numbers.
+
+    Args:
+      settings: of theta's optimizer.
+      theta: with one hidden layer.
+      numbers: what is added to the direction's weights, to those of the log rate and to its bias; then, of the decay,
+        log c, g and the k of each input of `rows`. As many as `start` has.
+    """
     of_each, of_tensor = rows(settings)
-    weights, bias = (np.array(theta["layer_0"][name]) for name in ("weights", "bias"))
     numbers = np.asarray(numbers, np.float32)
-    of_rate = numbers[len(of_each) :] / settings.exp_multiplier
-    weights[of_each, DIRECTION] += numbers[: len(of_each), None] * PAIR
-    weights[of_tensor, MAGNITUDE] += of_rate[:-1, None] * PAIR
-    bias[MAGNITUDE] += of_rate[-1] * PAIR
-    return {**theta, "layer_0": {"weights": weights, "bias": bias}}
+    direction, rate, gate = np.split(numbers, np.cumsum([len(of_each), len(of_tensor) + 1]))
+    weights, bias = (np.array(theta["layer_0"][name]) for name in ("weights", "bias"))
+    outputs = np.array(theta["layer_1"]["weights"])
+    weights[of_each, DIRECTION] += direction[:, None] * PAIR
+    rate = rate / settings.exp_multiplier
+    weights[of_tensor, MAGNITUDE] += rate[:-1, None] * PAIR
+    bias[MAGNITUDE] += rate[-1] * PAIR
+    slope = np.exp(gate[0]) * settings.adam_learning_rate / settings.step_multiplier
+    weights[:, DECAY] = 0.0
+    weights[first_row(settings, "parameter"), DECAY] = slope * PAIR
+    weights[of_tensor, DECAY] = slope * gate[2:, None]
+    bias[DECAY] = slope * gate[1]
+    outputs[DECAY] = np.stack([PAIR, np.zeros(2, np.float32)], axis=1)
+    return {"layer_0": {"weights": weights, "bias": bias}, "layer_1": {**theta["layer_1"], "weights": outputs}}
 
 
 def main() -> None:
     """Writes `theta.npz` and `search.json` after every generation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    args, config, search = from_command_line(parser, start, num_generations=18)
+    args, config, search = from_command_line(parser, start, num_generations=29)
     settings = settings_of(config.optimizer)
     optimizer, name, kwargs = build_optimizer(config.optimizer)
     theta = initial_theta(config.init_theta, optimizer, optimizer.init(jax.random.key(config.seed)))

@@ -53,9 +53,9 @@ def started(settings: Settings, theta: Theta) -> Theta:
         return theta
     num_features = count_rows(settings)
     direction, magnitude = np.zeros((2, num_features + len(settings.timescales)), np.float32)
-    direction[_first_row(settings, "adam_momentum") + _nearest_momentum(settings)] = 1.0
+    direction[first_row(settings, "adam_momentum") + _nearest_momentum(settings)] = 1.0
     if settings.adam_weight_decay:
-        direction[_first_row(settings, "parameter")] = settings.adam_weight_decay
+        direction[first_row(settings, "parameter")] = settings.adam_weight_decay
     direction *= settings.adam_learning_rate / settings.step_multiplier
     if settings.adam_exponents:
         magnitude[log_rows(settings)] = math.log(10.0) * np.asarray(settings.adam_exponents)  # of decimal logarithms
@@ -68,8 +68,8 @@ def _counts(settings: Settings) -> tuple[int, int]:
     return len(settings.momentum_decays), len(settings.second_moment_decays)
 
 
-def _first_row(settings: Settings, feature: str) -> int:
-    """The first input of a feature."""
+def first_row(settings: Settings, feature: str) -> int:
+    """The first input of a feature, which must be among the settings'."""
     return count_features(settings.features[: settings.features.index(feature)], *_counts(settings))
 
 

@@ -96,6 +96,30 @@ def _through(theta: Theta, output: int, units: slice, coefficients: NDArray) -> 
     return through
 
 
+def widened(theta: Theta, wider: Theta) -> Theta:
+    """Theta with hidden units of `wider` beside its own, which give nothing to any other unit or output.
+
+    Args:
+      theta: of `init_theta`.
+      wider: of as many layers, inputs and outputs, with hidden layers at least as wide.
+
+    Raises:
+      ValueError: for one that is not.
+    """
+    sizes, wanted = ([layer["weights"].shape for layer in each.values()] for each in (theta, wider))
+    same_ends = (sizes[0][0], sizes[-1][1], theta.keys()) == (wanted[0][0], wanted[-1][1], wider.keys())
+    if not same_ends or np.any(np.asarray(sizes) > np.asarray(wanted)):
+        raise ValueError(f"theta: got weights of shapes {sizes}, allowed are those within {wanted}")
+    out = {}
+    for name, layer in theta.items():
+        fan_in, fan_out = layer["weights"].shape
+        weights, bias = (np.array(wider[name][part]) for part in ("weights", "bias"))
+        weights[fan_in:, :fan_out] = 0.0
+        weights[:fan_in, :fan_out], bias[:fan_out] = layer["weights"], layer["bias"]
+        out[name] = {"weights": weights, "bias": bias}
+    return out
+
+
 def layers_at(
     settings: Settings, num_features: int, theta: Theta, count: Array, dtype: DTypeLike
 ) -> tuple[list[Array], list[Array]]:
