@@ -8,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from configs import base, step_search
-from configs.build import build_optimizer
+import learned_opt
+from configs import base, registry, step_search
+from configs.build import build_optimizer, initial_theta
 
 OPTIMIZER = base.Mlp(
     hidden_sizes=(8,),
@@ -106,3 +107,13 @@ def test_only_a_theta_that_starts_as_adam_is_searched():
     ):
         with pytest.raises(ValueError, match="step_search needs"):
             step_search.start(dataclasses.replace(OPTIMIZER, **wrong))
+
+
+def test_what_general_starts_from_is_widened():
+    config = registry.load("general")[0]
+    optimizer = build_optimizer(config.optimizer)[0]
+    theta = initial_theta(config.init_theta, optimizer, optimizer.init(jax.random.key(0)))
+    narrow = learned_opt.load_theta("general_es")[1]["layer_0"]["weights"]
+    assert theta["layer_0"]["weights"].shape[1] == narrow.shape[1] + 2
+    np.testing.assert_array_equal(theta["layer_0"]["weights"][:, :-2], narrow)
+    assert not theta["layer_1"]["weights"][-2:].any()
