@@ -12,7 +12,6 @@ import learned_opt
 from configs import base
 from configs.families import build_family
 from learned_opt import LearnedOptimizer
-from learned_opt.mlp_theta import widened
 from learned_opt.registry import make_optimizer
 from outer_train import devices, estimators, truncation
 from outer_train.estimators import GradientEstimator
@@ -131,22 +130,14 @@ def build_optimizer(config) -> tuple[LearnedOptimizer, str, dict[str, Any]]:
 
 
 def initial_theta(path: str | None, optimizer: LearnedOptimizer, untrained: Any) -> Any:
-    """The theta to start from: a saved one if a path or name is given.
-
-    That of an MLP with fewer hidden units is widened by units of the untrained one, which change none of its steps.
-    """
+    """The theta to start from: a saved one if a path or name is given."""
     if path is None:
         return untrained
     theta = jax.device_get(learned_opt.load_theta(path)[1])
     shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (theta, untrained)]
-    if shapes[0] == shapes[1]:
-        return theta
-    try:
-        return widened(theta, untrained)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} holds the theta of another optimizer: shapes {shapes[0]}, needed are {shapes[1]}"
-        ) from error
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{path} holds the theta of another optimizer: shapes {shapes[0]}, needed are {shapes[1]}")
+    return theta
 
 
 def build_truncation(config: base.TrainConfig) -> TruncationSchedule:

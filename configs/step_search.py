@@ -7,8 +7,7 @@ still carry most of the step: two its direction, two the logarithm of its rate. 
 (`configs/cross_entropy.py`) moves the first layer's weights of these: in the direction those of the inputs that differ
 between parameters, in the logarithm those of the tensor's and time's inputs and the bias.
 
-The last two hidden units, which a config adds to those of its `init_theta`, become a decay of the weights that opens
-and closes:
+Two hidden units are added, a decay of the weights that opens and closes:
 
     direction += max(0, c (w / rms(w) + gate)) - max(0, c (gate - w / rms(w))),  gate = g + sum_j k_j x_j
 
@@ -21,6 +20,7 @@ spreads its samples over all.
 """
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -35,10 +35,10 @@ from configs.cross_entropy import Scores, Search, from_command_line
 from learned_opt.adam_start import count_rows, first_row, log_rows
 from learned_opt.base import Theta
 from learned_opt.mlp import PRESETS, MLPSettings
-from learned_opt.mlp_theta import resolve
+from learned_opt.mlp_theta import resolve, widened
 
 DIRECTION, MAGNITUDE, DECAY = slice(0, 2), slice(2, 4), slice(-2, None)
-"""The hidden units that a fresh theta which starts as Adam gives to each output, and those that become the decay."""
+"""The hidden units that a fresh theta which starts as Adam gives to each output, and those added."""
 PAIR = np.asarray([1.0, -1.0], np.float32)
 
 
@@ -47,17 +47,22 @@ def settings_of(optimizer: base.Optimizer) -> MLPSettings:
 
     Raises:
       ValueError: for an optimizer that does not start as Adam at a rate of the tensor, or has another number of hidden
-        layers than one, fewer than six units there, or no weights or gradient's logarithm among its inputs.
+        layers than one, or no weights or gradient's logarithm among its inputs.
     """
     settings = resolve(MLPSettings(), PRESETS, **vars(optimizer)) if isinstance(optimizer, base.Mlp) else MLPSettings()
     starts_as_adam = settings.adam_learning_rate is not None and settings.adam_exponents
-    has_units = len(settings.hidden_sizes) == 1 and settings.hidden_sizes[0] >= 6
-    if not (starts_as_adam and has_units and {"parameter", "log_adam_gradient"} <= set(settings.features)):
+    has_inputs = {"parameter", "log_adam_gradient"} <= set(settings.features)
+    if not (starts_as_adam and has_inputs and len(settings.hidden_sizes) == 1):
         raise ValueError(
-            "step_search needs adam_learning_rate and adam_exponents, one hidden layer of at least six units, and the "
-            "features 'parameter' and 'log_adam_gradient'"
+            "step_search needs adam_learning_rate and adam_exponents, one hidden layer, and the features 'parameter' "
+            "and 'log_adam_gradient'"
         )
     return settings
+
+
+def with_units(optimizer: base.Mlp) -> base.Mlp:
+    """The optimizer with the decay's units."""
+    return dataclasses.replace(optimizer, hidden_sizes=(settings_of(optimizer).hidden_sizes[0] + 2,))
 
 
 def start(optimizer: base.Optimizer) -> Search:
@@ -89,7 +94,7 @@ def moved(settings: MLPSettings, theta: Theta, numbers: NDArray) -> Theta:
 
     Args:
       settings: of theta's optimizer.
-      theta: with one hidden layer.
+      theta: with one hidden layer, the units for the decay among it.
       numbers: what is added to the direction's weights, to those of the log rate and to its bias; then, of the decay,
         log c, g and the k of each input of `rows`. As many as `start` has.
     """
@@ -117,8 +122,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args, config, search = from_command_line(parser, start, num_generations=29)
     settings = settings_of(config.optimizer)
-    optimizer, name, kwargs = build_optimizer(config.optimizer)
-    theta = initial_theta(config.init_theta, optimizer, optimizer.init(jax.random.key(config.seed)))
+    own, key = build_optimizer(config.optimizer)[0], jax.random.key(config.seed)
+    theta = initial_theta(config.init_theta, own, own.init(key))
+    optimizer, name, kwargs = build_optimizer(with_units(config.optimizer))
+    theta = widened(theta, optimizer.init(key))
     args.out.mkdir(parents=True, exist_ok=True)
 
     def report(now: Search, scores: list[Scores]) -> None:

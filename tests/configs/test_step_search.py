@@ -10,7 +10,7 @@ import pytest
 
 import learned_opt
 from configs import base, registry, step_search
-from configs.build import build_optimizer, initial_theta
+from configs.build import build_optimizer
 
 OPTIMIZER = base.Mlp(
     hidden_sizes=(8,),
@@ -102,18 +102,17 @@ def test_only_a_theta_that_starts_as_adam_is_searched():
         {"adam_exponents": None},
         {"adam_learning_rate": None},
         {"hidden_sizes": (8, 8)},
-        {"hidden_sizes": (5,)},
         {"features": ("adam_momentum", "log_parameter", "log_adam_gradient")},
     ):
         with pytest.raises(ValueError, match="step_search needs"):
             step_search.start(dataclasses.replace(OPTIMIZER, **wrong))
 
 
-def test_what_general_starts_from_is_widened():
-    config = registry.load("general")[0]
-    optimizer = build_optimizer(config.optimizer)[0]
-    theta = initial_theta(config.init_theta, optimizer, optimizer.init(jax.random.key(0)))
-    narrow = learned_opt.load_theta("general_es")[1]["layer_0"]["weights"]
-    assert theta["layer_0"]["weights"].shape[1] == narrow.shape[1] + 2
-    np.testing.assert_array_equal(theta["layer_0"]["weights"][:, :-2], narrow)
-    assert not theta["layer_1"]["weights"][-2:].any()
+def test_what_ships_is_general_es_with_a_decay():
+    optimizer = build_optimizer(step_search.with_units(registry.load("general")[0].optimizer))[0]
+    shapes = jax.tree.map(np.shape, jax.eval_shape(optimizer.init, jax.random.key(0)))
+    ours, theirs = (learned_opt.load_theta(name)[1] for name in ("general", "general_es"))
+    assert jax.tree.map(np.shape, ours) == shapes
+    # The search leaves the other units as they were.
+    np.testing.assert_array_equal(ours["layer_0"]["weights"][:, 4:-2], theirs["layer_0"]["weights"][:, 4:])
+    np.testing.assert_array_equal(ours["layer_1"]["weights"][:-2], theirs["layer_1"]["weights"])
