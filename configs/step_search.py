@@ -76,8 +76,7 @@ def start(optimizer: base.Optimizer) -> Search:
     std += [0.25] * num_logs + [0.08] * num_times + [0.2]
     gate = {"log_parameter": 1.5, "log_adam_gradient": -3.0}
     gate = {first_row(settings, name): weight for name, weight in gate.items() if name in settings.features}
-    mean = np.zeros(len(std))
-    mean = np.concatenate([mean, [np.log(0.06), -2.5], [gate.get(i, 0.0) for i in of_tensor]])
+    mean = np.concatenate([np.zeros(len(std)), [np.log(0.06), -2.5], [gate.get(i, 0.0) for i in of_tensor]])
     std += [0.3, 0.6] + [0.6] * num_logs + [0.3] * num_times
     return Search(mean, np.asarray(std))
 
@@ -96,7 +95,7 @@ def moved(settings: MLPSettings, theta: Theta, numbers: NDArray) -> Theta:
       settings: of theta's optimizer.
       theta: with one hidden layer, the units for the decay among it.
       numbers: what is added to the direction's weights, to those of the log rate and to its bias; then, of the decay,
-        log c, g and the k of each input of `rows`. As many as `start` has.
+        log c, in units of the fresh theta's direction, g and the k of each input of the tensor and time.
     """
     of_each, of_tensor = rows(settings)
     numbers = np.asarray(numbers, np.float32)
