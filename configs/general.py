@@ -33,6 +33,7 @@ config = dataclasses.replace(
         dataclasses.replace(_more, hidden_sizes=(64,), activation="tanh"),
         dataclasses.replace(_digits, hidden_sizes=(160,)),
         dataclasses.replace(_digits, hidden_sizes=(32, 32, 32), activation="silu"),
+        dataclasses.replace(_digits, hidden_sizes=(24, 24, 24)),
         dataclasses.replace(_more, network="cnn", channels=(8, 16), weight=1.0),
         dataclasses.replace(_mnist1d, hidden_sizes=(64,)),
         dataclasses.replace(_fashion, hidden_sizes=(64,), activation="gelu"),

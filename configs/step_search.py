@@ -13,7 +13,12 @@ Two hidden units are added, a decay of the weights that opens and closes:
 
 with x the inputs of tensor and time. Far below zero the gate lets no weight pass, from -1 upwards the large ones, and
 well above 1 it takes 2 c w / rms(w) off every weight. How much decay a network gains from differs by more than ten
-between those that have fitted all their images and those that never will; the vanishing gradient tells them apart.
+between those that have fitted all their images and those that never will; the vanishing gradient tells them apart,
+though not in the first steps, when the gradients of an attention's keys and queries vanish too.
+
+The search starts from what an earlier one of 29 generations found (`FOUND`), and from a gate set by hand (`GATE`): that
+one had left its gate all but closed, where a decay that waits and asks for less of a gradient takes a third off the
+lowest loss of deep networks and nothing from others.
 
 Some thirty numbers, on which all that theta has learned in hundreds of others rests; an estimator of theta's gradient
 spreads its samples over all.
@@ -22,6 +27,8 @@ spreads its samples over all.
 import argparse
 import dataclasses
 import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -40,6 +47,25 @@ from learned_opt.mlp_theta import resolve, widened
 DIRECTION, MAGNITUDE, DECAY = slice(0, 2), slice(2, 4), slice(-2, None)
 """The hidden units that a fresh theta which starts as Adam gives to each output, and those added."""
 PAIR = np.asarray([1.0, -1.0], np.float32)
+
+FOUND: dict[str, tuple[float, ...]] = {
+    "parameter": (-0.149,),
+    "adam_gradient": (0.388,),
+    "adam_momentum": (0.795, -0.14, -0.061, 0.251),
+    "log_parameter": (-0.091,),
+    "log_adam_gradient": (0.229,),
+    "log_adam_momentum": (0.217, -0.038, -0.033, -0.036),
+    "times": (-0.026, 0.015, -0.023, 0.111, 0.014, -0.001),
+    "bias": (0.099,),
+}
+"""Of each input of `general`, what is added to its weights at the start; other inputs start at zero."""
+GATE: dict[str, tuple[float, ...]] = {
+    "log_slope": (math.log(0.1),),
+    "bias": (-9.5,),
+    "log_adam_gradient": (-5.0,),
+    "times": (0.0, 0.0, 0.0, 3.0),
+}
+"""Opens once the gradient's root mean square fell to a tenth of what it was and some hundred steps are made."""
 
 
 def settings_of(optimizer: base.Optimizer) -> MLPSettings:
@@ -66,19 +92,28 @@ def with_units(optimizer: base.Mlp) -> base.Mlp:
 
 
 def start(optimizer: base.Optimizer) -> Search:
-    """Theta as it is, decaying where gradients fell below a quarter of what they were; raises as `settings_of`."""
+    """Numbers as `FOUND` and `GATE` have them; raises as `settings_of`."""
     settings = settings_of(optimizer)
     of_each, of_tensor = rows(settings)
     unit, decay = settings.adam_learning_rate / settings.step_multiplier, first_row(settings, "parameter")
     num_logs, num_times = len(settings.adam_exponents), len(settings.timescales)
+    found, gate = (numbers_of_inputs(settings, table) for table in (FOUND, GATE))
     # Weight decay is some hundredths of the direction; gradient and momenta are all of it.
-    std = [(0.015 if i == decay else 0.05) * unit for i in of_each]
-    std += [0.25] * num_logs + [0.08] * num_times + [0.2]
-    gate = {"log_parameter": 1.5, "log_adam_gradient": -3.0}
-    gate = {first_row(settings, name): weight for name, weight in gate.items() if name in settings.features}
-    mean = np.concatenate([np.zeros(len(std)), [np.log(0.06), -2.5], [gate.get(i, 0.0) for i in of_tensor]])
-    std += [0.3, 0.6] + [0.6] * num_logs + [0.3] * num_times
-    return Search(mean, np.asarray(std))
+    std = [(0.008 if i == decay else 0.03) * unit for i in of_each]
+    std += [0.12] * num_logs + [0.05] * num_times + [0.1]
+    std += [0.3, 0.8] + [0.5] * len(of_tensor)
+    mean = [found[of_each], found[of_tensor], FOUND["bias"], GATE["log_slope"], GATE["bias"], gate[of_tensor]]
+    return Search(np.concatenate(mean), np.asarray(std))
+
+
+def numbers_of_inputs(settings: MLPSettings, table: Mapping[str, Sequence[float]]) -> NDArray:
+    """`[inputs]`, a table's numbers at the inputs of the features it names, and of the times; zero elsewhere."""
+    numbers = np.zeros(count_rows(settings) + len(settings.timescales))
+    firsts = {name: first_row(settings, name) for name in settings.features} | {"times": count_rows(settings)}
+    for (name, first), end in zip(firsts.items(), [*list(firsts.values())[1:], len(numbers)], strict=True):
+        values = table.get(name, ())[: end - first]
+        numbers[first : first + len(values)] = values
+    return numbers
 
 
 def rows(settings: MLPSettings) -> tuple[list[int], list[int]]:
@@ -119,7 +154,7 @@ def main() -> None:
     """Writes `theta.npz` and `search.json` after every generation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    args, config, search = from_command_line(parser, start, num_generations=29)
+    args, config, search = from_command_line(parser, start, num_generations=24)
     settings = settings_of(config.optimizer)
     own, key = build_optimizer(config.optimizer)[0], jax.random.key(config.seed)
     theta = initial_theta(config.init_theta, own, own.init(key))

@@ -89,12 +89,20 @@ def test_the_gate_opens_and_closes_the_decay():
             np.testing.assert_allclose(steps(numbers)[0] - first, -rate * 0.3 * decayed, rtol=1e-3, atol=1e-8)
 
 
-def test_the_start_leaves_theta_alone_while_gradients_last():
+def test_the_start_has_its_numbers_at_the_inputs_they_are_named_after(monkeypatch):
+    table = {"parameter": (0.1,), "adam_momentum": (0.2, 9.0), "log_adam_gradient": (0.3,), "times": (0.4, 9.0)}
+    table |= {"bias": (0.5,), "log_adam_momentum": (9.0,)}
+    monkeypatch.setattr(step_search, "FOUND", table)
+    monkeypatch.setattr(step_search, "GATE", {"log_slope": (-2.0,), "bias": (-3.0,), "log_parameter": (-4.0,)})
     start = step_search.start(OPTIMIZER)
-    np.testing.assert_allclose(start.std, [0.0015, 0.005, 0.005, 0.25, 0.25, 0.08, 0.2, 0.3, 0.6, 0.6, 0.6, 0.3])
-    np.testing.assert_array_equal(start.mean[:LOG_SLOPE], 0.0)
-    # Adam's first gradient is one over its scale, and the weights are below one, so the gate is below -2.5.
-    np.testing.assert_allclose(steps(start.mean)[0], steps(some())[0], rtol=1e-5)
+    np.testing.assert_allclose(start.mean, [0.1, 0.0, 0.2, 0.0, 0.3, 0.4, 0.5, -2.0, -3.0, -4.0, 0.0, 0.0])
+    np.testing.assert_allclose(start.std, [0.0008, 0.003, 0.003, 0.12, 0.12, 0.05, 0.1, 0.3, 0.8, 0.5, 0.5, 0.5])
+
+
+def test_the_start_does_not_decay_while_gradients_last(monkeypatch):
+    monkeypatch.setattr(step_search, "FOUND", {"bias": (0.0,)})
+    # Adam's first gradient is one over its scale.
+    np.testing.assert_allclose(steps(step_search.start(OPTIMIZER).mean)[0], steps(some())[0], rtol=1e-5)
 
 
 def test_only_a_theta_that_starts_as_adam_is_searched():
