@@ -80,7 +80,7 @@ def test_general_es_builds_its_eleven_families(fashion_mnist_dir, monkeypatch):
     assert jax.tree.map(np.shape, shipped) == jax.tree.map(np.shape, built.theta)
 
 
-def test_general_builds_its_eleven_families_from_general_es(fashion_mnist_dir, monkeypatch):
+def test_general_builds_its_twelve_families_from_general_es(fashion_mnist_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(fashion_mnist_dir))
     built = build(registry.load("general")[0], num_devices=2)
     assert [num_weights(params) for params in shapes_of(built)] == [
@@ -88,6 +88,7 @@ def test_general_builds_its_eleven_families_from_general_es(fashion_mnist_dir, m
         65 * 64 + 65 * 4,
         65 * 160 + 161 * 5,
         65 * 32 + 2 * 33 * 32 + 33 * 5,
+        65 * 24 + 2 * 25 * 24 + 25 * 5,
         80 + 9 * 8 * 16 + 16 + 17 * 4,
         41 * 64 + 65 * 3,
         65 * 64 + 65 * 3,
