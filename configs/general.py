@@ -3,10 +3,11 @@
     TFDS_DATA_DIR=... python -m configs.step_search general --out DIR
 
 The weights `general_es` (config of that name) were outer-trained on eleven families by noise-reuse ES. The search adds
-two units, a weight decay with a gate, to its sixteen, moves what rate and direction hang on most, and scores whole runs
-on the tasks below against Adam at six rates: at the lowest loss, at the end and on the way there. They are families
-like those of `general_es`, but most have a sixth or a third of their images to train on: with over half of them, the
-digits of outer-training are told apart at a loss of .002 and nothing overfits, as it does on the digits held out.
+two units, a weight decay with a gate first set by hand, to its sixteen, moves what rate and direction hang on most, and
+scores whole runs on the tasks below against Adam at six rates: at the lowest loss, at the end and on the way there.
+They are families like those of `general_es`, but most have a sixth or a third of their images to train on: with over
+half of them, the digits of outer-training are told apart at a loss of .002 and nothing overfits, as it does on the
+digits held out.
 
 `learned-opt train general` goes on with outer-training instead; it is not what made the weights.
 """
