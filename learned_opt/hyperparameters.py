@@ -1,8 +1,8 @@
 """Hand-designed optimizers whose hyperparameters are theta, so that they are outer-trained as any learned optimizer is.
 
-Rates and penalties live as logarithms, decay constants b as log(1 - b): theta is unconstrained. All are differentiable
-in forward and reverse mode: Adam has its eps inside the root, where a parameter whose gradient is always zero would
-otherwise give `sqrt'(0) * 0`, which is nan.
+Rates and penalties live as logarithms, decay constants b as log(1 - b): theta is unconstrained, and held within
+`learned_opt.ranges` where it is used. All are differentiable in forward and reverse mode: Adam has its eps inside the
+root, where a parameter whose gradient is always zero would otherwise give `sqrt'(0) * 0`, which is nan.
 """
 
 import math
@@ -14,8 +14,17 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from learned_opt import ranges
 from learned_opt.base import LearnedOptimizer
-from learned_opt.packing import at_least_float32
+from learned_opt.gradient_tree import (
+    as_update,
+    kept_where_untrained,
+    map_trained,
+    update_dtypes,
+    widened,
+    zeros_for,
+)
+from learned_opt.state_check import check_mirrors, check_params, check_precision, check_type
 
 
 class MomentState(NamedTuple):
@@ -30,23 +39,22 @@ def sgd(learning_rate: float = 0.1) -> LearnedOptimizer:
     """Stochastic gradient descent; theta is `{"log_learning_rate"}`.
 
     Raises:
-      ValueError: for a rate that is not positive.
+      ValueError: for a rate out of `learned_opt.ranges`.
     """
     theta = {"log_learning_rate": _log("learning_rate", learning_rate)}
 
     def update(theta, grads, state, params):
         del params
-        step = jax.tree.map(lambda g: -_exp(theta["log_learning_rate"], g) * g, grads)
-        return step, MomentState(state.count + 1)
+        return map_trained(lambda g: -_exp(theta["log_learning_rate"], g) * g, grads), state
 
-    return _learned(theta, lambda params: MomentState(jnp.int32(0)), update)
+    return _learned("sgd", theta, (), update)
 
 
 def momentum(learning_rate: float = 0.1, decay: float = 0.9) -> LearnedOptimizer:
     """Heavy-ball momentum, `v <- decay v - rate g`; theta is `{"log_learning_rate", "log_one_minus_decay"}`.
 
     Raises:
-      ValueError: for a rate that is not positive or a decay outside [0, 1).
+      ValueError: for a rate out of `learned_opt.ranges` or a decay outside [0, 1).
     """
     theta = {
         "log_learning_rate": _log("learning_rate", learning_rate),
@@ -55,30 +63,34 @@ def momentum(learning_rate: float = 0.1, decay: float = 0.9) -> LearnedOptimizer
 
     def update(theta, grads, state, params):
         del params
-        decay = _complement(theta["log_one_minus_decay"])
-        rate = theta["log_learning_rate"]
-        velocity = jax.tree.map(lambda v, g: decay.astype(v.dtype) * v - _exp(rate, g) * g, state.mean, grads)
-        return velocity, MomentState(state.count + 1, velocity)
+        decay, rate = _complement(theta["log_one_minus_decay"]), theta["log_learning_rate"]
+        velocity = map_trained(lambda g, v: decay.astype(v.dtype) * v - _exp(rate, v) * g, grads, state.mean)
+        return velocity, state._replace(mean=velocity)
 
-    return _learned(theta, lambda params: MomentState(jnp.int32(0), _zeros(params)), update)
+    return _learned("momentum", theta, ("mean",), update)
 
 
 def adam(learning_rate: float = 1e-3, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> LearnedOptimizer:
     """Adam (Kingma & Ba, arXiv 1412.6980) with bias correction and eps inside the root: `m / sqrt(v + eps^2)`.
 
-    Theta is `{"log_learning_rate", "log_one_minus_b1", "log_one_minus_b2", "log_eps"}`.
+    Theta is `{"log_learning_rate", "log_one_minus_b1", "log_one_minus_b2", "log_eps"}`. In the moments a gradient
+    counts as at most `ranges.LARGEST_GRADIENT`: a larger square would be infinite for good.
 
     Raises:
-      ValueError: for a rate or eps that is not positive, or a decay outside [0, 1).
+      ValueError: for a rate or eps out of `learned_opt.ranges`, or a decay outside [0, 1).
     """
     theta = _adam_theta(learning_rate, b1, b2, eps)
 
     def update(theta, grads, state, params):
         del params
         direction, state = _adam_direction(theta, grads, state)
-        return jax.tree.map(lambda d: -_exp(theta["log_learning_rate"], d) * d, direction), state
+        return map_trained(lambda d: -_exp(theta["log_learning_rate"], d) * d, direction), state
 
-    return _learned(theta, _adam_init, update)
+    return _learned("adam", theta, ("mean", "square"), update)
+
+
+PENALTY = 1e-8
+"""Where the penalties of `adam8` start if they are not given."""
 
 
 def adam8(
@@ -88,26 +100,44 @@ def adam8(
     eps: float = 1e-8,
     exponential_decay: float = 1e-6,
     linear_decay: float = 1e-6,
-    l1: float = 1e-8,
-    l2: float = 1e-8,
+    l1: float | None = None,
+    l2: float | None = None,
 ) -> LearnedOptimizer:
     """Adam with the eight hyperparameters tuned by Metz et al. 2019 (arXiv 1810.10180, section 4.4).
 
     The rate at step t is `rate * exp(-exponential_decay t) * max(1 - linear_decay t, 0)`; the gradient of
     `l1 |w|_1 + l2 |w|^2 / 2` is added before Adam sees it, as the paper's penalties on the inner loss do.
 
+    Args:
+      learning_rate: that theta starts at, as are all the others.
+      b1: decay of the mean.
+      b2: decay of the mean square.
+      eps: inside the root.
+      exponential_decay: of the rate, a step.
+      linear_decay: of the rate, a step.
+      l1: decay that falls on every parameter. None starts at `PENALTY` and spares a parameter whose gradient has been
+        zero since init: Adam makes full steps of the smallest gradient, also of a penalty's.
+      l2: likewise.
+
     Raises:
-      ValueError: for a decay b outside [0, 1) or another value that is not positive.
+      ValueError: for a decay b outside [0, 1) or another value out of `learned_opt.ranges`.
     """
-    extras = {"exponential_decay": exponential_decay, "linear_decay": linear_decay, "l1": l1, "l2": l2}
+    extras = {"exponential_decay": exponential_decay, "linear_decay": linear_decay}
+    penalties = {"l1": (l1, jnp.sign), "l2": (l2, lambda w: w)}
+    extras |= {name: PENALTY if value is None else value for name, (value, _) in penalties.items()}
     theta = _adam_theta(learning_rate, b1, b2, eps) | {f"log_{name}": _log(name, x) for name, x in extras.items()}
 
     def update(theta, grads, state, params):
-        if params is None:
-            raise ValueError("adam8 needs params at update: its penalties are on them")
-        penalize = lambda g, w: g + _exp(theta["log_l1"], g) * jnp.sign(w) + _exp(theta["log_l2"], g) * w  # noqa: E731
+        def penalized(g, w, m, v):
+            total, touched = g, (g != 0) | (m != 0) | (v != 0)
+            for name, (value, slope) in penalties.items():
+                penalty = _exp(theta[f"log_{name}"], g) * slope(w)
+                total = total + (jnp.where(touched, penalty, 0) if value is None else penalty)
+            return total
+
         count = state.count
-        direction, state = _adam_direction(theta, jax.tree.map(penalize, grads, params), state)
+        grads = map_trained(penalized, grads, params, state.mean, state.square)
+        direction, state = _adam_direction(theta, grads, state)
 
         def scale(d):
             t = count.astype(d.dtype)
@@ -115,9 +145,9 @@ def adam8(
             fade = fade * jnp.maximum(1 - _exp(theta["log_linear_decay"], d) * t, 0)
             return -_exp(theta["log_learning_rate"], d) * fade * d
 
-        return jax.tree.map(scale, direction), state
+        return map_trained(scale, direction), state
 
-    return _learned(theta, _adam_init, update)
+    return _learned("adam8", theta, ("mean", "square"), update, needs_params=True)
 
 
 def _adam_theta(learning_rate, b1, b2, eps):
@@ -129,66 +159,116 @@ def _adam_theta(learning_rate, b1, b2, eps):
     }
 
 
-def _adam_init(params):
-    return MomentState(jnp.int32(0), _zeros(params), _zeros(params))
-
-
 def _adam_direction(theta, grads, state):
-    b1, b2 = _complement(theta["log_one_minus_b1"]), _complement(theta["log_one_minus_b2"])
-    count = state.count + 1
-    mean = _average(b1, state.mean, grads)
-    square = _average(b2, state.square, jax.tree.map(jnp.square, grads))
+    b1, b2 = theta["log_one_minus_b1"], theta["log_one_minus_b2"]
+    grads = map_trained(ranges.bounded_gradient, grads)
+    mean = map_trained(lambda g, m: _average(b1, m, g), grads, state.mean)
+    square = map_trained(lambda g, v: _average(b2, v, jnp.square(g)), grads, state.square)
 
     def direction(m, v):
-        t = count.astype(m.dtype)
-        m_hat = m / (1 - b1.astype(m.dtype) ** t)
-        v_hat = v / (1 - b2.astype(v.dtype) ** t)
-        return m_hat / jnp.sqrt(v_hat + jnp.square(_exp(theta["log_eps"], v)))
+        t = state.count.astype(m.dtype) + 1
+        log_eps = jnp.clip(theta["log_eps"], *_LOG_RANGE).astype(m.dtype)
+        return _over_root(m / _total_weight(b1, t), v / _total_weight(b2, t), log_eps)
 
-    return jax.tree.map(direction, mean, square), MomentState(count, mean, square)
+    return map_trained(direction, mean, square), state._replace(mean=mean, square=square)
 
 
-def _average(decay, old, new):
-    return jax.tree.map(lambda o, n: decay.astype(o.dtype) * o + (1 - decay).astype(o.dtype) * n, old, new)
+@jax.custom_jvp
+def _over_root(m: Array, v: Array, log_eps: Array) -> Array:
+    """`m / sqrt(v + eps^2)` with no square of eps, which float32 does not hold."""
+    return m / _root(v, log_eps)
+
+
+@_over_root.defjvp
+def _over_root_jvp(primals, tangents):
+    """No factor is larger than the inverse of `ranges.SMALLEST`, so that none is infinite: inf * 0 would be nan."""
+    (m, v, log_eps), (m_dot, v_dot, log_eps_dot) = primals, tangents
+    root = _root(v, log_eps)
+    out = m / root
+    to_v = jnp.clip(out / root / (2 * root), -ranges.LARGEST, ranges.LARGEST)
+    return out, m_dot / root - to_v * v_dot - out * jnp.square(jnp.exp(log_eps) / root) * log_eps_dot
+
+
+def _root(v, log_eps):
+    a, b = jnp.sqrt(v), jnp.exp(log_eps)
+    large, small = jnp.maximum(a, b), jnp.minimum(a, b)
+    return large * jnp.sqrt(1 + jnp.square(small / large))
+
+
+def _average(log_one_minus, old, new):
+    one_minus = jnp.exp(_bounded_complement(log_one_minus))
+    return _complement(log_one_minus).astype(old.dtype) * old + one_minus.astype(old.dtype) * new.astype(old.dtype)
+
+
+def _total_weight(log_one_minus, t):
+    """`1 - b^t`, precise where b is nearly 1; its derivatives are finite at b = 0 too."""
+    x = _bounded_complement(log_one_minus).astype(t.dtype)
+    near_one = jnp.log1p(-jnp.exp(jnp.minimum(x, -0.5)))
+    near_zero = jnp.log(jnp.maximum(-jnp.expm1(x), ranges.SMALLEST))
+    return -jnp.expm1(t * jnp.where(x < -0.7, near_one, near_zero))
 
 
 def _learned(
-    theta: dict[str, float], init: Callable[[Any], MomentState], update: Callable[..., tuple[Any, MomentState]]
+    name: str,
+    theta: dict[str, float],
+    moments: tuple[str, ...],
+    update: Callable[..., tuple[Any, MomentState]],
+    needs_params: bool = False,
 ) -> LearnedOptimizer:
+    """The optimizer whose state has these moments; `update` sees everything in float32 and leaves the count alone."""
+
+    def init(params):
+        return MomentState(jnp.zeros((), jnp.int32), **{moment: zeros_for(params) for moment in moments})
+
+    def check(grads, state, params):
+        check_type(name, state, MomentState)
+        for moment in MomentState._fields[1:]:
+            check_mirrors(name, moment, getattr(state, moment), grads if moment in moments else ())
+            check_precision(name, moment, getattr(state, moment), params)
+        if needs_params and params is None:
+            raise ValueError(f"{name} needs params at update: its penalties are on them")
+        if params is not None:
+            check_params(name, params, grads)
+
     def optimizer(theta):
         def update_fn(grads, state, params=None, **extra):
             del extra
-            steps, state = update(theta, _wide(grads), state, _wide(params))
-            return jax.tree.map(lambda s, g: s.astype(g.dtype), steps, grads), state
+            check(grads, state, params)
+            wide = map_trained(widened, grads)
+            steps, new = update(theta, wide, state, None if params is None else map_trained(_second, grads, params))
+            kept = {m: kept_where_untrained(grads, getattr(new, m), getattr(state, m)) for m in moments}
+            steps = map_trained(lambda g, s, dtype: as_update(s, dtype), grads, steps, update_dtypes(grads, params))
+            return steps, MomentState(optax.safe_increment(state.count), **kept)
 
         return optax.GradientTransformationExtraArgs(init, update_fn)
 
     return LearnedOptimizer(lambda key: {name: jnp.float32(value) for name, value in theta.items()}, optimizer)
 
 
-def _wide(tree):
-    return jax.tree.map(lambda x: x.astype(at_least_float32(x.dtype)), tree)
+def _second(gradient, leaf):
+    del gradient
+    return widened(leaf)
 
 
-def _zeros(params):
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, at_least_float32(x.dtype)), params)
+_LOG_RANGE = (math.log(ranges.SMALLEST), math.log(ranges.LARGEST))
 
 
 def _exp(log, like):
-    return jnp.exp(log).astype(like.dtype)
+    return ranges.bounded_exp(log).astype(like.dtype)
+
+
+def _bounded_complement(log_one_minus):
+    """Of a b in [0, 1); `where` keeps the derivative at b = 0, of which `minimum` would halve."""
+    return jnp.where(log_one_minus > 0, 0, jnp.maximum(log_one_minus, math.log(ranges.SMALLEST_COMPLEMENT)))
 
 
 def _complement(log_one_minus):
-    return -jnp.expm1(log_one_minus)
+    return -jnp.expm1(_bounded_complement(log_one_minus))
 
 
 def _log(name, value):
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be above 0 and finite, got {value}")
-    return math.log(value)
+    return math.log(ranges.require_positive(name, value))
 
 
 def _log_one_minus(name, value):
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} must lie in [0, 1), got {value}")
-    return math.log1p(-value)
+    return math.log1p(-ranges.require_decay(name, value))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from learned_opt.state_check import check_mirrors
+from learned_opt.state_check import check_mirrors, check_params, check_precision, check_type
 
 GRADS = {"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}}
 
@@ -45,7 +45,7 @@ def test_the_same_tree_passes():
     ],
 )
 def test_another_tree_is_refused_by_the_leafs_name(average, leaf):
-    with pytest.raises(ValueError, match=f"^adam: the state's mean .* at {re.escape(leaf)}: .*; make it by init"):
+    with pytest.raises(ValueError, match=f"^adam: the state's mean is another at {re.escape(leaf)}: .*; make it by"):
         check_mirrors("adam", "mean", average, GRADS)
 
 
@@ -63,7 +63,7 @@ def test_leaves_that_are_not_trained_may_be_anything():
 
 
 def test_other_containers_are_refused():
-    with pytest.raises(ValueError, match=r"at \[0\]: its containers are not those of the gradients"):
+    with pytest.raises(ValueError, match=r"at \[0\]: its containers are not the gradients'"):
         check_mirrors("adam", "mean", (jnp.ones(2), jnp.ones(3)), [jnp.ones(2), jnp.ones(3)])
 
 
@@ -78,3 +78,29 @@ def test_it_works_on_tracers_and_reads_no_value():
     axes = {"dense": {"kernel": 0, "bias": None}}
     stacked = {"dense": {"kernel": jnp.ones((4, 2, 3)), "bias": jnp.ones(3)}}
     jax.vmap(update, in_axes=(axes, axes))(stacked, stacked)
+
+
+def test_parameters_of_another_tree_are_refused():
+    grads = {"w": jnp.ones(2), "activation": None}
+    check_params("adam8", {"w": jnp.ones(2), "activation": jnp.tanh}, grads)
+    with pytest.raises(ValueError, match=r"^adam8: the tree of parameters is another at \['w'\]: .*\(3,\).*\(2,\)"):
+        check_params("adam8", {"w": jnp.ones(3), "activation": jnp.tanh}, grads)
+    with pytest.raises(ValueError, match=r"at \['activation'\]: it is a .* and the gradients have no such leaf"):
+        check_params("adam8", {"w": jnp.ones(2), "activation": jnp.tanh}, {"w": jnp.ones(2)})
+
+
+def test_a_less_precise_state_is_refused():
+    half = {"w": jnp.ones(2, jnp.bfloat16), "count": jnp.int32(0)}
+    check_precision("adam", "mean", {"w": jnp.ones(2), "count": None}, half)
+    with pytest.raises(ValueError, match=r"^adam: .* type bfloat16 at \['w'\], needed is float32"):
+        check_precision("adam", "mean", half, half)
+    double = {"w": np.ones(2)}
+    check_precision("adam", "mean", {"w": jnp.ones(2)}, double)  # a float32 parameter without x64
+    with jax.enable_x64(True), pytest.raises(ValueError, match=r"float32 at \['w'\], needed is float64"):
+        check_precision("adam", "mean", {"w": jnp.ones(2, jnp.float32)}, double)
+
+
+def test_another_type_of_state_is_refused():
+    check_type("adam", {}, dict)
+    with pytest.raises(ValueError, match="the state is a tuple, needed is a dict"):
+        check_type("adam", (), dict)
