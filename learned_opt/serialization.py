@@ -1,97 +1,122 @@
-"""Theta on disk: `NAME.npz` with the arrays and `NAME.json` with what they belong to. Never a pickle."""
+"""Theta on disk: `NAME.npz` with the arrays and `NAME.json` with what they belong to. Never a pickle.
 
-import importlib.metadata
-import json
+Both files may be anyone's, so nothing that they hold or name is run. The JSON names an optimizer of this library; a
+name of other code is refused unless the caller passes that code, or says that he trusts the file. Names, types and
+shapes are compared with those of that optimizer before any weights are read.
+"""
+
+import io
 import os
-import tempfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from numpy.typing import NDArray
 
+from learned_opt import files, reading, theta_file
 from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.hooks import with_hooks
-from learned_opt.registry import make_optimizer, near_names
+from learned_opt.registry import Factory, FromFile, NotTrusted, is_own, make_optimizer, near_names
 
-FORMAT_VERSION = 1
 DEFAULT_PRETRAINED = "general"
 """What `load()` gives without a name."""
 PRETRAINED_DIR = Path(__file__).parent / "pretrained"
+MAX_ARGUMENTS = 256
+"""Numbers and names among the arguments of an optimizer of this library, for those that a file gives."""
+MAX_NUMBER = 2**31 - 1
+"""Size of a number among them."""
 
 
-def save(path: str | os.PathLike, optimizer_name: str, kwargs: dict[str, Any], theta: Theta) -> Path:
+def save(
+    path: str | os.PathLike,
+    optimizer_name: str,
+    kwargs: dict[str, Any],
+    theta: Theta,
+    *,
+    factory: Factory | None = None,
+) -> Path:
     """Writes theta and what is needed to use it again.
 
-    Each file is written beside its place and then moved there, so a reader never sees half of one.
+    Both files are on the disk before the first is moved to its place, so a reader never sees half of one, and knows by
+    a checksum whether they belong together. What `load` would refuse is not written.
 
     Args:
       path: `NAME.npz`, `NAME` (then `.npz` is added), or an existing directory (then `theta.npz` in it).
-      optimizer_name: in `learned_opt.registry.OPTIMIZERS`, or `"module:name"`.
-      kwargs: of the factory; must go through JSON.
+      optimizer_name: in `learned_opt.registry.OPTIMIZERS`, or `"module:name"`; to load the latter takes the factory or
+        `trust=True`.
+      kwargs: of the factory; must come back from JSON as they are, tuples as lists.
       theta: of the optimizer that these make.
+      factory: what a `"module:name"` means, which is then not imported.
 
     Returns:
       The path of the `.npz` file.
 
     Raises:
-      ValueError: if theta is not of this optimizer, or kwargs do not go through JSON.
+      ValueError: if theta is not of this optimizer, not finite, or of a type other than float16, float32 and float64,
+        or if kwargs do not come back from JSON.
+      OSError: if the files cannot be written; those that were there before still are.
     """
-    optimizer = make_optimizer(optimizer_name, kwargs)
-    arrays = _named_arrays(theta)
-    _check_arrays(f"{optimizer_name} to be saved", optimizer, {name: value.shape for name, value in arrays.items()})
-    header = {
-        "format_version": FORMAT_VERSION,
-        "optimizer": optimizer_name,
-        "kwargs": kwargs,
-        "shapes": {name: list(value.shape) for name, value in arrays.items()},
-        "dtypes": {name: value.dtype.name for name, value in arrays.items()},
-        "library_version": _library_version(),
-    }
-    try:
-        text = json.dumps(header, indent=2) + "\n"
-    except TypeError as error:
-        raise ValueError(f"the arguments of optimizer {optimizer_name!r} cannot be saved as JSON: {error}") from error
+    what = f"{optimizer_name} to be saved"
+    kwargs = theta_file.plain_kwargs(optimizer_name, kwargs)
+    shapes = _shapes(what, _optimizer(what, optimizer_name, kwargs, factory)[1])
+    arrays = _named_arrays(what, theta)
+    theta_file.check_layouts(
+        what, shapes, {name: reading.Layout(x.dtype, x.shape, False) for name, x in arrays.items()}
+    )
+    theta_file.check_finite(what, arrays)
+    content, header = theta_file.pack(optimizer_name, kwargs, arrays)
+    # What reading refuses is not written.
+    theta_file.check_header(Path(what), reading.parse_json(header, what))
+    theta_file.read_arrays(io.BytesIO(content), what, shapes)
     path = Path(path)
     path = (
         path / "theta.npz" if path.is_dir() else path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_atomically(path, lambda file: np.savez(file, **arrays))
-    _write_atomically(path.with_suffix(".json"), lambda file: file.write(text.encode()))
+    files.write_together(
+        {path: lambda file: file.write(content), path.with_suffix(".json"): lambda file: file.write(header)}
+    )
     return path
 
 
-def load_theta(name_or_path: str | os.PathLike) -> tuple[LearnedOptimizer, Theta]:
-    """Reads what `save` wrote, to go on training or to look inside.
+def load_theta(
+    name_or_path: str | os.PathLike, *, factory: Factory | None = None, trust: bool = False
+) -> tuple[LearnedOptimizer, Theta]:
+    """Reads what `save` wrote, to go on training or to look inside. Runs nothing that the files hold or name.
 
     Args:
       name_or_path: a shipped optimizer's name, or the path of the `.npz`, of it without its ending, or of a run
         directory that holds `theta.npz`.
+      factory: your own code, for files that name an optimizer `"module:name"`: it is called with their arguments, and
+        that module is not imported.
+      trust: import the module that the files name, and call its function with their arguments. This runs code that
+        their author chose. The function must take these arguments and be made to return a `LearnedOptimizer`
+        (`learned_opt.registry.check_gives`).
 
     Returns:
       The optimizer and its theta.
 
     Raises:
       FileNotFoundError: if there is no such name or path.
-      ValueError: if the files are damaged, a pickle, or hold the theta of another optimizer.
+      ValueError: if the files are damaged, a pickle, hold the theta of another optimizer or one that is not finite, or
+        name code and neither `factory` nor `trust` is given.
+      OSError: if they cannot be read.
     """
     path = _find(name_or_path)
-    header = _read_header(path.with_suffix(".json"))
-    arrays = _read_arrays(path)
-    try:
-        optimizer = make_optimizer(header["optimizer"], header["kwargs"])
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be used: {error}") from error
-    _check_arrays(str(path), optimizer, {name: value.shape for name, value in arrays.items()})
-    if header["shapes"] != {name: list(value.shape) for name, value in arrays.items()}:
-        raise ValueError(f"{path} and its JSON do not belong together: the shapes differ")
-    expected, treedef = jax.tree.flatten_with_path(jax.eval_shape(optimizer.init, jax.random.key(0)))
-    return optimizer, jax.tree.unflatten(treedef, [jnp.asarray(arrays[_name(keys)]) for keys, _ in expected])
+    with reading.open_regular(path) as file:
+        header, same_bytes = theta_file.read_header(path, file)
+        name, unusable = header["optimizer"], f"{path} cannot be used"
+        optimizer, example = _optimizer(unusable, name if trust else FromFile(name), header["kwargs"], factory)
+        arrays = theta_file.read_arrays(file, str(path), _shapes(unusable, example))
+    theta_file.check_belongs(path, header, arrays, same_bytes)
+    keys, treedef = jax.tree.flatten_with_path(example)
+    leaves = {_name(key): jnp.asarray(arrays[_name(key)]) for key, _ in keys}
+    theta_file.check_finite(str(path), leaves)  # as they are here: a float64 may be too large for float32
+    return optimizer, jax.tree.unflatten(treedef, leaves.values())
 
 
 def load(
@@ -100,6 +125,8 @@ def load(
     learning_rate: optax.ScalarOrSchedule | None = None,
     weight_decay: float = 0.0,
     mask: Any | Callable[[optax.Params], Any] | None = None,
+    factory: Factory | None = None,
+    trust: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """A learned optimizer as an Optax transformation; its updates are to be added to the parameters.
 
@@ -109,14 +136,24 @@ def load(
         `optax.cosine_decay_schedule(1.0, num_steps)`.
       weight_decay: share of a parameter taken away a step, times `learning_rate`; decoupled, as in AdamW.
       mask: which parameters decay, as in `optax.add_decayed_weights`.
+      factory: as in `load_theta`.
+      trust: as in `load_theta`; without it nothing that the files hold or name is run.
 
     Raises:
       FileNotFoundError: if there is no such name or path.
-      ValueError: if the files are damaged, a pickle, or hold the theta of another optimizer; for a rate or decay that
-        is negative or not finite.
+      ValueError: as in `load_theta`; for a rate or decay that is negative or not finite.
+      OSError: if the files cannot be read.
     """
-    optimizer, theta = load_theta(DEFAULT_PRETRAINED if name_or_path is None else name_or_path)
+    name_or_path = DEFAULT_PRETRAINED if name_or_path is None else name_or_path
+    optimizer, theta = load_theta(name_or_path, factory=factory, trust=trust)
     return with_hooks(optimizer.optimizer(theta), learning_rate, weight_decay, mask)
+
+
+def optimizer_name(name_or_path: str | os.PathLike) -> str:
+    """The name of the optimizer of a saved theta, which is not looked up; raises as `load_theta`."""
+    path = _find(name_or_path)
+    with reading.open_regular(path) as file:
+        return FromFile(theta_file.read_header(path, file)[0]["optimizer"])
 
 
 def pretrained_names() -> list[str]:
@@ -124,46 +161,57 @@ def pretrained_names() -> list[str]:
     return sorted(path.stem for path in PRETRAINED_DIR.glob("*.npz"))
 
 
-def _library_version() -> str:
+def _optimizer(what: str, name: str, kwargs: dict[str, Any], factory: Factory | None) -> tuple[LearnedOptimizer, Theta]:
+    """The optimizer and the shapes of its theta, which takes no memory, however large it is."""
+    if not is_own(name):
+        _check_arguments(what, kwargs)
     try:
-        return importlib.metadata.version("learned-opt")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+        optimizer = make_optimizer(name, kwargs, factory)
+        return optimizer, jax.eval_shape(optimizer.init, jax.random.key(0))
+    except NotTrusted as error:
+        raise NotTrusted(f"{what}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
+    except Exception as error:  # whatever comes of arguments that nobody meant
+        raise ValueError(f"{what}: {type(error).__name__}: {error!s:.200}") from error
+
+
+def _check_arguments(what: str, kwargs: dict[str, Any]) -> None:
+    """Raises `ValueError` for more than an optimizer is made of: a thousand layers take minutes to be told apart."""
+    waiting, count = [kwargs], 0
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list):
+            waiting += value.values() if isinstance(value, dict) else value
+        count += 1
+        if count > MAX_ARGUMENTS:
+            raise ValueError(f"{what}: more than {MAX_ARGUMENTS} arguments")
+        if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
+            raise ValueError(f"{what}: the argument {value!r} is out of range")
+
+
+def _shapes(what: str, example: Theta) -> dict[str, tuple[int, ...]]:
+    named = [(_name(keys), leaf.shape) for keys, leaf in jax.tree.leaves_with_path(example)]
+    shapes = dict(named)
+    if len(shapes) < len(named):
+        raise ValueError(f"{what}: two leaves of theta have the same name; they are {', '.join(sorted(shapes))}")
+    if sum(int(np.prod(shape, dtype=object)) for shape in shapes.values()) > theta_file.MAX_ELEMENTS:
+        raise ValueError(f"{what}: its theta would have more than {theta_file.MAX_ELEMENTS} numbers")
+    return shapes
 
 
 def _name(keys: tuple) -> str:
     return jax.tree_util.keystr(keys, simple=True, separator="/")
 
 
-def _named_arrays(theta: Theta) -> dict[str, np.ndarray]:
-    return {_name(keys): np.asarray(leaf) for keys, leaf in jax.tree.leaves_with_path(theta)}
-
-
-def _check_arrays(what: str, optimizer: LearnedOptimizer, shapes: dict[str, tuple[int, ...]]) -> None:
-    """Raises `ValueError` unless names and shapes are those of the optimizer's theta."""
-    expected = jax.eval_shape(optimizer.init, jax.random.key(0))
-    expected = {_name(keys): leaf.shape for keys, leaf in jax.tree.leaves_with_path(expected)}
-    if shapes.keys() != expected.keys():
-        raise ValueError(
-            f"{what}: theta is of another optimizer; it holds {', '.join(sorted(shapes)) or 'nothing'}, "
-            f"needed are {', '.join(sorted(expected))}"
-        )
-    for name, shape in shapes.items():
-        if shape != expected[name]:
-            raise ValueError(f"{what}: theta has another shape; {name} is {shape}, needed is {expected[name]}")
-
-
-def _write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+def _named_arrays(what: str, theta: Theta) -> dict[str, NDArray]:
+    named: dict[str, NDArray] = {}
+    for keys, leaf in jax.tree.leaves_with_path(theta):
         try:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+            named[_name(keys)] = np.asarray(leaf)
+        except TypeError as error:  # a PRNG key, for example
+            raise ValueError(f"{what}: {_name(keys)} is no array: {error}") from error
+    return named
 
 
 def _find(name_or_path: str | os.PathLike) -> Path:
@@ -175,6 +223,8 @@ def _find(name_or_path: str | os.PathLike) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is no regular file")
     if not pretrained_names():
         raise FileNotFoundError(
             f"no learned optimizer {text!r}: there is no such path, and none ships with this version"
@@ -182,33 +232,3 @@ def _find(name_or_path: str | os.PathLike) -> Path:
     raise FileNotFoundError(
         f"no learned optimizer {text!r}, neither path nor name; {near_names(text, pretrained_names())}"
     )
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ValueError(f"{path} is missing; it says which optimizer the weights beside it belong to")
-    try:
-        header = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: no valid JSON ({error})") from error
-    version = header.get("format_version") if isinstance(header, dict) else None
-    if version != FORMAT_VERSION:
-        raise ValueError(f"{path}: got format version {version!r}, this library reads {FORMAT_VERSION}")
-    if missing := [key for key in ("optimizer", "kwargs", "shapes") if key not in header]:
-        raise ValueError(f"{path} is damaged: {', '.join(missing)} missing")
-    return header
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    if path.read_bytes()[:1] == b"\x80":
-        raise ValueError(f"{path} is a pickle, which is never read; weights are .npz files")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no .npz file, or one that was cut short")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged or holds pickled objects, which are never read: {error}") from error
-    if bad := [name for name, value in arrays.items() if not np.issubdtype(value.dtype, np.floating)]:
-        raise ValueError(f"{path}: {bad[0]} is of type {arrays[bad[0]].dtype}, theta is of floating types")
-    return arrays

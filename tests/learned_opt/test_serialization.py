@@ -56,7 +56,10 @@ def test_a_users_own_optimizer(tmp_path, monkeypatch):
     theta = learned_opt.mlp((5,)).init(jax.random.key(0))
     path = learned_opt.save(tmp_path / "t", "my_rule:mine", {"n": 5}, theta)
     assert path.name == "t.npz"
-    optimizer, _ = learned_opt.load_theta(path)
+    with pytest.raises(ValueError, match="'my_rule' would be imported and run") as refused:
+        learned_opt.load_theta(path)
+    assert "--trust" in str(refused.value)
+    optimizer, _ = learned_opt.load_theta(path, trust=True)
     assert optimizer.init(jax.random.key(0))["layer_0"]["weights"].shape == (16, 5)
     assert optimizer_factory("my_rule:mine").__name__ == "mine"
     for name in ("mpl", "my_rule:other", "no_such_module:x", "my_rule:"):
