@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow lint format clean
+.PHONY: quickstart test test-slow test-oldest lint format clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,10 @@ test: lint
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow
+
+# In a fresh environment with the oldest libraries that setup.cfg allows.
+test-oldest: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow tests/modes/test_environments.py -k oldest
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

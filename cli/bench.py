@@ -41,13 +41,19 @@ def run(args: Args) -> int:
     """
     if args.num_repeats < 1:
         raise ValueError(f"num_repeats must be at least 1, got {args.num_repeats}")
+    from cli import surroundings
     from cli.session import start
+    from evaluation.folder import finite
+    from learned_opt import files
 
+    for folder in (args.out and args.out.parent, args.figures):
+        if folder is not None:
+            surroundings.check_writable(folder)
     start(args.num_devices, args.compilation_cache)
-    text = json.dumps(_measure(args), indent=2)
+    text = json.dumps(finite(_measure(args)), indent=2, allow_nan=False)
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text + "\n", encoding="utf-8")
+        files.write_text(args.out, text + "\n")
     print(text)
     return 0
 

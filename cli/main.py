@@ -11,6 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from cli import surroundings
+
 COMMANDS = {
     "train": "cli.train",
     "resume": "cli.resume",
@@ -22,28 +24,76 @@ COMMANDS = {
     "variance": "cli.variance",
     "bench": "cli.bench",
 }
+TRACEBACK = "LEARNED_OPT_TRACEBACK"
+"""Set in the environment, every error is shown with its traceback."""
 MAX_ERROR_LINES = 5
+MAX_COLUMNS = 400
 BAD_INPUT = 2
+FAILED = 1
 INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one subcommand and returns its exit status: 2 after bad input, with at most five lines on stderr."""
+    """Runs one subcommand and returns its exit status.
+
+    0: all its work is done. 2: bad input, or a place that cannot be read or written. 1: it failed otherwise. 130: it
+    was interrupted. What went wrong is told on standard error in at most five lines. Nobody needs to read what it
+    prints: it goes on with its work when the reader is gone.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
+    with surroundings.outputs() as written:
+        status = _run(argv)
+        sys.stdout.flush()
+        lost = next((output.failure for output in written if output.failure), None)
+        if lost and status == 0:
+            print(f"error: what this command printed could not all be written: {lost}", file=sys.stderr)
+            return FAILED
+    return status
+
+
+def _run(argv: list[str]) -> int:
     try:
+        surroundings.prepare()
         return _dispatch(argv)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output is gone, as after `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, OSError) as error:
-        if os.environ.get("LEARNED_OPT_TRACEBACK"):
+    except (Exception, SystemExit) as error:  # whatever a library raises: never a page of tracebacks, nor a silent 0
+        if os.environ.get(TRACEBACK):
             raise
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        print("\n".join([f"error: {lines[0]}", *lines[1:MAX_ERROR_LINES]]), file=sys.stderr)
-        return BAD_INPUT
+        status, lines = explain(error)
+        print("\n".join(lines), file=sys.stderr)
+        return status
+
+
+def explain(error: BaseException) -> tuple[int, list[str]]:
+    """The exit status after an error, and at most five lines that say what is wrong."""
+    lines = [_shown(line) for line in str(error).splitlines() if line.strip()]
+    first, *rest = lines or [type(error).__name__]
+    lowered = str(error).lower()
+    if isinstance(error, MemoryError) or "resource_exhausted" in lowered or "out of memory" in lowered:
+        return FAILED, [f"error: there is not enough memory for this: {first}"]
+    if isinstance(error, RuntimeError) and ("unable to initialize backend" in lowered or "unknown backend" in lowered):
+        asked = os.environ.get("JAX_PLATFORMS")
+        return BAD_INPUT, [f"error: JAX cannot start{f' with JAX_PLATFORMS={_shown(asked)}' if asked else ''}: {first}"]
+    if isinstance(error, ValueError | OSError):
+        rest += _hidden_modules(str(error))
+        return BAD_INPUT, [f"error: {first}", *rest[: MAX_ERROR_LINES - 1]]
+    if lines:
+        first = f"{type(error).__name__}: {first}"
+    return FAILED, [f"error: {first} (a bug, or a limit of a library; {TRACEBACK}=1 shows the traceback)"]
+
+
+def _shown(line: str) -> str:
+    """A line without control characters, cut where it is endless."""
+    line = line if len(line) <= MAX_COLUMNS else f"{line[: MAX_COLUMNS - 3]}..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
+
+
+def _hidden_modules(text: str) -> list[str]:
+    """What is to be said where a user's own module has the name of another."""
+    module = sys.modules.get("configs.user_path")
+    return module.hidden_modules(text) if module else []
 
 
 def commands() -> dict[str, str]:
@@ -75,8 +125,8 @@ def _usage(known: dict[str, str]) -> str:
     """The list of subcommands with the first line of each module's docstring."""
     lines = ["usage: learned-opt COMMAND ...", ""]
     for name, module in known.items():
-        summary = (importlib.import_module(module).__doc__ or "").strip().splitlines()[0]
-        lines.append(f"  {name:<10} {summary.split(': ', 1)[-1]}")
+        summary = (importlib.import_module(module).__doc__ or "").strip().partition("\n")[0]  # none with `python -OO`
+        lines.append(f"  {name:<10} {summary.split(': ', 1)[-1]}".rstrip())
     return "\n".join([*lines, "", "`learned-opt COMMAND --help` explains every option."])
 
 

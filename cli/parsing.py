@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -13,6 +15,11 @@ import tyro
 from configs import registry
 from configs.base import TrainConfig
 
+ERROR_COLUMNS = 300
+TOP_LEVEL = ("config", "engine")
+"""Fields whose own fields stand at the top level of the command line."""
+LARGE = ("seed", "split_seed", "num_inner_steps")
+"""Numbers that are no counts of an array or a loop."""
 T = TypeVar("T")
 C = TypeVar("C", bound="ConfigArgs")
 ConfigFields = Annotated[TrainConfig, tyro.conf.arg(name="")]
@@ -34,6 +41,8 @@ class ConfigArgs:
     core."""
     compilation_cache: bool = True
     """Keep compiled programs under the user's cache directory, so that the next start is quicker."""
+    trust: bool = False
+    """Import and run the code that a theta file names, as of init_theta. What you type yourself needs no such flag."""
 
 
 class HelpShown(Exception):
@@ -53,15 +62,43 @@ def parse(cls: type[T], argv: list[str], prog: str, default: T | None = None) ->
       ValueError: for options that do not exist (naming near ones), or values that do not fit.
       HelpShown: after `--help`.
     """
-    errors = io.StringIO()
     given = {} if default is None else {"default": default}
+    errors = io.StringIO()
+    lines_end_themselves = contextlib.nullcontext() if {"-h", "--help"} & set(argv) else _wide()
     try:
-        with contextlib.redirect_stderr(errors):
-            return tyro.cli(cls, args=argv, prog=prog, config=(tyro.conf.CascadeSubcommandArgs,), **given)
+        with contextlib.redirect_stderr(errors), lines_end_themselves:
+            return _checked(tyro.cli(cls, args=argv, prog=prog, config=(tyro.conf.CascadeSubcommandArgs,), **given))
     except SystemExit as end:
         if not end.code:
             raise HelpShown from None
         raise ValueError(_reshape(errors.getvalue(), prog)) from None
+
+
+@contextlib.contextmanager
+def _wide() -> Iterator[None]:
+    """Errors are read again by `_reshape`: they are not broken into the lines of a narrow terminal."""
+    columns = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(ERROR_COLUMNS)
+    try:
+        yield
+    finally:
+        if columns is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = columns
+
+
+def _checked(args: T, prefix: str = "--") -> T:
+    """Refuses numbers that do not fit into the 32 bits in which steps are counted, or the 64 of a seed."""
+    for field in dataclasses.fields(args) if dataclasses.is_dataclass(args) else ():
+        value, name = getattr(args, field.name), field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            _checked(value, prefix if field.name in TOP_LEVEL else f"{prefix}{name}.")
+        numbers = value if isinstance(value, tuple) else (value,)
+        limit = 2**63 if field.name in LARGE else 2**31
+        if wrong := [n for n in numbers if isinstance(n, int) and not -limit <= n < limit]:
+            raise ValueError(f"{prefix}{name} must be within {-limit}..{limit - 1}, got {wrong[0]}")
+    return args
 
 
 def parse_with_config(cls: type[C], argv: list[str], prog: str) -> C:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from configs.base import TrainConfig
 from configs.serialize import near
+from configs.user_path import add_to_path as add_to_path
 
 CONFIGS = {
     "quickstart": "configs.quickstart",
@@ -43,17 +44,12 @@ def _run_file(path: Path) -> TrainConfig:
     add_to_path(path.absolute().parent)
     spec = importlib.util.spec_from_file_location("user_config", path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look for their own module there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise ValueError(f"config file {path} cannot be run: {type(error).__name__}: {error}") from error
     config = getattr(module, "config", None)
     if not isinstance(config, TrainConfig):
         raise ValueError(f"config file {path} must define `config`, a configs.base.TrainConfig; got {config!r:.80}")
     return config
-
-
-def add_to_path(directory: Path) -> None:
-    """Lets `module:name` in a config mean a module beside it."""
-    if str(directory) not in sys.path:
-        sys.path.insert(0, str(directory))
