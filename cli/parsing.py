@@ -41,8 +41,6 @@ class ConfigArgs:
     core."""
     compilation_cache: bool = True
     """Keep compiled programs under the user's cache directory, so that the next start is quicker."""
-    trust: bool = False
-    """Import and run the code that a theta file names, as of init_theta. What you type yourself needs no such flag."""
 
 
 class HelpShown(Exception):

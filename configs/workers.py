@@ -56,7 +56,7 @@ def _source(
     sys.path.extend(directory for directory in path if directory not in sys.path)  # for `module:name` of a config
     if compilation_cache:
         jax.config.update("jax_compilation_cache_dir", compilation_cache)
-    config = from_json(config_json)
+    config = from_json(config_json, trust=True)  # the learner has built it, and sends what it runs itself
     family_configs = (config.family, *config.extra_families)
     index = place % len(family_configs)
     family, _ = build.build_family(family_configs[index])

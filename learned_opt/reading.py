@@ -158,7 +158,7 @@ def read_npz(
     names = sum(len(name.encode()) for name in shapes)
     most = 2 * _PIECE + _ENTRY_BYTES * len(shapes) + 4 * names
     with zipfile.ZipFile(_Bounded(file, most)) as archive:
-        members = {_array_name(info.filename): info for info in archive.infolist()}
+        members = {_checked_name(info): info for info in archive.infolist()}
         if len(members) < len(archive.infolist()):
             raise ValueError("a name is there twice")
         # Those that are not wanted are named by `check`; nothing of them is read.
@@ -181,10 +181,14 @@ class _Bounded:
         return data
 
 
-def _array_name(member: str) -> str:
-    if not member.endswith(".npy"):
-        raise ValueError(f"the member {member[:80]!r} is no array")
-    return member.removesuffix(".npy")
+def _checked_name(info: zipfile.ZipInfo) -> str:
+    """The array's name; raises `ValueError` for a member that is none, or is packed as NumPy never does."""
+    if not info.filename.endswith(".npy"):
+        raise ValueError(f"the member {info.filename[:80]!r} is no array")
+    # The other methods take what memory they like, for a piece at once or for their dictionary.
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
+        raise ValueError(f"the member {info.filename[:80]!r} is encrypted or compressed by an unknown method")
+    return info.filename.removesuffix(".npy")
 
 
 def _layout(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Layout:

@@ -166,7 +166,7 @@ def check_layouts(what: str, shapes: Shapes, layouts: Mapping[str, Layout]) -> N
     for name, layout in layouts.items():
         if layout.dtype.hasobject:
             raise Mismatch(f"{what} is damaged or holds pickled objects, which are never read: {name!r:.80}")
-        if layout.dtype.newbyteorder("=").name not in DTYPES or layout.dtype.kind != "f":
+        if layout.dtype.kind != "f" or layout.dtype.newbyteorder("=").name not in DTYPES:
             raise Mismatch(
                 f"{what}: {name} is of type {layout.dtype!s:.80}, theta is of floating types: {', '.join(DTYPES)}"
             )

@@ -5,6 +5,7 @@ Nothing here needs TensorFlow or the network: prepared sets are read from their 
 
 import functools
 import io
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tasks.image_data import FRACTIONS, ImageData, from_arrays
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _BLOCK = 1024
+_FEATURES = "tensorflow_datasets.core.features."
 
 
 class DatasetNotPrepared(ValueError):
@@ -103,9 +105,11 @@ def _open(name: str, data_dir: Path) -> Any:
     versions = [path for path in versions if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and version in ("", path.name)]
     if not versions:
         raise _not_prepared(f"data set {name!r} is not prepared in {data_dir}", base, data_dir)
+    directory = max(versions, key=lambda path: [int(n) for n in path.name.split(".")])
+    _check_features(directory / "features.json")
     import tensorflow_datasets as tfds  # Digits and user arrays should not pay for this import.
 
-    builder = tfds.builder_from_directory(max(versions, key=lambda path: [int(n) for n in path.name.split(".")]))
+    builder = tfds.builder_from_directory(directory)
     if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         form = builder.info.file_format.value
         raise _not_prepared(f"data set {name!r} is prepared as {form}, not as array_record", base, data_dir)
@@ -113,6 +117,24 @@ def _open(name: str, data_dir: Path) -> Any:
     if missing:
         raise _not_prepared(f"data set {name!r} lacks {len(missing)} files, such as {missing[0]}", base, data_dir)
     return builder
+
+
+def _check_features(path: Path) -> None:
+    """Raises `ValueError` for types of features that are not TFDS's own: it imports the modules that they name."""
+    try:
+        waiting = [json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, list):
+                waiting += value
+            elif isinstance(value, dict):
+                waiting += value.values()
+                for key in ("pythonClassName", "python_class_name", "type"):
+                    kind = value.get(key)
+                    if isinstance(kind, str) and "." in kind and not kind.startswith(_FEATURES):
+                        raise ValueError(f"{kind[:100]!r} is no type of features of tensorflow-datasets")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
 
 
 def _not_prepared(what: str, name: str, data_dir: Path) -> DatasetNotPrepared:
