@@ -1,6 +1,8 @@
 """What `train` and `resume` share on the command line about running on several processes or workers."""
 
 import dataclasses
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
@@ -24,6 +26,9 @@ class Engine:
     """in-step: processes of the run."""
     process_id: int | None = None
     """in-step: which of them this is; process 0 writes the logs. All must see the run directory."""
+    token_file: Path | None = None
+    """in-step: a file that only you can read, with the token by which the processes know each other; or the token is in
+    LEARNED_OPT_TOKEN. Needed where the coordinator's address is not of this machine alone."""
     ray_address: str | None = None
     """ray: HOST:PORT of a running cluster, or auto. If not given, Ray is started on this machine."""
     num_workers: int | None = None
@@ -44,13 +49,16 @@ class Engine:
         Raises:
           ValueError: for flags that do not fit together, or nothing detected.
         """
-        from outer_train import distributed
+        from outer_train import distributed, secret
 
         mine = ("ray_address", "num_workers", "gradients_per_step", "max_staleness", "gpus_per_worker")
         if given := [f"--{name.replace('_', '-')}" for name in mine if getattr(self, name) is not None]:
             raise ValueError(f"{given[0]} is for --engine ray")
         if not self.connect_timeout > 0:
             raise ValueError(f"--connect-timeout must be above 0, got {self.connect_timeout}")
+        if self.token_file is not None:
+            os.environ[secret.FILE_VARIABLE] = str(self.token_file.absolute())
+            secret.given()  # a file that is of no use is told before anyone waits
         explicit = (self.coordinator, self.num_processes, self.process_id)
         if any(value is not None for value in explicit):
             if self.distributed:
@@ -66,6 +74,8 @@ class Engine:
         """
         if self.distributed or any(v is not None for v in (self.coordinator, self.num_processes, self.process_id)):
             raise ValueError("--engine ray takes no --distributed, --coordinator, --num-processes or --process-id")
+        if self.token_file is not None:
+            raise ValueError("--engine ray takes no --token-file: Ray has a token of its own (RAY_AUTH_TOKEN_PATH)")
         if not self.connect_timeout > 0:
             raise ValueError(f"--connect-timeout must be above 0, got {self.connect_timeout}")
         names = ("num_workers", "gradients_per_step", "max_staleness", "gpus_per_worker")

@@ -3,9 +3,13 @@
 JAX ends a process by an abort when its coordinator cannot be reached. So the processes meet first over a plain TCP
 connection at the coordinator's address, compare versions and configs, and end with one clear line if anything is wrong.
 They keep that connection, and end with one clear line too if one of them is lost later.
+
+The meeting asks for a token (`outer_train.secret`). JAX's coordination service and Gloo, which come after it, ask for
+none: docs/scaling.md says what listens where.
 """
 
 import atexit
+import functools
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -14,9 +18,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from outer_train import addresses
+from outer_train.printable import printable
 from outer_train.rendezvous import meet
 from outer_train.watch import Watch, on_abort
 
+MAX_BROADCAST = 1 << 26
+"""Bytes of what the first process tells the others, as JSON."""
 HEARTBEAT_TIMEOUT = 60
 """Seconds after which JAX counts a process that fell silent as lost; `outer_train.watch` does so earlier."""
 
@@ -40,9 +48,7 @@ def explicit(coordinator: str | None, num_processes: int | None, process_id: int
     missing = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is None]
     if missing:
         raise ValueError(f"several processes need --coordinator, --num-processes and --process-id: no {missing[0]}")
-    host, colon, port = coordinator.rpartition(":")
-    if not (host and colon and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f"--coordinator must be HOST:PORT, got {coordinator!r}")
+    addresses.split(coordinator)
     if num_processes < 1 or not 0 <= process_id < num_processes:
         raise ValueError(f"--process-id must lie in [0, --num-processes), got {process_id} of {num_processes}")
     return Cluster(coordinator, num_processes, process_id)
@@ -84,7 +90,7 @@ def start(
         this process at once. If not given, the loss shows in JAX's own ways.
 
     Raises:
-      ValueError: someone did not come, or differs; raised by all processes that came.
+      ValueError: someone did not come, or differs; raised by all processes that came. Or there is no token.
     """
     coordinator, num_processes, process_id, detected = cluster
     connections = meet(coordinator, num_processes, process_id, fingerprint, timeout)
@@ -97,11 +103,33 @@ def start(
         atexit.register(watch.leave)
         _watches.append(watch)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    where = _listening(coordinator)
     jax.distributed.initialize(
         *(() if detected else (coordinator, num_processes, process_id)),  # detecting again, JAX finds the devices too
         initialization_timeout=max(int(timeout), 10),
         heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
+        coordinator_bind_address=where if process_id == 0 else None,  # JAX listens at all addresses otherwise
     )
+
+
+def _listening(coordinator: str) -> str:
+    """Where JAX's coordination service is to listen; has Gloo stay on this machine where the coordinator does.
+
+    Raises:
+      ValueError: the coordinator has no address.
+    """
+    try:
+        address = addresses.listening(coordinator)
+        others = addresses.resolve(*addresses.split(coordinator))
+    except OSError as error:
+        raise ValueError(f"the address of {printable(coordinator)} cannot be found ({error})") from error
+    if all(other.is_loopback for other in others):
+        from jax._src.lib import _jax
+
+        make = getattr(_jax.make_gloo_tcp_collectives, "func", _jax.make_gloo_tcp_collectives)
+        # Else it listens at the address of the machine's name. JAX has no setting for it.
+        _jax.make_gloo_tcp_collectives = functools.partial(make, hostname=others[0].ip)
+    return str(address)
 
 
 def leave() -> None:
@@ -135,7 +163,7 @@ def from_first(make: Callable[[], Any]) -> Any:
     if failure is not None:
         raise failure
     if "error" in message:
-        raise ValueError(message["error"])
+        raise ValueError("\n".join(printable(line, 300) for line in str(message["error"]).splitlines()[:5]))
     return message["result"]
 
 
@@ -153,6 +181,8 @@ def _broadcast(message: dict[str, Any]) -> dict[str, Any]:
 
     data = np.frombuffer(json.dumps(message).encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
+    if not 0 <= size <= MAX_BROADCAST:
+        raise ValueError(f"the first process has {size} bytes to say, of at most {MAX_BROADCAST}")
     padded = np.zeros(size, np.uint8)
     padded[: min(size, len(data))] = data[:size]
     return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).astype(np.uint8).tobytes())

@@ -2,10 +2,14 @@
 
 Without it a loss shows in the next collective at best; a process that waits for anything else hears of it from JAX's
 coordination service, which aborts it: at once after the loss of process 0, after missed heartbeats otherwise.
+
+Each message bears a seal of the connection's key (`outer_train.handshake`), its direction and its number, so that
+nobody on the way makes one, leaves one out or sends one twice unnoticed.
 """
 
 import contextlib
 import ctypes
+import hmac
 import selectors
 import signal
 import socket
@@ -14,12 +18,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from outer_train.handshake import seal
+
 BEAT_SECONDS = 5.0
 MAX_SILENT_BEATS = 8
 """After which a process counts as lost: 40 s, before JAX's heartbeats time out. They are counted by the one who waits,
 so that a machine that was suspended as a whole does not mistake its own absence for that of another."""
 BEAT, FAREWELL = -1, -2
-"""Messages; any other is the number of a lost process."""
+"""Messages; one of 0 or more is the number of a lost process."""
+MESSAGE = struct.Struct("!i16s")
+"""With the first bytes of its seal."""
 GRACE_OF_FIRST, GRACE = 1.0, 0.3
 """Seconds between a loss and this process's end, in which a signal to all of them reaches this one too. Process 0 takes
 longer, since its end makes JAX abort the others; after its own loss nobody has time."""
@@ -43,7 +51,10 @@ class Watch:
         self._grace = GRACE_OF_FIRST if process_id == 0 else GRACE
         self._connections = dict(connections)
         self._on_loss = on_loss
+        self._process_id = process_id
         self._received = dict.fromkeys(connections, b"")
+        self._num_received, self._num_sent = dict.fromkeys(connections, 0), dict.fromkeys(connections, 0)
+        self._telling = threading.Lock()
         self._silent_beats = dict.fromkeys(connections, 0)
         self._farewells: set[int] = set()
         self._left = self._noticed = False
@@ -96,14 +107,26 @@ class Watch:
             return False
         self._silent_beats[number] = 0
         data = self._received[number] + data
-        whole = len(data) // 4 * 4
+        whole = len(data) // MESSAGE.size * MESSAGE.size
         self._received[number] = data[whole:]
-        for (message,) in struct.iter_unpack("!i", data[:whole]):
+        for message, found in MESSAGE.iter_unpack(data[:whole]):
+            if message < FAREWELL or not hmac.compare_digest(found, self._seal(message, number, self._process_id)):
+                self._notice(number, "sent a message that is not of this run")
+                return False
+            self._num_received[number] += 1
             if message == FAREWELL:
                 self._farewells.add(number)
             elif message != BEAT:
                 self._notice(message, "ended")
         return True
+
+    def _seal(self, message: int, sender: int, receiver: int) -> bytes:
+        """Of the next message in this direction."""
+        mine = sender == self._process_id
+        number, counts = (receiver, self._num_sent) if mine else (sender, self._num_received)
+        key = getattr(self._connections[number], "key", b"")
+        label = f"watch from {sender} to {receiver}, {counts[number]}"
+        return seal(key, label, struct.pack("!i", message))[:16]
 
     def _beat(self) -> None:
         if self._left:
@@ -125,9 +148,12 @@ class Watch:
             self._on_loss(f"process {number} {how}")
 
     def _tell(self, message: int) -> None:
-        for connection in self._connections.values():
-            with contextlib.suppress(OSError):  # whoever is gone needs no telling
-                connection.send(struct.pack("!i", message))
+        with self._telling:
+            for number, connection in self._connections.items():
+                sealed = MESSAGE.pack(message, self._seal(message, self._process_id, number))
+                with contextlib.suppress(OSError):  # whoever is gone needs no telling
+                    if connection.send(sealed) == len(sealed):
+                        self._num_sent[number] += 1
 
 
 def on_abort(act: Callable[[], None]) -> None:
