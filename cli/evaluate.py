@@ -37,6 +37,9 @@ class Args:
     """CPU devices; one for each core if not given."""
     compilation_cache: bool = True
     """Keep compiled programs on disk, so that the next run starts sooner."""
+    trust: bool = False
+    """Import and run the code that theta files name: optimizers given as "module:name", in modules of the working
+    directory too. Only for files whose author you trust."""
 
 
 def run(args: Args) -> int:
@@ -46,6 +49,7 @@ def run(args: Args) -> int:
       ValueError: for an unknown suite or optimizer, a theta that does not load, or a folder that holds something else.
     """
     from cli.session import start
+    from configs.user_path import add_to_path
     from evaluation.entries import parse_entries
     from evaluation.evaluate import evaluate
     from evaluation.suite_run import Settings
@@ -56,11 +60,17 @@ def run(args: Args) -> int:
             raise ValueError(f"{name} must be at least 1, got {getattr(args, name)}")
     chosen = suite(args.suite)
     start(args.num_devices, args.compilation_cache)  # before theta is read: that starts JAX
-    entries = parse_entries(args.optimizers)
+    if args.trust:
+        add_to_path(Path.cwd())
+    entries = parse_entries(args.optimizers, trust=args.trust)
     settings = Settings(args.num_seeds, args.num_tuning_seeds, args.budget, args.seed, args.reference, args.cache_dir)
     with shown_progress() as progress:
         report = evaluate(args.out, chosen, entries, settings, progress)
     print_ranking(report)
+    for optimizer in report["optimizers"]:
+        for name in ("tuning_source", "training_tasks"):
+            if optimizer.get(name):
+                print(f"{optimizer['label']}: {optimizer[name]}")
     for skipped in report["skipped"]:
         print(f"skipped {skipped['task']}: {skipped['reason']}", file=sys.stderr)
     print(f"{args.out / 'report.html'} and report.json hold the rest")
@@ -69,13 +79,16 @@ def run(args: Args) -> int:
 
 def print_ranking(report: dict) -> None:
     """One line for each optimizer: normalized score with its interval, against the reference, divergence."""
+    from evaluation.folder import show
+
     print(f"{'rank':>4} {'optimizer':<24} {'score':>9} {'95 % interval':>21} {'P(better)':>9} {'diverged':>8}")
     for optimizer in report["optimizers"]:
         score, better = optimizer["normalized"], optimizer["improvement_over_reference"]["estimate"]
-        interval = f"{score['low']:.3g} … {score['high']:.3g}"
+        interval = "unknown" if score["low"] is None else f"{show(score['low'], 3)} … {show(score['high'], 3)}"
+        better = "unknown" if better is None else f"{better:.2f}"
         print(
-            f"{optimizer['rank']:>4} {optimizer['label']:<24} {score['estimate']:>9.3g} {interval:>21} {better:>9.2f} "
-            f"{optimizer['divergence_rate']:>8.0%}"
+            f"{optimizer['rank']:>4} {optimizer['label']:<24} {show(score['estimate'], 3):>9} {interval:>21} "
+            f"{better:>9} {optimizer['divergence_rate']:>8.0%}"
         )
     print(f"score: 0 is tuned {report['reference']}, 1 is no progress; lower is better")
 

@@ -1,9 +1,9 @@
 """reproduce NAME: run one experiment of the papers and write its numbers and figures."""
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,8 +73,9 @@ def run(args: tuple[str, Any]) -> int:
     try:
         module.run(given.config, out)
     except ValueError:
-        if fresh:  # bad input leaves nothing behind
-            shutil.rmtree(out)
+        if fresh:  # bad input leaves nothing behind; results that are there already stay
+            with contextlib.suppress(OSError):
+                out.rmdir()
         raise
     print(f"{RESULT} and figures are in {out}")
     return 0

@@ -69,10 +69,11 @@ def run(args: Args) -> int:
                     cache_dir=args.cache_dir,
                 )
                 chosen = ", ".join(f"{key} {value:.3g}" for key, value in tuned.hyperparameters.items())
-                source = "cached" if tuned.cached else f"{tuned.num_configurations} x {tuned.num_seeds} runs"
+                searched = f"{tuned.num_configurations} x {tuned.num_seeds} runs"
+                source = f"cached, made on {tuned.made[:10]}" if tuned.cached else searched
                 lines.append(f"{task.name:<28} {name:<10} {tuned.validation_loss:>9.4g}  {chosen}  ({source})")
     print(f"{'task':<28} {'baseline':<10} {'loss':>9}  chosen", *lines, sep="\n")
-    print(f"kept in {args.cache_dir or default_cache_dir()}")
+    print(f"kept in {args.cache_dir or default_cache_dir() or 'no cache: there is no home'}")
     return 0
 
 

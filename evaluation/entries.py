@@ -7,7 +7,6 @@ losses have no part in that choice.
 
 import difflib
 import glob
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from evaluation import content, statistics, training_tasks
 from evaluation.baselines import BASELINES
 from learned_opt import load_theta
 from learned_opt.base import LearnedOptimizer, Theta
@@ -45,28 +45,29 @@ class Entry(NamedTuple):
         """Changes when the optimizer does: a digest of its weights, or the baseline's name."""
         if self.baseline is not None:
             return f"baseline:{self.baseline}"
-        digest = hashlib.sha256(str(jax.tree.structure(self.theta)).encode())
-        for leaf in jax.tree.leaves(self.theta):
-            digest.update(np.asarray(leaf).tobytes())
-        return f"theta:{digest.hexdigest()[:16]}"
+        return f"theta:{content.data(self.theta)[:16]}"
 
 
-def parse_entries(specs: list[str] | tuple[str, ...]) -> list[Entry]:
+def parse_entries(specs: list[str] | tuple[str, ...], *, trust: bool = False) -> list[Entry]:
     """Reads `[label=]SPEC` arguments.
+
+    Args:
+      specs: the arguments.
+      trust: import and run the code that theta files name, as in `learned_opt.load_theta`.
 
     Raises:
       ValueError: for no argument at all, a label given twice, or a SPEC that is nothing known or does not load.
     """
     if not specs:
         raise ValueError("no optimizer given; name baselines, run directories, theta files or shipped optimizers")
-    entries = [_parse(spec) for spec in specs]
+    entries = [_parse(spec, trust) for spec in specs]
     labels = [entry.label for entry in entries]
     if repeated := sorted({label for label in labels if labels.count(label) > 1}):
         raise ValueError(f"label {repeated[0]!r} is given to several optimizers; name them with label=SPEC")
     return entries
 
 
-def _parse(argument: str) -> Entry:
+def _parse(argument: str, trust: bool) -> Entry:
     label, equals, spec = argument.partition("=")
     if not equals:
         label, spec = "", argument
@@ -77,13 +78,15 @@ def _parse(argument: str) -> Entry:
     paths = _several(spec)
     path, details = (spec, {}) if paths is None else pick_by_outer_loss(paths)
     try:
-        optimizer, theta = load_theta(path)
+        optimizer, theta = load_theta(path, trust=trust)
     except FileNotFoundError as error:
         near = difflib.get_close_matches(spec, BASELINES, n=2)
         hint = f"did you mean {' or '.join(near)}?" if near else f"baselines are {', '.join(BASELINES)}"
         raise ValueError(f"{error}\n{hint}") from error
     num_weights = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(theta))
     details = {"description": f"learned optimizer, {num_weights} weights", "path": str(path), **details}
+    if Path(path).exists():  # not the name of a shipped one, which no suite was trained on
+        details["trained_on"] = training_tasks.trained_on(path)
     name = Path(path).name if Path(path).name not in ("theta.npz", "") else Path(path).resolve().parent.name
     name = Path(name).stem if name.endswith(".npz") else name
     return Entry(label or name, spec, optimizer=optimizer, theta=theta, details=details)
@@ -101,22 +104,24 @@ def _several(spec: str) -> list[Path] | None:
 
 
 def pick_by_outer_loss(run_dirs: list[Path]) -> tuple[Path, dict[str, Any]]:
-    """Of several runs the one with the lowest `outer_loss_last` in its `summary.json`; nan counts as worst.
+    """Of several runs the one with the lowest `outer_loss_last` in its `summary.json`; an unknown one is never picked.
 
     Returns:
       The run directory, and for the report which runs there were and what they were picked by.
 
     Raises:
-      ValueError: where a run has no such number.
+      ValueError: where a run has no such entry, or none of them a finite one.
     """
     losses = []
     for run_dir in run_dirs:
         try:
-            value = json.loads((run_dir / "summary.json").read_text())["outer_loss_last"]
+            value = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))["outer_loss_last"]
+            losses.append(math.nan if value is None else float(value))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{run_dir}/summary.json has no outer_loss_last: is the run finished?") from error
-        losses.append(float(value) if value is not None and math.isfinite(value) else math.inf)
-    chosen = int(np.argmin(losses))
+    chosen = statistics.lowest(losses)
+    if chosen is None:
+        raise ValueError(f"the outer loss of none of these runs is known: {', '.join(map(str, run_dirs))}")
     candidates = [
         {"path": str(path), "outer_loss_last": loss if math.isfinite(loss) else None}
         for path, loss in zip(run_dirs, losses, strict=True)

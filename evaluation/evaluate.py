@@ -1,18 +1,17 @@
 """One call from optimizers to a report: `learned-opt evaluate` in Python."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from evaluation import figures, page
 from evaluation.baselines import BASELINES
 from evaluation.entries import Entry, parse_entries
 from evaluation.report import build_report, curve_arrays
 from evaluation.suite_figures import suite_figures
-from evaluation.suite_run import Settings, prepare_folder, run_suite
+from evaluation.suite_run import Results, Settings, prepare_folder, run_suite
+from learned_opt import files
+from outer_train import run_lock
 from tasks.suites import Suite
 
 
@@ -36,20 +35,30 @@ def evaluate(
       The content of `report.json`.
 
     Raises:
-      ValueError: for a folder that holds something else, an unknown reference, or a suite no task of which could run.
+      ValueError: for a folder that holds something else or into which another process evaluates, an unknown reference,
+        or a suite no task of which could run.
+      OSError: something could not be written; what was measured till then is kept, and the same call goes on with it.
     """
     settings = settings or Settings()
     entries = with_reference(entries, settings.reference)
-    prepare_folder(out, suite, entries, settings)
-    results = run_suite(out, suite, entries, settings, progress)
+    started = prepare_folder(out, suite, entries, settings)
+    with run_lock.hold(out):
+        results = run_suite(out, suite, entries, settings, progress, started)
+        return write_report(out, suite, entries, settings, results)
+
+
+def write_report(
+    out: Path, suite: Suite, entries: list[Entry], settings: Settings, results: Results
+) -> dict[str, Any]:  # fmt: skip
+    """Writes what `evaluate` does besides the cells; returns the content of `report.json`."""
     report = build_report(suite, entries, settings, results)
     curves = curve_arrays(suite, results)
-    (out / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False))
-    np.savez_compressed(out / "curves.npz", **curves)
+    files.write_json(out / "report.json", report, indent=1)
+    files.write_npz(out / "curves.npz", curves, compressed=True)
     drawn = suite_figures(report, curves)
     for name, captioned in drawn.items():
         figures.save(captioned.figure, out / "figures" / f"{name}.png")
-    (out / "report.html").write_text(page.render(report, drawn), encoding="utf-8")
+    files.write_text(out / "report.html", page.render(report, drawn))
     return report
 
 

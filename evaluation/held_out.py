@@ -9,6 +9,7 @@ import optax
 from numpy.typing import NDArray
 
 from evaluation.baselines import LEARNING_RATES, UNTUNED
+from evaluation.folder import finite
 from evaluation.statistics import mean, stratified_bootstrap
 from evaluation.sweep import make_runs, make_sweep
 from learned_opt.base import LearnedOptimizer, Theta
@@ -24,8 +25,9 @@ class HeldOut(NamedTuple):
 
     Attributes:
       summary: name -> mean `test` loss over tasks and steps, for `NAMES`; `adam_tuned_rates`, a list, one for each
-        task; `intervals`: name -> [low, high], 95 % bootstrap over tasks; `divergences`: name -> number of tasks with a
-        loss that was not finite; `loss_cap`. Ready for JSON.
+        task, null where no rate gave a finite loss; `intervals`: name -> [low, high], 95 % bootstrap over tasks, null
+        with one task; `divergences`: name -> number of tasks with a loss that was not finite; `loss_cap`. Ready for
+        JSON.
       curves: name -> `test` losses `[num_tasks, num_steps]` after each step, capped.
     """
 
@@ -67,11 +69,12 @@ def score(
     """
     runs = make_runs(key, num_tasks)
     thetas = jax.tree.map(lambda *leaves: jnp.stack(leaves), theta, untrained_theta)
-    learned = make_sweep(family, optimizer.optimizer, num_steps=num_steps, splits=("test",))(thetas, runs)
+    learned = make_sweep(family, optimizer.fastest, num_steps=num_steps, splits=("test",))(thetas, runs)
     rates = np.append(LEARNING_RATES, UNTUNED).astype(np.float32)
     adam = make_sweep(family, optax.adam, num_steps=num_steps)(rates, runs)
 
-    validation = cap_losses(adam["outer_valid"]["loss"][:-1, :, 1:], loss_cap).mean(axis=-1)
+    losses = np.asarray(adam["outer_valid"]["loss"])[:-1, :, 1:]
+    validation, measured = cap_losses(losses, loss_cap).mean(axis=-1), np.isfinite(losses).any(axis=-1)
     chosen, tasks = validation.argmin(axis=0), np.arange(num_tasks)
     tests = {"learned": learned["test"]["loss"][0], "untrained": learned["test"]["loss"][1]}
     adam_test = np.asarray(adam["test"]["loss"])
@@ -80,8 +83,8 @@ def score(
     intervals = {name: stratified_bootstrap(curve.mean(axis=1)[None], mean)[1:] for name, curve in curves.items()}
     summary = {
         **{name: float(curve.mean()) for name, curve in curves.items()},
-        "adam_tuned_rates": [float(LEARNING_RATES[index]) for index in chosen],
-        "intervals": {name: list(interval) for name, interval in intervals.items()},
+        "adam_tuned_rates": [float(LEARNING_RATES[i]) if measured[i, t] else None for t, i in enumerate(chosen)],
+        "intervals": {name: finite(interval) for name, interval in intervals.items()},
         "divergences": {name: int((~np.isfinite(tests[name])).any(axis=1).sum()) for name in NAMES},
         "loss_cap": loss_cap,
     }

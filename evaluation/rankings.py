@@ -1,4 +1,7 @@
-"""From the rows of a report, one for each task and optimizer, to what holds over all tasks: ranks, pairs, profiles."""
+"""From the rows of a report, one for each task and optimizer, to what holds over all tasks: ranks, pairs, profiles.
+
+Inside, what was never reached is infinity and what is unknown is nan; both are null in `report.json`.
+"""
 
 import math
 from typing import Any
@@ -9,12 +12,9 @@ from numpy.typing import NDArray
 from evaluation import measures, statistics
 from evaluation.entries import Entry
 
-UNREACHED = 1e15
-"""Stands for infinity inside means and quantiles, where infinity itself would give nan."""
-
 
 def _column(rows: list[dict], label: str, *path: str) -> NDArray:
-    """`[tasks, runs]` of one optimizer; what was never reached is a large number."""
+    """`[tasks, runs]` of one optimizer."""
     values = []
     for row in rows:
         if row["optimizer"] == label:
@@ -22,11 +22,14 @@ def _column(rows: list[dict], label: str, *path: str) -> NDArray:
             for key in path:
                 value = value[key]
             values.append(value)
-    return np.minimum(np.asarray(values, np.float64), UNREACHED)
+    return np.asarray(values, np.float64)
 
 
 def summaries(entries: list[Entry], rows: list[dict], reference: str) -> list[dict[str, Any]]:
-    """One summary for each optimizer, best first: by interquartile mean, then by mean, of the normalized scores."""
+    """One summary for each optimizer, best first: by interquartile mean, then by mean, of the normalized scores.
+
+    Equal ones share a rank. An optimizer whose score is unknown stands behind all others.
+    """
     reference_scores = _column(rows, reference, "normalized", "runs")
     summaries = []
     for entry in entries:
@@ -47,14 +50,21 @@ def summaries(entries: list[Entry], rows: list[dict], reference: str) -> list[di
             **{f"steps_to_{name}": _ratios(rows, entry.label, f"steps_to_{name}") for name in ("target", "best")},
         }
         summaries.append(summary)
-    summaries.sort(key=lambda s: (s["normalized"]["estimate"], s["normalized_mean"]["estimate"]))
-    return [{"rank": place + 1, **summary} for place, summary in enumerate(summaries)]
+    keys = [_place(summary) for summary in summaries]
+    ranked = [{"rank": 1 + sum(k < key for k in keys), **s} for key, s in zip(keys, summaries, strict=True)]
+    return sorted(ranked, key=_place)
+
+
+def _place(summary: dict[str, Any]) -> tuple:
+    """What optimizers are sorted by; nan, which compares with nothing, is behind everything."""
+    scores = [summary[name]["estimate"] for name in ("normalized", "normalized_mean")]
+    return tuple((math.isnan(score), 0.0 if math.isnan(score) else score) for score in scores)
 
 
 def _at_most(rows: list[dict], label: str, reference: str) -> dict[str, int]:
-    """On how many tasks the final validation loss is no higher than the reference's."""
+    """On how many of the tasks on which both are known the final validation loss is no higher than the reference's."""
     final = {(row["task"], row["optimizer"]): row["validation_loss"]["estimate"] for row in rows}
-    tasks = {task for task, _ in final}
+    tasks = {task for task, _ in final if not np.isnan([final[task, label], final[task, reference]]).any()}
     return {
         "tasks": sum(final[task, label] <= final[task, reference] for task in tasks),
         "num_tasks": len(tasks),
@@ -88,7 +98,8 @@ def pairwise(entries: list[Entry], rows: list[dict]) -> list[dict[str, Any]]:
 def profiles(entries: list[Entry], rows: list[dict]) -> dict[str, Any]:
     """Share of runs at or below each normalized score."""
     scores = {entry.label: _column(rows, entry.label, "normalized", "runs") for entry in entries}
-    lowest = max(-1.0, min(-0.01, *(float(values.min()) for values in scores.values())))
+    known = np.concatenate([values.ravel() for values in scores.values()])
+    lowest = max(-1.0, min([-0.01, *known[~np.isnan(known)].tolist()]))
     positive = np.geomspace(0.01, measures.WORST_SCORE, 60)
     thresholds = np.concatenate([np.linspace(lowest, 0.01, 60, endpoint=False), positive])
     return {

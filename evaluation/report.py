@@ -1,6 +1,6 @@
 """`report.json` and `curves.npz`: everything an evaluation found, from the raw curves of its cells.
 
-Every number of the figures and of the page is taken from here. Values that are not finite are null.
+Every number of the figures and of the page is taken from here. What is unknown or was never reached is null.
 """
 
 import math
@@ -11,15 +11,13 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation import measures, rankings, statistics
+from evaluation import measures, rankings, statistics, training_tasks
 from evaluation.entries import Entry
-from evaluation.rankings import UNREACHED
+from evaluation.folder import finite
 from evaluation.suite_run import FORMAT_VERSION, SPLITS, Cell, Results, Settings
 from tasks.suites import Suite, SuiteTask
 
 _NAMES = {"train": "train_loss", "outer_valid": "validation_loss", "test": "test_loss"}
-_LARGEST = 1e9
-"""What exceeds this is an average over unreached targets, and null."""
 
 
 def build_report(suite: Suite, entries: list[Entry], settings: Settings, results: Results) -> dict[str, Any]:
@@ -35,7 +33,7 @@ def build_report(suite: Suite, entries: list[Entry], settings: Settings, results
     for task in tasks:
         cells = {entry.label: results.cells[task.name, entry.label] for entry in entries}
         reference = _reference(task, cells[settings.reference])
-        rows.extend(_row(task, entry, cells[entry.label], reference) for entry in entries)
+        rows.extend(_row(task, entry, cells[entry.label], reference, results.started) for entry in entries)
     report = {
         "format_version": FORMAT_VERSION,
         "suite": {"name": suite.name, "version": suite.version, "description": suite.description, "axis": suite.axis},
@@ -45,7 +43,7 @@ def build_report(suite: Suite, entries: list[Entry], settings: Settings, results
         "definitions": measures.DEFINITIONS,
         "tasks": [_task(task) for task in tasks],
         "skipped": [{"task": name, "reason": reason} for name, reason in results.skipped.items()],
-        "optimizers": rankings.summaries(entries, rows, settings.reference),
+        "optimizers": [_with_sources(s, rows, suite) for s in rankings.summaries(entries, rows, settings.reference)],
         "rows": rows,
         "probability_of_improvement": rankings.pairwise(entries, rows),
         "performance_profile": rankings.profiles(entries, rows),
@@ -73,21 +71,6 @@ def curve_arrays(suite: Suite, results: Results) -> dict[str, NDArray]:
             for split, metrics in cell.curves.items():
                 arrays.update({f"{name}/{label}/{split}/{metric}": curve for metric, curve in metrics.items()})
     return arrays
-
-
-def finite(value: Any) -> Any:
-    """The same tree with plain Python numbers, and null for what is not finite: JSON has no nan."""
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return finite(value.tolist())
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) and abs(value) < _LARGEST else None
-    return value
 
 
 def _task(task: SuiteTask) -> dict[str, Any]:
@@ -131,7 +114,37 @@ def _reference(task: SuiteTask, cell: Cell) -> dict[str, float]:
     }
 
 
-def _row(task: SuiteTask, entry: Entry, cell: Cell, reference: dict[str, float]) -> dict[str, Any]:
+def _with_sources(summary: dict[str, Any], rows: list[dict], suite: Suite) -> dict[str, Any]:
+    """A summary that says what came from a cache, and which tasks may not be new to a learned optimizer."""
+    sources = {"tuning_source": _tuning_source(summary, rows), "training_tasks": training_tasks.about(suite, summary)}
+    sources = {name: source for name, source in sources.items() if source}
+    if not sources:
+        return summary
+    return summary | sources | {"description": "; ".join([summary.get("description", ""), *sources.values()])}
+
+
+def _tuning_source(summary: dict[str, Any], rows: list[dict]) -> str | None:
+    """On how many tasks a baseline's tuning was read from a cache, and when that was made; None for none."""
+    tunings = [row["tuning"] for row in rows if row["optimizer"] == summary["label"] and row["tuning"]]
+    cached = [tuning for tuning in tunings if tuning.get("cached")]
+    if not cached:
+        return None
+    days = sorted({tuning["made"][:10] for tuning in cached})
+    made = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return f"tuning read from the cache on {len(cached)} of {len(tunings)} tasks, made on {made} (UTC)"
+
+
+def _tuning(record: dict[str, Any], started: str) -> dict[str, Any] | None:
+    """A search that this very evaluation made and, interrupted, read again is from no cache."""
+    tuning = record["tuning"]
+    if not tuning or "cached" not in tuning:
+        return tuning
+    return tuning | {"cached": tuning["cached"] and tuning["made"] < started}
+
+
+def _row(
+    task: SuiteTask, entry: Entry, cell: Cell, reference: dict[str, float], started: str
+) -> dict[str, Any]:  # fmt: skip
     losses, record = _losses(cell), cell.record
     has_diverged = measures.diverged(losses, task.loss_cap)
     final = {split: measures.final_losses(losses[split], task.loss_cap) for split in SPLITS}
@@ -155,7 +168,9 @@ def _row(task: SuiteTask, entry: Entry, cell: Cell, reference: dict[str, float])
         "steps_to_target": _steps(task, losses, reference, record, "target"),
         "steps_to_best": _steps(task, losses, reference, record, "best"),
         "seconds_per_step": record["seconds_per_step"],
-        "overhead_seconds_per_step": max(0.0, record["seconds_per_step"] - record["plain_seconds_per_step"]),
+        "overhead_seconds_per_step": float(
+            np.maximum(0.0, record["seconds_per_step"] - record["plain_seconds_per_step"])
+        ),
         "compile_seconds": record["compile_seconds"],
         "divergence_rate": float(has_diverged.mean()),
         "diverged_runs": [
@@ -163,17 +178,18 @@ def _row(task: SuiteTask, entry: Entry, cell: Cell, reference: dict[str, float])
             for run in np.flatnonzero(has_diverged).tolist()
         ],
         "hyperparameters": record["hyperparameters"],
-        "tuning": record["tuning"],
+        "tuning": _tuning(record, started),
     }
 
 
 def _final_accuracy(curves: NDArray) -> NDArray:
+    """`[runs]`, mean of the last tenth; nan where it was not measured, since it has no worst value as a loss has."""
     tail = np.asarray(curves, np.float64)[..., -max(1, curves.shape[-1] // 10) :]
-    return np.nan_to_num(tail, nan=0.0).mean(axis=-1)
+    return tail.mean(axis=-1)
 
 
 def _summary(values: NDArray, statistic=statistics.mean) -> dict[str, Any]:
-    interval = statistics.stratified_bootstrap(np.minimum(values, UNREACHED)[None], statistic)
+    interval = statistics.stratified_bootstrap(values[None], statistic)
     return {**interval._asdict(), "runs": values.tolist()}
 
 
@@ -183,7 +199,8 @@ def _steps(task: SuiteTask, losses, reference: dict[str, float], record: dict, n
     mean_curve = measures.cap_losses(curves, cap).mean(axis=0, keepdims=True)
     steps = float(measures.steps_to(mean_curve, target, task.eval_every, cap)[0])
     runs = measures.steps_to(curves, target, task.eval_every, cap)
-    own_steps = reference[f"steps_to_{name}"] or math.nan  # 0 where the reference never improved: no ratio then
+    own_steps = reference[f"steps_to_{name}"]
+    own_steps = own_steps if 0 < own_steps < math.inf else math.nan  # where the reference never improved: no ratio
     speed = record["seconds_per_step"] / reference["seconds_per_step"]
     return {
         "steps": steps,

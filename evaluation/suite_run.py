@@ -1,11 +1,11 @@
 """Runs a suite: every task with every optimizer, one cell at a time, so that an interrupted run goes on.
 
 A cell is one optimizer on one task: `cells/<task>/<label>.npz` holds its raw curves and `.json` its tuning and its
-seconds. `evaluation.json` says what the folder is an evaluation of; another evaluation does not go in.
+seconds (`evaluation.cells`). `evaluation.json` says what the folder is an evaluation of; another evaluation does not go
+in. What is not asked for but numbers follow from (code, data, versions) is kept with each cell, and a cell that was
+made with another is measured again.
 """
 
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,18 +16,18 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation import folder
+from evaluation import cells as cell_files
+from evaluation import content, folder
 from evaluation.baselines import baseline
 from evaluation.entries import Entry
 from evaluation.sweep import Factory, Runs, make_sweep
 from evaluation.timing import time_plain_gradient_descent, time_training
-from evaluation.tuning import TUNING_VERSION, runs_of, tune
-from outer_train.run_dir import write_json
+from evaluation.tuning import TUNING_VERSION, baseline_content, now, runs_of, task_content, tune
 from tasks.base import TaskFamily
 from tasks.datasets import DatasetNotPrepared
 from tasks.suites import Suite, SuiteTask
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 NUM_EVAL_BATCHES = 4
 """With one batch a point, the lowest validation loss of a run is a matter of luck: on the 81 validation images of the
 held-out digits tuned Adam's lowest smoothed loss was .017, half its mean over the last tenth of the run."""
@@ -72,20 +72,26 @@ class Results(NamedTuple):
     Attributes:
       cells: (task name, label) -> cell.
       skipped: task name -> reason.
+      started: when the folder was made, in UTC: what was tuned before it came from a cache.
     """
 
     cells: dict[tuple[str, str], Cell]
     skipped: dict[str, str]
+    started: str = ""
 
 
-def prepare_folder(out: Path, suite: Suite, entries: list[Entry], settings: Settings) -> None:
-    """Makes the folder, or checks that it holds this very evaluation.
+def prepare_folder(out: Path, suite: Suite, entries: list[Entry], settings: Settings) -> str:
+    """Makes the folder, or checks that it holds this very evaluation; returns when it was made.
 
     Raises:
       ValueError: where it holds another one, or other files.
     """
     wanted = describe(suite, entries, settings)
-    folder.prepare_folder(out, "evaluation.json", wanted, "evaluation", "choose another folder")
+    started = {"started": now()}
+    found = folder.prepare_folder(
+        out, "evaluation.json", wanted, "evaluation", "choose another folder", beside=started
+    )  # fmt: skip
+    return found.get("started", "")
 
 
 def describe(suite: Suite, entries: list[Entry], settings: Settings) -> dict[str, Any]:
@@ -106,6 +112,7 @@ def run_suite(
     entries: list[Entry],
     settings: Settings,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+    started: str = "",
 ) -> Results:
     """Runs what is missing and reads what is there.
 
@@ -115,30 +122,43 @@ def run_suite(
       entries: the optimizers, the reference among them.
       settings: seeds and budgets.
       progress: called with cells done, cells in all, and what is being done.
+      started: what `prepare_folder` returned.
     """
     cells, skipped = {}, {}
     total = len(suite.tasks) * len(entries)
     for row, task in enumerate(suite.tasks):
-        family, plain_seconds = None, None
+        progress(row * len(entries), total, f"{task.name}: {entries[0].label}")
+        try:
+            family = task.build()
+        except DatasetNotPrepared as error:
+            skipped[task.name] = str(error).splitlines()[0]
+            continue
+        of_task, plain_seconds = task_content(task, family) | {"versions": content.environment()}, None
         for column, entry in enumerate(entries):
-            progress(row * len(entries) + column, total, f"{task.name}: {entry.label}")
+            if column:
+                progress(row * len(entries) + column, total, f"{task.name}: {entry.label}")
             stem = out / "cells" / task.name / quote(entry.label, safe="")
-            cell = read_cell(stem)
+            made_of = of_task | {"optimizer_code": _optimizer_content(entry, settings)}
+            cell = read_cell(stem, made_of)
             if cell is None:
-                if family is None:
-                    try:
-                        family = task.build()
-                    except DatasetNotPrepared as error:
-                        skipped[task.name] = str(error).splitlines()[0]
-                        break
                 if plain_seconds is None:
                     runs = runs_of(task, "evaluate", settings.num_seeds, settings.seed)
                     plain_seconds = time_plain_gradient_descent(family, runs).seconds_per_step
                 cell = run_cell(task, family, entry, settings, plain_seconds)
-                write_cell(stem, cell)
+                write_cell(stem, cell, made_of)
             cells[task.name, entry.label] = cell
     progress(total, total, "report")
-    return Results(cells, skipped)
+    return Results(cells, skipped, started)
+
+
+def _optimizer_content(entry: Entry, settings: Settings) -> str:
+    """Digest of an optimizer's code, with the configurations of a baseline's search."""
+    if entry.baseline is None:
+        return content.code(entry.optimizer)
+    known = baseline(entry.baseline)
+    return content.of_json(
+        [baseline_content(known), content.data(known.configurations(settings.budget, settings.seed))]
+    )  # fmt: skip
 
 
 def run_cell(task: SuiteTask, family: TaskFamily, entry: Entry, settings: Settings, plain_seconds: float) -> Cell:
@@ -160,7 +180,7 @@ def run_cell(task: SuiteTask, family: TaskFamily, entry: Entry, settings: Settin
         hyperparameters = jax.tree.map(jnp.float32, tuned.hyperparameters)
         factory, extra_args = baseline(entry.baseline).factory, baseline(entry.baseline).extra_args
     else:
-        hyperparameters, factory, extra_args = entry.theta, entry.optimizer.optimizer, ()
+        hyperparameters, factory, extra_args = entry.theta, entry.optimizer.fastest, ()
     curves = _train(task, family, factory, hyperparameters, runs, extra_args)
     timing = time_training(family, factory, hyperparameters, runs, extra_args=extra_args)
     record.update(timing._asdict(), plain_seconds_per_step=plain_seconds)
@@ -183,26 +203,19 @@ def _train(
     return jax.tree.map(lambda curve: np.asarray(curve)[0], sweep(one_configuration, runs))
 
 
-def write_cell(stem: Path, cell: Cell) -> None:
-    """Writes curves, then the record: a cell without a record is run again."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    temporary = stem.parent / f"{stem.name}.{os.getpid()}.tmp"
-    with temporary.open("wb") as file:
-        np.savez(file, **{f"{s}/{m}": curve for s, metrics in cell.curves.items() for m, curve in metrics.items()})
-    temporary.replace(stem.parent / f"{stem.name}.npz")
-    write_json(stem.parent / f"{stem.name}.json", cell.record)
+def write_cell(stem: Path, cell: Cell, made_of: dict[str, Any] | None = None) -> None:
+    """Writes curves and record together."""
+    arrays = {f"{split}/{metric}": c for split, metrics in cell.curves.items() for metric, c in metrics.items()}
+    cell_files.write(stem, arrays, folder.finite(cell.record), made_of or {})
 
 
-def read_cell(stem: Path) -> Cell | None:
-    """A finished cell, or None."""
-    try:
-        record = json.loads((stem.parent / f"{stem.name}.json").read_text())
-        with np.load(stem.parent / f"{stem.name}.npz", allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError):
+def read_cell(stem: Path, made_of: dict[str, Any] | None = None) -> Cell | None:
+    """A finished cell, or None; see `evaluation.cells.read`."""
+    stored = cell_files.read(stem, made_of)
+    if stored is None:
         return None
     curves: dict[str, dict[str, NDArray]] = {}
-    for name, array in arrays.items():
+    for name, array in stored.arrays.items():
         split, metric = name.split("/", 1)
         curves.setdefault(split, {})[metric] = array
-    return Cell(curves, record)
+    return Cell(curves, stored.record)

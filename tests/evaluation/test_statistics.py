@@ -79,3 +79,41 @@ def test_shapes_that_are_no_table_are_refused(scores):
         statistics.stratified_bootstrap(scores)
     with pytest.raises(ValueError, match="same tasks"):
         statistics.probability_of_improvement(np.zeros((2, 2)), np.zeros((3, 2)))
+
+
+def test_what_cannot_be_known_is_nan():
+    """One nan of many is neither cut off as an outlier nor counted as a loss; one run has no interval."""
+    scores = SCORES.copy()
+    scores[2, 3] = np.nan
+    assert np.isnan(statistics.interquartile_mean(scores))
+    assert np.isnan(statistics.stratified_bootstrap(scores)).all()
+    np.testing.assert_array_equal(np.isnan(statistics.interquartile_mean(scores, axis=1)), [0, 0, 1, 0, 0])
+    assert np.isnan(statistics.probability_of_improvement(scores, SCORES))
+    assert np.isnan(statistics.probability_of_improvement_interval(SCORES, scores)).all()
+    assert np.isnan(statistics.performance_profile(scores, [0.0, 1.0])).all()
+    one = statistics.stratified_bootstrap(SCORES[:, :1], statistics.mean)
+    assert one.estimate == pytest.approx(SCORES[:, 0].mean())
+    assert np.isnan([one.low, one.high]).all()
+    pair = statistics.probability_of_improvement_interval(SCORES[:, :1], SCORES[:, 1:])
+    assert pair.estimate == pytest.approx((SCORES[:, :1] < SCORES[:, 1:]).mean())
+    assert np.isnan([pair.low, pair.high]).all()
+
+
+def test_what_was_never_reached_is_infinite():
+    steps = np.array([[10.0, 20.0, 30.0, 40.0, np.inf, np.inf, np.inf, np.inf]])
+    interval = statistics.stratified_bootstrap(steps, statistics.interquartile_mean)
+    assert interval.estimate == np.inf
+    assert np.isfinite(interval.low)
+    assert interval.high == np.inf
+    assert statistics.interval_of([1.0, 2.0, np.inf], confidence=1.0) == (1.0, np.inf)
+    assert statistics.interval_of([np.inf] * 3) == (np.inf, np.inf)
+    values = np.random.default_rng(5).normal(size=99)
+    assert statistics.interval_of(values) == tuple(np.quantile(values, [(1 - 0.95) / 2, (1 + 0.95) / 2]))
+
+
+@pytest.mark.parametrize(
+    ("values", "index"),
+    [([np.nan, 3.0, 2.0, np.inf], 2), ([np.inf, np.nan], None), ([], None), ([1.0, 1.0], 0), ([-np.inf, 5.0], 1)],
+)
+def test_lowest_is_never_what_is_unknown(values, index):
+    assert statistics.lowest(values) == index
