@@ -6,7 +6,7 @@
     host -> visitor   verdicts, sealed
 
 The key of the seals is an HMAC of both nonces and the greeting, made with the token; so a seal holds for one meeting,
-one process and one message, and the token itself never travels. All sizes are fixed until the visitor has proved itself.
+one process and one message, and the token itself never travels. All sizes are fixed until a visitor has proved itself.
 """
 
 import hashlib

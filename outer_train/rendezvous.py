@@ -25,8 +25,9 @@ ANSWER_SECONDS = 15.0
 """In which process 0, once it is up, answers a greeting; it hears all visitors at once."""
 VERDICT_SECONDS = 5.0
 """After the deadline, at which process 0 tells the others who is missing."""
-MAX_REFUSALS = 5
-"""Times that process 0 may hang up on a proof of the token, one after the other."""
+MAX_REFUSALS = 3
+"""Times that process 0 may hang up on a proof of the token, or prove nothing itself."""
+NOT_OURS = f"is not process 0 of this run, or has another token ({secret.VARIABLE}, --token-file)"
 
 
 def meet(
@@ -114,6 +115,7 @@ def _visit(
     """Shows itself to process 0 and returns its answer."""
     host, port = addresses.split(coordinator)
     reason, num_refusals = "no answer", 0
+    where = f"the coordinator {printable(host)}:{port}"
     while (left := deadline - time.monotonic()) > 0:
         try:
             plain, key = _connect(host, port, token, left)
@@ -125,14 +127,12 @@ def _visit(
         except handshake.Stranger as failure:
             reason, num_refusals = str(failure), num_refusals + 1
             if num_refusals >= MAX_REFUSALS:
-                return {}, (
-                    f"the coordinator {printable(host)}:{port} is not process 0 of this run, or has another token "
-                    f"({secret.VARIABLE}, --token-file)"
-                )
+                return {}, f"{where} {NOT_OURS}"
         except OSError as failure:  # process 0 may not be up yet
-            reason = getattr(failure, "strerror", None) or str(failure)
+            if not num_refusals:  # after a refusal it may just have ended
+                reason = getattr(failure, "strerror", None) or str(failure)
         time.sleep(min(RETRY_SECONDS, max(deadline - time.monotonic(), 0)))
-    return {}, f"the coordinator {printable(host)}:{port} cannot be reached within {timeout:g} s ({reason})"
+    return {}, f"{where} cannot be reached within {timeout:g} s ({reason})"
 
 
 def _connect(host: str, port: int, token: bytes | None, left: float) -> tuple[socket.socket, bytes | None]:
@@ -171,6 +171,6 @@ def _introduce(
             plain.sendall(head + data + handshake.seal(key, "explanation", head + data))
             kind, text = handshake.read_verdict(plain, key, 1, late)
     except ConnectionError as failure:
-        raise handshake.Stranger(f"it hung up: has it another token ({secret.VARIABLE}, --token-file)?") from failure
+        raise handshake.Stranger(f"it {NOT_OURS}") from failure
     plain.settimeout(None)
     return Connection.taking(plain, key), None if kind == GO_ON else printable(text, handshake.MAX_TEXT)

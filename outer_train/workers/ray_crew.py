@@ -5,12 +5,16 @@ import importlib.util
 import logging
 import os
 import socket
+import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from outer_train.workers.crew import Answer
+from outer_train.printable import printable
+from outer_train.workers import ray_door
+from outer_train.workers.crew import Answer, checked_answer
 from outer_train.workers.worker import MakeSource
 
 OBJECT_STORE_BYTES = 100_000_000
@@ -18,16 +22,19 @@ INLINE_BYTES = 100_000
 """Above this Ray would not send an argument within the call; theta is then put into the object store once a version."""
 
 
-def connect(address: str | None, timeout: float, num_workers: int = 0) -> None:
-    """Starts Ray on this machine, or connects to a cluster.
+def connect(
+    address: str | None, timeout: float, num_workers: int = 0, warn: Callable[[str], None] | None = None
+) -> None:
+    """Starts Ray on this machine, where no other can reach it, or connects to a cluster.
 
     Args:
       address: `host:port` or `auto`; None to start it here.
       timeout: seconds in which the cluster must answer.
       num_workers: that a Ray started here has room for; 0 for one a core.
+      warn: called with a line if the cluster takes clients without a token; by default it is printed.
 
     Raises:
-      ValueError: Ray is not installed, does not answer, or is of another version.
+      ValueError: Ray is not installed, does not answer, is of another version, or cannot be kept to this machine.
     """
     if importlib.util.find_spec("ray") is None:
         raise ValueError("--engine ray needs Ray, which is not installed: pip install 'learned-opt[ray]'")
@@ -35,30 +42,85 @@ def connect(address: str | None, timeout: float, num_workers: int = 0) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address and address != "auto":
         _check_reachable(address, timeout)
+    with contextlib.ExitStack() as stack:
+        if address:
+            stack.enter_context(ray_door.elsewhere())
+            _init(address, timeout, {"address": address})
+            ray_door.warn_if_open(address, warn or _print_warning)
+        else:
+            folder = stack.enter_context(ray_door.local())
+            stack.callback(_shutdown)
+            room = {"num_cpus": num_workers or os.cpu_count(), "object_store_memory": OBJECT_STORE_BYTES}
+            private = {"include_dashboard": False, "dashboard_host": "127.0.0.1", "_temp_dir": str(folder)}
+            _init(None, timeout, {"address": "local", **room, **private})
+            ray_door.check_local()
+        _surroundings.append(stack.pop_all())
+
+
+def _init(address: str | None, timeout: float, settings: dict[str, Any]) -> None:
     import ray
 
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    room = {"num_cpus": num_workers or os.cpu_count(), "object_store_memory": OBJECT_STORE_BYTES}
-    local = {**room, "include_dashboard": False}
-    settings = {"address": address, **quiet} if address else {"address": "local", **local, **quiet}
     deadline = time.monotonic() + timeout
     while True:
         try:
-            ray.init(**settings)
+            with _quietly():
+                ray.init(**settings, log_to_driver=False, logging_level=logging.ERROR)
             return
         except Exception as error:  # Ray raises many types, some of them plain Exception
             # Its daemons give up after 30 s, which a busy machine may need twice.
+            _end_daemons(error)
             ray.shutdown()
             if address or time.monotonic() > deadline:
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                raise ValueError(f"Ray cannot be reached at {address or 'this machine'}: {reason}") from error
+                where = address or "this machine"
+                raise ValueError(f"Ray cannot be reached at {where}: {printable(reason, 300)}") from error
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what Ray says of its token as it starts, before its level is set."""
+    logger = logging.getLogger("ray")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _end_daemons(error: BaseException) -> None:
+    """Ends what a failed start left running: Ray forgets the node that it could not finish."""
+    from ray._private.node import Node
+
+    trace = error.__traceback__
+    while trace is not None:
+        node = trace.tb_frame.f_locals.get("self")
+        if isinstance(node, Node):
+            with contextlib.suppress(Exception):
+                node.kill_all_processes(check_alive=False, allow_graceful=False)
+            return
+        trace = trace.tb_next
 
 
 def disconnect() -> None:
     """Leaves the cluster, or ends the one started here."""
+    _shutdown()
+    while _surroundings:
+        _surroundings.pop().close()
+
+
+def _shutdown() -> None:
     import ray
 
     ray.shutdown()
+
+
+def _print_warning(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr, flush=True)
+
+
+_surroundings: list[contextlib.ExitStack] = []
+"""Of the connection that is open, at most one."""
 
 
 def num_cpus() -> int:
@@ -143,14 +205,14 @@ class RayCrew:
             result = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             return Answer(handle, death=_reason(error))
-        return Answer(handle, description=result) if is_hello else Answer(handle, gradient=result)
+        return checked_answer(handle, is_hello, result)
 
 
 def _reason(error: Exception) -> str:
-    """The line of Ray's page-long message that says what happened."""
+    """The line of Ray's page-long message that says what happened; a worker may have written it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if "Error:" in line or "exit" in line.lower() or "reason" in line.lower()]
-    return (telling or lines or [type(error).__name__])[-1][:200]
+    return printable((telling or lines or [type(error).__name__])[-1], 200)
 
 
 def _check_reachable(address: str, timeout: float) -> None:

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from outer_train import metrics, run_dir
-from outer_train.workers import ray_crew
+from outer_train.workers import ray_crew, ray_door
 from outer_train.workers.train import Settings, train
 from tests.outer_train.wire import tcp_bytes
 from tests.outer_train.workers.sources import SIZE, parabola
@@ -88,6 +88,49 @@ def descends(pid, ancestor):
     while pid > 1 and pid != ancestor:
         pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return pid == ancestor
+
+
+def listening():
+    """Addresses at which a process of ours, or a child of one, listens over TCP, as Linux shows them: hexadecimal."""
+    inodes = set()
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if descends(int(entry), os.getpid()):
+                links = [os.readlink(f"/proc/{entry}/fd/{fd}") for fd in os.listdir(f"/proc/{entry}/fd")]
+                inodes |= {link[8:-1] for link in links if link.startswith("socket:[")}
+        except OSError:
+            continue
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return [row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[9] in inodes]
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp6").exists(), reason="reads the kernel's table of sockets")
+def test_nothing_listens_on_other_than_loopback_while_a_run_is_on(new_run):
+    seen = []
+
+    class Crew(ray_crew.RayCrew):
+        def request(self, handle, theta, version):
+            if version == 3:
+                seen.extend(listening())
+            super().request(handle, theta, version)
+
+    settings = Settings(lambda: 1, 1, ("parabola",), start_timeout=120)
+    train(
+        Crew(partial(parabola), KEY), np.zeros(SIZE, np.float32), optax.sgd(0.1), new_run(), settings, num_outer_steps=5
+    )
+    loopback = {"0100007F", "0" * 24 + "01000000", "0000000000000000FFFF00000100007F"}
+    assert len(seen) >= 4  # GCS, raylet, object manager, a worker
+    assert set(seen) <= loopback
+
+
+def test_a_ray_started_here_asks_for_a_token_of_its_own():
+    path = Path(os.environ[ray_door.TOKEN_PATH])
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert len(path.read_text().strip()) == 64
+    warnings = []
+    ray_door.warn_if_open("here", warnings.append)  # tries it without, as a stranger would
+    assert warnings == []
 
 
 @pytest.mark.parametrize(
