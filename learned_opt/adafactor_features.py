@@ -5,24 +5,23 @@ A tensor's second moment is also kept as its means over rows and over columns, a
     v_ij ~ r_i c_j / mean(r)
 
 which costs next to no memory, so that several decays may be kept. Rows of the paper's kinds are normalised over the
-elements of their tensor. The `adam_*` and `adafactor_*` kinds are debiased and have no scale to begin with.
+elements of their tensor. The `adam_*` and `adafactor_*` kinds are debiased and have no scale to begin with, and no eps:
+a loss in another unit gives the same inputs.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from learned_opt.blockwise import split_rows
-from learned_opt.features import debias
+from learned_opt.features import debias, inverse_root
 
 PAPER_EPS = 1e-6
-DEBIASED_EPS = 1e-12
-"""Both inside the root. The second is 1e-6 in units of the gradient; derivatives at a gradient of zero stay finite."""
-MEAN_EPS = 1e-15
-"""Its square is still a float32: the derivative of a quotient divides by the square."""
+"""Inside the root, in units of the squared gradient."""
 
 
 class Averages(NamedTuple):
@@ -87,7 +86,7 @@ def _inverse(moments: Sequence[Array]) -> list[Array]:
 
 
 def _debiased_inverse(moments: Sequence[Array], corrections: Sequence[Array]) -> list[Array]:
-    return [lax.rsqrt(v * correction + DEBIASED_EPS) for v, correction in zip(moments, corrections, strict=True)]
+    return [inverse_root(v * correction) for v, correction in zip(moments, corrections, strict=True)]
 
 
 def _paired(momenta: Sequence[Array], scales: list[Array]) -> list[Array]:
@@ -183,13 +182,19 @@ def factored_axes(shape: tuple[int, ...]) -> tuple[int, int]:
     return min(largest), max(largest)
 
 
+def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """`(batch, rows, columns)` of a tensor: its two largest axes last; a vector is a matrix of one row."""
+    if len(shape) < 2:
+        return 1, 1, math.prod(shape)
+    row, column = factored_axes(shape)
+    return math.prod(size for axis, size in enumerate(shape) if axis not in (row, column)), shape[row], shape[column]
+
+
 def as_matrices(x: Array) -> Array:
-    """`[batch, rows, columns]`: the two largest axes last; a vector is a matrix of one row, whose factors are exact."""
+    """`[batch, rows, columns]`, as `matrix_shape` says; the factors of a vector are exact."""
     if x.ndim < 2:
-        return x.reshape(1, 1, x.size)
-    row, column = factored_axes(x.shape)
-    batch = math.prod(size for axis, size in enumerate(x.shape) if axis not in (row, column))
-    return jnp.moveaxis(x, (row, column), (-2, -1)).reshape(batch, x.shape[row], x.shape[column])
+        return x.reshape(matrix_shape(x.shape))
+    return jnp.moveaxis(x, factored_axes(x.shape), (-2, -1)).reshape(matrix_shape(x.shape))
 
 
 def from_matrices(x: Array, shape: tuple[int, ...]) -> Array:
@@ -210,11 +215,29 @@ def accumulate(factors: Factors, gradient: Array, decays: Sequence[float]) -> Fa
     return Factors(rows, decay * factors.columns + rest * jnp.mean(square, axis=1))
 
 
+@jax.custom_jvp
+def _share(x: Array, mean: Array) -> Array:
+    """`x / mean`, and 0 where the mean is zero, with a derivative that is finite at every float32."""
+    return _quotient(x, mean)
+
+
+@_share.defjvp
+def _share_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    # Quotients of two small numbers each: the square of a small mean, which JAX would divide by, is zero.
+    share, mean = _quotient(*primals), primals[1]
+    return share, _quotient(tangents[0], mean) - share * _quotient(tangents[1], mean)
+
+
+def _quotient(x: Array, mean: Array) -> Array:
+    is_positive = mean > 0
+    return jnp.where(is_positive, x / jnp.where(is_positive, mean, jnp.ones_like(mean)), jnp.zeros_like(x))
+
+
 def expand(factors: Factors, start: Array | int, num_rows: int) -> tuple[list[Array], list[Array], list[Array]]:
     """`(factored, rows, columns)` of `num_rows` rows from `start` on, batch and rows counted as one: lists of `[n]`."""
     num_decays, batch, rows = factors.rows.shape
     mean = jnp.mean(factors.rows, axis=2, keepdims=True)
-    parts = [x.reshape(num_decays, batch * rows) for x in (factors.rows, factors.rows / (mean + MEAN_EPS))]
+    parts = [x.reshape(num_decays, batch * rows) for x in (factors.rows, _share(factors.rows, mean))]
     row, scaled = (lax.dynamic_slice_in_dim(x, start, num_rows, axis=1)[:, :, None] for x in parts)
     if batch == 1:
         column = factors.columns

@@ -10,6 +10,7 @@ of a step is `step_multiplier` times what m makes of it, whatever the tensor; a 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,11 +21,13 @@ from jax.typing import DTypeLike
 
 from learned_opt import adafactor_features as inputs
 from learned_opt.adafactor_features import Decays, Factors
-from learned_opt.adafactor_update import Rule, update_group
+from learned_opt.adafactor_update import GroupAverages, Rule, update_group
 from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.mlp_kernel import mlp_rows
 from learned_opt.mlp_theta import init_theta, layers_at, resolve
-from learned_opt.packing import at_least_float32, group_leaves, unpack
+from learned_opt.packing import Group, at_least_float32, group_leaves, pack_averages, place, unpack, unpack_averages
+from learned_opt.rest import is_moving
+from learned_opt.trees import Trained, averages_of, check_averages, trained, with_leaves, zero_averages
 
 
 class AdafactorMLPState(NamedTuple):
@@ -32,15 +35,19 @@ class AdafactorMLPState(NamedTuple):
 
     Attributes:
       count: int32 scalar, updates made so far.
-      momenta: for each group of leaves `[momentum decays, elements]`.
-      second_moments: for each group `[second-moment decays, elements]`.
-      factors: for each group, for each of its leaves, the factored second moments.
+      momenta: running averages of the gradient: the parameters' tree, leaves `[momentum decays, *shape]`.
+      second_moments: of the squared gradient: the parameters' tree, leaves `[second-moment decays, *shape]`.
+      factors: of the squared gradient's means over columns and over rows: two trees like the parameters', leaves
+        `[factored decays, batch, rows]` and `[factored decays, batch, columns]`.
+
+    In the packed layout of outer-training momenta and second moments are, for each group of leaves, `[decays,
+    elements]`, and factors, for each group, those of each of its leaves.
     """
 
     count: Array
-    momenta: tuple[Array, ...]
-    second_moments: tuple[Array, ...]
-    factors: tuple[tuple[Factors, ...], ...]
+    momenta: Any
+    second_moments: Any
+    factors: Any
 
 
 class AdafactorMLPSettings(NamedTuple):
@@ -149,40 +156,98 @@ def adafactor_mlp(
     return LearnedOptimizer(
         init=lambda key: init_theta(settings, num_features, key),
         optimizer=lambda theta: _transformation(settings, theta),
+        packed=lambda theta: _packed(settings, theta),
     )
 
 
 def _transformation(settings: AdafactorMLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
+    """What users get: averages mirror the parameters."""
+    counts = Decays(*map(len, settings.decays))
+
     def init(params: Any) -> AdafactorMLPState:
-        matrices = [inputs.as_matrices(jnp.asarray(leaf)) for leaf in jax.tree.leaves(params)]
-        groups = group_leaves(matrices)
+        full = (zero_averages(params, number) for number in (counts.momenta, counts.second_moments))
+        factors = (zero_averages(params, counts.factored, shape_of) for shape_of in _FACTOR_SHAPES)
+        return AdafactorMLPState(jnp.zeros((), jnp.int32), *full, Factors(*factors))
+
+    def update(updates: Any, state: AdafactorMLPState, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        del extra  # Optax passes every extra argument to every transformation.
+        which = trained("adafactor_mlp", updates, params)
+        _check_state(state, updates, counts)
+        step, averages = _update_mirrored(settings, theta, state, which)
+        trees = (state.momenta, state.second_moments, *state.factors)
+        momenta, seconds, *factors = (with_leaves(which, *each) for each in zip(averages, trees, strict=True))
+        new_state = AdafactorMLPState(optax.safe_increment(state.count), momenta, seconds, Factors(*factors))
+        return with_leaves(which, step), new_state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+_FACTOR_SHAPES = (
+    lambda leaf: inputs.matrix_shape(jnp.shape(leaf))[:2],
+    lambda leaf: inputs.matrix_shape(jnp.shape(leaf))[::2],
+)
+"""Of a leaf's row and column averages."""
+
+
+def _check_state(state: AdafactorMLPState, updates: Any, counts: Decays) -> None:
+    """Raises `ValueError` for a state of another tree."""
+    check_averages("adafactor_mlp", "momenta", state.momenta, updates, counts.momenta)
+    check_averages("adafactor_mlp", "second_moments", state.second_moments, updates, counts.second_moments)
+    for name, tree, shape_of in zip(Factors._fields, state.factors, _FACTOR_SHAPES, strict=True):
+        wanted = jax.tree.map(lambda g, shape_of=shape_of: jax.ShapeDtypeStruct(shape_of(g), jnp.float32), updates)
+        check_averages("adafactor_mlp", f"factors.{name}", tree, wanted, counts.factored)
+
+
+def _update_mirrored(
+    settings: AdafactorMLPSettings, theta: Theta, state: AdafactorMLPState, which: Trained
+) -> tuple[list[Array], list[list[Array]]]:
+    """The updates of the trained leaves, and their momenta, second moments, row and column averages one step on."""
+    gradients, matrices = ([inputs.as_matrices(jnp.asarray(x)) for x in each] for each in which[:2])
+    full = [list(map(jax.vmap(inputs.as_matrices), averages_of(which, tree))) for tree in state[1:3]]
+    factors = [Factors(*each) for each in zip(*(averages_of(which, tree) for tree in state.factors), strict=True)]
+    out = list(matrices)
+    for group in group_leaves(matrices):
+        packed = (pack_averages(averages, group) for averages in full)
+        of_group = tuple(factors[i] for i in group.leaves)
+        step, (*packed, of_group) = _update_group(
+            settings, theta, state.count, group, (gradients, matrices), (*packed, of_group)
+        )
+        place(out, unpack(step, group, matrices))
+        place(factors, dict(zip(group.leaves, of_group, strict=True)))
+        for averages, matrix in zip(full, packed, strict=True):
+            place(averages, unpack_averages(matrix, group, averages))
+    backs = [partial(inputs.from_matrices, shape=jnp.shape(leaf)) for leaf in which.params]
+    full = [[jax.vmap(back)(x) for back, x in zip(backs, averages, strict=True)] for averages in full]
+    step = [back(x) for back, x in zip(backs, out, strict=True)]
+    return step, [*full, [each.rows for each in factors], [each.columns for each in factors]]
+
+
+def _packed(settings: AdafactorMLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
+    """What outer-training uses: averages stay packed from step to step."""
+
+    def init(params: Any) -> AdafactorMLPState:
+        shapes = [inputs.matrix_shape(jnp.shape(leaf)) for leaf in jax.tree.leaves(params)]
+        groups = group_leaves(jax.tree.leaves(params))
         momenta, second_moments, factored = (len(decays) for decays in settings.decays)
         return AdafactorMLPState(
             count=jnp.zeros((), jnp.int32),
             momenta=tuple(jnp.zeros((momenta, g.size), g.dtype) for g in groups),
             second_moments=tuple(jnp.zeros((second_moments, g.size), g.dtype) for g in groups),
-            factors=tuple(tuple(_zero_factors(factored, matrices[i].shape, g.dtype) for i in g.leaves) for g in groups),
+            factors=tuple(tuple(_zero_factors(factored, shapes[i], g.dtype) for i in g.leaves) for g in groups),
         )
 
     def update(updates: Any, state: AdafactorMLPState, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-        del extra  # Optax passes every extra argument to every transformation.
-        if params is None:
-            raise ValueError("a learned optimizer reads the parameters: got None, call update(grads, state, params)")
-        leaves, treedef = jax.tree.flatten(params)
-        matrices = [inputs.as_matrices(jnp.asarray(leaf)) for leaf in leaves]
-        gradients = [inputs.as_matrices(jnp.asarray(g)) for g in treedef.flatten_up_to(updates)]
-        out = {i: jnp.zeros_like(leaf) for i, leaf in enumerate(matrices) if leaf.size == 0}
-        averages = []
+        del extra
+        which = trained("adafactor_mlp", updates, params)
+        gradients, matrices = ([inputs.as_matrices(jnp.asarray(x)) for x in each] for each in which[:2])
+        out, averages = list(matrices), []
         for group, *old in zip(group_leaves(matrices), *state[1:], strict=True):
-            dtype = at_least_float32(group.dtype, *(jnp.result_type(x) for x in jax.tree.leaves(theta)))
-            rule = _rule(settings, theta, state.count, dtype)
-            update, new = update_group(rule, group, gradients, matrices, *old)
-            out.update(unpack(update, group, matrices))
+            step, new = _update_group(settings, theta, state.count, group, (gradients, matrices), tuple(old))
+            place(out, unpack(step, group, matrices))
             averages.append(new)
-        out = [inputs.from_matrices(out[i], jnp.shape(leaf)) for i, leaf in enumerate(leaves)]
+        step = [inputs.from_matrices(x, jnp.shape(leaf)) for x, leaf in zip(out, which.params, strict=True)]
         columns = zip(*averages, strict=True) if averages else ((), (), ())
-        state = AdafactorMLPState(optax.safe_increment(state.count), *map(tuple, columns))
-        return jax.tree.unflatten(treedef, out), state
+        return with_leaves(which, step), AdafactorMLPState(optax.safe_increment(state.count), *map(tuple, columns))
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -192,14 +257,35 @@ def _zero_factors(num_decays: int, shape: tuple[int, int, int], dtype: DTypeLike
     return Factors(jnp.zeros((num_decays, batch, rows), dtype), jnp.zeros((num_decays, batch, columns), dtype))
 
 
+def _update_group(
+    settings: AdafactorMLPSettings,
+    theta: Theta,
+    count: Array,
+    group: Group,
+    gradients_and_params: tuple[Sequence[Array], Sequence[Array]],
+    averages: GroupAverages,
+) -> tuple[Array, GroupAverages]:
+    """The update `[n]` of one group of matrices, and its averages one step on."""
+    dtype = at_least_float32(group.dtype, *(jnp.result_type(x) for x in jax.tree.leaves(theta)))
+    return update_group(_rule(settings, theta, count, dtype), group, *gradients_and_params, *averages)
+
+
 def _rule(settings: AdafactorMLPSettings, theta: Theta, count: Array, dtype: DTypeLike) -> Rule:
     """The update of this step, as functions of any number of parameters side by side."""
     corrections = inputs.debias_factors(settings.decays, (count + 1).astype(dtype))
     is_normalized = inputs.normalized_rows(settings.features, settings.decays)
     weights, biases = layers_at(settings, len(is_normalized), theta, count, dtype)
+    decays = settings.decays
+
+    def is_moving_row(a: inputs.Averages) -> Array:
+        # The factored averages see a whole row or column; they remember a parameter that has no memory of its own.
+        own = (a.second_moments, decays.second_moments) if decays.second_moments else (a.factored, decays.factored)
+        return is_moving(a.gradient, a.momenta, own[0], decays.momenta, own[1])
+
     return Rule(
-        decays=settings.decays,
+        decays=decays,
         rows=lambda averages: inputs.feature_rows(settings.features, averages, corrections),
+        is_moving=is_moving_row,
         is_normalized=is_normalized,
         outputs=lambda rows: mlp_rows(weights, biases, rows),
         step=lambda d, m: -settings.step_multiplier * d * jnp.exp(settings.exp_multiplier * m),

@@ -14,9 +14,14 @@ from learned_opt.blockwise import normalize, running_averages, split_rows
 from learned_opt.features import inverse_norm
 from learned_opt.mlp_kernel import in_blocks
 from learned_opt.packing import Group, pack
+from learned_opt.rest import bounded
 
 BLOCK = 32_768
 """Elements of a large tensor that are updated at once, rounded down to whole rows."""
+
+
+GroupAverages = tuple[Array, Array, tuple[Factors, ...]]
+"""Of one group: momenta `[momentum decays, n]`, second moments `[second-moment decays, n]`, each leaf's factors."""
 
 
 class Rule(NamedTuple):
@@ -25,15 +30,17 @@ class Rule(NamedTuple):
     Attributes:
       decays: of the running averages.
       rows: `averages -> rows [n]`, the inputs before they are normalised.
+      is_moving: `averages -> [n]`, 1 for parameters that move and 0 for those that rest.
       is_normalized: for each row whether it is divided by its root mean square over the tensor.
       outputs: `rows -> (d, m)`, `[n]` each.
       step: `(d, m) -> update [n]`, linear in d.
-      rms_normalized: whether d is divided by its root mean square over the tensor.
+      rms_normalized: whether d is divided by its root mean square over the parameters of the tensor that move.
       dtype: in which all is computed.
     """
 
     decays: Decays
     rows: Callable[[Averages], list[Array]]
+    is_moving: Callable[[Averages], Array]
     is_normalized: Sequence[bool]
     outputs: Callable[[list[Array]], Sequence[Array]]
     step: Callable[[Array, Array], Array]
@@ -49,7 +56,7 @@ def update_group(
     momentum: Array,
     second: Array,
     factors: tuple[Factors, ...],
-) -> tuple[Array, tuple[Array, Array, tuple[Factors, ...]]]:
+) -> tuple[Array, GroupAverages]:
     """Updates one group.
 
     Args:
@@ -64,11 +71,12 @@ def update_group(
     Returns:
       The update `[n]`, to be added, and the new `(momentum, second, factors)` in their own types.
     """
+    gradients = {i: bounded(gradients[i].astype(rule.dtype)) for i in group.leaves}
     g, w = pack(gradients, group, rule.dtype), pack(matrices, group, rule.dtype)
     momentum_now = running_averages(momentum.astype(rule.dtype), g, rule.decays.momenta)
     second_now = running_averages(second.astype(rule.dtype), g * g, rule.decays.second_moments)
     factors_now = tuple(
-        accumulate(Factors(*(x.astype(rule.dtype) for x in old)), gradients[i].astype(rule.dtype), rule.decays.factored)
+        accumulate(Factors(*(x.astype(rule.dtype) for x in old)), gradients[i], rule.decays.factored)
         for i, old in zip(group.leaves, factors, strict=True)
     )
     if len(group.leaves) == 1 and group.size > BLOCK:
@@ -82,7 +90,9 @@ def update_group(
 def _at_once(rule: Rule, sizes: Sequence[int], g, w, momentum, second, factors: tuple[Factors, ...]) -> Array:
     expanded = [expand(each, 0, math.prod(each.rows.shape[1:])) for each in factors]
     joined = [[jnp.concatenate(parts) for parts in zip(*kind, strict=True)] for kind in zip(*expanded, strict=True)]
-    rows = rule.rows(Averages(g, w, split_rows(momentum), split_rows(second), *joined))
+    averages = Averages(g, w, split_rows(momentum), split_rows(second), *joined)
+    moving = rule.is_moving(averages)
+    rows = rule.rows(averages)
     rows = [normalize(row, sizes) if norm else row for row, norm in zip(rows, rule.is_normalized, strict=True)]
     if len(sizes) == 1:
         direction, magnitude = rule.outputs(rows)
@@ -90,7 +100,25 @@ def _at_once(rule: Rule, sizes: Sequence[int], g, w, momentum, second, factors: 
         # As a loop of two: XLA copies the MLP to each leaf that reads it, but not out of a loop.
         block = math.ceil(g.size / 2)
         direction, magnitude = in_blocks(lambda part: jnp.stack(rule.outputs(part)), rows, block)
-    return rule.step(normalize(direction, sizes) if rule.rms_normalized else direction, magnitude)
+    direction = _while_moving(direction, moving)
+    if rule.rms_normalized:
+        direction = _normalize_moving(direction, moving, sizes)
+    return rule.step(direction, magnitude)
+
+
+def _while_moving(direction: Array, moving: Array) -> Array:
+    return jnp.where(moving > 0, direction, jnp.zeros_like(direction))
+
+
+def _normalize_moving(direction: Array, moving: Array, sizes: Sequence[int]) -> Array:
+    """Each tensor's direction over its root mean square; parameters at rest are no part of it."""
+    parts = zip(lax.split(direction, tuple(sizes)), lax.split(moving, tuple(sizes)), strict=True)
+    scaled = [part * inverse_norm(jnp.sum(part * part) / _count(jnp.sum(which))) for part, which in parts]
+    return scaled[0] if len(scaled) == 1 else jnp.concatenate(scaled)
+
+
+def _count(number: Array) -> Array:
+    return jnp.maximum(number, jnp.ones_like(number))
 
 
 def _by_rows(rule: Rule, g, w, momentum, second, factors: Factors) -> Array:
@@ -102,15 +130,15 @@ def _by_rows(rule: Rule, g, w, momentum, second, factors: Factors) -> Array:
     in_block = min(max(1, BLOCK // num_columns), num_rows)
     num_blocks, size = math.ceil(num_rows / in_block), in_block * num_columns
 
-    def rows_of(index: Array) -> tuple[Array, list[Array], Array]:
+    def rows_of(index: Array) -> tuple[Array, list[Array], Array, Array]:
         first = jnp.minimum(index * in_block, num_rows - in_block)
         flat = [lax.dynamic_slice_in_dim(x, first * num_columns, size, axis=-1) for x in (g, w, momentum, second)]
         is_new = jnp.repeat(first + jnp.arange(in_block, dtype=first.dtype) >= index * in_block, num_columns)
         averages = Averages(*flat[:2], *map(split_rows, flat[2:]), *expand(factors, first, in_block))
-        return first * num_columns, rule.rows(averages), is_new
+        return first * num_columns, rule.rows(averages), rule.is_moving(averages), is_new
 
     def add_squares(index: Array, total: Array) -> Array:
-        _, rows, is_new = rows_of(index)
+        _, rows, _, is_new = rows_of(index)
         picked = [row for row, norm in zip(rows, rule.is_normalized, strict=True) if norm]
         return total + jnp.stack([jnp.sum(jnp.where(is_new, row * row, 0.0)) for row in picked])
 
@@ -119,14 +147,17 @@ def _by_rows(rule: Rule, g, w, momentum, second, factors: Factors) -> Array:
     if any(rule.is_normalized):
         scales = inverse_norm(lax.fori_loop(0, num_blocks, add_squares, scales) / g.size)
 
-    def write_block(index: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        update, square = carry
-        start, rows, is_new = rows_of(index)
+    def write_block(index: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        update, square, number = carry
+        start, rows, moving, is_new = rows_of(index)
         left = iter(scales)
         rows = [row * next(left) if norm else row for row, norm in zip(rows, rule.is_normalized, strict=True)]
         direction, magnitude = rule.outputs(rows)
+        direction = _while_moving(direction, moving)
         square = square + jnp.sum(jnp.where(is_new, direction * direction, 0.0))
-        return lax.dynamic_update_slice_in_dim(update, rule.step(direction, magnitude), start, axis=0), square
+        number = number + jnp.sum(jnp.where(is_new, moving, 0.0))
+        return lax.dynamic_update_slice_in_dim(update, rule.step(direction, magnitude), start, axis=0), square, number
 
-    update, square = lax.fori_loop(0, num_blocks, write_block, (jnp.zeros_like(g), jnp.zeros_like(g[0])))
-    return update * inverse_norm(square / g.size) if rule.rms_normalized else update
+    nothing = jnp.zeros_like(g[0])
+    update, square, number = lax.fori_loop(0, num_blocks, write_block, (jnp.zeros_like(g), nothing, nothing))
+    return update * inverse_norm(square / _count(number)) if rule.rms_normalized else update

@@ -3,7 +3,8 @@
 A feature kind gives one row or one row a decay. Rows of the paper's kinds are normalised over the elements of their
 tensor, `x * rsqrt(1e-5 + mean(x^2))`. The `adam_*` kinds divide by the debiased root mean square of the same
 parameter's gradients; they have no scale to begin with, so they stay as they are and the signal-to-noise ratio they
-carry reaches the MLP.
+carry reaches the MLP. They have no eps either: a loss in another unit gives the same inputs. (The paper's kinds keep
+the paper's constants, which are in units of the gradient.)
 
 The `log_*` kinds say the same to every element of a tensor: log10 of a row's root mean square. That of the
 parameter is the unit in which a step is large or small. That of the debiased averages over Adam's scale tells how the
@@ -15,14 +16,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 NORMALIZE_EPS = 1e-5
 RMS_EPS = 1e-6
 """Inside the root, as in the released code of arXiv 1810.10180."""
-ADAM_EPS = 1e-12
-"""Inside the root, hence 1e-6 in units of the gradient; derivatives at a gradient of zero stay finite in float32."""
 LOG_EPS = 1e-4
 """Beside the mean square inside the logarithm: a tensor of zeros, as fresh biases are, counts as 0.01."""
 
@@ -63,6 +63,20 @@ class OverTensor(NamedTuple):
 def inverse_norm(mean_square: Array) -> Array:
     """What a row is multiplied by to normalise it."""
     return lax.rsqrt(NORMALIZE_EPS + mean_square)
+
+
+@jax.custom_jvp
+def inverse_root(x: Array) -> Array:
+    """`1 / sqrt(x)`, and 0 for an x of zero, with a derivative that is finite at every float32."""
+    is_positive = x > 0
+    return jnp.where(is_positive, lax.rsqrt(jnp.where(is_positive, x, jnp.ones_like(x))), jnp.zeros_like(x))
+
+
+@inverse_root.defjvp
+def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    root = inverse_root(*primals)
+    # One factor at a time: the cube alone overflows where x, a square, is below 1e-26.
+    return root, (-0.5 * root) * (root * (root * tangents[0]))
 
 
 NORMALIZED = OverTensor(lambda row, mean_square: row * inverse_norm(mean_square))
@@ -108,7 +122,7 @@ def _momentum_over_rms(averages: Averages) -> list[Array]:
 
 def _adam_scales(averages: Averages) -> list[Array]:
     pairs = zip(averages.second_moments, averages.second_moment_debias, strict=True)
-    return [lax.rsqrt(v * correction + ADAM_EPS) for v, correction in pairs]
+    return [inverse_root(v * correction) for v, correction in pairs]
 
 
 def _adam_gradient(averages: Averages) -> list[Array]:

@@ -27,7 +27,18 @@ from learned_opt.features import (
 )
 from learned_opt.mlp_kernel import is_summed, matmul_rows, mlp_rows
 from learned_opt.mlp_theta import init_theta, layers_at, resolve
-from learned_opt.packing import at_least_float32, group_leaves, pack, unpack
+from learned_opt.packing import (
+    Group,
+    at_least_float32,
+    group_leaves,
+    pack,
+    pack_averages,
+    place,
+    unpack,
+    unpack_averages,
+)
+from learned_opt.rest import bounded, is_moving
+from learned_opt.trees import Trained, averages_of, check_averages, trained, with_leaves, zero_averages
 
 
 class MLPState(NamedTuple):
@@ -35,13 +46,15 @@ class MLPState(NamedTuple):
 
     Attributes:
       count: int32 scalar, updates made so far.
-      momenta: for each group of leaves `[momentum decays, elements]`, running averages of the gradient.
-      second_moments: for each group `[second-moment decays, elements]`, of the squared gradient.
+      momenta: running averages of the gradient: the parameters' tree, leaves `[momentum decays, *shape]`.
+      second_moments: of the squared gradient: the parameters' tree, leaves `[second-moment decays, *shape]`.
+
+    In the packed layout of outer-training the averages are, for each group of leaves, `[decays, elements]`.
     """
 
     count: Array
-    momenta: tuple[Array, ...]
-    second_moments: tuple[Array, ...]
+    momenta: Any
+    second_moments: Any
 
 
 class MLPSettings(NamedTuple):
@@ -158,39 +171,78 @@ def mlp(
     return LearnedOptimizer(
         init=lambda key: adam_start.started(settings, init_theta(settings, adam_start.count_rows(settings), key)),
         optimizer=lambda theta: _transformation(settings, theta),
+        packed=lambda theta: _packed(settings, theta),
     )
 
 
 def _transformation(settings: MLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
+    """What users get: averages mirror the parameters."""
+    num_momenta, num_seconds = _num_averages(settings)
+
     def init(params: Any) -> MLPState:
-        groups = group_leaves(jax.tree.leaves(params))
-        num_second = len(settings.second_moment_decays) if settings.live_second_moments else 0
-        return MLPState(
-            count=jnp.zeros((), jnp.int32),
-            momenta=tuple(jnp.zeros((len(settings.momentum_decays), g.size), g.dtype) for g in groups),
-            second_moments=tuple(jnp.zeros((num_second, g.size), g.dtype) for g in groups),
-        )
+        averages = (zero_averages(params, number) for number in (num_momenta, num_seconds))
+        return MLPState(jnp.zeros((), jnp.int32), *averages)
 
     def update(updates: Any, state: MLPState, params: Any = None, **extra: Any) -> tuple[Any, MLPState]:
         del extra  # Optax passes every extra argument to every transformation.
-        if params is None:
-            raise ValueError("a learned optimizer reads the parameters: got None, call update(grads, state, params)")
-        leaves, treedef = jax.tree.flatten(params)
-        gradients = treedef.flatten_up_to(updates)
-        out = {i: jnp.zeros_like(leaf) for i, leaf in enumerate(leaves) if jnp.size(leaf) == 0}
-        momenta, second_moments = [], []
-        for group, momentum, second in zip(group_leaves(leaves), state.momenta, state.second_moments, strict=True):
-            dtype = at_least_float32(group.dtype, *(jnp.result_type(x) for x in jax.tree.leaves(theta)))
-            rule = _update_rule(settings, theta, state.count, dtype)
-            g, w = pack(gradients, group, dtype), pack(leaves, group, dtype)
-            update, momentum, second = apply_rule(rule, g, w, momentum, second, group.sizes)
-            out.update(unpack(update, group, leaves))
-            momenta.append(momentum)
-            second_moments.append(second)
-        new_state = MLPState(optax.safe_increment(state.count), tuple(momenta), tuple(second_moments))
-        return jax.tree.unflatten(treedef, [out[i] for i in range(len(leaves))]), new_state
+        which = trained("mlp", updates, params)
+        check_averages("mlp", "momenta", state.momenta, updates, num_momenta)
+        check_averages("mlp", "second_moments", state.second_moments, updates, num_seconds)
+        momenta, seconds = (averages_of(which, tree) for tree in (state.momenta, state.second_moments))
+        out = list(which.params)
+        for group in group_leaves(which.params):
+            packed = (pack_averages(momenta, group), pack_averages(seconds, group))
+            step, *packed = _update_group(settings, theta, state.count, group, which, *packed)
+            place(out, unpack(step, group, out))
+            for leaves, matrix in zip((momenta, seconds), packed, strict=True):
+                place(leaves, unpack_averages(matrix, group, leaves))
+        averages = (with_leaves(which, *each) for each in ((momenta, state.momenta), (seconds, state.second_moments)))
+        return with_leaves(which, out), MLPState(optax.safe_increment(state.count), *averages)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _packed(settings: MLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
+    """What outer-training uses: averages stay packed from step to step."""
+
+    def init(params: Any) -> MLPState:
+        groups = group_leaves(jax.tree.leaves(params))
+        zeros = (tuple(jnp.zeros((number, g.size), g.dtype) for g in groups) for number in _num_averages(settings))
+        return MLPState(jnp.zeros((), jnp.int32), *zeros)
+
+    def update(updates: Any, state: MLPState, params: Any = None, **extra: Any) -> tuple[Any, MLPState]:
+        del extra
+        which = trained("mlp", updates, params)
+        out, momenta, seconds = list(which.params), [], []
+        for group, *packed in zip(group_leaves(which.params), state.momenta, state.second_moments, strict=True):
+            step, momentum, second = _update_group(settings, theta, state.count, group, which, *packed)
+            place(out, unpack(step, group, out))
+            momenta.append(momentum)
+            seconds.append(second)
+        return with_leaves(which, out), MLPState(optax.safe_increment(state.count), tuple(momenta), tuple(seconds))
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _num_averages(settings: MLPSettings) -> tuple[int, int]:
+    """How many momenta and second moments the state keeps."""
+    return len(settings.momentum_decays), len(settings.second_moment_decays) if settings.live_second_moments else 0
+
+
+def _update_group(
+    settings: MLPSettings,
+    theta: Theta,
+    count: Array,
+    group: Group,
+    which: Trained,
+    momentum: Array,
+    second: Array,
+) -> tuple[Array, Array, Array]:
+    """The update `[n]` of one group, and its averages one step on."""
+    dtype = at_least_float32(group.dtype, *(jnp.result_type(x) for x in jax.tree.leaves(theta)))
+    rule = _update_rule(settings, theta, count, dtype)
+    g, w = bounded(pack(which.gradients, group, dtype)), pack(which.params, group, dtype)
+    return apply_rule(rule, g, w, momentum, second, group.sizes)
 
 
 def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DTypeLike) -> UpdateRule:
@@ -209,15 +261,19 @@ def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DType
         held = [jnp.zeros_like(g)] * len(settings.second_moment_decays)
         seconds = split_rows(second) if settings.live_second_moments else held
         averages = Averages(g, w, split_rows(momentum), seconds, momentum_debias, second_moment_debias)
-        return feature_rows(settings.features, averages)
+        kept = seconds if settings.live_second_moments else []
+        moving = is_moving(g, averages.momenta, kept, settings.momentum_decays, settings.second_moment_decays)
+        return [*feature_rows(settings.features, averages), moving]
 
-    def step(layers: tuple[list[Array], list[Array]], inputs: list[Array]) -> Array:
+    def step(layers: tuple[list[Array], list[Array]], rows: list[Array]) -> Array:
+        *inputs, moving = rows
         if settings.input_bound is not None:
             inputs = [jnp.clip(row, -settings.input_bound, settings.input_bound) for row in inputs]
         direction, magnitude = (mlp_rows if is_one_loop else matmul_rows)(*layers, inputs)
-        return -settings.step_multiplier * direction * jnp.exp(settings.exp_multiplier * magnitude)
+        update = -settings.step_multiplier * direction * jnp.exp(settings.exp_multiplier * magnitude)
+        return jnp.where(moving > 0, update, jnp.zeros_like(moving))
 
     over_tensor = rows_over_tensor(settings.features, len(momentum_debias), len(second_moment_debias))
     is_one_loop = is_summed(len(weights), len(over_tensor))
     weights = weights if is_one_loop else [weight.T for weight in weights]
-    return UpdateRule(accumulate, rows, over_tensor, step, (weights, biases), is_one_loop)
+    return UpdateRule(accumulate, rows, [*over_tensor, None], step, (weights, biases), is_one_loop)

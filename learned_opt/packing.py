@@ -1,7 +1,10 @@
-"""Leaves of a parameter tree packed into a few flat vectors: a small model costs one loop, not one a leaf."""
+"""Leaves of a parameter tree packed into a few flat vectors: a small model costs one loop, not one a leaf.
+
+Averages `[decays, *shape]` of the leaves are packed alike, into `[decays, elements]`.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -74,8 +77,7 @@ def group_leaves(leaves: Sequence[Array]) -> tuple[Group, ...]:
 
 def pack(leaves: Sequence[Array], group: Group, dtype: DTypeLike) -> Array:
     """The group's leaves as one vector `[group.size]` of type `dtype`."""
-    flat = [jnp.ravel(leaves[i]).astype(dtype) for i in group.leaves]
-    return flat[0] if len(flat) == 1 else jnp.concatenate(flat)
+    return _joined([jnp.ravel(leaves[i]).astype(dtype) for i in group.leaves])
 
 
 def unpack(vector: Array, group: Group, like: Sequence[Array]) -> dict[int, Array]:
@@ -86,3 +88,29 @@ def unpack(vector: Array, group: Group, like: Sequence[Array]) -> dict[int, Arra
         out[index] = vector[start : start + size].reshape(jnp.shape(leaf)).astype(jnp.result_type(leaf))
         start += size
     return out
+
+
+def pack_averages(averages: Sequence[Array], group: Group) -> Array:
+    """The group's averages `[decays, *shape]` as one matrix `[decays, group.size]`."""
+    return _joined(
+        [averages[i].reshape(averages[i].shape[0], size) for i, size in zip(group.leaves, group.sizes, strict=True)]
+    )
+
+
+def unpack_averages(matrix: Array, group: Group, like: Sequence[Array]) -> dict[int, Array]:
+    """Undoes `pack_averages`: leaf index -> averages with the shape of `like`'s."""
+    out, start = {}, 0
+    for index, size in zip(group.leaves, group.sizes, strict=True):
+        out[index] = matrix[:, start : start + size].reshape(like[index].shape)
+        start += size
+    return out
+
+
+def place(leaves: list[Array], new: Mapping[int, Array]) -> None:
+    """Puts new leaves in the place of old ones."""
+    for index, leaf in new.items():
+        leaves[index] = leaf
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)

@@ -1,0 +1,92 @@
+"""When a parameter rests: no gradient, no step.
+
+A per-parameter MLP gives a step for inputs of zero too: its biases, a weight decay it has learned, what it makes of the
+time. A parameter that the loss does not depend on (a frozen backbone, an embedding row that no batch names, a pruned
+weight) would drift by it. So a parameter moves only while its gradient lives,
+
+    max(|g|, |m|) > 2^-20 h
+
+with m the average of the gradient that forgets fastest, and h what the longest memory says of the gradient's size: the
+root of the slowest second moment, or the slowest average. All of it is in the gradient's own unit. A gradient that has
+been zero since `init` gives 0 > 0. One that becomes zero for good brings its parameter to rest within `steps_to_rest`
+updates; so does one that falls to a millionth of what it was, as all do after a single one of 1e20.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jax import Array
+
+REST = 2.0**-20
+"""Share of its remembered size below which a gradient counts as none: eight times the rounding of a float32."""
+FORGETS = 0.99
+"""Largest decay of an average that may speak for the gradient of the last few steps; without one this step's does."""
+LARGEST_GRADIENT = 2.0**50
+"""A gradient counts as at most this, so that its square, and a sum of squares, is a finite float32."""
+
+
+def bounded(gradient: Array) -> Array:
+    """The gradient within plus and minus `LARGEST_GRADIENT`; nan stays nan."""
+    return jnp.clip(gradient, -LARGEST_GRADIENT, LARGEST_GRADIENT)
+
+
+def fastest(momentum_decays: Sequence[float]) -> int | None:
+    """Which average speaks for the last few steps' gradient, if one does."""
+    decay, index = min(((decay, i) for i, decay in enumerate(momentum_decays)), default=(1.0, None))
+    return index if decay <= FORGETS else None
+
+
+def slowest(decays: Sequence[float]) -> int | None:
+    """Which average remembers longest."""
+    return max(((decay, i) for i, decay in enumerate(decays)), default=(0.0, None))[1]
+
+
+def is_moving(
+    gradient: Array,
+    momenta: Sequence[Array],
+    second_moments: Sequence[Array],
+    momentum_decays: Sequence[float],
+    second_moment_decays: Sequence[float],
+) -> Array:
+    """1 for parameters that move and 0 for those that rest, in the type of the gradient.
+
+    Args:
+      gradient: of this step, `[n]`.
+      momenta: running averages of the gradient, this step's included, `[n]` a decay.
+      second_moments: of the squared gradient, `[n]` a decay; none where none are kept.
+      momentum_decays: one for each of the momenta.
+      second_moment_decays: one for each of the second moments.
+    """
+    square = gradient * gradient
+    recent, memory = fastest(momentum_decays), slowest(momentum_decays)
+    if recent is not None:
+        square = jnp.maximum(square, momenta[recent] * momenta[recent])
+    if second_moments:
+        remembered = second_moments[slowest(second_moment_decays)]
+    elif memory is not None and memory != recent:
+        remembered = momenta[memory] * momenta[memory]
+    else:
+        remembered = jnp.zeros_like(square)
+    # Not "above": what is not a number moves, so that it is seen.
+    return jnp.logical_not(square <= REST**2 * remembered).astype(gradient.dtype)
+
+
+def steps_to_rest(momentum_decays: Sequence[float], second_moment_decays: Sequence[float]) -> int:
+    """Updates with a gradient of zero after which a parameter rests, whatever its gradients were before.
+
+    26 with momentum decays from 0.5 and a second moment of 0.999; 0 without an average that forgets within some hundred
+    steps. An average is at most 2^6 times the remembered size at the time the gradient stops (one that has just begun).
+    """
+    recent = fastest(momentum_decays)
+    if recent is None:
+        return 0
+    decay = momentum_decays[recent]
+    until_zero = 150 + math.log2(LARGEST_GRADIENT)  # halvings from the largest gradient to the smallest float32
+    if not decay:
+        return 1
+    halvings = until_zero / -math.log2(decay)
+    memory = max(second_moment_decays, default=0.0) ** 0.5 or max(momentum_decays)
+    if memory > decay:
+        halvings = min(halvings, (-math.log2(REST) + 6.0) / math.log2(memory / decay))
+    return math.ceil(halvings)
