@@ -6,6 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
+from outer_train.checks import check_count
+
 PARTICLES = "particles"
 """Name of the mesh axis."""
 
@@ -19,8 +21,7 @@ def use_cpu_devices(num_devices: int | None = None) -> None:
     Raises:
       ValueError: for a count below 1.
     """
-    if num_devices is not None and num_devices < 1:
-        raise ValueError(f"num_devices must be at least 1, got {num_devices}")
+    check_count(num_devices=num_devices)
     if num_devices is None:
         if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
             return
@@ -41,8 +42,9 @@ def particle_mesh(num_particles: int, num_devices: int | None = None) -> Mesh:
       num_devices: over all processes; asked for explicitly, it must divide.
 
     Raises:
-      ValueError: if the devices asked for are not there, or do not divide the particles.
+      ValueError: without particles, or if the devices asked for are not there or do not divide them.
     """
+    check_count(num_particles=num_particles)
     devices, num_processes = jax.devices(), jax.process_count()
     if num_devices is None:
         fitting = [n for n in range(num_processes, len(devices) + 1, num_processes) if num_particles % n == 0]

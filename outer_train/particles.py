@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from learned_opt.packing import at_least_float32
+from outer_train.checks import check_count
 from outer_train.problem import SUM_REDUCTIONS, InnerProblem
 
 Tree = Any
@@ -126,11 +127,11 @@ def staggered_steps(num_steps: int, num_particles: int, key: Array, indices: Arr
     return jnp.minimum((share * num_steps).astype(jnp.int32), num_steps - 1)
 
 
-def all_finite(tree: Tree, num_axes: int = 1) -> Array:
-    """Whether each particle's floating-point leaves are all finite, bool `[particles]`."""
+def all_finite(tree: Tree, like: Array) -> Array:
+    """Whether each particle's floating-point leaves, if any, are all finite, bool and `[particles]` as `like` is."""
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    checks = [jnp.all(jnp.isfinite(x), axis=tuple(range(num_axes, x.ndim))) for x in leaves]
-    return jnp.all(jnp.stack(checks), axis=0)
+    checks = [jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim))) for x in leaves]
+    return jnp.all(jnp.stack(checks), axis=0) if checks else jnp.ones_like(like, bool)
 
 
 def select(mask: Array, x: Tree, y: Tree) -> Tree:
@@ -152,32 +153,49 @@ def checked_length(num_steps: int | Array, max_num_steps: int) -> Array:
     """The truncation length as an int32 scalar.
 
     Raises:
-      ValueError: for a known length outside `[1, max_num_steps]`; a traced one is cut to it.
+      ValueError: for a known length that is no whole number in `[1, max_num_steps]`; a traced one is cut to it.
     """
-    if not isinstance(num_steps, jax.core.Tracer) and not 1 <= int(num_steps) <= max_num_steps:
+    known = not isinstance(num_steps, jax.core.Tracer)
+    if known and not (1 <= num_steps <= max_num_steps and int(num_steps) == num_steps):
         raise ValueError(f"num_steps must lie in [1, max_num_steps = {max_num_steps}], got {num_steps}")
     return jnp.clip(jnp.asarray(num_steps, jnp.int32), 1, max_num_steps)
 
 
-def check_sum_reduction(problem: InnerProblem, estimator: str) -> None:
-    """Refuses a problem whose outer loss is no sum of step losses.
+def check_system(problem: InnerProblem, estimator: str, *, needs_sum: bool = True) -> InnerProblem:
+    """Refuses a problem that an estimator cannot take, before anything is traced.
+
+    Args:
+      problem: the unrolled system.
+      estimator: for messages.
+      needs_sum: whether its outer loss has to be a sum of step losses.
+
+    Returns:
+      The problem, with a step that refuses to change what its state looks like, and losses of at least float32: whole
+      numbers have derivatives then, zero almost everywhere.
 
     Raises:
-      ValueError: saying why, and what can take it.
+      ValueError: saying what is wrong, and what can take the problem.
     """
-    if problem.reduction not in SUM_REDUCTIONS:
+    check_count(**{"num_steps of the problem": problem.num_steps})
+    if needs_sum and problem.reduction not in SUM_REDUCTIONS:
         raise ValueError(
             f"{estimator} adds up step losses over truncations, and {problem.reduction!r} is no sum of step losses; "
             f"use one of {', '.join(SUM_REDUCTIONS)}, or full_es, which sees whole episodes"
         )
 
+    def step(theta, state, key, data):
+        new_state, loss = problem.step(theta, state, key, data)
+        if jnp.shape(loss) or jnp.issubdtype(jnp.result_type(loss), jnp.complexfloating):
+            raise ValueError(
+                f"a step's loss must be one real number, got {jnp.result_type(loss)} of shape {jnp.shape(loss)}"
+            )
+        before, after = _kind(state), _kind(new_state)
+        if before != after:
+            raise ValueError(f"a step must not change its state's shapes and types, {before}, and made them {after}")
+        return new_state, widen(loss)
 
-def check_positive(**values: float | None) -> None:
-    """Refuses values that are not above zero and finite; None passes.
+    return problem._replace(step=step)
 
-    Raises:
-      ValueError: naming the argument.
-    """
-    for name, value in values.items():
-        if value is not None and not 0 < value < float("inf"):
-            raise ValueError(f"{name} must be above 0 and finite, got {value}")
+
+def _kind(tree):
+    return ", ".join(f"{jnp.result_type(x)}{list(jnp.shape(x))}" for x in jax.tree.leaves(tree))

@@ -1,6 +1,5 @@
 """The contract of an unrolled system, and the one built from a task family and a learned optimizer."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from jax import Array
 
 from learned_opt.base import LearnedOptimizer
 from learned_opt.packing import at_least_float32
+from outer_train.checks import check_count, check_positive
 from tasks import threefry
 from tasks.base import TaskFamily
 
@@ -92,19 +92,15 @@ def inner_problem(
       The inner problem; its data is the family's.
 
     Raises:
-      ValueError: for a length or batch count below 1, a clip that is not positive, or an unknown name.
+      ValueError: for a length or batch count below 1, a clip, offset or weight that is not positive and finite, or an
+        unknown name.
     """
-    if num_steps < 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
-    if num_loss_batches < 1:
-        raise ValueError(f"num_loss_batches must be at least 1, got {num_loss_batches}")
-    if not loss_clip > 0:
-        raise ValueError(f"loss_clip must be above 0, got {loss_clip}")
-    if not log_offset > 0:
-        raise ValueError(f"log_offset must be above 0, got {log_offset}")
+    check_count(num_steps=num_steps, num_loss_batches=num_loss_batches)
+    check_positive(loss_clip=loss_clip, log_offset=log_offset)
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
-    if not 0.0 < family.weight < math.inf or (family.weight != 1.0 and reduction == "log_mean"):
+    check_positive(**{"a family's weight": family.weight})
+    if family.weight != 1.0 and reduction == "log_mean":
         raise ValueError(f"a family's weight must be above 0, and 1 with log_mean; got {family.weight}")
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
@@ -113,7 +109,7 @@ def inner_problem(
         key_task, key_params = jax.random.split(key)
         task_params = family.sample(key_task)
         params = family.task(task_params).init(key_params)
-        opt_state = optimizer.optimizer(theta).init(params)
+        opt_state = optimizer.fastest(theta).init(params)
         return InnerState(params, opt_state, task_params, jnp.int32(0))
 
     def step(theta, state, key, data):
@@ -122,7 +118,7 @@ def inner_problem(
         batch = task.sample_batch(data, key_batch, "train")
         value_fn = lambda params: task.loss(params, key_train, batch)[0]  # noqa: E731
         value, grads = jax.value_and_grad(value_fn)(state.params)
-        transformation = optimizer.optimizer(theta)
+        transformation = optimizer.fastest(theta)
         updates, opt_state = transformation.update(grads, state.opt_state, state.params, value=value)
         params = optax.apply_updates(state.params, updates)
         loss = _outer_loss(task, params, key_loss, data, OBJECTIVES[objective], num_loss_batches)

@@ -16,6 +16,7 @@ from jax import Array
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
+from outer_train.checks import LARGEST_COUNT, check_count, check_within
 from outer_train.devices import PARTICLES
 from outer_train.estimators.base import GradientEstimator
 from outer_train.loop import MAX_IN_FLIGHT
@@ -51,12 +52,14 @@ def outer_step_of_seeds(
 ) -> OuterStep:
     """The outer step of all seeds at once: theta, outer optimizer and losses lead with the seeds.
 
-    Arguments as in `outer_train.step.outer_step`; the estimators are built with the mesh's axis name.
+    Arguments as in `outer_train.step.outer_step`; the estimators are built with the mesh's axis name. A step that one
+    seed cannot take is not taken by that seed alone.
     """
+    for seed in seeds:
+        check_within(-LARGEST_COUNT, LARGEST_COUNT, seed=seed)
     numbers = np.asarray(seeds, np.int32)
     mapped = [_over_seeds(estimator, numbers) for estimator in estimators]
-    optimizer = optax.GradientTransformation(jax.vmap(outer_optimizer.init), jax.vmap(outer_optimizer.update))
-    return outer_step(mapped, optimizer, truncation, mesh)
+    return outer_step(mapped, outer_optimizer, truncation, mesh, map_update=jax.vmap)
 
 
 def _over_seeds(estimator: GradientEstimator, seeds: NDArray) -> GradientEstimator:
@@ -96,6 +99,7 @@ def train_seeds(
         raise ValueError(
             f"num_outer_steps and num_points must be at least 1, got {num_outer_steps} and {num_points}"
         )  # fmt: skip
+    check_count(num_outer_steps=num_outer_steps, num_points=num_points)
     key_init, key_steps = jax.random.split(key)
     state = step.init(thetas, key_init)
     key_steps = jax.device_put(key_steps, state.step.sharding)

@@ -11,10 +11,12 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from outer_train.checks import check_theta
 from outer_train.compilation import compiler_options
 from outer_train.devices import PARTICLES
 from outer_train.estimators.base import Estimate, GradientEstimator
-from outer_train.moments import tree_mean
+from outer_train.guard import global_norm, guarded_update, mean_of_known
+from outer_train.moments import share_of
 from outer_train.truncation import TruncationSchedule
 
 
@@ -41,7 +43,9 @@ class OuterStep(NamedTuple):
       init: `(theta, key) -> OuterState`, placed on the mesh.
       step: `(state, key, datas) -> (state, metrics)`, jitted; the state is donated. The run's key stays the same for
         every step: the step's own is `fold_in(key, state.step)`, so a resumed run goes on as if it had not stopped.
-        `datas` holds each family's data. Metrics are scalars.
+        `datas` holds each family's data. Metrics are scalars. A step whose result would not be finite, or for which no
+        sample is, is counted in `num_steps_not_taken`: theta and the outer optimizer's state stay as they are, the
+        particles go on.
       shardings: of an OuterState's leaves, for restoring one.
       place_data: replicates the families' data over the mesh.
     """
@@ -57,29 +61,37 @@ def outer_step(
     outer_optimizer: optax.GradientTransformation,
     truncation: TruncationSchedule,
     mesh: Mesh,
+    *,
+    map_update: Callable[[Callable], Callable] = lambda update: update,
 ) -> OuterStep:
     """Builds the outer step; several estimators, one a task family, have their gradients averaged.
+
+    A family of which a step has no finite sample is left out of the average.
 
     Args:
       estimators: built with `axis_name=outer_train.devices.PARTICLES`.
       outer_optimizer: an Optax chain: clip, then Adam or the like.
       truncation: gives the length of each outer step's truncation, the same for all families.
       mesh: one-dimensional, from `particle_mesh`.
+      map_update: maps what is done with theta and gradient over the axes by which they lead, if they do: `jax.vmap`.
 
     Raises:
-      ValueError: without estimators.
+      ValueError: without estimators; from `init`, for a theta that is empty, not of floating point or not finite.
     """
     if not estimators:
         raise ValueError("estimators must hold at least one, got none")
     replicated, spread = NamedSharding(mesh, P()), NamedSharding(mesh, P(PARTICLES))
 
+    update = map_update(partial(_update, guarded_update(outer_optimizer)))
+
     def init(theta, key):
+        check_theta(theta)
         keys = jax.random.split(key, len(estimators))
         over_mesh = partial(jax.shard_map, mesh=mesh, in_specs=(P(), P()), out_specs=P(PARTICLES))
         states = tuple(jax.jit(over_mesh(e.init))(theta, k) for e, k in zip(estimators, keys, strict=True))
         theta = jax.device_put(jax.tree.map(jnp.array, theta), replicated)  # a copy: the first step donates it
         with jax.numpy_dtype_promotion("standard"):
-            opt_state = jax.device_put(outer_optimizer.init(theta), replicated)
+            opt_state = jax.device_put(map_update(outer_optimizer.init)(theta), replicated)
         return OuterState(theta, opt_state, states, jax.device_put(jnp.int32(0), replicated))
 
     def estimate(theta, states, keys, num_steps, datas):
@@ -96,12 +108,11 @@ def outer_step(
         key_length, *keys = jax.random.split(jax.random.fold_in(key, state.step), 1 + len(estimators))
         num_steps = truncation.length(key_length, state.step)
         estimates, estimator_states = estimate(state.theta, state.estimator_states, keys, num_steps, datas)
-        grad = jax.tree.map(lambda *g: sum(g) / len(g), *(e.grad for e in estimates))
-        with jax.numpy_dtype_promotion("standard"):
-            updates, opt_state = outer_optimizer.update(grad, state.opt_state, state.theta)
-            theta = optax.apply_updates(state.theta, updates)
+        grads = [e.grad for e in estimates]
+        unknown = [e.info.num_unknown for e in estimates]
+        theta, opt_state, grad_norm, taken = update(state.theta, state.opt_state, grads, unknown)
         new_state = OuterState(theta, opt_state, tuple(estimator_states), state.step + 1)
-        return new_state, _metrics(estimates, num_steps, grad)
+        return new_state, _metrics(estimates, num_steps, grad_norm, taken)
 
     def shardings(state):
         spread_like = jax.tree.map(lambda _: spread, state.estimator_states)
@@ -111,15 +122,32 @@ def outer_step(
     return OuterStep(init, step, shardings, lambda datas: jax.device_put(datas, replicated))
 
 
-def _metrics(estimates: Sequence[Estimate], num_steps: Array, grad: Any) -> dict[str, Array]:
-    """Scalars of a step: means over families, sums for counts; per-family losses where there are several."""
-    mean = lambda values: sum(values) / len(values)  # noqa: E731
+def _update(guarded, theta, opt_state, grads, num_unknown):
+    """The step of theta by the families' gradients: `(theta, opt_state, gradient's norm, whether it was taken)`."""
+    size = sum(leaf.size for leaf in jax.tree.leaves(theta))
+    known = [jnp.bool_(True) if unknown is None else unknown < size for unknown in num_unknown]
+    any_known = jnp.any(jnp.stack(known))
+    grad = mean_of_known(grads, known)
+    theta, opt_state, taken = guarded(theta, opt_state, grad, any_known)
+    return theta, opt_state, jnp.where(any_known, global_norm(grad), jnp.nan), taken
+
+
+def _metrics(estimates: Sequence[Estimate], num_steps: Array, grad_norm: Array, taken: Array) -> dict[str, Array]:
+    """Scalars of a step: means over families, sums for counts; per-family losses where there are several.
+
+    What is unknown of one family is unknown of the mean: without a family of high losses it would look better.
+    """
+    share = share_of(len(estimates))
+    mean = lambda values: sum(value * share for value in values) / (len(values) * share)  # noqa: E731
     infos = [estimate.info for estimate in estimates]
+    missed = (~taken).astype(jnp.int32)
     metrics = {
         "outer_loss": mean([estimate.loss for estimate in estimates]),
         "truncation_length": num_steps,
-        "grad_norm": jnp.sqrt(tree_mean(jax.tree.map(jnp.square, grad)) * sum(g.size for g in jax.tree.leaves(grad))),
-        "num_non_finite": sum(info.num_non_finite for info in infos),
+        "grad_norm": grad_norm,
+        # Of a step that was not taken it is never zero, even where each sample is finite and only their result is not.
+        "num_non_finite": jnp.maximum(sum(info.num_non_finite for info in infos), missed),
+        "num_steps_not_taken": missed,
         "num_resets": sum(info.num_resets for info in infos),
         "num_live_inner_steps": sum(info.num_live_steps for info in infos),
     }

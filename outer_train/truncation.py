@@ -5,7 +5,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+
+from outer_train.checks import check_count
 
 
 class TruncationSchedule(NamedTuple):
@@ -24,9 +27,9 @@ def constant(num_steps: int) -> TruncationSchedule:
     """Always `num_steps`.
 
     Raises:
-      ValueError: if it is below 1.
+      ValueError: if it is no whole number from 1 on.
     """
-    _check(num_steps=num_steps)
+    check_count(num_steps=num_steps)
     return TruncationSchedule(lambda key, outer_step: jnp.int32(num_steps), num_steps)
 
 
@@ -39,18 +42,18 @@ def linear(start: int = 50, end: int = 10_000, num_outer_steps: int = 5_000, jit
     Raises:
       ValueError: for lengths below 1, a start above the end, or a jitter outside `[0, 1)`.
     """
-    _check(start=start, end=end, num_outer_steps=num_outer_steps)
+    check_count(start=start, end=end, num_outer_steps=num_outer_steps)
     if start > end:
         raise ValueError(f"start must not be above end, got start={start} and end={end}")
     if not 0 <= jitter < 1:
         raise ValueError(f"jitter must lie in [0, 1), got {jitter}")
     max_num_steps = round(end * (1 + jitter))
+    check_count(**{"the longest length, end times 1 + jitter,": max_num_steps})
 
     def length(key, outer_step):
         progress = jnp.minimum(jnp.asarray(outer_step, jnp.float32) / num_outer_steps, 1)
         scale = jax.random.uniform(key, (), jnp.float32, 1 - jitter, 1 + jitter)
-        steps = jnp.round((start + (end - start) * progress) * scale).astype(jnp.int32)
-        return jnp.clip(steps, 1, max_num_steps)
+        return _whole(jnp.round((start + (end - start) * progress) * scale), 1, max_num_steps)
 
     return TruncationSchedule(length, max_num_steps)
 
@@ -61,19 +64,19 @@ def log_uniform(low: int, high: int) -> TruncationSchedule:
     Raises:
       ValueError: for lengths below 1, or `low` above `high`.
     """
-    _check(low=low, high=high)
+    check_count(low=low, high=high)
     if low > high:
         raise ValueError(f"low must not be above high, got low={low} and high={high}")
 
     def length(key, outer_step):
         del outer_step
         draw = jax.random.uniform(key, (), jnp.float32, jnp.log(jnp.float32(low)), jnp.log(jnp.float32(high + 1)))
-        return jnp.clip(jnp.exp(draw).astype(jnp.int32), low, high)
+        return _whole(jnp.exp(draw), low, high)
 
     return TruncationSchedule(length, high)
 
 
-def _check(**values):
-    for name, value in values.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+def _whole(steps, low, high):
+    """As int32, cut to `[low, high]`: as a float first, since beyond int32 a conversion may give anything."""
+    largest = np.float32(high) if np.float32(high) <= high else np.nextafter(np.float32(high), np.float32(0))
+    return jnp.clip(jnp.minimum(steps, largest).astype(jnp.int32), low, high)

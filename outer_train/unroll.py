@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.core import Literal
 
+from outer_train.checks import check_count
+
 Theta = Any
 State = Any
 Constants = Any
@@ -32,6 +34,25 @@ class Unroll(NamedTuple):
 
     state: State
     loss: Array
+
+
+class Sum(NamedTuple):
+    """A sum over steps, and what rounding has added to it so far (Kahan): alone it would stop at 2**24 equal terms."""
+
+    total: Array
+    excess: Array
+
+
+def no_sum(zero: Array) -> Sum:
+    """The sum of nothing."""
+    return Sum(zero, zero)
+
+
+def add(total: Sum, term: Array) -> Sum:
+    """The sum with one more term."""
+    term = term - total.excess
+    new = total.total + term
+    return Sum(new, (new - total.total) - term)
 
 
 def unroll(
@@ -52,11 +73,9 @@ def unroll(
       The unroll. `num_steps` may be traced. Integer and key leaves carry no cotangent; constants have none either.
 
     Raises:
-      ValueError: if a length is not positive.
+      ValueError: if a length is no whole number from 1 on.
     """
-    for name, value in (("max_num_steps", max_num_steps), ("chunk_size", chunk_size)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    check_count(max_num_steps=max_num_steps, chunk_size=chunk_size)
     chunk_size = min(chunk_size, max_num_steps)
     num_chunks = -(-max_num_steps // chunk_size)
 
@@ -68,7 +87,8 @@ def unroll(
     def run(theta, state, num_steps, constants):
         loss = _zero_loss(step, theta, state, constants)
         body = partial(_accumulate, masked_step, theta, constants)
-        return Unroll(*lax.fori_loop(0, jnp.minimum(num_steps, max_num_steps), body, (state, loss)))
+        state, loss = lax.fori_loop(0, jnp.minimum(num_steps, max_num_steps), body, (state, loss))
+        return Unroll(state, loss.total)
 
     def forward(theta, state, num_steps, constants):
         num_steps = jnp.minimum(num_steps, max_num_steps)
@@ -79,18 +99,18 @@ def unroll(
         if num_chunks == 1:  # no need to run its only chunk again
             advance = partial(_accumulate, masked_step, theta, constants)
             (state, loss), kept = _keep_states(advance, num_steps, carried, (state, loss), kept)
-            return Unroll(state, loss), (theta, start, kept, num_steps, constants)
+            return Unroll(state, loss.total), (theta, start, kept, num_steps, constants)
 
         def chunk(c, carry):
             state, loss, kept = carry
             kept = [buffer.at[c].set(leaf) for buffer, leaf in zip(kept, carried.select(state), strict=True)]
             first = c * chunk_size
-            last = jnp.minimum(first + chunk_size, num_steps)
+            last = first + jnp.minimum(chunk_size, num_steps - first)  # their sum could overflow
             state, loss = lax.fori_loop(first, last, partial(_accumulate, masked_step, theta, constants), (state, loss))
             return state, loss, kept
 
         state, loss, kept = lax.fori_loop(0, -(-num_steps // chunk_size), chunk, (state, loss, kept))
-        return Unroll(state, loss), (theta, start, kept, num_steps, constants)
+        return Unroll(state, loss.total), (theta, start, kept, num_steps, constants)
 
     def backward(residuals, cotangents):
         theta, start, kept, num_steps, constants = residuals
@@ -142,7 +162,7 @@ def _keep_states(advance, length, carried, carry, inside):
 def _accumulate(step, theta, constants, i, carry):
     state, loss = carry
     state, step_loss = step(theta, state, i, constants)
-    return state, loss + step_loss
+    return state, add(loss, step_loss)
 
 
 def _step_vjp(step, theta, state, i, constants, loss_bar, theta_bar, state_bar, mask):
@@ -163,8 +183,9 @@ def _step_vjp(step, theta, state, i, constants, loss_bar, theta_bar, state_bar, 
 def _zero_loss(step, theta, state, constants):
     """Zeros made from theta, so that inside `shard_map` they count as different on each device, as theta does."""
     loss = jax.eval_shape(step, theta, state, jnp.int32(0), constants)[1]
-    zero = jnp.zeros_like(jax.tree.leaves(theta)[0].reshape(-1)[0], loss.dtype)
-    return jnp.broadcast_to(zero, loss.shape)
+    some = next(leaf for leaf in jax.tree.leaves(theta) if leaf.size)
+    zero = jnp.zeros_like(some.reshape(-1)[0], loss.dtype)
+    return no_sum(jnp.broadcast_to(zero, loss.shape))
 
 
 def _where(mask, x, y):

@@ -14,6 +14,7 @@ from jax import Array, lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from outer_train.checks import check_count
 from outer_train.devices import PARTICLES
 from outer_train.estimators.base import GradientEstimator
 
@@ -21,15 +22,17 @@ Theta = Any
 
 
 class GradientSummary(NamedTuple):
-    """What repeated estimates at one theta look like; plain floats.
+    """What repeated estimates at one theta look like; plain floats, nan where no estimate is known.
+
+    An estimate is known if one of its samples is finite; the others are left out.
 
     Attributes:
       norm: of the mean over estimates, the size of what the estimator agrees with itself on (and of its noise).
       mean_norm: mean over estimates of the norm, the size of what an outer step gets.
-      variance: of one estimate, mean over outer parameters.
+      variance: of one estimate, mean over outer parameters; nan for fewer than two.
       cosine: between the mean over estimates and the reference; nan if either is zero.
       mean_cosine: mean over estimates of the cosine between one estimate and the reference.
-      loss: mean outer loss.
+      loss: mean outer loss over the estimates that have one.
       num_non_finite: particles whose gradient or loss was not finite; they are left out of the estimates.
     """
 
@@ -46,7 +49,8 @@ class Estimates(NamedTuple):
     """Repeated estimates at one theta.
 
     Attributes:
-      grads: float64 `[estimates, outer parameters]`, leaves of theta in their order.
+      grads: float64 `[estimates, outer parameters]`, leaves of theta in their order; a row of nan for an estimate
+        without any finite sample.
       losses: `[estimates]`.
       num_non_finite: in all.
     """
@@ -89,8 +93,8 @@ class Sampler:
         Raises:
           ValueError: for fewer than two estimates.
         """
-        if num_estimates < 2:
-            raise ValueError(f"num_estimates must be at least 2, got {num_estimates}")
+        check_count(2, num_estimates=num_estimates)
+        check_count(num_steps=num_steps)
         key_init, key_run = jax.random.split(key)
         state = self._init(theta, key_init)
         num_skipped = -(-self._num_steps_per_episode // num_steps) if burn_in else 0
@@ -109,6 +113,8 @@ class Sampler:
         def run(theta, state, key, i, num_steps, data):
             estimate, state = estimator.estimate(theta, state, jax.random.fold_in(key, i), num_steps, data)
             flat = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(estimate.grad)])
+            if estimate.info.num_unknown is not None:
+                flat = jnp.where(estimate.info.num_unknown < flat.size, flat, jnp.nan)
             return (flat, estimate.loss, lax.convert_element_type(estimate.info.num_non_finite, jnp.int32)), state
 
         return run
@@ -121,15 +127,16 @@ def summarize(estimates: Estimates, reference: np.ndarray) -> GradientSummary:
       estimates: from a `Sampler`.
       reference: `[outer parameters]`, what the gradient should be.
     """
-    grads = estimates.grads
-    mean = grads.mean(axis=0)
+    grads = known(estimates.grads)
+    mean = _mean(grads)
+    losses = estimates.losses[np.isfinite(estimates.losses)]
     return GradientSummary(
-        norm=float(np.linalg.norm(mean)),
-        mean_norm=float(np.linalg.norm(grads, axis=1).mean()),
-        variance=float(grads.var(axis=0, ddof=1).mean()),
+        norm=norm(mean),
+        mean_norm=float(_mean(np.array([norm(grad) for grad in grads]))),
+        variance=float(grads.var(axis=0, ddof=1).mean()) if len(grads) > 1 else float("nan"),
         cosine=cosine(mean, reference),
-        mean_cosine=float(np.mean([cosine(grad, reference) for grad in grads])),
-        loss=float(estimates.losses.mean()),
+        mean_cosine=float(_mean(np.array([cosine(grad, reference) for grad in grads]))),
+        loss=float(_mean(losses)),
         num_non_finite=estimates.num_non_finite,
     )
 
@@ -140,11 +147,31 @@ def reliability(estimates: Estimates) -> float:
     Near 1 for a reference that may be trusted. The mean over all has a cosine of about `sqrt(2 r / (1 + r))` with the
     expected gradient at reliability r, and no estimator can be shown to be closer than that.
     """
-    half = len(estimates.grads) // 2
-    return cosine(estimates.grads[:half].mean(axis=0), estimates.grads[half:].mean(axis=0))
+    grads = known(estimates.grads)
+    half = len(grads) // 2
+    return cosine(_mean(grads[:half]), _mean(grads[half:]))
+
+
+def known(grads: np.ndarray) -> np.ndarray:
+    """The rows that are finite, `[known estimates, outer parameters]`."""
+    return grads[np.isfinite(grads).all(axis=1)]
+
+
+def norm(a: np.ndarray) -> float:
+    """Euclidean norm of a vector, of which only the result may overflow."""
+    scale = np.abs(a).max(initial=0.0)
+    return float(scale * np.linalg.norm(a / scale)) if 0 < scale < np.inf else float(scale)
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Cosine of the angle between two vectors; nan if one is zero."""
-    norms = np.linalg.norm(a) * np.linalg.norm(b)
-    return float(a @ b / norms) if norms > 0 else float("nan")
+    """Cosine of the angle between two vectors, whatever their size; nan if one is zero or not finite."""
+    scales = [np.abs(x).max(initial=0.0) for x in (a, b)]
+    if not all(0 < scale < np.inf for scale in scales):
+        return float("nan")
+    a, b = (x / scale for x, scale in zip((a, b), scales, strict=True))
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+def _mean(rows: np.ndarray) -> np.ndarray:
+    """The mean over the first axis; nan, without a warning, over none."""
+    return rows.mean(axis=0) if len(rows) else np.full(rows.shape[1:], np.nan)

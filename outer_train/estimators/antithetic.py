@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from outer_train.checks import check_count, check_std, check_theta
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
 from outer_train.estimators.counts import count, over_live_steps
 from outer_train.estimators.pairs import Outcome, Pairs, Tree
-from outer_train.moments import FirstPass, tree_mean
+from outer_train.moments import FirstPass, num_unknown, tree_mean
 from outer_train.particles import (
     all_finite,
-    check_positive,
-    check_sum_reduction,
+    check_system,
     checked_length,
     global_indices,
     particle_keys,
@@ -77,14 +77,16 @@ def antithetic(
     Raises:
       ValueError: for values out of range, or an outer loss that is no sum of step losses.
     """
-    check_positive(num_pairs=num_pairs, std=std, max_num_steps=max_num_steps, chunk_size=chunk_size)
-    check_sum_reduction(problem, name)
+    check_count(num_pairs=num_pairs, max_num_steps=max_num_steps, chunk_size=chunk_size)
+    check_std(std)
+    problem = check_system(problem, name)
     max_num_steps = max_num_steps or problem.num_steps
     reuse = next((part.noise_reuse for part in parts.values() if part.noise_reuse is not None), None)
     needs_gradient = any(part.needs_gradient for part in parts.values())
     engine = Pairs(problem, std, max_num_steps, chunk_size, reuse, needs_gradient, axis_name)
 
     def init(theta, key):
+        check_theta(theta)
         indices = global_indices(num_pairs, axis_name)
         return engine.init(vary(widen(theta), axis_name), key, indices, num_pairs, stagger)
 
@@ -97,10 +99,12 @@ def antithetic(
         num_live = jnp.minimum(num_steps, problem.num_steps - state.step)
         outcome, state = engine.run(theta, state, particle_keys(key_unroll, indices), num_live, num_steps, data)
         samples = {part: pair_map.gradient(outcome) for part, pair_map in parts.items()}
-        good = all_finite((samples, outcome.loss))
+        good = all_finite((samples, outcome.loss), indices)
         state, restarted = engine.end_truncation(theta, state, key_reset, indices, num_live)
-        counted = count(jnp.mean(outcome.loss, axis=1), good, num_live, restarted)
-        samples, first, counted = over_live_steps(samples, counted, num_pairs * num_steps, axis_name)
+        loss = outcome.loss[:, 0] / 2 + outcome.loss[:, 1] / 2
+        limits = {"num_particles": num_pairs, "max_num_steps": 2 * max_num_steps}
+        counted = count(loss, good, num_live, restarted, **limits)
+        samples, first, counted = over_live_steps(samples, counted, num_steps, num_pairs, axis_name)
         grad, variances, weights, diagnosis = combine(samples, first, axis_name, indices)
         info = Info(
             num_non_finite=counted.num_non_finite,
@@ -110,6 +114,7 @@ def antithetic(
             variance={part: tree_mean(variance) for part, variance in variances.items()},
             weight={part: tree_mean(weight) for part, weight in weights.items()},
             diagnosis=diagnosis,
+            num_unknown=num_unknown(list(first.count.values())),
         )
         return Estimate(grad, counted.mean_loss, info), state
 

@@ -11,8 +11,10 @@ from outer_train.problem import InnerProblem
 
 def finite_difference(outcome: Outcome, noise: Tree) -> Tree:
     """`(L+ - L-) / (2 std^2) * noise` for each pair."""
-    slope = (outcome.loss[:, 0] - outcome.loss[:, 1]) / (2 * outcome.std**2)
-    return jax.tree.map(lambda n: slope.astype(n.dtype).reshape((-1,) + (1,) * (n.ndim - 1)) * n, noise)
+    # No square of std, and no difference of losses before they are halved: either may be out of float32's range.
+    slope = (outcome.loss[:, 0] / 2 - outcome.loss[:, 1] / 2) / outcome.std
+    along = lambda n: slope.astype(n.dtype).reshape((-1,) + (1,) * (n.ndim - 1)) * (n / outcome.std)  # noqa: E731
+    return jax.tree.map(along, noise)
 
 
 PAIR_MAP = PairMap(lambda outcome: finite_difference(outcome, outcome.noise))

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
+from outer_train.checks import check_count
 from outer_train.estimators.base import GradientEstimator
 from outer_train.estimators.unpaired import Run, unpaired
-from outer_train.particles import check_positive, problem_data
+from outer_train.particles import check_system, problem_data
 from outer_train.problem import InnerProblem
-from outer_train.unroll import fill_inexact, inexact_leaves
+from outer_train.unroll import add, fill_inexact, inexact_leaves, no_sum
 
 
 class Tangents(NamedTuple):
@@ -55,7 +56,8 @@ def forward_mode(
     Raises:
       ValueError: for values out of range, or an outer loss that is no sum of step losses.
     """
-    check_positive(max_num_steps=max_num_steps, num_directions=num_directions)
+    check_count(max_num_steps=max_num_steps, num_directions=num_directions)
+    problem = check_system(problem, "forward_mode")
 
     def start_tangents(theta, inner, keys):
         flat, _ = ravel_pytree(theta)
@@ -82,17 +84,17 @@ def forward_mode(
                 inner, inner_tangents, tangents.directions, step_keys, data
             )
             live = i < num_live
-            loss = loss + jnp.where(live, step_loss, 0)
-            return inner, inner_tangents, loss, slopes + jnp.where(live[:, None], step_slopes, 0)
+            loss = add(loss, jnp.where(live, step_loss, 0))
+            return inner, inner_tangents, loss, add(slopes, jnp.where(live[:, None], step_slopes, 0))
 
         dtype = jax.eval_shape(step, state.inner, tangents.inner, tangents.directions, keys, data)[2].dtype
-        loss = jnp.zeros_like(num_live, dtype)
-        slopes = jnp.zeros_like(tangents.directions[..., 0], dtype)
+        loss = no_sum(jnp.zeros_like(num_live, dtype))
+        slopes = no_sum(jnp.zeros_like(tangents.directions[..., 0], dtype))
         carry = (state.inner, tangents.inner, loss, slopes)
         inner, inner_tangents, loss, slopes = lax.fori_loop(0, jnp.max(num_live), body, carry)
-        grad = jnp.einsum("nd,ndp->np", slopes.astype(flat.dtype), tangents.directions)
+        grad = jnp.einsum("nd,ndp->np", slopes.total.astype(flat.dtype), tangents.directions)
         grad = grad if num_directions is None else grad / num_directions
-        return Run(loss, jax.vmap(unravel)(grad), inner, tangents._replace(inner=inner_tangents))
+        return Run(loss.total, jax.vmap(unravel)(grad), inner, tangents._replace(inner=inner_tangents))
 
     return unpaired(
         "forward_mode", problem, num_particles, axis_name, start_tangents, run,

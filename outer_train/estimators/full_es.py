@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from outer_train.checks import check_count, check_std, check_theta
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
 from outer_train.estimators.counts import count
 from outer_train.estimators.evolution_strategies import finite_difference
 from outer_train.estimators.pairs import Outcome, normal_like
-from outer_train.moments import first_pass, mean_variance
+from outer_train.moments import first_pass, mean_variance, num_unknown
 from outer_train.particles import (
     all_finite,
-    check_positive,
+    check_system,
     global_indices,
     particle_keys,
     problem_data,
@@ -22,6 +23,7 @@ from outer_train.particles import (
     widen,
 )
 from outer_train.problem import InnerProblem
+from outer_train.unroll import Sum, add, no_sum
 
 OBJECTIVES = ("mean", "last", "min", "log_mean")
 
@@ -35,7 +37,7 @@ class FullESState(NamedTuple):
 class _Episode(NamedTuple):
     """Running sum, last and smallest of the step losses."""
 
-    sum: Array
+    sum: Sum
     last: Array
     min: Array
 
@@ -63,13 +65,16 @@ def full_es(
     Raises:
       ValueError: for values out of range or an unknown objective.
     """
-    check_positive(num_pairs=num_pairs, std=std)
+    check_count(num_pairs=num_pairs)
+    check_std(std)
+    problem = check_system(problem, "full_es", needs_sum=False)
     objective = objective or ("log_mean" if problem.reduction == "log_mean" else "mean")
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
 
     def init(theta, key):
-        del theta, key
+        del key
+        check_theta(theta)
         return FullESState(jnp.zeros_like(global_indices(num_pairs, axis_name)))
 
     def estimate(theta, state, key, num_steps, data=()):
@@ -85,7 +90,9 @@ def full_es(
         loss = _reduce(_run_episodes(problem, sides, inner, keys, problem_data(problem, data)), problem, objective)
         samples = finite_difference(Outcome(loss, None, noise, noise, std), noise)
         num_live, resets = jnp.full_like(indices, problem.num_steps), jnp.ones_like(indices)
-        counted = count(jnp.mean(loss, axis=1), all_finite(loss), num_live, resets)
+        limits = {"num_particles": num_pairs, "max_num_steps": 2 * problem.num_steps}
+        good = all_finite((samples, loss), indices)
+        counted = count(loss[:, 0] / 2 + loss[:, 1] / 2, good, num_live, resets, **limits)
         first, counted = first_pass(samples, axis_name, beside=counted)
         info = Info(
             num_non_finite=counted.num_non_finite,
@@ -95,6 +102,7 @@ def full_es(
             variance={"full_es": mean_variance(samples, first, axis_name)},
             weight={},
             diagnosis={},
+            num_unknown=num_unknown([first.count]),
         )
         return Estimate(first.mean, counted.mean_loss, info), FullESState(state.episodes + 1)
 
@@ -108,14 +116,15 @@ def _run_episodes(problem, sides, inner, keys, data) -> _Episode:
     def body(i, carry):
         inner, episode = carry
         inner, loss = over_pairs(sides, inner, jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, i), data)
-        return inner, _Episode(episode.sum + loss, loss, jnp.minimum(episode.min, loss))
+        return inner, _Episode(add(episode.sum, loss), loss, jnp.minimum(episode.min, loss))
 
     dtype = jax.eval_shape(over_pairs, sides, inner, keys, data)[1].dtype
-    zero = jnp.zeros_like(jax.tree.leaves(sides)[0].reshape(len(keys), 2, -1)[..., 0], dtype)
-    start = _Episode(zero, zero, jnp.full_like(zero, jnp.inf))
+    some = next(leaf for leaf in jax.tree.leaves(sides) if leaf.size)
+    zero = jnp.zeros_like(some.reshape(len(keys), 2, -1)[..., 0], dtype)
+    start = _Episode(no_sum(zero), zero, jnp.full_like(zero, jnp.inf))
     return lax.fori_loop(0, problem.num_steps, body, (inner, start))[1]
 
 
 def _reduce(episode, problem, objective):
-    mean = episode.sum / problem.num_steps
+    mean = episode.sum.total / problem.num_steps
     return {"mean": mean, "last": episode.last, "min": episode.min, "log_mean": jnp.log(mean)}[objective]

@@ -6,13 +6,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from outer_train.checks import check_count
 from outer_train.estimators.antithetic import antithetic
 from outer_train.estimators.base import GradientEstimator
 from outer_train.estimators.diagnosis import diagnose
 from outer_train.estimators.evolution_strategies import PAIR_MAP as EVOLUTION_STRATEGIES
 from outer_train.estimators.persistent_es import pair_map as persistent
 from outer_train.estimators.reparameterization import PAIR_MAP as REPARAMETERIZATION
-from outer_train.moments import Moments, moments, variances
+from outer_train.moments import Moments, moments, second_pass
 from outer_train.problem import InnerProblem
 
 WEIGHTINGS = ("elementwise", "global")
@@ -22,11 +23,12 @@ def inverse_variance_weights(variances: Sequence, weighting: str = "elementwise"
     """Weights of equation (1), `sigma_i^-2 / sum_j sigma_j^-2`: one tree shaped as theta for each part.
 
     As a softmax of `-log sigma^2` they take variances twenty orders of magnitude apart, zeros and infinities: an
-    infinite variance weighs nothing beside a finite one, and equal ones weigh the same.
+    infinite variance, or an unknown one (nan), weighs nothing beside a finite one. Where all are infinite or unknown,
+    and where all are equal, they weigh the same.
     """
     if weighting == "global":
         variances = [jax.tree.map(partial(jnp.full_like, fill_value=_sum(v)), v) for v in variances]
-    shares = jax.tree.map(lambda *v: jax.nn.softmax(-jnp.log(_representable(jnp.stack(v))), axis=0), *variances)
+    shares = jax.tree.map(lambda *v: jax.nn.softmax(_log_precision(jnp.stack(v)), axis=0), *variances)
     return [jax.tree.map(lambda share, part=part: share[part], shares) for part in range(len(variances))]
 
 
@@ -57,6 +59,10 @@ def merged(
     part cuts gradients at the truncation, so merged with PES or NRES the short-horizon bias remains in the share it
     holds, and on cliffs it is wrong with a small variance (`Info.diagnosis["cliff_warning"]`).
 
+    A part with a sample that is not finite weighs nothing beside one without. Where every part lost samples, they are
+    weighed by the samples that are left; a part with one sample left, whose variance is unknown, weighs nothing beside
+    one with more, and a part with none nothing at all.
+
     Unlike the paper's code no 1e-8 is added to variances: it would make the weights depend on the unit of the loss.
 
     Args:
@@ -78,10 +84,11 @@ def merged(
     maps = _chosen_maps(parts, problem.num_steps)
     if weighting not in WEIGHTINGS:
         raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}")
+    check_count(num_pairs=num_pairs)
     if num_pairs < 2 or (cross_fit and (num_pairs < 4 or num_pairs % 2)):
         need = "an even number from 4 on with cross_fit" if cross_fit else "at least 2, to have a variance"
         raise ValueError(f"num_pairs must be {need}, got {num_pairs}")
-    combine = partial(_merge, weighting, cross_fit, num_pairs)
+    combine = partial(_merge, weighting, cross_fit)
     return antithetic(
         "merged", problem, num_pairs, std, axis_name, maps, combine,
         max_num_steps=max_num_steps, chunk_size=chunk_size, stagger=stagger,
@@ -103,6 +110,7 @@ def part_moments(
 
     Arguments and errors as for `merged`.
     """
+    check_count(num_pairs=num_pairs)
     if num_pairs < 2:
         raise ValueError(f"num_pairs must be at least 2, to have a variance, got {num_pairs}")
     return antithetic(
@@ -113,40 +121,80 @@ def part_moments(
 
 def _unweighed(samples, first, axis_name, indices):
     del indices
-    found = _by_part(Moments(first.mean, variances(samples, first, axis_name), first.num_bad))
+    found = _by_part(second_pass(samples, first, axis_name))
     return found, {name: part.variance for name, part in found.items()}, {}, {}
 
 
-def _merge(weighting, cross_fit, num_pairs, samples, first, axis_name, indices):
-    found = _by_part(Moments(first.mean, variances(samples, first, axis_name), first.num_bad))
+def _merge(weighting, cross_fit, samples, first, axis_name, indices):
+    found = _by_part(second_pass(samples, first, axis_name))
     if not cross_fit:
-        weights = inverse_variance_weights([part.variance for part in found.values()], weighting)
-        grad = weighted_mean(weights, [part.mean for part in found.values()])
+        grad, weights = merge_moments(list(found.values()), list(found.values()), weighting)
     else:
         grad, weights = _cross_fitted(weighting, samples, axis_name, indices % 2 == 0)
     weights = dict(zip(found, weights, strict=True))
-    diagnosis = diagnose(samples, found, weights, axis_name, num_pairs)
+    diagnosis = diagnose(samples, first, found, weights, axis_name)
     return grad, {name: part.variance for name, part in found.items()}, weights, diagnosis
 
 
+def merge_moments(parts: Sequence[Moments], weighed_by: Sequence[Moments], weighting: str):
+    """Equation (1): `(mean, weights)`, of the parts' means by the variances in `weighed_by`.
+
+    Elementwise, or with global weights over all of theta, only the parts of the best `_rank` count. Where no part has
+    a sample the mean is zero and the weights are unknown, nan.
+    """
+    ranks = [
+        jax.tree.map(_rank, by.num_bad, by.count, of.num_bad, of.count)
+        for of, by in zip(parts, weighed_by, strict=True)
+    ]
+    variances = [by.relative for by in weighed_by]
+    if weighting == "global":
+        ranks = [_rank_of_all(rank) for rank in ranks]
+        variances = [jax.tree.map(partial(jnp.full_like, fill_value=_sum(v)), v) for v in variances]
+    best = jax.tree.map(lambda *each: jnp.min(jnp.stack(each), axis=0), *ranks)
+
+    def usable(variance, rank, best):
+        alike = jnp.where(best < UNKNOWN, variance, jnp.ones_like(variance))
+        return jnp.where(rank == best, alike, jnp.inf)
+
+    usables = [jax.tree.map(usable, variance, rank, best) for variance, rank in zip(variances, ranks, strict=True)]
+    weights = inverse_variance_weights(usables)
+    mean = weighted_mean(weights, [part.mean for part in parts])
+    nothing = lambda w, *of: jnp.where(sum(part for part in of) < 1, jnp.nan, w)  # noqa: E731
+    return mean, [jax.tree.map(nothing, w, *(part.count for part in parts)) for w in weights]
+
+
+CLEAN, SPOILT, UNKNOWN, EMPTY = range(4)
+
+
+def _rank(variance_bad, variance_count, mean_bad, mean_count):
+    """How far an element of a part can be trusted: `CLEAN`; `SPOILT`, with samples lost; of `UNKNOWN` variance."""
+    rank = jnp.where(variance_bad + mean_bad > 0, SPOILT, CLEAN)
+    rank = jnp.where(variance_count < 2, UNKNOWN, rank)
+    return jnp.where(mean_count < 1, EMPTY, rank)
+
+
+def _rank_of_all(ranks):
+    """A part's worst rank, everywhere but where it is empty: it needs the variance of all of theta, and has none."""
+    worst = jnp.max(jnp.stack([jnp.max(jnp.minimum(x, UNKNOWN), initial=CLEAN) for x in jax.tree.leaves(ranks)]))
+    return jax.tree.map(lambda rank: jnp.where(rank == EMPTY, EMPTY, worst), ranks)
+
+
 def _cross_fitted(weighting, samples, axis_name, first_half):
-    """Each half's means under the other half's weights, averaged over the halves."""
-    halves = [_by_part(moments(samples, axis_name, chosen=half)).values() for half in (first_half, ~first_half)]
-    weights, grads = [], []
-    for own, other in (halves, halves[::-1]):
-        weighed_by = [_infinite_where_bad(theirs, ours) for theirs, ours in zip(other, own, strict=True)]
-        weights.append(inverse_variance_weights(weighed_by, weighting))
-        grads.append(weighted_mean(weights[-1], [part.mean for part in own]))
-    average = lambda a, b: (a + b) / 2  # noqa: E731
-    return jax.tree.map(average, *grads), jax.tree.map(average, *weights)
+    """Each half's means under the other half's weights, averaged over the halves that have samples."""
+    halves = [list(_by_part(moments(samples, axis_name, chosen=half)).values()) for half in (first_half, ~first_half)]
+    merges = [merge_moments(own, other, weighting) for own, other in (halves, halves[::-1])]
+    has_any = [jax.tree.map(lambda *of: sum(of) > 0, *(part.count for part in own)) for own in halves]
+
+    def average(a, b, has_a, has_b):
+        return jnp.where(has_a & has_b, a / 2 + b / 2, jnp.where(has_b, b, a))
+
+    (grad, weights), (other_grad, other_weights) = merges
+    over_halves = lambda a, b: jax.tree.map(average, a, b, *has_any)  # noqa: E731
+    return over_halves(grad, other_grad), [over_halves(*pair) for pair in zip(weights, other_weights, strict=True)]
 
 
 def _by_part(joint: Moments) -> dict[str, Moments]:
     return {name: Moments(*(column[name] for column in joint)) for name in joint.mean}
-
-
-def _infinite_where_bad(variance_from: Moments, samples_of: Moments):
-    return jax.tree.map(lambda v, bad: jnp.where(bad > 0, jnp.inf, v), variance_from.variance, samples_of.num_bad)
 
 
 def _chosen_maps(parts, episode):
@@ -167,6 +215,8 @@ def _sum(tree):
     return sum(jnp.sum(x) for x in jax.tree.leaves(tree))
 
 
-def _representable(variances):
+def _log_precision(variances):
     limits = jnp.finfo(variances.dtype)
-    return jnp.clip(variances, limits.tiny, limits.max)
+    known = variances < jnp.inf  # neither infinite nor nan
+    log = -jnp.log(jnp.clip(jnp.where(known, variances, 1), limits.tiny, limits.max))
+    return jnp.where(known, log, jnp.where(jnp.any(known, axis=0), -jnp.inf, 0))

@@ -21,6 +21,8 @@ from outer_train.unroll import changing_leaves, unroll
 from tasks import threefry
 
 Tree = Any
+NOT_DRAWN = -1
+"""Age of the noise of a pair that has none yet."""
 
 
 class Outcome(NamedTuple):
@@ -49,7 +51,7 @@ class PairState(NamedTuple):
       step: int32 `[pairs]`, steps into the episode.
       noise: the eps in use; `()` unless it outlives a truncation.
       accumulated: sum of the episode's distinct eps; `()` likewise.
-      noise_age: int32 `[pairs]`, steps since eps was drawn.
+      noise_age: int32 `[pairs]`, steps since eps was drawn, `NOT_DRAWN` at an episode's start.
     """
 
     inner: Tree
@@ -87,14 +89,14 @@ class Pairs(NamedTuple):
         step = jnp.zeros_like(indices)
         if stagger:
             step = staggered_steps(self.problem.num_steps, num_pairs, key_stagger, indices)
-        return PairState(inner, step, *self._no_noise(theta, indices), jnp.full_like(indices, self.problem.num_steps))
+        return PairState(inner, step, *self._no_noise(theta, indices), jnp.full_like(indices, NOT_DRAWN))
 
     def draw_noise(self, theta, state, keys):
         """Fresh eps for the pairs whose draw has served its time; the others keep theirs."""
         fresh = jax.vmap(lambda key: normal_like(key, theta, self.std))(keys)
         if self.noise_reuse is None:
             return state._replace(noise=fresh, accumulated=fresh)
-        redraw = state.noise_age >= self.noise_reuse
+        redraw = (state.noise_age < 0) | (state.noise_age >= min(self.noise_reuse, self.problem.num_steps))
         noise = select(redraw, fresh, state.noise)
         accumulated = select(redraw, jax.tree.map(jnp.add, state.accumulated, fresh), state.accumulated)
         return state._replace(noise=noise, accumulated=accumulated, noise_age=jnp.where(redraw, 0, state.noise_age))
@@ -146,14 +148,14 @@ class Pairs(NamedTuple):
     def end_truncation(self, theta, state, key, indices, num_live):
         """Counts the steps; pairs at their episode's end, or with a state that is not finite, start a new one."""
         state = state._replace(step=state.step + num_live, noise_age=state.noise_age + num_live)
-        done = (state.step >= self.problem.num_steps) | ~all_finite(state.inner)
+        done = (state.step >= self.problem.num_steps) | ~all_finite(state.inner, indices)
         noise, accumulated = self._no_noise(theta, indices)
         if self.noise_reuse is None:
             state = state._replace(noise=noise, accumulated=accumulated)
 
         def restart(state):
             inner = self._both_sides(start_episodes(self.problem, theta, key, indices, self.axis_name))
-            age = jnp.full_like(indices, self.problem.num_steps)
+            age = jnp.full_like(indices, NOT_DRAWN)
             return select(done, PairState(inner, jnp.zeros_like(indices), noise, accumulated, age), state)
 
         # Outside the map over particles, so that it is a branch: truncations without a reset do not pay for one.

@@ -3,10 +3,10 @@
 Vicol et al. 2021 (arXiv 2112.13835); Li et al. 2023, GPES (arXiv 2304.12180).
 """
 
+from outer_train.checks import check_count
 from outer_train.estimators.antithetic import PairMap, antithetic
 from outer_train.estimators.base import GradientEstimator
 from outer_train.estimators.evolution_strategies import finite_difference, sample_mean
-from outer_train.particles import check_positive
 from outer_train.problem import InnerProblem
 
 
@@ -39,12 +39,12 @@ def persistent_es(
       max_num_steps: longest truncation; the episode by default.
       stagger: spread the pairs' step counters over the episode at the start.
       noise_reuse: inner steps K that one draw serves, rounded up to whole truncations. 1 draws at every truncation
-        (PES); the episode's length draws once an episode (NRES).
+        (PES); the episode's length, or more, draws once an episode (NRES).
 
     Raises:
       ValueError: for values out of range, or an outer loss that is no sum of step losses.
     """
-    check_positive(noise_reuse=noise_reuse)
+    check_count(noise_reuse=noise_reuse)
     return _estimator("persistent_es", problem, num_pairs, std, axis_name, noise_reuse, max_num_steps, stagger)
 
 

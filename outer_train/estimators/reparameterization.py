@@ -11,7 +11,7 @@ from outer_train.problem import InnerProblem
 
 def mean_of_sides(outcome: Outcome):
     """`(grad L+ + grad L-) / 2` for each pair."""
-    return jax.tree.map(lambda g: (g[:, 0] + g[:, 1]) / 2, outcome.grad)
+    return jax.tree.map(lambda g: g[:, 0] / 2 + g[:, 1] / 2, outcome.grad)  # the sum could overflow
 
 
 PAIR_MAP = PairMap(mean_of_sides, needs_gradient=True)

@@ -1,12 +1,16 @@
 """Truncated backpropagation through time at unperturbed theta (Werbos 1990)."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from outer_train.checks import check_count, check_positive
 from outer_train.estimators.base import GradientEstimator
 from outer_train.estimators.unpaired import Run, Tree, unpaired
-from outer_train.particles import check_positive, problem_data
+from outer_train.guard import unit_of
+from outer_train.particles import check_system, problem_data
 from outer_train.problem import InnerProblem
 from outer_train.unroll import unroll
 
@@ -39,7 +43,9 @@ def truncated_backprop(
     Raises:
       ValueError: for values out of range, or an outer loss that is no sum of step losses.
     """
-    check_positive(clip_norm=clip_norm, max_num_steps=max_num_steps, chunk_size=chunk_size)
+    check_count(max_num_steps=max_num_steps, chunk_size=chunk_size)
+    check_positive(clip_norm=clip_norm)
+    problem = check_system(problem, "truncated_backprop")
     max_num_steps = max_num_steps or problem.num_steps
     over_particles = jax.vmap(problem.step, in_axes=(0, 0, 0, None))
 
@@ -60,7 +66,7 @@ def truncated_backprop(
         loss, pull_back, inner = jax.vjp(losses, thetas, has_aux=True)
         grad = pull_back(jnp.ones_like(loss))[0]
         if clip_norm is not None:
-            grad = clipped(grad, clip_norm * num_live.astype(loss.dtype))
+            grad = clipped(grad, clip_norm, num_live)
         return Run(loss, grad, inner, ())
 
     no_tangents = lambda theta, inner, keys: ()  # noqa: E731
@@ -70,15 +76,25 @@ def truncated_backprop(
     )  # fmt: skip
 
 
-def clipped(grad: Tree, longest: Array) -> Tree:
-    """Gradients, leaves `[particles, ...]`, each particle's scaled down to its longest norm, `[particles]`."""
-    # Squares of an exploded gradient overflow long before it does.
-    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(_rows(g)), axis=1) for g in jax.tree.leaves(grad)]), axis=0)
-    unit = jnp.maximum(largest, jnp.finfo(largest.dtype).tiny)
-    norm = unit * jnp.sqrt(sum(jnp.sum(jnp.square(_rows(g) / unit[:, None]), axis=1) for g in jax.tree.leaves(grad)))
-    scale = jnp.minimum(1.0, longest / norm)
-    return jax.tree.map(lambda g: (_rows(g) * scale[:, None]).reshape(g.shape), grad)
+def clipped(grad: Tree, longest: float, num_live: Array) -> Tree:
+    """Gradients, leaves `[particles, ...]`, each particle's scaled down to a norm of at most `longest * num_live`.
+
+    Everything is in units of the particle's largest element: squares and norms of an exploded gradient overflow long
+    before it does.
+    """
+    rows = [_rows(g) for g in jax.tree.leaves(grad) if g.size]
+    unit = unit_of(jnp.max(jnp.stack([jnp.max(jnp.abs(row), axis=1) for row in rows]), axis=0))
+    norm = jnp.sqrt(sum(jnp.sum(jnp.square(row / unit[:, None]), axis=1) for row in rows))
+    bound = longest / unit * num_live.astype(unit.dtype)  # infinite only where every norm is shorter
+    short = (norm <= bound)[:, None]
+    divisor = jnp.where(short, 1, norm[:, None])
+
+    def clip(leaf):
+        shorter = _rows(leaf) / unit[:, None] / divisor * bound[:, None] * unit[:, None]
+        return jnp.where(short, _rows(leaf), shorter).reshape(leaf.shape)
+
+    return jax.tree.map(clip, grad)
 
 
 def _rows(leaf: Array) -> Array:
-    return leaf.reshape(len(leaf), -1)
+    return leaf.reshape(len(leaf), math.prod(leaf.shape[1:]))

@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from outer_train.checks import check_count, check_theta
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
 from outer_train.estimators.counts import count, over_live_steps
-from outer_train.moments import mean_variance
+from outer_train.moments import mean_variance, num_unknown
 from outer_train.particles import (
     all_finite,
-    check_positive,
-    check_sum_reduction,
     checked_length,
     global_indices,
     particle_keys,
@@ -66,7 +65,7 @@ def unpaired(
 
     Args:
       name: of the estimator.
-      problem: the unrolled system.
+      problem: the unrolled system, as `check_system` returns it.
       num_particles: over all devices.
       axis_name: mesh axis over which particles are spread, or None.
       start_tangents: `(theta, inner, keys [particles]) -> tangents` at an episode's start.
@@ -75,10 +74,9 @@ def unpaired(
       stagger: start with step counters spread over the episode.
 
     Raises:
-      ValueError: for values out of range, or an outer loss that is no sum of step losses.
+      ValueError: for values out of range.
     """
-    check_positive(num_particles=num_particles)
-    check_sum_reduction(problem, name)
+    check_count(num_particles=num_particles)
 
     def start(theta, key, indices, step):
         key_state, key_tangents = jax.random.split(key)
@@ -86,6 +84,7 @@ def unpaired(
         return ParticleState(inner, step, start_tangents(theta, inner, particle_keys(key_tangents, indices)))
 
     def init(theta, key):
+        check_theta(theta)
         key_state, key_stagger = jax.random.split(key)
         indices = global_indices(num_particles, axis_name)
         step = jnp.zeros_like(indices)
@@ -102,11 +101,12 @@ def unpaired(
         ran = run(theta, state, particle_keys(key_unroll, indices), num_live, data)
         samples, loss = jax.tree.map(lambda x: x / num_steps.astype(x.dtype), (ran.grad, ran.loss))
         state = ParticleState(ran.inner, state.step + num_live, ran.tangents)
-        done = (state.step >= problem.num_steps) | ~all_finite((state.inner, state.tangents))
+        done = (state.step >= problem.num_steps) | ~all_finite((state.inner, state.tangents), indices)
         fresh = lambda state: select(done, start(theta, key_reset, indices, jnp.zeros_like(state.step)), state)  # noqa: E731
         state = lax.cond(jnp.any(done), fresh, lambda state: state, state)
-        counted = count(loss, all_finite((samples, loss)), num_live, done)
-        samples, first, counted = over_live_steps(samples, counted, num_particles * num_steps, axis_name)
+        limits = {"num_particles": num_particles, "max_num_steps": max_num_steps}
+        counted = count(loss, all_finite((samples, loss), indices), num_live, done, **limits)
+        samples, first, counted = over_live_steps(samples, counted, num_steps, num_particles, axis_name)
         info = Info(
             num_non_finite=counted.num_non_finite,
             num_resets=counted.num_resets,
@@ -115,6 +115,7 @@ def unpaired(
             variance={name: mean_variance(samples, first, axis_name)},
             weight={},
             diagnosis={},
+            num_unknown=num_unknown([first.count]),
         )
         return Estimate(first.mean, counted.mean_loss, info), state
 

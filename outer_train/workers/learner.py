@@ -10,6 +10,8 @@ import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from outer_train.checks import check_theta
+from outer_train.guard import guarded_update
 from outer_train.workers.ledger import Ledger
 from outer_train.workers.merge import Merged, merge
 from outer_train.workers.messages import Gradient, defect
@@ -34,7 +36,8 @@ class LearnerState(NamedTuple):
 
 
 def fresh_state(theta: Any, outer_optimizer: optax.GradientTransformation) -> LearnerState:
-    """The state of a run that begins."""
+    """The state of a run that begins. Raises `ValueError` for a theta that is empty or not finite."""
+    check_theta(theta)
     theta = jax.tree.map(jnp.asarray, theta)
     with jax.numpy_dtype_promotion("standard"):
         opt_state = jax.tree.map(jnp.asarray, outer_optimizer.init(theta))
@@ -63,8 +66,9 @@ class Learner:
           weighting: of the parts of a merge.
 
         Raises:
-          ValueError: for a batch below 1 or a negative staleness.
+          ValueError: for a batch below 1, a negative staleness, or a theta that is not finite.
         """
+        check_theta(state.theta)
         if gradients_per_step < 1 or max_staleness < 0:
             raise ValueError(
                 "gradients_per_step must be at least 1 and max_staleness at least 0, "
@@ -78,13 +82,12 @@ class Learner:
         vector, unravel = ravel_pytree(self.theta)
         self.size = vector.size
 
+        guarded = guarded_update(outer_optimizer)
+
         @jax.jit
-        def update(theta, opt_state, grad):
-            grad = unravel(grad)
-            with jax.numpy_dtype_promotion("standard"):
-                updates, opt_state = outer_optimizer.update(grad, opt_state, theta)
-                theta = optax.apply_updates(theta, updates)
-            return theta, opt_state, ravel_pytree(theta)[0]
+        def update(theta, opt_state, grad, known):
+            theta, opt_state, taken = guarded(theta, opt_state, unravel(grad), known)
+            return theta, opt_state, ravel_pytree(theta)[0], taken
 
         self._update = update
         self._vector = np.asarray(vector)
@@ -118,11 +121,12 @@ class Learner:
         return len(self._batch) >= self._gradients_per_step and {g.family for g in self._batch} >= set(families)
 
     def step(self) -> tuple[list[Gradient], Merged]:
-        """Steps theta by the batch; returns what the step was made of."""
+        """Steps theta by the batch, if that gives a finite theta; returns what the step was made of."""
         batch, self._batch = self._batch, []
         merged = merge(batch, self._weighting)
         grad = jnp.asarray(merged.grad.astype(self._vector.dtype))
-        self.theta, self.opt_state, vector = self._update(self.theta, self.opt_state, grad)
+        known = jnp.bool_(merged.known)
+        self.theta, self.opt_state, vector, taken = self._update(self.theta, self.opt_state, grad, known)
         self._vector = np.asarray(vector)
         self.step_count += 1
-        return batch, merged
+        return batch, merged._replace(taken=bool(taken))

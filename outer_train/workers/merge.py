@@ -10,60 +10,100 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from outer_train.estimators.merged import inverse_variance_weights, weighted_mean
+from outer_train.estimators.merged import merge_moments
+from outer_train.moments import Moments
 from outer_train.workers.messages import Gradient
 
 
 class Pooled(NamedTuple):
-    """Moments of all samples of a batch's gradients: `[parts, size]` and `[parts, size]` or `[1, 1]`."""
+    """Moments of all samples of a batch's gradients: `[parts, size]`, variances also `[1, 1]`.
+
+    Attributes:
+      means: zero where no gradient has a finite sample.
+      variances: infinite where a gradient left samples out, nan where fewer than two samples count.
+      counts: samples that count.
+    """
 
     means: NDArray
     variances: NDArray
+    counts: NDArray
 
 
 class Merged(NamedTuple):
-    """One gradient `[size]`; each part's mean share in it and mean variance of a sample, `[parts]`."""
+    """One outer gradient.
+
+    Attributes:
+      grad: `[size]`.
+      shares: each part's mean share in it, `[parts]`.
+      variances: mean variance of a sample, `[parts]`.
+      known: whether a sample of the batch is finite; if not, theta must not step.
+      taken: whether theta did step.
+    """
 
     grad: NDArray
     shares: NDArray
     variances: NDArray
+    known: bool = True
+    taken: bool = True
 
 
 def pool(gradients: Sequence[Gradient]) -> Pooled:
     """Mean and unbiased variance of all the samples together, from those of each gradient.
 
-    A gradient's mean counts by its samples. Variance of scalars: the deviations' mean over theta.
+    A gradient's mean counts by its samples, but where none of them is finite. Variance of scalars: the deviations' mean
+    over theta.
     """
-    counts = np.array([g.num_samples for g in gradients], np.float64)[:, None, None]
     means = np.stack([g.means for g in gradients]).astype(np.float64)
     variances = np.stack([g.variances for g in gradients]).astype(np.float64)
-    mean = (counts * means).sum(axis=0) / counts.sum()
+    counts = np.stack([_counts(g) for g in gradients])
+    total = counts.sum(axis=0)
+    mean = (counts * means).sum(axis=0) / np.maximum(total, 1)
     deviations = np.square(means - mean)
-    if variances.shape[-1] != means.shape[-1]:
+    if variances.shape[-1] == 1:
         deviations = deviations.mean(axis=-1, keepdims=True)
-    with np.errstate(invalid="ignore"):  # 0 * inf, of a gradient of one sample that was left out
-        squares = ((counts - 1) * variances + counts * deviations).sum(axis=0)
-    return Pooled(mean, squares / max(counts.sum() - 1, 1))
+        counts = counts.max(axis=-1, keepdims=True)
+    within = np.where(counts > 1, np.maximum(counts - 1, 0) * np.where(counts > 1, variances, 0), 0)
+    within = np.where((counts == 0).any(axis=0), np.inf, within.sum(axis=0))
+    squares = within + (counts * deviations).sum(axis=0)
+    num = counts.sum(axis=0)
+    return Pooled(mean, np.where(num > 1, squares / np.maximum(num - 1, 1), np.nan), total)
+
+
+def _counts(gradient: Gradient) -> NDArray:
+    """Samples that a gradient's means count by, `[parts, size]`: none where its variance says that it has none."""
+    counts = np.full(gradient.means.shape, float(gradient.num_samples))
+    if gradient.variances.shape[-1] == gradient.means.shape[-1] > 1:
+        unknown = np.isnan(gradient.variances) & (gradient.num_samples > 1)
+    else:  # the variance of one sample is unknown too, so that alone says nothing
+        unknown = np.isnan(gradient.variances).any() & (gradient.num_non_finite >= gradient.num_samples)
+    return np.where(unknown & (gradient.means == 0), 0.0, counts)
 
 
 def merge(gradients: Sequence[Gradient], weighting: str = "elementwise") -> Merged:
-    """The outer gradient of a batch.
+    """The outer gradient of a batch; families of which no sample is finite are left out.
 
     Args:
       gradients: at least one; all with the same parts.
       weighting: `"elementwise"` or `"global"`, as in `outer_train.estimators.merged`.
     """
     families = sorted({g.family for g in gradients})
-    rows = [_weigh(pool([g for g in gradients if g.family == family]), weighting) for family in families]
-    return Merged(*(np.mean(column, axis=0) for column in zip(*rows, strict=True)))
+    pooled = [pool([g for g in gradients if g.family == family]) for family in families]
+    known = [each for each in pooled if (each.counts > 0).any()]
+    rows = [_weigh(each, weighting) for each in known or pooled]
+    grad, shares, variances = (np.mean(column, axis=0) for column in zip(*rows, strict=True))
+    return Merged(grad, shares, variances, known=bool(known))
 
 
-def _weigh(pooled: Pooled, weighting: str) -> Merged:
+def _weigh(pooled: Pooled, weighting: str) -> tuple[NDArray, NDArray, NDArray]:
     variances = pooled.variances.mean(axis=1)
     if len(pooled.means) == 1:
-        return Merged(pooled.means[0], np.ones(1), variances)
+        return pooled.means[0], np.ones(1), variances
+    finite = np.isfinite(pooled.variances)
+    # In a unit of their own: float32 does not hold squares of 1e20.
+    largest = pooled.variances.max(where=finite, initial=0.0) or 1.0
+    relative = np.where(finite, pooled.variances / largest, 1)
+    columns = (pooled.means, pooled.variances, ~finite, pooled.counts, relative)
     with np.errstate(over="ignore"):
-        finite = [np.where(np.isnan(v), np.inf, v).astype(np.float32) for v in pooled.variances]
-    weights = inverse_variance_weights(finite, weighting)
-    grad = weighted_mean(weights, [mean.astype(np.float32) for mean in pooled.means])
-    return Merged(np.asarray(grad), np.array([float(np.mean(w)) for w in weights]), variances)
+        parts = [Moments(*(row.astype(np.float32) for row in rows)) for rows in zip(*columns, strict=True)]
+    grad, weights = merge_moments(parts, parts, weighting)
+    return np.asarray(grad), np.array([float(np.mean(w)) for w in weights]), variances

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MAGIC = b"LOG1"
-HEADER = struct.Struct("<4sc3xIIIIIIIIIIIfff")
+MAGIC = b"LOG2"
+HEADER = struct.Struct("<4sc3xIIIIIIIQIIIdff")
 
 
 class Gradient(NamedTuple):
@@ -24,12 +24,12 @@ class Gradient(NamedTuple):
       num_live_steps: inner steps that counted.
       num_non_finite: particles left out.
       num_resets: particles that start a new episode.
-      loss: mean loss of the truncation.
+      loss: mean loss of the truncation; nan if no sample has one.
       seconds_working: that it took.
       seconds_waiting: that the worker had waited for theta before.
-      means: `[parts, size]`, mean gradient of each estimator that is merged.
+      means: `[parts, size]`, mean gradient of each estimator that is merged; zero where no sample is finite.
       variances: `[parts, size]`, unbiased variance of one sample; `[1, 1]`, its mean over theta, where there is
-        nothing to weigh.
+        nothing to weigh. Infinite where a sample was left out, nan where fewer than two are finite.
     """
 
     worker: int
@@ -50,7 +50,7 @@ class Gradient(NamedTuple):
 
 
 def pack(gradient: Gradient) -> bytes:
-    """The gradient as bytes: 64 of header, then means and variances."""
+    """The gradient as bytes: 72 of header, then means and variances."""
     *numbers, loss, working, waiting, means, variances = gradient
     code = means.dtype.char.encode()
     header = HEADER.pack(MAGIC, code, *numbers, len(means), loss, working, waiting)
@@ -86,8 +86,8 @@ def defect(gradient: Gradient) -> str | None:
     """Why a gradient must not reach theta, or None."""
     if not np.isfinite(gradient.means).all():
         return "its mean is not finite"
-    if np.isnan(gradient.variances).any() or (gradient.variances < 0).any():
-        return "its variance is not a number, or below zero"
+    if (gradient.variances < 0).any():
+        return "its variance is below zero"
     if gradient.num_samples < 1:
         return "it averages no sample"
     return None

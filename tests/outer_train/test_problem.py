@@ -52,7 +52,10 @@ def test_objective_and_reduction_in_closed_form():
     np.testing.assert_allclose(_episode(weighted, theta), 4 * np.log(0.1 + train), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("weight", "reduction"), [(0.0, "mean"), (float("inf"), "mean"), (2.0, "log_mean")])
+@pytest.mark.parametrize(
+    ("weight", "reduction"),
+    [(0.0, "mean"), (float("inf"), "mean"), (float("nan"), "mean"), (1e-50, "mean"), (2.0, "log_mean")],
+)
 def test_weights_that_cannot_be_are_refused(weight, reduction):
     with pytest.raises(ValueError, match="a family's weight must be above 0"):
         inner_problem(_family()._replace(weight=weight), hyperparameters.sgd(RATE), T, reduction=reduction)
@@ -107,6 +110,13 @@ def test_a_particle_whose_state_is_not_finite_starts_afresh_and_the_others_go_on
         ((5, "valid", "sum"), {}, "reduction must be one of"),
         ((5,), {"loss_clip": 0.0}, "loss_clip"),
         ((5,), {"num_loss_batches": 0}, "num_loss_batches"),
+        ((2.5,), {}, "num_steps must be a whole number"),
+        ((2**31,), {}, "num_steps must be a whole number"),
+        ((5,), {"loss_clip": np.nan}, "loss_clip must be above 0 and finite"),
+        ((5,), {"loss_clip": np.inf}, "loss_clip must be above 0 and finite"),
+        ((5,), {"loss_clip": 1e-50}, "loss_clip must be above 0 and finite"),
+        ((5,), {"log_offset": np.inf}, "log_offset must be above 0 and finite"),
+        ((5,), {"num_loss_batches": np.nan}, "num_loss_batches must be a whole number"),
     ],
 )
 def test_bad_arguments_are_refused(args, kwargs, message):

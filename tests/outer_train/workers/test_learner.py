@@ -1,5 +1,6 @@
 """The learner and its ledger: what counts, what is dropped, and what a step does."""
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -92,3 +93,27 @@ def test_a_restored_learner_goes_on():
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValueError, match="must be at least 1 and max_staleness at least 0, got"):
         learner(**settings)
+
+
+def test_a_step_without_a_finite_result_is_not_taken():
+    """Unknown gradients, one that overflows theta, and then a sound one."""
+    made = Learner(fresh_state(THETA, optax.adam(0.1)), optax.adam(0.1), gradients_per_step=1, max_staleness=9)
+    before = made.state(0)
+    nothing = sent(0, 0, value=0.0)._replace(num_non_finite=4, loss=np.nan, variances=np.full((1, 1), np.nan))
+    for number, bad in enumerate((nothing, sent(0, 1, value=1e30))):  # whose square is no second moment
+        assert made.offer(bad._replace(sequence=number)) == ACCEPTED
+        _, merged = made.step()
+        assert not merged.taken
+        after = made.state(0)
+        assert int(after.step) == number + 1
+        np.testing.assert_array_equal(made.vector, [0, 0, 1])
+        for old, new in zip(jax.tree.leaves(before.opt_state), jax.tree.leaves(after.opt_state), strict=True):
+            np.testing.assert_array_equal(old, new)
+    made.offer(sent(0, 2, version=2))
+    assert made.step()[1].taken
+    np.testing.assert_allclose(made.vector, [-0.1, -0.1, 0.9], rtol=1e-5)
+
+
+def test_a_theta_that_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match=r"theta\['a'\] must be finite, got 1 of 2"):
+        fresh_state(THETA | {"a": np.array([0, np.nan], np.float32)}, optax.sgd(1.0))

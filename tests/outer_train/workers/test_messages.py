@@ -56,3 +56,13 @@ def test_defects_are_named():
     # An infinite variance says that a sample was left out; the part then weighs nothing.
     assert defect(gradient(variances=np.full((2, SIZE), np.inf, np.float32))) is None
     assert defect(gradient(num_samples=0)) == "it averages no sample"
+
+
+def test_numbers_of_any_size_and_unknown_ones_travel():
+    """Inner steps beyond 32 bits, a loss beyond float32, and nan for what is unknown."""
+    sent = gradient(num_live_steps=2**40, loss=1e300, variances=np.full((2, SIZE), np.nan, np.float32))
+    came = unpack(pack(sent), SIZE)
+    assert (came.num_live_steps, came.loss) == (2**40, 1e300)
+    assert np.isnan(came.variances).all()
+    assert defect(came) is None
+    assert np.isnan(unpack(pack(gradient(loss=float("nan"))), SIZE).loss)
