@@ -25,7 +25,12 @@ def autoencoder_family(
       hidden_sizes: widths of the hidden layers, the bottleneck among them.
       activation: a key of `tasks.classifiers.ACTIVATIONS`.
       batch_size: examples in a batch.
+
+    Raises:
+      ValueError: for a width or batch size below 1, or an unknown activation.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more; got {batch_size}")
     num_pixels = 1
     for size in data.image_shape:
         num_pixels *= size

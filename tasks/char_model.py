@@ -118,7 +118,7 @@ def char_family(
       text: a key of `TEXTS`.
 
     Raises:
-      ValueError: for an unknown model or text, or a length, batch size or width below 1.
+      ValueError: for an unknown model or text, a length, batch size or width below 1, or a length that no split has.
     """
     if model not in MODELS:
         raise ValueError(f"unknown character model {model!r}; there are {', '.join(MODELS)}")
@@ -132,6 +132,9 @@ def char_family(
     tokens = characters(text)
     ends = np.round(np.cumsum(_SPLIT_SHARES) * len(tokens)).astype(int)
     bounds = list(zip((0, *ends[:-1].tolist()), ends.tolist(), strict=True))
+    shortest = min(high - low for low, high in bounds)
+    if length >= shortest:
+        raise ValueError(f"length must be below {shortest}, the characters of the text's shortest split, got {length}")
 
     def init(key: Key) -> Params:
         return module.init(key, jnp.zeros((1, length), jnp.int32))["params"]

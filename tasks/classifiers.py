@@ -26,8 +26,8 @@ def _check(module: "MLP | ConvNet", sizes: Sequence[int]) -> None:
         raise ValueError(f"unknown activation {module.activation!r}; activations are {', '.join(ACTIVATIONS)}")
     if module.num_classes < 1 or any(size < 1 for size in sizes):
         raise ValueError(f"layer widths must be 1 or more; got {list(sizes)} and {module.num_classes} outputs")
-    if module.init_scale <= 0:
-        raise ValueError(f"init_scale must be positive; got {module.init_scale}")
+    if not 0 < module.init_scale < float("inf"):
+        raise ValueError(f"init_scale must be positive and finite; got {module.init_scale}")
 
 
 def _kernel_init(scale: float) -> Callable[..., Array]:

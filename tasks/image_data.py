@@ -102,7 +102,7 @@ def from_arrays(
 
 
 def _check_fractions(fractions: Sequence[float]) -> None:
-    if len(fractions) != len(SPLITS) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+    if len(fractions) != len(SPLITS) or not (min(fractions) > 0 and abs(sum(fractions) - 1) <= 1e-6):
         raise ValueError(
             f"fractions must be four positive numbers that sum to 1, one for each of {SPLITS}; got {fractions}"
         )
@@ -127,7 +127,12 @@ def _checked(images: np.ndarray, labels: np.ndarray, prefix: str) -> tuple[np.nd
             raise ValueError(f"integer {prefix}images must be within 0..255; got {images.min()}..{images.max()}")
         images = images.astype(np.uint8)
     elif images.dtype.kind == "f":
-        images = images.astype(np.float32)
+        with np.errstate(over="ignore"):
+            images = images.astype(np.float32)
+        if not np.isfinite(images).all():
+            raise ValueError(
+                f"{prefix}images must be finite, as float32 too; got {np.sum(~np.isfinite(images))} that are not"
+            )
     else:
         raise ValueError(f"{prefix}images must be integers or floats; got {images.dtype}")
     return images[..., None] if images.ndim == 3 else images, labels.astype(np.int32)

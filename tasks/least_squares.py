@@ -110,7 +110,7 @@ def _check(dim, num_samples, noise_std, num_train, batch_size, max_norm):
             raise ValueError(f"{name} must be at least 1, got {value}")
     if num_train > num_samples:
         raise ValueError(f"num_train must be at most num_samples, {num_samples}, got {num_train}")
-    if not noise_std >= 0:
-        raise ValueError(f"noise_std must be 0 or more, got {noise_std}")
+    if not 0 <= noise_std < float("inf"):
+        raise ValueError(f"noise_std must be 0 or more and finite, got {noise_std}")
     if max_norm is not None and not max_norm > 0:
         raise ValueError(f"max_norm must be above 0, got {max_norm}")

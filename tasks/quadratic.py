@@ -31,6 +31,9 @@ from tasks.two_words import (
     wide_total,
 )
 
+MAX_NUM_STEPS = 2**30
+"""Powers of `2 t` are counted in int32."""
+
 
 def log_loss_after_steps(
     eigenvalues: Float[Array, " dim"],
@@ -164,10 +167,17 @@ def _check(eigenvalues, coefficients, num_steps):
         raise ValueError(f"coefficients must have the shape of eigenvalues, {shape}, got {jnp.shape(coefficients)}")
     if not isinstance(eigenvalues, jax.core.Tracer) and not np.all(np.asarray(eigenvalues) >= 0):
         raise ValueError(f"eigenvalues must be 0 or more, got {np.min(np.asarray(eigenvalues))}")
+    for name, value in (("eigenvalues", eigenvalues), ("coefficients", coefficients)):
+        if not isinstance(value, jax.core.Tracer) and not np.all(np.isfinite(np.asarray(value))):
+            raise ValueError(f"{name} must be finite, got {value}")
     check_num_steps(num_steps)
 
 
 def check_num_steps(num_steps):
-    """Raises `ValueError` for a known number below 1."""
-    if not isinstance(num_steps, jax.core.Tracer) and not num_steps >= 1:
+    """Raises `ValueError` for a known number below 1, or of which twice is no int32."""
+    if isinstance(num_steps, jax.core.Tracer):
+        return
+    if not num_steps >= 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    if num_steps > MAX_NUM_STEPS:
+        raise ValueError(f"num_steps must be at most {MAX_NUM_STEPS}, got {num_steps}")

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -47,14 +48,20 @@ def random_quadratic_family(
       The family; task parameters are a `Quadratic`, inner parameters an array `[dim]`, data is `()`.
 
     Raises:
-      ValueError: for a dimension below 1, curvatures that are not `0 < min <= max`, or a negative deviation.
+      ValueError: for a dimension below 1, curvatures that are not `0 < min <= max`, or a deviation that is negative or
+        not finite.
     """
     if dim < 1:
         raise ValueError(f"dim must be 1 or more; got {dim}")
-    if not 0 < min_curvature <= max_curvature:
-        raise ValueError(f"curvatures must satisfy 0 < min <= max; got {min_curvature} and {max_curvature}")
-    if noise_std < 0 or init_std < 0:
-        raise ValueError(f"standard deviations must not be negative; got noise_std={noise_std}, init_std={init_std}")
+    limits = np.finfo(np.float32)
+    if not limits.tiny <= min_curvature <= max_curvature <= limits.max:
+        raise ValueError(
+            f"curvatures must satisfy 0 < min <= max, in float32 too; got {min_curvature} and {max_curvature}"
+        )  # fmt: skip
+    if not (0 <= noise_std <= limits.max and 0 <= init_std <= limits.max):
+        raise ValueError(
+            f"standard deviations must not be negative, nor infinite; got noise_std={noise_std}, init_std={init_std}"
+        )  # fmt: skip
     low, high = math.log(min_curvature), math.log(max_curvature)
 
     def sample(key: Key) -> Quadratic:

@@ -45,8 +45,8 @@ def smoothed_bukin(start: Sequence[float] = (-8.0, -0.4), epsilon: float = 1e-3)
     Raises:
       ValueError: `start` is not `[2]`, or `epsilon` is not positive.
     """
-    if not epsilon > 0:
-        raise ValueError(f"epsilon must be > 0, got {epsilon!r}")
+    if not 0 < epsilon < float("inf"):
+        raise ValueError(f"epsilon must be > 0 and finite, got {epsilon!r}")
     return _surface(functools.partial(smoothed_bukin_loss, epsilon=epsilon), start, (2,))
 
 
@@ -60,6 +60,8 @@ def _surface(loss: Callable[[Array], Array], start, shape: tuple[int, ...]) -> T
     start = np.asarray(start, np.float64)
     if start.shape != shape:
         raise ValueError(f"start must have shape {shape}, got {start.shape}")
+    if not np.isfinite(start).all():
+        raise ValueError(f"start must be finite, got {start}")
 
     def init(key):
         del key
