@@ -43,6 +43,8 @@ class Args(ConfigArgs):
     """Full-ES estimates in the reference, each of as many whole episodes as the config has particles."""
     out: Path | None = None
     """Directory for variance.json and variance.png; runs/CONFIG_variance if not given."""
+    trust: bool = False
+    """Import and run the code that the theta file names. What you name yourself needs no such flag."""
     overwrite: bool = False
     """Replace another result in that directory."""
 
@@ -65,15 +67,16 @@ def run(args: Args) -> int:
     if (out / RESULT).exists() and not args.overwrite:
         raise ValueError(f"{out} holds a result; give another --out or --overwrite")
 
-    from cli import session
+    from cli import session, surroundings
     from evaluation.figures import save
+    from evaluation.folder import write_result
     from evaluation.variance_figure import variance_figure
-    from outer_train.run_dir import write_json
 
+    surroundings.check_writable(out)
     session.start(args.num_devices, args.compilation_cache)
     result = measure(args, names, lengths)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / RESULT, result)
+    write_result(out / RESULT, result)
     save(variance_figure(result), out / FIGURE)
     _print(result)
     print(f"{RESULT} and {FIGURE} are in {out}")
@@ -109,18 +112,21 @@ def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
     import jax
 
     from configs import build
-    from outer_train.variance import reliability, summarize
+    from outer_train.variance import known, reliability, summarize
 
     config = args.config
     family, _ = build.build_family(config.family)
-    optimizer, _, _ = build.build_optimizer(config.optimizer)
+    optimizer, name, _ = build.build_optimizer(config.optimizer)
     key_theta, key_reference, key_samples = jax.random.split(jax.random.key(config.seed), 3)
-    theta = build.initial_theta(args.theta or config.init_theta, optimizer, jax.device_get(optimizer.init(key_theta)))
+    untrained = jax.device_get(optimizer.init(key_theta))
+    path = args.theta or config.init_theta
+    theta = build.initial_theta(path, optimizer, untrained, name=name, trust=args.trust)
     make = lambda name: _sampler(args, name, lengths[-1], family, optimizer)  # noqa: E731
     reference = make(WHOLE_EPISODES)(
         theta, key_reference, 1, args.num_reference_estimates, family.data, burn_in=False
     )  # fmt: skip
-    mean = reference.grads.mean(axis=0)
+    usable = known(reference.grads)
+    mean = usable.mean(axis=0) if len(usable) else reference.grads[0]
     rows = []
     for name in names:
         sampler = make(name)
@@ -184,4 +190,6 @@ def _printable(value):
 
 
 def _short(value) -> str:
-    return "-" if value is None else f"{value:.3g}"
+    from evaluation.folder import show
+
+    return show(value, 3)
