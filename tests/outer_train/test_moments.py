@@ -8,7 +8,7 @@ from jax.sharding import PartitionSpec as P
 
 from outer_train import PARTICLES, particle_mesh
 from outer_train.estimators.merged import merge_moments
-from outer_train.moments import first_pass, mean_variance, num_unknown, second_pass
+from outer_train.moments import Moments, first_pass, mean_variance, num_unknown, second_pass
 
 
 def found(samples, num_devices):
@@ -61,9 +61,11 @@ def test_variances_of_fewer_than_two_samples_are_unknown(num_devices):
     assert np.isnan(mean_of_variance)
 
 
-def moments_of(samples):
-    samples = jnp.asarray(samples, jnp.float32)
-    return second_pass(samples, first_pass(samples, None)[0], None)
+def moments_of(*parts):
+    """Each part's moments, in the unit that they share."""
+    samples = [jnp.asarray(part, jnp.float32) for part in parts]
+    joint = second_pass(samples, first_pass(samples, None)[0], None)
+    return [Moments(*(column[i] for column in joint)) for i in range(len(parts))]
 
 
 def test_weights_where_variances_are_unknown():
@@ -74,7 +76,8 @@ def test_weights_where_variances_are_unknown():
     a[0, 2], b[1, 2] = np.inf, np.nan  # both spoilt: by the variances of what is left
     a[1:, 3], b[0, 3] = np.nan, np.nan  # one left in a, five in b: b alone
     a[:, 4], b[1:, 4] = np.nan, np.nan  # none in a, one in b: b's one
-    parts = [moments_of(a), moments_of(b)]
+    clean = rng.normal(size=(6, 5))
+    *parts, clean = moments_of(a, b, clean)
     mean, weights = merge_moments(parts, parts, "elementwise")
     left = [[column[np.isfinite(column)] for column in part.T] for part in (a, b)]
     inverse = [[1 / x.var(ddof=1) if len(x) > 1 else 0.0 for x in part] for part in left]
@@ -87,10 +90,9 @@ def test_weights_where_variances_are_unknown():
     mean, weights = merge_moments(parts, parts, "global")
     np.testing.assert_allclose(weights[1], [0.5, 0.5, 0.5, 0.5, 1.0])
     np.testing.assert_allclose(mean[4], means[1, 4], rtol=1e-5)
-    clean = moments_of(rng.normal(size=(6, 5)))
     mean, weights = merge_moments([parts[0], clean], [parts[0], clean], "global")
     np.testing.assert_allclose(weights[1], 1.0)
-    nothing = moments_of(np.full((3, 1), np.nan))
+    (nothing,) = moments_of(np.full((3, 1), np.nan))
     mean, weights = merge_moments([nothing, nothing], [nothing, nothing], "elementwise")
     assert float(mean[0]) == 0
     assert np.isnan(weights[0]).all()
@@ -100,10 +102,8 @@ def test_weights_of_variances_that_overflow():
     """Of samples near 1e20 and 1e30 the variances are infinite in float32, their ratio is not."""
     rng = np.random.default_rng(3)
     draws = rng.normal(size=(2, 8, 3)).astype(np.float32)
-    samples = jnp.asarray(np.stack([draws[0] * np.float32(1e21), draws[1] * np.float32(3e21)], axis=1))
-    joint = moments_of(samples)
-    parts = [jax.tree.map(lambda x, i=i: x[i], joint) for i in range(2)]
-    assert np.isposinf(joint.variance).all()
+    parts = moments_of(draws[0] * np.float32(1e21), draws[1] * np.float32(3e21))
+    assert all(np.isposinf(part.variance).all() for part in parts)
     _, weights = merge_moments(parts, parts, "elementwise")
     inverse = 1 / np.array([draws[0].var(0, ddof=1), 9 * draws[1].var(0, ddof=1)], np.float64)
     np.testing.assert_allclose(weights[0], inverse[0] / inverse.sum(0), rtol=1e-4)
