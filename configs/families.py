@@ -1,22 +1,66 @@
 """From a config's family to task families: the built-in kinds, and a user's own as `"module:name"`."""
 
-import importlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from configs import base
+from configs.user_path import add_to_path
+from learned_opt import registry
 from tasks import datasets
+from tasks.autoencoder import tfds_autoencoder_family
 from tasks.base import TaskFamily
+from tasks.char_model import char_family
 from tasks.classifiers import MLP, ConvNet
 from tasks.families import class_split, class_subset_family
 from tasks.mnist1d import mnist1d
 from tasks.random_quadratic import random_quadratic_family
 from tasks.weight_scales import rescaled_weights
 
+FAMILIES: dict[str, Callable[..., TaskFamily]] = {
+    "tasks.autoencoder:tfds_autoencoder_family": tfds_autoencoder_family,
+    "tasks.char_model:char_family": char_family,
+}
+"""The project's own among custom families: any file may name them."""
+
 
 def build_family(config) -> tuple[TaskFamily, TaskFamily]:
     """The outer-training family, of the config's weight, and the held-out one."""
     family, held_out = _build(config)
     return family._replace(weight=config.weight), held_out
+
+
+HELD_OUT, TRAINED_ON = "heldout", "training_family"
+
+
+def scored_on(config: base.TrainConfig) -> str:
+    """What a run is scored on afterwards: `HELD_OUT` tasks, or `TRAINED_ON` where the config holds none out.
+
+    Quadratics are drawn afresh from a continuum, so that those scored are never those trained on. Classes are held out
+    unless another family of the run trains on them. A user's own family is held out where the config names one that is
+    neither the family trained on nor another of the run's.
+    """
+    families = (config.family, *config.extra_families)
+    if isinstance(config.family, base.ClassSubset):
+        seen = any(_trains_on_the_held_out_of(config.family, each) for each in families)
+    elif isinstance(config.family, base.RandomQuadratic):
+        seen = False
+    else:
+        held_out = config.family.held_out_target
+        targets = [each.target for each in families if isinstance(each, base.CustomFamily)]
+        seen = not held_out or any(_is_same(held_out, target) for target in targets)
+    return TRAINED_ON if seen else HELD_OUT
+
+
+def _trains_on_the_held_out_of(config: base.ClassSubset, other) -> bool:
+    """Of one order of the classes, the first ones are trained on; with another order some of the others are too."""
+    if not isinstance(other, base.ClassSubset) or other.dataset != config.dataset:
+        return False
+    return other.split_seed != config.split_seed or other.num_train_classes > config.num_train_classes
+
+
+def _is_same(target: str, other: str) -> bool:
+    return target == other or resolve(target) is resolve(other)
 
 
 def _build(config) -> tuple[TaskFamily, TaskFamily]:
@@ -30,10 +74,19 @@ def _build(config) -> tuple[TaskFamily, TaskFamily]:
 
 
 def _custom_family(target: str, kwargs: dict[str, Any]) -> TaskFamily:
+    factory = resolve(target)
     try:
-        family = resolve(target)(**kwargs)
+        registry.check_call(factory, kwargs)
     except TypeError as error:
-        raise ValueError(f"{target} does not take the arguments {kwargs}: {error}") from error
+        raise ValueError(f"{target} does not take the arguments {kwargs!r:.200}: {error}") from error
+    try:
+        registry.check_gives(factory, TaskFamily)
+    except TypeError as error:
+        raise ValueError(f"{target} must return a tasks.base.TaskFamily, {error}") from error
+    try:
+        family = factory(**kwargs)
+    except TypeError as error:
+        raise ValueError(f"{target} does not take the arguments {kwargs!r:.200}: {error}") from error
     if not isinstance(family, TaskFamily):
         raise ValueError(f"{target} must return a tasks.base.TaskFamily, got {type(family).__name__}")
     return family
@@ -63,15 +116,26 @@ def _class_subset(config: base.ClassSubset) -> tuple[TaskFamily, TaskFamily]:
 
 
 def resolve(target: str) -> Any:
-    """The object a `"module:name"` means.
+    """The family's factory that a `"module:name"` means, found in the working directory too.
 
     Raises:
+      learned_opt.registry.NotTrusted: the name is from a file, and of code that is not this project's.
       ValueError: there is none.
     """
-    module_name, colon, name = target.partition(":")
-    if not colon:
-        raise ValueError(f'your own family is given as "module:name", got {target!r}')
-    try:
-        return getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{target!r} cannot be found: {error}") from error
+    if target in FAMILIES:
+        return FAMILIES[target]
+    if not registry.is_own(target):
+        raise ValueError(f'your own family is given as "module:name", got {target[:200]!r}')
+    if not isinstance(target, registry.FromFile):
+        add_to_path(Path.cwd())
+    return registry.resolve(target)
+
+
+def check_trusted(config: base.TrainConfig) -> None:
+    """Raises `NotTrusted` for a config from a file that names code which is not this project's; imports nothing."""
+    families = [each for each in (config.family, *config.extra_families) if isinstance(each, base.CustomFamily)]
+    names = [name for each in families for name in (each.target, each.held_out_target) if name not in FAMILIES]
+    names += [config.optimizer.name] if isinstance(config.optimizer, base.NamedOptimizer) else []
+    for name in names:
+        if isinstance(name, registry.FromFile) and registry.is_own(name):
+            registry.resolve(name)
