@@ -17,6 +17,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 from learned_opt.hypergradient import hd, marthe, rtho
+from learned_opt.ranges import LARGEST, SMALLEST_COMPLEMENT, require_count
 
 LEARNING_RATES = tuple(float(rate) for rate in np.logspace(-4, 1, 11))
 """The minimum of honest tuning: 11 log-spaced rates from 1e-4 to 10."""
@@ -26,6 +27,22 @@ UNTUNED = 1e-3
 
 Configurations = dict[str, NDArray]
 """hyperparameter -> `[configurations]`."""
+
+_RANGES = {
+    "learning_rate": (0.0, LARGEST),
+    "hyper_learning_rate": (0.0, LARGEST),
+    "meta_step": (0.0, LARGEST),
+    "one_minus_b1": (SMALLEST_COMPLEMENT, 1.0),
+    "one_minus_b2": (SMALLEST_COMPLEMENT, 1.0),
+    "eps": (0.0, LARGEST),
+    "exponential_decay": (0.0, LARGEST),
+    "linear_decay": (0.0, LARGEST),
+    "l1": (0.0, LARGEST),
+    "l2": (0.0, LARGEST),
+    "weight_decay": (0.0, LARGEST),
+    "momentum": (0.0, 1.0 - SMALLEST_COMPLEMENT),
+}
+"""A hyperparameter of another name may be any finite number."""
 
 
 class Baseline(NamedTuple):
@@ -45,9 +62,28 @@ class Baseline(NamedTuple):
     description: str
     extra_args: tuple[str, ...] = ()
 
+    def search_space(self, budget: int, seed: int) -> Configurations:
+        """The configurations, checked: a search over nan, or over a decay of 1, would choose among failures.
+
+        Raises:
+          ValueError: for no configuration, vectors of several lengths, or a value that is not finite or out of its
+            hyperparameter's range.
+        """
+        space = {name: np.asarray(values) for name, values in self.configurations(budget, seed).items()}
+        if len({values.shape for values in space.values()}) != 1 or any(values.ndim != 1 for values in space.values()):
+            shapes = {name: values.shape for name, values in space.items()}
+            raise ValueError(f"configurations are vectors of one length, one a hyperparameter; got shapes {shapes}")
+        for name, values in space.items():
+            low, high = _RANGES.get(name, (-LARGEST, LARGEST))
+            bad = values[~((values >= low) & (values <= high))]
+            if not values.size or bad.size:
+                got = f"got {bad[0]}" if bad.size else "got none"
+                raise ValueError(f"configurations of {name} must be finite, from {low:g} to {high:g}; {got}")
+        return space
+
     def num_configurations(self, budget: int) -> int:
         """How many configurations a search with this budget tries."""
-        return len(next(iter(self.configurations(budget, 0).values())))
+        return len(next(iter(self.search_space(budget, 0).values())))
 
 
 def learning_rate_grid(budget: int, seed: int) -> Configurations:
@@ -74,8 +110,7 @@ def adam8_search(budget: int, seed: int) -> Configurations:
 
     A larger budget with the same seed keeps the draws of a smaller one.
     """
-    if budget < 1:
-        raise ValueError(f"the budget of a random search must be at least 1, got {budget}")
+    budget = require_count("the budget of a random search", budget, 1, 2**31 - 1, "be at least 1")
     low, high = (np.log([bounds[i] for bounds in ADAM8_RANGES.values()]) for i in (0, 1))
     draws = np.exp(np.random.default_rng(seed).uniform(low, high, (budget, len(ADAM8_RANGES))))
     return {name: draws[:, i].astype(np.float32) for i, name in enumerate(ADAM8_RANGES)}

@@ -108,7 +108,7 @@ def tune(
       warn: called with one line.
     """
     family = task.build() if family is None else family
-    configurations = baseline(name).configurations(budget, seed)
+    configurations = baseline(name).search_space(budget, seed)
     key = _cache_key(task, family, name, configurations, num_seeds, seed)
     path = _path(cache_dir or default_cache_dir(), key)
     if (found := _read(path, key, warn)) is not None:

@@ -1,9 +1,14 @@
 """The search MARTHE is meant to be wrapped in: the largest hyper-learning rate that does not diverge."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from learned_opt.ranges import require, require_count
+
+_TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 class HyperLearningRateSearch(NamedTuple):
@@ -40,7 +45,7 @@ def find_hyper_learning_rate(
       run: `value -> losses`, the training losses of one run, `[num_steps]`.
       start: the first value tried, > 0.
       factor: what a value that diverged is divided by, > 1.
-      max_trials: values tried at most, >= 1.
+      max_trials: values tried at most, >= 1; the last must still be a float32.
       diverged: `losses -> bool`; by default `loss_diverged`.
 
     Returns:
@@ -50,12 +55,13 @@ def find_hyper_learning_rate(
       ValueError: an argument is out of range, or `run` gives anything but a 1-D array of losses.
       RuntimeError: every value diverged.
     """
-    if not (start > 0 and np.isfinite(start)):
-        raise ValueError(f"start must be a finite number > 0, got {start!r}")
-    if not factor > 1:
-        raise ValueError(f"factor must be > 1, got {factor!r}")
-    if max_trials < 1:
-        raise ValueError(f"max_trials must be >= 1, got {max_trials!r}")
+    start = require("start", start, "be a finite number > 0", _TINY, _HUGE)
+    factor = require("factor", factor, "be > 1", np.nextafter(1, 2), _HUGE)
+    max_trials = require_count("max_trials", max_trials, 1, 1000, "be >= 1")
+    if math.log(start) - (max_trials - 1) * math.log(factor) < math.log(_TINY):
+        raise ValueError(
+            f"{max_trials} trials from {start:g} by {factor:g} end below {_TINY:.3g}, which is 0 in float32"
+        )
     diverged = loss_diverged if diverged is None else diverged
     rejected = []
     for trial in range(max_trials):
@@ -70,7 +76,13 @@ def find_hyper_learning_rate(
 
 
 def loss_diverged(losses: np.ndarray) -> bool:
-    """Whether a loss is not finite or the mean of the last tenth lies above the first."""
+    """Whether a loss is not finite or the mean of the last tenth lies above the first.
+
+    Raises:
+      ValueError: for anything but a 1-D array of at least one loss.
+    """
     losses = np.asarray(losses, np.float64)
+    if losses.ndim != 1 or losses.size == 0:
+        raise ValueError(f"losses must be those of the steps, [num_steps], got shape {losses.shape}")
     tail = losses[-max(1, losses.size // 10) :]
     return not np.all(np.isfinite(losses)) or bool(tail.mean() > losses[0])

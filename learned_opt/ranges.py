@@ -85,15 +85,16 @@ def require_non_negative(name: str, value: Any, allowed: str) -> float:
     return number
 
 
-def require_count(name: str, value: Any, low: int, high: int) -> int:
+def require_count(name: str, value: Any, low: int, high: int, allowed: str | None = None) -> int:
     """Checks a whole number.
 
     Raises:
       ValueError: naming it.
     """
-    number = require(name, value, f"be a whole number from {low} to {high}", low, high)
+    allowed = f"be a whole number from {low} to {high}" if allowed is None else allowed
+    number = require(name, value, allowed, low, high)
     if number != int(number):
-        raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
     return int(number)
 
 

@@ -22,9 +22,14 @@ import optax
 from jax import Array
 from jaxtyping import Float
 
+from learned_opt import ranges
 from learned_opt.base import LearnedOptimizer
+from learned_opt.gradient_tree import as_update, kept_where_untrained, map_trained, update_dtypes, widened, zeros_for
+from learned_opt.state_check import check_mirrors, check_params, check_precision, check_type
 
 Shape = Callable[[Any, Array], tuple[Array, Array]]
+MAX_FREE_STEPS = 2**24
+"""Of `free_schedule`: a float32 counts the steps exactly up to there."""
 
 
 class Pair(NamedTuple):
@@ -62,24 +67,18 @@ def encode_pair(learning_rate: float | Array, momentum: float | Array) -> Pair:
     """`(alpha, mu)` in the learned coordinates.
 
     Raises:
-      ValueError: unless `learning_rate > 0` and `0 <= momentum < 1`, for values that are not traced.
+      ValueError: unless `learning_rate > 0` and `0 <= momentum < 1`, within `learned_opt.ranges`, for values that are
+        not traced.
     """
-    # NumPy: under a caller's trace the comparison of constants would be traced too.
-    if not isinstance(learning_rate, jax.core.Tracer) and not np.all(np.asarray(learning_rate) > 0):
-        raise ValueError(f"learning_rate must be above 0, got {learning_rate}")
-    if not isinstance(momentum, jax.core.Tracer):
-        value = np.asarray(momentum)
-        if not np.all((value >= 0) & (value < 1)):
-            raise ValueError(f"momentum must be in [0, 1), got {momentum}")
-    dtype = jnp.result_type(float)
-    log_one_minus = jnp.log1p(-jnp.asarray(momentum, dtype))
-    return Pair(jnp.log(jnp.asarray(learning_rate, dtype)) - log_one_minus, log_one_minus)
+    rate, mu = _checked("learning_rate", learning_rate), _checked("momentum", momentum)
+    log_rate, log_one_minus = _as_float(_log(rate)), _as_float(_log1p(-mu))
+    return Pair(log_rate - log_one_minus, log_one_minus)
 
 
 def decode_pair(pair: Pair) -> tuple[Array, Array]:
-    """`(alpha, mu)` of the learned coordinates."""
-    one_minus = jnp.exp(pair.log_one_minus_momentum)
-    return jnp.exp(pair.log_effective_rate) * one_minus, 1 - one_minus
+    """`(alpha, mu)` of the learned coordinates; alpha within `learned_opt.ranges`."""
+    alpha = ranges.bounded_exp(pair.log_effective_rate + pair.log_one_minus_momentum)
+    return alpha, 1 - ranges.bounded_exp(pair.log_one_minus_momentum)
 
 
 def constant_schedule(
@@ -95,7 +94,7 @@ def constant_schedule(
     Raises:
       ValueError: for a rate or momentum out of range.
     """
-    return _learned(encode_pair(learning_rate, momentum), lambda theta, t: decode_pair(theta), learn_momentum)
+    return _learned(_start(learning_rate, momentum), lambda theta, t: decode_pair(theta), learn_momentum)
 
 
 def inverse_time_schedule(
@@ -118,14 +117,14 @@ def inverse_time_schedule(
     Raises:
       ValueError: for a value out of range, naming it.
     """
-    _check_positive(decay_exponent=decay_exponent, time_constant=time_constant)
+    time_constant = ranges.require_positive("time_constant", time_constant)
+    log_decay = math.log(ranges.require_positive("decay_exponent", decay_exponent))
 
     def shape(theta, t):
         alpha, mu = decode_pair(theta.pair)
-        return alpha * jnp.exp(-jnp.exp(theta.log_decay) * jnp.log1p(t / time_constant)), mu
+        return alpha * jnp.exp(-ranges.bounded_exp(theta.log_decay) * jnp.log1p(t / time_constant)), mu
 
-    theta = Decayed(encode_pair(learning_rate, momentum), _log(decay_exponent))
-    return _learned(theta, shape, learn_momentum)
+    return _learned(_start(learning_rate, momentum, log_decay), shape, learn_momentum)
 
 
 def exponential_schedule(
@@ -142,13 +141,13 @@ def exponential_schedule(
     Raises:
       ValueError: for a value out of range, naming it.
     """
-    _check_positive(decay_rate=decay_rate)
+    log_decay = math.log(ranges.require_positive("decay_rate", decay_rate))
 
     def shape(theta, t):
         alpha, mu = decode_pair(theta.pair)
-        return alpha * jnp.exp(-jnp.exp(theta.log_decay) * t), mu
+        return alpha * jnp.exp(-ranges.bounded_exp(theta.log_decay) * t), mu
 
-    return _learned(Decayed(encode_pair(learning_rate, momentum), _log(decay_rate)), shape, learn_momentum)
+    return _learned(_start(learning_rate, momentum, log_decay), shape, learn_momentum)
 
 
 def free_schedule(
@@ -157,53 +156,80 @@ def free_schedule(
     """A learning rate and a momentum of its own for each step; theta is a `Pair` of `[num_steps]`.
 
     Args:
-      num_steps: length of theta; later steps use its last entry.
+      num_steps: length of theta, at most `MAX_FREE_STEPS`; later steps use its last entry.
       learning_rate: at which every step starts.
       momentum: at which every step starts.
       learn_momentum: False keeps the momentum where it starts.
 
     Raises:
-      ValueError: for a length below 1, a rate or momentum out of range.
+      ValueError: for a length, rate or momentum out of range.
     """
-    if num_steps < 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    num_steps = ranges.require_count("num_steps", num_steps, 1, MAX_FREE_STEPS)
+    pair = _start(learning_rate, momentum)
 
     def shape(theta, t):
-        index = jnp.minimum(t.astype(jnp.int32), num_steps - 1)
+        index = jnp.minimum(t, num_steps - 1).astype(jnp.int32)
         return decode_pair(jax.tree.map(lambda x: x[index], theta))
 
-    pair = encode_pair(learning_rate, momentum)
-    theta = jax.tree.map(lambda x: jnp.full(num_steps, x), pair)
-    return _learned(theta, shape, learn_momentum)
+    return _learned(lambda: jax.tree.map(lambda x: jnp.full(num_steps, x), pair()), shape, learn_momentum)
 
 
 def scheduled_sgd(schedule: Callable[[Array], tuple[Array, Array]]) -> optax.GradientTransformationExtraArgs:
     """`v <- mu_t v - alpha_t g`, `w <- w + v` (Wu et al., eqs 1 and 2): the rate scales what enters the velocity.
 
     Args:
-      schedule: `t -> (alpha_t, mu_t)`, t the steps taken so far as a float scalar.
+      schedule: `t -> (alpha_t, mu_t)`, scalars, t the steps taken so far as a float scalar. A value that is not finite
+        counts as 0: an infinite rate would move even what has no gradient.
     """
 
     def init(params):
-        return MomentumState(jnp.int32(0), jax.tree.map(jnp.zeros_like, params))
+        return MomentumState(jnp.zeros((), jnp.int32), zeros_for(params))
 
     def update(grads, state, params=None, **extra_args):
-        del params, extra_args
-        alpha, mu = schedule(state.count.astype(jnp.result_type(float)))
-        move = lambda v, g: mu.astype(g.dtype) * v - alpha.astype(g.dtype) * g  # noqa: E731
-        velocity = jax.tree.map(move, state.velocity, grads)
-        return velocity, MomentumState(state.count + 1, velocity)
+        del extra_args
+        _check_call(grads, state, params)
+        values = schedule(state.count.astype(jnp.result_type(float)))
+        alpha, mu = (ranges.finite_or_zero(jnp.asarray(value)) for value in values)
+        move = lambda g, v: mu.astype(v.dtype) * v - alpha.astype(v.dtype) * widened(g).astype(v.dtype)  # noqa: E731
+        velocity = map_trained(move, grads, state.velocity)
+        updates = map_trained(lambda g, v, dtype: as_update(v, dtype), grads, velocity, update_dtypes(grads, params))
+        kept = kept_where_untrained(grads, velocity, state.velocity)
+        return updates, MomentumState(optax.safe_increment(state.count), kept)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _learned(theta, shape: Shape, learn_momentum: bool) -> LearnedOptimizer:
+def _check_call(grads, state, params):
+    name = "scheduled_sgd"
+    check_type(name, state, MomentumState)
+    check_mirrors(name, "velocity", state.velocity, grads)
+    check_precision(name, "velocity", state.velocity, params)
+    if params is not None:
+        check_params(name, params, grads)
+
+
+def _learned(start: Callable[[], Any], shape: Shape, learn_momentum: bool) -> LearnedOptimizer:
+    """`start` makes new arrays at every init: a theta that was donated must not be the factory's own."""
+
     def optimizer(theta):
         if not learn_momentum:
             theta = _stop_momentum(theta)
         return scheduled_sgd(lambda t: shape(theta, t))
 
-    return LearnedOptimizer(init=lambda key: theta, optimizer=optimizer)
+    return LearnedOptimizer(init=lambda key: start(), optimizer=optimizer)
+
+
+def _start(learning_rate, momentum, log_decay=None):
+    """Checks now, and gives what makes theta's arrays."""
+    traced = lambda value: isinstance(value, jax.core.Tracer)  # noqa: E731
+    rate = learning_rate if traced(learning_rate) else ranges.require_positive("learning_rate", learning_rate)
+    mu = momentum if traced(momentum) else ranges.require_decay("momentum", momentum)
+
+    def theta():
+        pair = encode_pair(rate, mu)
+        return pair if log_decay is None else Decayed(pair, _as_float(log_decay))
+
+    return theta
 
 
 def _stop_momentum(theta):
@@ -212,11 +238,37 @@ def _stop_momentum(theta):
     return theta._replace(pair=pair) if isinstance(theta, Decayed) else pair
 
 
-def _check_positive(**values):
-    for name, value in values.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise ValueError(f"{name} must be above 0 and finite, got {value}")
+_ALLOWED = {
+    "learning_rate": (f"above 0, from {ranges.SMALLEST:g} to {ranges.LARGEST:g}", ranges.SMALLEST, ranges.LARGEST),
+    "momentum": (
+        f"in [0, 1), and at least {ranges.SMALLEST_COMPLEMENT:g} below 1",
+        0.0,
+        1 - ranges.SMALLEST_COMPLEMENT,
+    ),
+}
+
+
+def _checked(name, value):
+    """In float64 and by NumPy, which a caller's trace does not reach; a traced value is the caller's."""
+    if isinstance(value, jax.core.Tracer):
+        return value
+    allowed, low, high = _ALLOWED[name]
+    try:
+        number = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        number = np.array(math.nan)
+    if not np.all((number >= low) & (number <= high)):
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    return number
 
 
 def _log(value):
-    return jnp.log(jnp.asarray(value, jnp.result_type(float)))
+    return jnp.log(value) if isinstance(value, jax.core.Tracer) else np.log(value)
+
+
+def _log1p(value):
+    return jnp.log1p(value) if isinstance(value, jax.core.Tracer) else np.log1p(value)
+
+
+def _as_float(value):
+    return jnp.array(value, jnp.result_type(float))

@@ -109,3 +109,30 @@ def test_bad_names_and_budgets():
         baseline("adamv")
     with pytest.raises(ValueError, match="at least 1, got 0"):
         adam8_search(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({}, "one length"),
+        ({"learning_rate": [0.1, 0.2], "eps": [1e-8]}, r"one length.*\(2,\).*\(1,\)"),
+        ({"learning_rate": 0.1}, r"one length.*shapes \{'learning_rate': \(\)\}"),
+        ({"learning_rate": []}, "learning_rate must be finite.*got none"),
+        ({"learning_rate": [0.1, np.nan]}, "learning_rate must be finite, from 0 to 1e.30; got nan"),
+        ({"learning_rate": [np.inf]}, "got inf"),
+        ({"one_minus_b2": [0.1, 0.0]}, "one_minus_b2 .* got 0.0"),
+        ({"one_minus_b1": [1.5]}, "one_minus_b1 .* got 1.5"),
+        ({"eps": [-1e-8]}, "eps .* got -1e-08"),
+        ({"my_own": [np.nan]}, "my_own .* got nan"),
+    ],
+)
+def test_a_search_space_with_a_value_that_no_optimizer_takes_is_refused(space, message):
+    entry = BASELINES["adam"]._replace(configurations=lambda budget, seed: space)
+    for look in (lambda: entry.search_space(4, 0), lambda: entry.num_configurations(4)):
+        with pytest.raises(ValueError, match=message):
+            look()
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_search_space_of_the_table_is_in_range(name):
+    assert len(next(iter(BASELINES[name].search_space(1000, 0).values()))) == BASELINES[name].num_configurations(1000)
