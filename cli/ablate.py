@@ -8,6 +8,8 @@ from typing import Any
 from cli.parsing import ConfigArgs, parse_with_config
 
 RESULT = "ablation.json"
+NOTHING_LEARNED = 1
+"""Exit status where a run had not one finite outer loss."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,24 +66,29 @@ def run(args: Args) -> int:
     from cli import session
     from cli.evaluate import shown_progress
     from evaluation.figures import save
+    from evaluation.folder import warn, write_result
     from experiments import ablation
     from experiments.ablation_figures import ablation_figure
-    from experiments.ablation_results import results, table
-    from outer_train.run_dir import write_json
+    from experiments.ablation_results import results, table, untrained
+    from learned_opt import files
+    from outer_train import run_lock
 
     session.start(args.num_devices, args.compilation_cache)
     problem, variants = build(ablated, args)
     settings = settings_of(args)
     ablation.prepare_folder(out, describe(args, settings))
-    with shown_progress() as progress:
-        cells = ablation.run_cells(out, problem, variants, settings, progress)
-    result = {"config": args.config_name, **results(variants, cells, settings)}
-    write_json(out / RESULT, result)
-    (out / "table.md").write_text(table(result), encoding="utf-8")
-    save(ablation_figure(result), out / "ablation.png")
+    with run_lock.hold(out):
+        with shown_progress() as progress:
+            cells = ablation.run_cells(out, problem, variants, settings, progress)
+        result = {"config": args.config_name, **results(variants, cells, settings)}
+        write_result(out / RESULT, result)
+        files.write_text(out / "table.md", table(result))
+        save(ablation_figure(result), out / "ablation.png")
     print(table(result))
     print(f"{RESULT}, table.md and ablation.png are in {out}")
-    return 0
+    for row, count in untrained(result):
+        warn(f"{row['variant']}: in {count} of {args.num_seeds} runs no outer loss was finite; theta learned nothing")
+    return NOTHING_LEARNED if untrained(result) else 0
 
 
 def checked_lengths(text: str, episode: int) -> list[int]:
@@ -153,6 +160,7 @@ def describe(args: Args, settings) -> dict[str, Any]:
 def build(ablated: dict[str, Any], args: Args):
     """The problem and the variants, ready to run; the data is read once."""
     from configs import build as builder
+    from configs.families import HELD_OUT, scored_on
     from configs.serialize import to_json
     from experiments.ablation import Problem, Variant
     from outer_train import devices
@@ -177,4 +185,4 @@ def build(ablated: dict[str, Any], args: Args):
         return Variant(name, label, to_json(config), optimizer, config.num_outer_steps, make_step)
 
     variants = [variant(name, each.config, each.label) for name, each in ablated.items()]
-    return Problem(families, held_outs[0]), variants
+    return Problem(families, held_outs[0] if scored_on(config) == HELD_OUT else None), variants

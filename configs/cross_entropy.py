@@ -81,10 +81,13 @@ def search(
       num_runs: tasks of each family in a generation.
       seed: of the candidates; tasks depend on the generation alone.
       report: called after each generation with the new distribution and the scores so far.
+
+    Raises:
+      ValueError: fewer than two candidates of a generation have a finite score.
     """
     rng = np.random.default_rng(seed)
     options = {"num_steps": num_steps, "splits": ("outer_valid",), "eval_every": num_steps // 40, "num_eval_batches": 4}
-    learned = [make_sweep(family, optimizer.optimizer, **options) for family in families]
+    learned = [make_sweep(family, optimizer.fastest, **options) for family in families]
     adams = [make_sweep(family, optax.adam, **options) for family in families]
     rates = jnp.asarray(RATES, jnp.float32)
     now, scores = start, []
@@ -98,10 +101,18 @@ def search(
             losses = [of_theta(thetas, runs), of_rate(rates, runs)]
             total += family.weight * score(*(np.asarray(each["outer_valid"]["loss"]) for each in losses))
         scores.append(Scores(*total[:2].tolist()))
-        elite = candidates[np.argsort(total)[: max(4, round(ELITE * population))]]
+        elite = candidates[_lowest(total, max(4, round(ELITE * population)), generation)]
         now = Search((now.mean + elite.mean(axis=0)) / 2.0, (now.std + elite.std(axis=0, ddof=1)) / 2.0)
         report(now, scores)
     return now, scores
+
+
+def _lowest(scores: NDArray, number: int, generation: int) -> NDArray:
+    """Indices of the lowest scores, fewer where fewer are known: what is unknown is drawn around by nobody."""
+    known = np.argsort(scores)[: int(np.isfinite(scores).sum())]
+    if len(known) < 2:
+        raise ValueError(f"fewer than two candidates of generation {generation} have a finite score")
+    return known[:number]
 
 
 def from_command_line(

@@ -72,7 +72,7 @@ class CustomFamily:
     target: str = ""
     """"module:function"; called with `kwargs`, it returns a `tasks.base.TaskFamily`."""
     held_out_target: str = ""
-    """"module:function" of the held-out family; the same family with fresh keys if empty."""
+    """"module:function" of the held-out family; if empty, the run is scored on its training family, and says so."""
     kwargs: dict[str, Scalar] = field(default_factory=dict)
     """Arguments of both functions."""
     weight: float = 1.0

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from configs import base
 from configs.build import build_optimizer
 from configs.cross_entropy import Search, from_command_line
+from evaluation.folder import finite, write_result
 
 
 def start(optimizer: base.Mlp) -> Search:
@@ -60,11 +61,9 @@ def main() -> None:
     best = started_at(config.optimizer, found.mean)
     kept = ("adam_learning_rate", "adam_exponents", "adam_time_exponents", "adam_weight_decay")
     result = {name: getattr(best, name) for name in kept} | {"scores": [each._asdict() for each in scores]}
-    text = json.dumps(result, indent=2)
-    print(text)
+    print(json.dumps(finite(result), indent=2))
     if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "start.json").write_text(text + "\n")
+        write_result(args.out / "start.json", result)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ spreads its samples over all.
 
 import argparse
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,6 +38,7 @@ import learned_opt
 from configs import base
 from configs.build import build_optimizer, initial_theta
 from configs.cross_entropy import Scores, Search, from_command_line
+from evaluation.folder import warn, write_result
 from learned_opt.adam_start import count_rows, first_row, log_rows
 from learned_opt.base import Theta
 from learned_opt.mlp import PRESETS, MLPSettings
@@ -165,9 +165,14 @@ def main() -> None:
     def report(now: Search, scores: list[Scores]) -> None:
         last, of = scores[-1], f"generation {len(scores)}/{args.num_generations}"
         print(f"{of}  score of the mean before it {last.mean:.3f}, of the start {last.start:.3f}", flush=True)
-        learned_opt.save(args.out / "theta.npz", name, kwargs, moved(settings, theta, now.mean))
         found = {"scores": [each._asdict() for each in scores], "mean": now.mean.tolist(), "std": now.std.tolist()}
-        (args.out / "search.json").write_text(json.dumps(found, indent=2) + "\n")
+        try:
+            learned_opt.save(args.out / "theta.npz", name, kwargs, moved(settings, theta, now.mean))
+            write_result(args.out / "search.json", found)
+        except OSError as error:
+            if len(scores) == args.num_generations:
+                raise
+            warn(f"generation {len(scores)} is not kept: {error}; the search goes on")
 
     search(to_theta=lambda numbers: moved(settings, theta, numbers), optimizer=optimizer, report=report)
 

@@ -1,14 +1,13 @@
 """Ablations of outer-training (arXiv 1810.10180, figure 8): what each part is worth at the same total of inner steps.
 
-A cell is a variant and a seed: `cells/<variant>/<seed>.npz`, written whole or not at all, so an interrupted ablation
-goes on. The outer loss of a truncation depends on its length and on where in their episodes the particles are, so
-variants are compared otherwise: at each of a few points theta trains the same tasks, from fresh weights, for whole
-episodes. The seeds of a variant that are missing are outer-trained side by side as one program.
+A cell is a variant and a seed: `cells/<variant>/<seed>.npz` and `.json` (`evaluation.cells`), written whole or not at
+all, so an interrupted ablation goes on. The outer loss of a truncation depends on its length and on where in their
+episodes the particles are, so variants are compared otherwise: at each of a few points theta trains the same tasks,
+from fresh weights, for whole episodes. The seeds of a variant that are missing are outer-trained side by side as one
+program.
 """
 
 import json
-import os
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,16 +16,17 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.folder import prepare_folder as prepare
+from evaluation import cells as cell_files
+from evaluation import content, folder
 from evaluation.held_out import cap_losses
 from evaluation.sweep import Runs, make_runs, make_sweep
+from learned_opt import files
 from learned_opt.base import LearnedOptimizer
-from outer_train.run_dir import write_json
 from outer_train.side_by_side import SeedsResult, train_seeds
 from outer_train.step import OuterStep
 from tasks.base import TaskFamily
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SPLITS = ("train", "outer_valid", "test")
 MEASUREMENTS = 40
 """About so many of an episode; the mean over them is the episode's loss."""
@@ -75,10 +75,13 @@ class Settings(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Families: those outer-training draws tasks from (the first is evaluated), and the held-out one."""
+    """Families: those outer-training draws tasks from (the first is evaluated), and the held-out one.
+
+    `held_out` is None where no family was held out: then there are no held-out losses.
+    """
 
     families: tuple[TaskFamily, ...]
-    held_out: TaskFamily
+    held_out: TaskFamily | None
 
 
 Cell = dict[str, NDArray]
@@ -93,7 +96,7 @@ def prepare_folder(out: Path, wanted: dict[str, Any]) -> None:
     Raises:
       ValueError: where it holds another one, or other files.
     """
-    prepare(out, "ablation_settings.json", wanted, "ablation", "choose another --out")
+    folder.prepare_folder(out, "ablation_settings.json", wanted, "ablation", "choose another --out")
 
 
 def run_cells(
@@ -110,11 +113,14 @@ def run_cells(
     """
     evaluators: dict[LearnedOptimizer, Callable] = {}
     cells: dict[str, dict[int, Cell]] = {}
+    made_of_problem = problem_content(problem)
     total = len(variants) * len(settings.seeds)
     for row, variant in enumerate(variants):
-        folder = out / "cells" / variant.name
-        _check_variant(folder, variant)
-        found = {seed: cell for seed in settings.seeds if (cell := read_cell(folder / f"{seed}.npz")) is not None}
+        place = out / "cells" / variant.name
+        _check_variant(place, variant)
+        made_of = made_of_problem | {"optimizer_code": content.code(variant.optimizer)}
+        stored = {seed: read_cell(place / f"{seed}.npz", made_of) for seed in settings.seeds}
+        found = {seed: cell for seed, cell in stored.items() if cell is not None}
         missing = [seed for seed in settings.seeds if seed not in found]
         while missing:
             together, missing = missing[: settings.seeds_at_once], missing[settings.seeds_at_once :]
@@ -123,7 +129,7 @@ def run_cells(
                 evaluators[variant.optimizer] = _evaluator(problem, variant.optimizer, settings)
             made = run_seeds(problem, variant, settings, together, evaluators[variant.optimizer])
             for seed, cell in made.items():
-                write_cell(folder / f"{seed}.npz", cell)
+                write_cell(place / f"{seed}.npz", cell, made_of)
             found |= made
         cells[variant.name] = found
     progress(total, total, "table and figures")
@@ -163,10 +169,12 @@ def _evaluator(problem: Problem, optimizer: LearnedOptimizer, settings: Settings
     every = measuring_interval(settings.num_steps)
     # Not the key of outer-training: no task is evaluated that a particle has seen in the same draw.
     key = jax.random.fold_in(jax.random.key(settings.seed), 1)
-    families = {"outer_train": problem.families[0], "held_out": problem.held_out}
+    families = {"outer_train": problem.families[0]}
+    if problem.held_out is not None:
+        families["held_out"] = problem.held_out
     sweeps: dict[str, tuple[Callable, Runs]] = {}
     for index, (name, family) in enumerate(families.items()):
-        sweep = make_sweep(family, optimizer.optimizer, num_steps=settings.num_steps, splits=SPLITS, eval_every=every)
+        sweep = make_sweep(family, optimizer.fastest, num_steps=settings.num_steps, splits=SPLITS, eval_every=every)
         sweeps[name] = sweep, make_runs(jax.random.fold_in(key, index), settings.num_tasks)
 
     def evaluate(thetas: Any) -> dict[str, NDArray]:
@@ -187,33 +195,42 @@ def measuring_interval(num_steps: int) -> int:
     return max(every for every in range(1, longest + 1) if num_steps % every == 0)
 
 
-def _check_variant(folder: Path, variant: Variant) -> None:
-    path = folder / "variant.json"
+def _check_variant(place: Path, variant: Variant) -> None:
+    path = place / "variant.json"
     wanted = json.loads(json.dumps({"description": variant.description, "num_outer_steps": variant.num_outer_steps}))
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, wanted)
-    elif json.loads(path.read_text()) != wanted:
-        raise ValueError(f"{folder} holds cells of another variant {variant.name!r}; choose another --out")
-
-
-def write_cell(path: Path, cell: Cell) -> None:
-    """Writes a cell whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, **cell)
-    temporary.replace(path)
-
-
-def read_cell(path: Path) -> Cell | None:
-    """A finished cell, or None; a damaged one is run again."""
+        place.mkdir(parents=True, exist_ok=True)
+        files.write_json(path, wanted)
+        return
     try:
-        # Opened here: NumPy leaves a file open that it cannot read.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged, so whose cells these are is unknown; choose another --out") from error
+    if found != wanted:
+        raise ValueError(f"{place} holds cells of another variant {variant.name!r}; choose another --out")
+
+
+def problem_content(problem: Problem) -> dict[str, Any]:
+    """What the numbers of all variants follow from, besides the settings of the folder."""
+    families = [family for family in (*problem.families, problem.held_out) if family is not None]
+    return {
+        "shipped_code": content.shipped_code(),
+        "outer_training_code": content.outer_training_code(),
+        "task_code": content.code([(family.sample, family.task) for family in families]),
+        "data": content.of_json([content.data(family.data) for family in families]),
+        "versions": content.environment(),
+    }
+
+
+def write_cell(path: Path, cell: Cell, made_of: dict[str, Any] | None = None) -> None:
+    """Writes a cell whole or not at all."""
+    cell_files.write(path.with_suffix(""), cell, {}, made_of or {})
+
+
+def read_cell(path: Path, made_of: dict[str, Any] | None = None) -> Cell | None:
+    """A finished cell, or None; see `evaluation.cells.read`."""
+    stored = cell_files.read(path.with_suffix(""), made_of)
+    return None if stored is None else stored.arrays
 
 
 def _listed(values: Sequence[int]) -> str:

@@ -23,7 +23,6 @@ the VGG's choice is then 1e-6 from .1, with 79.7, -.6 [-1.4, +.1].
 
 import dataclasses
 import functools
-import json
 import pathlib
 from typing import Any, Literal
 
@@ -33,6 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from evaluation.folder import write_result
+from evaluation.statistics import deviation
 from experiments import image_classification_figures as figures
 from experiments import image_models as models
 from experiments.hand_schedules import NUM_EPOCHS
@@ -46,6 +47,7 @@ from experiments.image_classification_tuning import (
     tune,
 )
 from experiments.schedule_runs import split_rows
+from learned_opt import files
 from tasks.base import Task
 from tasks.classifiers import classification_task
 from tasks.datasets import tfds_images
@@ -108,9 +110,9 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
         if setting.num_steps % config.num_points:
             raise ValueError(f"num_steps must be a multiple of {config.num_points} points, got {setting.num_steps}")
         result[name], curves = _compare(config, setting, name)
-        np.savez(out / f"curves_{name}.npz", **{f"{m}/{k}": v for m, c in curves.items() for k, v in c.items()})
+        files.write_npz(out / f"curves_{name}.npz", {f"{m}/{k}": v for m, c in curves.items() for k, v in c.items()})
         figures.draw(name, result[name], curves, out / f"{name}.png")
-        (out / "result.json").write_text(json.dumps(result, indent=2))
+        write_result(out / "result.json", result)
     return result
 
 
@@ -183,7 +185,7 @@ def _final(runs: dict[str, np.ndarray]) -> dict[str, float]:
     last = {name: runs[name][:, -1] for name in ("test_accuracy", "test_loss")}
     return {
         "accuracy": float(last["test_accuracy"].mean()),
-        "accuracy_std": float(last["test_accuracy"].std()),
+        "accuracy_std": deviation(last["test_accuracy"]),
         "test_loss": float(last["test_loss"].mean()),
         "first_rate": float(runs["rates"][:, 0].mean()),
         "last_rate": float(runs["rates"][:, -1].mean()),

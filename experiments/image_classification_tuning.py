@@ -14,6 +14,7 @@ import numpy as np
 import optax
 import scipy.stats
 
+from evaluation.statistics import lowest_known
 from experiments.hand_schedules import HAND, hand_schedule
 from experiments.schedule_runs import over_runs, rows_of, train
 from learned_opt.hypergradient import hd, marthe, rtho
@@ -122,7 +123,7 @@ def tune(
         runs = train_all(np.repeat(cells, len(keys), axis=0), jnp.tile(keys, len(cells)))
         accuracy = runs["tuning_accuracy"][:, -1].reshape(len(cells), len(keys)).mean(axis=1)
     return {
-        "chosen": 0 if accuracy is None else int(accuracy.argmax()),
+        "chosen": 0 if accuracy is None else lowest_known(-accuracy, f"tuning accuracy of {method}"),
         "trials": [
             {
                 "first_rate": float(rate),

@@ -20,7 +20,6 @@ the first rate, and from .1 the best beta is so small that the rate stays as it 
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Any, Literal
 
@@ -28,10 +27,12 @@ import jax
 import numpy as np
 import optax
 
+from evaluation.folder import write_result
 from experiments import lr_schedules_figures as figures
 from experiments import lrs_opt
 from experiments.lr_schedules_runs import Method, Problem, make_problem, run_schedules, sensitivity, sweep
 from experiments.lr_schedules_summary import json_ready, summary, where_decayed
+from learned_opt import files
 from learned_opt.hypergradient import hd, marthe, rtho
 
 ONLINE = ("HD", "RTHO", "mu = .99", "h_mu", "MARTHE")
@@ -104,8 +105,9 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     }
     result = json_ready(result)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "result.json").write_text(json.dumps(result, indent=2, allow_nan=False))
-    np.savez(out / "schedules.npz", lrs_opt=optimized["rates"], **{n: runs["rates"] for n, runs in online.items()})
+    write_result(out / "result.json", result)
+    rates = {"lrs_opt": optimized["rates"]} | {name: runs["rates"] for name, runs in online.items()}
+    files.write_npz(out / "schedules.npz", rates)
     figures.draw_schedules(result, optimized["rates"], online, out / "figure_2.png")
     figures.draw_sensitivity(over_mu, out / "sensitivity.png")
     return result

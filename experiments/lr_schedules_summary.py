@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.statistics import deviation, lowest_known
+
 
 def summary(hyper_learning_rates: Sequence[float], runs: dict[str, np.ndarray], first_rate: float) -> dict[str, Any]:
     """Means over seeds. The best hyper-learning rate has the highest mean validation accuracy, as in arXiv 1910.08525.
@@ -21,8 +23,8 @@ def summary(hyper_learning_rates: Sequence[float], runs: dict[str, np.ndarray], 
       rates, both in units of `first_rate`.
     """
     accuracy = runs["accuracy"].mean(axis=1)
-    best = int(accuracy.argmax())
-    usable = accuracy >= accuracy.max() - 0.02
+    best = lowest_known(-accuracy, "validation accuracy of the sweep")
+    usable = accuracy >= accuracy[best] - 0.02
     rates = runs["rates"].astype(np.float64) / first_rate
     last = max(1, rates.shape[-1] // 10)
     return {
@@ -33,7 +35,7 @@ def summary(hyper_learning_rates: Sequence[float], runs: dict[str, np.ndarray], 
         "best_index": best,
         "best_hyper_learning_rate": hyper_learning_rates[best],
         "best_accuracy": float(accuracy[best]),
-        "best_accuracy_std": float(runs["accuracy"][best].std()),
+        "best_accuracy_std": deviation(runs["accuracy"][best]),
         "usable_decades": widest_stretch(np.log10(hyper_learning_rates), usable),
         "lowest_rate_over_first": rates.min(axis=2).mean(axis=1).tolist(),
         "last_rates_over_first": rates[..., -last:].mean(axis=(1, 2)).tolist(),

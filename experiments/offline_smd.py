@@ -19,7 +19,6 @@ the minimum for 500 steps and 14.5 times for 2,000; with clipped gradients alone
 """
 
 import dataclasses
-import json
 import pathlib
 from functools import partial
 from typing import Literal
@@ -30,6 +29,7 @@ import numpy as np
 from jax import lax
 
 from evaluation.figures import save
+from evaluation.folder import write_result
 from experiments.offline_smd_figures import curve_figure, surface_figure
 from experiments.offline_smd_summary import chosen_schedules, smd_summary
 from experiments.scales import at_scale
@@ -136,7 +136,7 @@ def run(config: Config, out: pathlib.Path) -> dict:
     result["exponent_ratio"] = shortest["decay_exponent"] / longest["decay_exponent"]
     result["loss_ratio_at_longest"] = shortest["loss_at_longest"] / longest["loss_at_longest"]
     out.mkdir(parents=True, exist_ok=True)
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_result(out / "result.json", result)
     save(surface_figure(config.horizons, rates, exponents, surface, paths), out / "surfaces.png")
     curves = _curves(training, config, warm, result["horizons"], key_surface)
     save(curve_figure(result["horizons"], *curves), out / "curves.png")

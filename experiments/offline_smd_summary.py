@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.statistics import lowest_known
+
 
 def chosen_schedules(horizons: Sequence[int], grid: Any, surface: np.ndarray) -> list[dict]:
     """The surface's minimum at each horizon, and what that schedule reaches at the longest."""
     rows = []
     for horizon, losses in zip(horizons, surface, strict=True):
-        best = int(np.argmin(losses))
+        best = lowest_known(losses, f"loss at horizon {horizon}")
         rows.append(
             {
                 "num_steps": horizon,
@@ -32,15 +34,21 @@ def smd_summary(num_starts: int, paths: Mapping[int, Any], surface: np.ndarray, 
     for i, (horizon, path) in enumerate(paths.items()):
         ends = slice(i * num_starts, (i + 1) * num_starts)
         losses = at_ends[i, ends]
+        minimum = float(surface[i][lowest_known(surface[i], f"loss at horizon {horizon}")])
         rows.append(
             {
                 "num_steps": horizon,
-                "surface_minimum": float(surface[i].min()),
+                "surface_minimum": minimum,
                 "losses": losses.tolist(),
-                "median_over_minimum": float(np.median(losses) / surface[i].min()),
-                "share_of_surface_below": [float(np.mean(surface[i] < loss)) for loss in losses],
+                "median_over_minimum": float(np.median(losses) / minimum),
+                "share_of_surface_below": [_share_below(surface[i], loss) for loss in losses],
                 "learning_rates": (10 ** path.rate[-1]).tolist(),
                 "decay_exponents": (10 ** path.exponent[-1]).tolist(),
             }
         )
     return rows
+
+
+def _share_below(surface: np.ndarray, loss: float) -> float:
+    """nan for an unknown loss; what is unknown of the surface is below none."""
+    return float("nan") if np.isnan(loss) else float(np.mean(surface < loss))

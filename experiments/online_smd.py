@@ -18,7 +18,6 @@ labels wrong: effective rates 20 to 50 and 49 to 121 times below, alpha only 2.6
 """
 
 import dataclasses
-import json
 import pathlib
 from functools import partial
 from typing import Literal, NamedTuple
@@ -30,6 +29,8 @@ import optax
 from jax import lax
 
 from evaluation.figures import save
+from evaluation.folder import write_result
+from evaluation.statistics import lowest_known
 from experiments.online_smd_figure import online_figure
 from experiments.scales import at_scale
 from experiments.smd_lookahead import AdaptiveState, adapt
@@ -117,7 +118,7 @@ def run(config: Config, out: pathlib.Path) -> dict:
         curves = _run_problem(training, config)
         result["problems"].append({"dataset": dataset, "network": network, **_summary(config, curves)})
         save(online_figure(config, curves, f"{network} on {dataset}"), out / f"{dataset}_{network}.png")
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_result(out / "result.json", result)
     return result
 
 
@@ -206,8 +207,7 @@ def _run_problem(training: Training, config: Config) -> dict[str, Curves]:
         thetas = jax.vmap(lambda rate: encode_pair(rate, 0.9))(jnp.asarray(rates, jnp.float32))
         states, adaptive = _adaptive_phase(training, config, mode, thetas, key_adaptive)
         if mode == "fixed":
-            final = adaptive.loss[:, -1]
-            best = int(np.argmin(np.where(np.isfinite(final), final, np.inf)))
+            best = lowest_known(adaptive.loss[:, -1], "final loss at a fixed rate")
             states = jax.tree.map(lambda x, best=best: x[best : best + 1], states)
             adaptive = Curves(*(x[best : best + 1] for x in adaptive))
         decay = _decay_phase(training, config, states, key_decay)

@@ -102,8 +102,8 @@ def meta_descent(
 
     The best schedules of long horizons lie at the edge of stability, and past it no gradient leads back: the loss is
     chaotic, then flat. So where a training ends at more than `WORSE` times the (geometric, running) mean loss of those
-    before it, alpha_0 is multiplied by `RATE_CUT` instead, and Adam starts afresh. The mean follows bad endings too: a
-    rate that was cut too far ends worse as well, and would be cut for ever.
+    before it, or its gradient is not known, alpha_0 is multiplied by `RATE_CUT` instead, and Adam starts afresh. The
+    mean follows bad endings too: a rate that was cut too far ends worse as well, and would be cut for ever.
 
     Args:
       training: the task.
@@ -134,7 +134,8 @@ def meta_descent(
             estimate, _ = estimator.estimate(theta, state, key_estimate, 1, training.data)
             moved = _adam_step(adam, rate, theta, adam_state, estimate.grad)
             cut = theta._replace(log_rate=theta.log_rate + float(np.log(RATE_CUT)))
-            stable = estimate.loss < mean + float(np.log(WORSE))
+            known = jnp.all(jnp.stack([~jnp.isnan(leaf) for leaf in jax.tree.leaves(estimate.grad)]))
+            stable = known & (estimate.loss < mean + float(np.log(WORSE)))
             theta, adam_state = jax.tree.map(partial(jnp.where, stable), moved, (cut, adam.init(theta)))
             excess = jnp.where(jnp.isfinite(estimate.loss), estimate.loss - mean, 0.0)
             return (theta, adam_state, mean + MEAN_WEIGHT * excess), theta
@@ -151,7 +152,7 @@ def meta_descent(
 
 def _adam_step(adam, rate, theta: Decay, adam_state, grad: Decay):
     """Theta and Adam's state after a step against the clipped gradient."""
-    grad = jax.tree.map(lambda g: jnp.clip(jnp.nan_to_num(g), -GRADIENT_CLIP, GRADIENT_CLIP), grad)
+    grad = jax.tree.map(lambda g: jnp.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP), grad)
     with jax.numpy_dtype_promotion("standard"):
         updates, adam_state = adam.update(grad, adam_state)
         return jax.tree.map(lambda x, u: x - rate * u, theta, updates), adam_state

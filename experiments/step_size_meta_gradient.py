@@ -16,7 +16,6 @@ F with its powers as `exp(2 t log(1 - eta lambda))`, since two eigenvalues excee
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 from typing import Literal, NamedTuple
@@ -28,6 +27,8 @@ from jax import Array, lax
 from scipy.special import logsumexp
 
 from evaluation.figures import save
+from evaluation.folder import write_result
+from evaluation.statistics import lowest_known
 from experiments.step_size_meta_gradient_figures import descent_figure, gradient_figure
 from tasks.quadratic import log_loss_after_steps, loss_after_steps
 
@@ -103,7 +104,7 @@ def run(config: Config, out: pathlib.Path) -> dict:
         "best_step_size": best,
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_result(out / "result.json", result)
     save(gradient_figure(2 / draw.eigenvalues[-1], step_sizes, config.horizons, rows), out / "meta_gradient.png")
     save(descent_figure(paths, best), out / "meta_descent.png")
     return result
@@ -207,7 +208,7 @@ def _meta_descent(config: Config, draw: Draw):
         with jax.enable_x64(wide):
             paths[name] = np.asarray(_descend(objective, config, draw))
     grid = np.linspace(0, 2 / draw.eigenvalues[-1].astype(float), 20_001)[1:]
-    return paths, float(grid[np.argmin(closed_form(draw, grid, config.num_steps)[0])])
+    return paths, float(grid[lowest_known(closed_form(draw, grid, config.num_steps)[0], "loss of the grid")])
 
 
 def _descend(objective, config: Config, draw: Draw) -> Array:

@@ -9,7 +9,6 @@ three minutes on two cores.
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Literal
 
@@ -17,6 +16,8 @@ import jax
 import numpy as np
 
 from evaluation.figures import save
+from evaluation.folder import write_result
+from evaluation.statistics import lowest_known
 from experiments.adam_truncation import AdamRuns, measure_adam
 from experiments.nqm_truncation import gradient_curves, stationary_rate
 from experiments.short_horizon import paper_problem
@@ -74,7 +75,7 @@ def run(config: Config, out: pathlib.Path) -> dict:
     runs = measure_adam(config, jax.random.key(config.seed))
     out.mkdir(parents=True, exist_ok=True)
     result = {"noisy_quadratic": quadratic, "adam": adam_numbers(config, runs)}
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_result(out / "result.json", result)
     save(quadratic_figure(config, curves, quadratic["best_rates"]), out / "noisy_quadratic.png")
     save(adam_figure(config, runs, result["adam"]), out / "adam.png")
     return result
@@ -106,7 +107,7 @@ def adam_numbers(config: Config, runs: AdamRuns) -> dict:
         "stationary_rates": [zero_crossing(np.asarray(config.rates), row) for row in runs.gradients],
         "rates": list(config.rates),
         "losses": runs.losses.tolist(),
-        "best_rate": float(config.rates[int(np.argmin(runs.losses))]),
+        "best_rate": float(config.rates[lowest_known(runs.losses, "loss at a fixed rate")]),
         "gradients": runs.gradients.tolist(),
         "gradient_over_inner_training": windows,
     }  # fmt: skip

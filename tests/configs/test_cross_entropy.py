@@ -30,3 +30,11 @@ def test_the_search_leaves_a_rate_that_is_far_too_small():
     assert scores[0].mean == pytest.approx(scores[0].start)
     assert [so_far for _, so_far in reports] == [scores[: i + 1] for i in range(5)]
     np.testing.assert_array_equal(reports[-1][0].mean, found.mean)
+
+
+def test_a_candidate_of_unknown_score_is_drawn_around_by_nobody():
+    scores = np.array([np.nan, 3.0, 1.0, np.inf, 2.0])
+    np.testing.assert_array_equal(cross_entropy._lowest(scores, 4, 0), [2, 4, 1])
+    np.testing.assert_array_equal(cross_entropy._lowest(scores, 2, 0), [2, 4])
+    with pytest.raises(ValueError, match="fewer than two candidates of generation 7"):
+        cross_entropy._lowest(np.array([np.nan, 1.0]), 4, 7)

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from evaluation.folder import finite
 from experiments.ablation import Settings, Variant, measuring_interval, prepare_folder, read_cell, write_cell
 from experiments.ablation_figures import ablation_figure
-from experiments.ablation_results import crossed_bootstrap, results, table
+from experiments.ablation_results import crossed_bootstrap, results, table, untrained
 
 SETTINGS = Settings(
     seeds=(0, 1, 2), seed=0, num_steps=20, num_tasks=4, num_points=2, loss_cap=10.0, seeds_at_once=3
@@ -93,3 +94,55 @@ def test_another_ablation_does_not_go_in(tmp_path):
 
 def test_measuring_interval_divides():
     assert [measuring_interval(n) for n in (20, 80, 100, 300, 1000, 997)] == [1, 2, 2, 6, 25, 1]
+
+
+def unknown_cell(seed, held_out=True):
+    made = cell(0.5, seed) | {"outer_loss": np.full(7, np.nan)}
+    return made if held_out else {name: value for name, value in made.items() if not name.startswith("held_out")}
+
+
+def results_of(cells):
+    seeds = tuple(next(iter(cells.values())))
+    variants = [Variant(name, name, {}, None, 7, None) for name in cells]
+    return results(variants, cells, SETTINGS._replace(seeds=seeds))
+
+
+def test_an_unknown_loss_is_never_the_best_and_the_last():
+    bad = cell(0.1, 0)
+    bad["outer_train/outer_valid"] = np.full((3, 4), np.nan)
+    cells = {"merged": dict.fromkeys(range(2), bad), "persistent_es": {s: cell(0.4, s) for s in range(2)}}
+    result = results_of(cells)
+    assert result["best"] == "persistent_es"
+    assert [row["variant"] for row in result["variants"]] == ["persistent_es", "merged"]
+    assert result["variants"][1]["within_noise_of_best"] is None
+    assert "| merged | 7 | unknown | unknown | unknown |" in table(result)
+    ablation_figure(finite(result))
+    with pytest.raises(ValueError, match="outer loss of none"):
+        results_of({"merged": dict.fromkeys(range(2), bad)})
+
+
+def test_one_seed_has_no_interval():
+    result = results_of({name: {0: cell(loss, 0)} for name, loss in (("merged", 0.5), ("persistent_es", 0.4))})
+    best, other = result["variants"]
+    assert np.isnan([best["outer_loss"]["low"], other["difference_to_best"]["high"]]).all()
+    assert (best["within_noise_of_best"], other["within_noise_of_best"]) == (True, None)
+    assert "Within noise of it: unknown" in result["findings"][0]
+    assert "[unknown]" in table(result)
+    assert "nan" not in table(result)
+
+
+def test_runs_without_a_finite_loss_are_told():
+    result = results_of(
+        {"merged": {s: unknown_cell(s) for s in range(2)}, "fixed_10": {s: cell(0.4, s) for s in (0, 1)}}
+    )
+    ((row, count),) = untrained(result)
+    assert (row["variant"], count) == ("merged", 2)
+    assert "merged: in 2 of its runs no outer loss was finite." in result["findings"]
+
+
+def test_without_a_held_out_family_there_is_no_held_out_loss():
+    cells = {n: {s: unknown_cell(s, held_out=False) for s in range(2)} for n in ("merged", "train_objective")}
+    result = results_of(cells)
+    assert result["objective"] is None
+    assert np.isnan(result["variants"][0]["held_out_test_loss"]["estimate"])
+    assert result["variants"][0]["outer_loss"]["estimate"] == pytest.approx(0.515, abs=2e-3)
