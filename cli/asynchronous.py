@@ -1,6 +1,5 @@
 """`--engine ray` of `train` and `resume`: workers of a Ray cluster, the learner in this process."""
 
-import json
 from typing import Any
 
 import jax
@@ -10,7 +9,10 @@ from cli import session
 from cli.engine import Engine
 from configs import base, workers
 from configs.build import Built, build_outer_optimizer
+from learned_opt import files
 from outer_train import run_dir
+from outer_train.continuation import STRICT, Allowed
+from outer_train.printable import printable
 from outer_train.run_dir import RunDirectory
 from outer_train.workers import ray_crew
 from outer_train.workers.train import Settings, train
@@ -38,8 +40,20 @@ def checked(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def stored(run: RunDirectory) -> dict[str, Any] | None:
-    """The settings the run was started with; None for a run in step."""
-    return json.loads(run.engine.read_text()) if run.engine.exists() else None
+    """The settings the run was started with; None for a run in step.
+
+    Raises:
+      ValueError: the file that holds them is broken.
+    """
+    if not run.engine.exists():
+        return None
+    found = run_dir.read_object(run.engine)
+    for name, value in found.items():
+        if name not in DEFAULTS or not (value is None or type(value) in (int, float)):
+            raise ValueError(
+                f"{run.engine}: {printable(name)} is {printable(value)}, must be a number of {[*DEFAULTS]}"
+            )
+    return found
 
 
 def train_and_score(
@@ -49,9 +63,10 @@ def train_and_score(
     engine: Engine,
     settings: dict[str, Any],
     tensorboard: bool,
+    allowed: Allowed = STRICT,
 ) -> int:
     """Runs the loop over workers to its end; Ray is connected. Returns the exit status."""
-    run_dir.write_json(run.engine, settings)
+    files.write_json(run.engine, settings)
     source = workers.make_source(
         config, settings["gradients_per_step"], compilation_cache=jax.config.jax_compilation_cache_dir
     )
@@ -75,6 +90,7 @@ def train_and_score(
         keep_checkpoints=config.keep_checkpoints,
         tensorboard=tensorboard,
         warn=session.warn,
+        allowed=allowed,
     )
     totals = dict(result.totals)
     busy, idle = totals.pop("seconds_working", 0.0), totals.pop("seconds_waiting", 0.0)

@@ -1,9 +1,8 @@
 """resume RUN: go on with a run that was stopped or killed, from its last whole checkpoint."""
 
 import dataclasses
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -11,6 +10,7 @@ from cli.engine import Engine, EngineFlags
 
 if TYPE_CHECKING:
     from configs.base import TrainConfig
+    from outer_train.continuation import Allowed
     from outer_train.run_dir import RunDirectory
 
 
@@ -26,23 +26,32 @@ class Args:
     """Also write TensorBoard scalars."""
     compilation_cache: bool = True
     """Keep compiled programs under the user's cache directory."""
+    allow_restart: bool = False
+    """Start again at outer step 0 if the checkpoints are gone or none can be read; the rows so far are kept under
+    another name. Without it the command ends with status 2 then."""
+    allow_missing_rows: bool = False
+    """Go on if rows of metrics.jsonl are missing or broken; they stay missing."""
+    allow_changed_config: bool = False
+    """Go on if config.json was changed since the run began."""
+    trust: bool = False
+    """Import and run the code that the run's files name: a family or an optimizer given as "module:name", in modules
+    beside the config file it was started from. Only for runs whose author you trust."""
     engine: EngineFlags = dataclasses.field(default_factory=Engine)
     """Where the outer gradient is computed; processes and workers may be more or fewer than before."""
 
 
 def run(args: Args) -> int:
-    """Trains on, scores, writes the results; 130 or 143 if SIGINT or SIGTERM ended it."""
+    """Trains on, scores, writes the results; 130, 143 or 129 if SIGINT, SIGTERM or SIGHUP ended it."""
     from configs import registry
-    from configs.base import TrainConfig
-    from configs.serialize import from_json
-    from outer_train import run_dir
+    from outer_train import run_dir, run_lock
 
     directory, stored = run_dir.open_run(args.run)
-    config = from_json(stored)
-    if not isinstance(config, TrainConfig):
-        raise ValueError(f"{directory.config} holds no TrainConfig")
-    source = json.loads(directory.versions.read_text()).get("config_file") if directory.versions.exists() else None
-    if source:
+    if not args.allow_changed_config:
+        run_dir.check_config(directory, stored)
+    if not args.engine.distributed and args.engine.coordinator is None:  # the first of several looks for itself
+        run_lock.check(directory.path)
+    config = read_config(directory, stored, args.trust)
+    if args.trust and (source := run_dir.config_file(directory)):
         registry.add_to_path(Path(source).parent)
 
     if args.engine.engine == "ray" or directory.engine.exists():
@@ -54,12 +63,40 @@ def run(args: Args) -> int:
     session.start(args.num_devices, args.compilation_cache, cluster)
     if cluster is not None:
         session.connect(cluster, config, args.num_devices, args.engine.connect_timeout, directory)
-    built = session.build(config, args.num_devices, args.tensorboard)
-    return session.train_and_score(config, built, directory, args.tensorboard)
+    built = session.build(config, args.num_devices, args.tensorboard, trust=args.trust)
+    with run_lock.hold_by_first(directory.path):
+        return session.train_and_score(config, built, directory, args.tensorboard, _allowed(args))
+
+
+def read_config(directory: "RunDirectory", stored: dict[str, Any], trust: bool) -> "TrainConfig":
+    """The config of a run; nothing that it names is imported.
+
+    Raises:
+      ValueError: it is none, or names code that is not this project's and is not trusted.
+    """
+    from configs.base import TrainConfig
+    from configs.families import check_trusted
+    from configs.serialize import from_json
+
+    try:
+        config = from_json(stored, trust=trust)
+        if not isinstance(config, TrainConfig):
+            raise ValueError("it holds no TrainConfig")
+        check_trusted(config)
+    except ValueError as error:
+        raise ValueError(f"{directory.config}: {error}") from error
+    return config
+
+
+def _allowed(args: Args) -> "Allowed":
+    from outer_train.continuation import Allowed
+
+    return Allowed(restart=args.allow_restart, missing_rows=args.allow_missing_rows)
 
 
 def _run_with_ray(args: Args, config: "TrainConfig", directory: "RunDirectory") -> int:
     from cli import asynchronous, session
+    from outer_train import run_lock
     from outer_train.workers import ray_crew
 
     stored = asynchronous.stored(directory)
@@ -70,7 +107,10 @@ def _run_with_ray(args: Args, config: "TrainConfig", directory: "RunDirectory") 
     session.start(args.num_devices, args.compilation_cache)
     ray_crew.connect(args.engine.ray_address, args.engine.connect_timeout, settings["num_workers"])
     try:
-        built = session.build(config, args.num_devices, args.tensorboard)
-        return asynchronous.train_and_score(config, built, directory, args.engine, settings, args.tensorboard)
+        built = session.build(config, args.num_devices, args.tensorboard, trust=args.trust)
+        with run_lock.hold_by_first(directory.path):
+            return asynchronous.train_and_score(
+                config, built, directory, args.engine, settings, args.tensorboard, _allowed(args)
+            )
     finally:
         ray_crew.disconnect()

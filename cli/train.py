@@ -1,8 +1,8 @@
 """train CONFIG: outer-train a learned optimizer, then score it on held-out tasks."""
 
 import dataclasses
-import functools
 from pathlib import Path
+from typing import Any
 
 from cli.engine import Engine, EngineFlags
 from cli.parsing import ConfigArgs, parse_with_config
@@ -19,9 +19,11 @@ class Args(ConfigArgs):
     run_dir: Path | None = None
     """Where everything is written; runs/CONFIG if not given."""
     overwrite: bool = False
-    """Remove a run that is in the run directory."""
+    """Move a run that is in the run directory to a folder beside it, DIR.old-1, and start a new one."""
     tensorboard: bool = False
     """Also write TensorBoard scalars."""
+    trust: bool = False
+    """Import and run the code that the file init_theta names. What you name yourself needs no such flag."""
     engine: EngineFlags = dataclasses.field(default_factory=Engine)
     """Where the outer gradient is computed."""
 
@@ -32,7 +34,7 @@ def parse(argv: list[str], prog: str) -> Args:
 
 
 def run(args: Args) -> int:
-    """Trains, scores, writes the results; 130 or 143 if SIGINT or SIGTERM ended it."""
+    """Trains, scores, writes the results; 130, 143 or 129 if SIGINT, SIGTERM or SIGHUP ended it."""
     from outer_train import run_dir
 
     path = args.run_dir or Path("runs") / args.config_name
@@ -44,19 +46,23 @@ def run(args: Args) -> int:
 
     from cli import session
     from configs.serialize import to_json
-    from outer_train import distributed
+    from outer_train import distributed, run_lock
 
     session.start(args.num_devices, args.compilation_cache, cluster)
     if cluster is not None:
         session.connect(cluster, args.config, args.num_devices, args.engine.connect_timeout, run_dir.RunDirectory(path))
         distributed.from_first(lambda: run_dir.check_free(path, args.overwrite))
-    built = session.build(args.config, args.num_devices, args.tensorboard)
-    create = functools.partial(
-        run_dir.create, path, to_json(args.config), config_file=args.config_file, overwrite=args.overwrite
-    )
-    distributed.from_first(lambda: create() and None)
-    directory = run_dir.RunDirectory(path)
-    return session.train_and_score(args.config, built, directory, args.tensorboard)
+    built = session.build(args.config, args.num_devices, args.tensorboard, trust=args.trust)
+    config = to_json(args.config)
+    with run_lock.hold_by_first(path):
+        distributed.from_first(lambda: _create(args, path, config))
+        return session.train_and_score(args.config, built, run_dir.RunDirectory(path), args.tensorboard)
+
+
+def _create(args: Args, path: Path, config: dict[str, Any]) -> None:
+    from outer_train import run_dir
+
+    run_dir.create(path, config, config_file=args.config_file, overwrite=args.overwrite, tell=print)
 
 
 def _run_with_ray(args: Args, path: Path) -> int:
@@ -66,17 +72,19 @@ def _run_with_ray(args: Args, path: Path) -> int:
 
     from cli import asynchronous, session
     from configs.serialize import to_json
+    from outer_train import run_lock
     from outer_train.workers import ray_crew
 
     settings = asynchronous.checked(args.engine.settings())
     session.start(args.num_devices, args.compilation_cache)
     ray_crew.connect(args.engine.ray_address, args.engine.connect_timeout, settings["num_workers"])
     try:
-        built = session.build(args.config, args.num_devices, args.tensorboard)
+        built = session.build(args.config, args.num_devices, args.tensorboard, trust=args.trust)
         asynchronous.workers.make_source(args.config, settings["gradients_per_step"])
-        directory = run_dir.create(
-            path, to_json(args.config), config_file=args.config_file, overwrite=args.overwrite
-        )  # fmt: skip
-        return asynchronous.train_and_score(args.config, built, directory, args.engine, settings, args.tensorboard)
+        config = to_json(args.config)
+        with run_lock.hold_by_first(path):
+            _create(args, path, config)
+            directory = run_dir.RunDirectory(path)
+            return asynchronous.train_and_score(args.config, built, directory, args.engine, settings, args.tensorboard)
     finally:
         ray_crew.disconnect()

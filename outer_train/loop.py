@@ -5,7 +5,9 @@ every random draw of a step follows from the run's key and the step's number, an
 carried. Of several processes each runs the same loop, and the first one writes.
 """
 
+import contextlib
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -17,9 +19,10 @@ import numpy as np
 from jax import Array
 from jax.sharding import Sharding
 
-from outer_train import distributed
+from outer_train import distributed, run_lock
 from outer_train import metrics as metrics_lib
 from outer_train.checkpoint import Checkpoints
+from outer_train.continuation import STRICT, Allowed, rows_so_far
 from outer_train.progress import make_progress
 from outer_train.run_dir import RunDirectory
 from outer_train.step import OuterState, OuterStep
@@ -29,6 +32,9 @@ MAX_IN_FLIGHT = 8
 or more devices; with none in flight the devices would wait for the host."""
 SMOOTHING_WINDOW = 50
 """Rows that the smoothed outer loss is a mean of."""
+HANG_UP = getattr(signal, "SIGHUP", None)
+"""Comes when the terminal is closed; not every system has it."""
+STOP_SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, HANG_UP) if number is not None)
 MAX_SIGNAL_STEPS = 64
 """Outer steps after which several processes tell each other of signals at the latest; at a second's pace otherwise."""
 
@@ -38,7 +44,7 @@ class LoopResult(NamedTuple):
 
     Attributes:
       state: after the last step.
-      signal: SIGINT or SIGTERM if one ended the loop early, else None.
+      signal: SIGINT, SIGTERM or SIGHUP if one ended the loop early, else None.
     """
 
     state: OuterState
@@ -64,10 +70,11 @@ def train(
     keep_checkpoints: int = 3,
     tensorboard: bool = False,
     warn=print,
+    allowed: Allowed = STRICT,
 ) -> LoopResult:
     """Runs outer steps until `num_outer_steps` are done, going on from the newest whole checkpoint if there is one.
 
-    SIGINT or SIGTERM let the current step end, save, and return; a second one acts as usual.
+    SIGINT, SIGTERM or SIGHUP let the current step end, save, and return; a second one acts as usual.
 
     Args:
       outer_step: from `outer_train.step.outer_step`.
@@ -80,21 +87,30 @@ def train(
       keep_checkpoints: newest ones kept.
       tensorboard: also write TensorBoard scalars.
       warn: called with a line for each damaged checkpoint.
+      allowed: what the run may go on without.
 
     Raises:
-      ValueError: no checkpoint can be read though there are some, or TensorBoard is not installed.
+      ValueError: no checkpoint can be read though there are some, rows or checkpoints are missing, another process
+        trains this run, or TensorBoard is not installed.
+      OSError: something cannot be read or written, for want of room for example; what was whole is whole.
     """
     if num_outer_steps < 1 or checkpoint_every < 1:
         raise ValueError(
             f"num_outer_steps and checkpoint_every must be at least 1, got {num_outer_steps} and {checkpoint_every}"
         )
     key_init, key_steps = jax.random.split(key)
-    with Checkpoints(run.checkpoints, keep=keep_checkpoints) as checkpoints, StopSignals() as stop:
+    with (
+        run_lock.hold_by_first(run.path),
+        Checkpoints(run.checkpoints, keep=keep_checkpoints, record=run.newest_checkpoint) as checkpoints,
+        StopSignals() as stop,
+    ):
         fresh = outer_step.init(theta, key_init)
         # A restored key is bound to its devices, so it must be on those of the state from the start.
         fresh = Checkpointed(fresh, _placed(key_steps, fresh.step.sharding))
-        step, carried = checkpoints.restore_newest(fresh, warn) or (0, fresh)
-        rows = distributed.from_first(lambda: metrics_lib.cut(run.metrics, step)[-SMOOTHING_WINDOW:])
+        step, carried = checkpoints.restore_newest(fresh, warn, allow_none=allowed.restart) or (0, fresh)
+        rows = distributed.from_first(
+            lambda: rows_so_far(run, step, checkpoint_every, allowed, warn)[-SMOOTHING_WINDOW:]
+        )
         recorder = _Recorder(run, rows, step, num_outer_steps, tensorboard)
         signals = _SharedSignals(stop, step)
         try:
@@ -109,7 +125,7 @@ def train(
                     checkpoints.save(step, Checkpointed(state, carried.key), recorder.smoothed_loss)
             return LoopResult(state, signals.at(step))
         finally:
-            recorder.close()
+            recorder.close(quietly=sys.exception() is not None)
 
 
 def _placed(key: Array, sharding: Sharding) -> Array:
@@ -119,7 +135,7 @@ def _placed(key: Array, sharding: Sharding) -> Array:
 
 
 class StopSignals:
-    """Notes the first SIGINT or SIGTERM instead of dying of it; outside the main thread it does nothing."""
+    """Notes the first SIGINT, SIGTERM or SIGHUP instead of dying of it; outside the main thread it does nothing."""
 
     def __init__(self):
         """Notes nothing yet."""
@@ -129,7 +145,9 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         """Installs the handlers."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in STOP_SIGNALS:
+                if number == HANG_UP and signal.getsignal(number) == signal.SIG_IGN:
+                    continue  # as under nohup
                 self._previous[number] = signal.signal(number, self._note)
         return self
 
@@ -195,7 +213,7 @@ class _Recorder:
         while self._pending:
             self._retire()
         if self._writer:
-            self._writer.flush()
+            self._writer.flush(to_disk=True)
 
     def _retire(self) -> None:
         step, metrics = self._pending.popleft()
@@ -215,7 +233,9 @@ class _Recorder:
             self._writer.write(row)
             self._progress.update(row, self.smoothed_loss)
 
-    def close(self) -> None:
+    def close(self, quietly: bool) -> None:
+        """With `quietly`, rows that cannot be written are no error: one is on its way out."""
         if self._writer:
             self._progress.close()
-            self._writer.close()
+            with contextlib.suppress(*((OSError,) if quietly else ())):
+                self._writer.close()

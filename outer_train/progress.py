@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 PLAIN_EVERY_SECONDS = 5.0
@@ -20,10 +20,34 @@ class Progress(Protocol):
 
 
 def make_progress(num_outer_steps: int, first_step: int) -> Progress:
-    """The display that suits standard output."""
-    if sys.stdout.isatty():
-        return RichProgress(num_outer_steps, first_step)
-    return PlainProgress(num_outer_steps, first_step)
+    """The display that suits standard output; one that cannot be shown any more does not end the run."""
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return DispensableProgress(lambda: (RichProgress if is_terminal else PlainProgress)(num_outer_steps, first_step))
+
+
+class DispensableProgress:
+    """Another display, without which the run goes on once it fails: its reader is gone, the terminal, the disk full."""
+
+    def __init__(self, make: Callable[[], Progress]):
+        """Makes the display."""
+        self._shown: Progress | None = None
+        self._attempt(lambda: setattr(self, "_shown", make()))
+
+    def update(self, row: Mapping[str, Any], smoothed_loss: float | None) -> None:
+        """Shows the row if it still can."""
+        if self._shown is not None:
+            self._attempt(lambda: self._shown.update(row, smoothed_loss))
+
+    def close(self) -> None:
+        """Ends the display if it still can."""
+        if self._shown is not None:
+            self._attempt(lambda: self._shown.close())
+
+    def _attempt(self, show: Callable[[], None]) -> None:
+        try:
+            show()
+        except (OSError, ValueError, SystemExit):  # a closed stream is a ValueError; rich ends programs on broken pipes
+            self._shown = None
 
 
 class Clock:

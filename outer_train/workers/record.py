@@ -1,5 +1,6 @@
 """What the asynchronous loop writes: a row an outer step, and a log of who came, left and died."""
 
+import contextlib
 import json
 import time
 from collections import Counter, deque
@@ -69,8 +70,9 @@ class Recorder:
         """Notes an arrival, departure, death or refusal in `workers.jsonl`."""
         self._sums["num_deaths"] += kind == "died"
         row = {"outer_step": self._step, "time": time.time(), "event": kind, "worker": worker}
-        self._events.write(json.dumps(row | ({"reason": reason} if reason else {})) + "\n")
-        self._events.flush()
+        with metrics_lib.naming(self._events.name):
+            self._events.write(json.dumps(row | ({"reason": reason} if reason else {})) + "\n")
+            self._events.flush()
 
     def write(self, step: int, batch: Sequence[Gradient], merged: Merged, num_workers: int) -> None:
         """Writes the row of outer step `step`, made of `batch`."""
@@ -93,8 +95,9 @@ class Recorder:
             "outer_step": step,
             **_losses(batch),
             "truncation_length": round(float(np.mean([g.num_steps for g in batch]))),
-            "grad_norm": float(np.linalg.norm(merged.grad)),
-            "num_non_finite": sum(g.num_non_finite for g in batch),
+            "grad_norm": float(np.linalg.norm(merged.grad.astype(np.float64))) if merged.known else float("nan"),
+            "num_non_finite": max(sum(g.num_non_finite for g in batch), int(not merged.taken)),
+            "num_steps_not_taken": int(not merged.taken),
             "num_resets": sum(g.num_resets for g in batch),
             "num_live_inner_steps": live,
             **_by_part(self._parts, merged),
@@ -117,14 +120,17 @@ class Recorder:
         self._progress.update(row, self.smoothed_loss)
 
     def flush(self) -> None:
-        """Hands all rows to the operating system."""
-        self._writer.flush()
+        """Brings all rows to the disk."""
+        self._writer.flush(to_disk=True)
 
-    def close(self) -> None:
-        """Ends the display and closes the files."""
+    def close(self, *, quietly: bool = False) -> None:
+        """Ends the display and closes the files; with `quietly`, what cannot be written is no error."""
         self._progress.close()
-        self._writer.close()
-        self._events.close()
+        with contextlib.suppress(*((OSError,) if quietly else ())), metrics_lib.naming(self._events.name):
+            try:
+                self._writer.close()
+            finally:
+                self._events.close()
 
 
 def _losses(batch: Sequence[Gradient]) -> dict[str, float]:
@@ -132,7 +138,8 @@ def _losses(batch: Sequence[Gradient]) -> dict[str, float]:
     families = sorted({g.family for g in batch})
     means = {}
     for family in families:
-        losses, counts = zip(*((g.loss, g.num_samples) for g in batch if g.family == family), strict=True)
+        known = [(g.loss, g.num_samples) for g in batch if g.family == family and np.isfinite(g.loss)]
+        losses, counts = zip(*known, strict=True) if known else ((float("nan"),), (1,))
         means[family] = float(np.average(losses, weights=counts))
     rows = {f"outer_loss_{family}": loss for family, loss in means.items()} if max(families) > 0 else {}
     return {"outer_loss": float(np.mean(list(means.values()))), **rows}

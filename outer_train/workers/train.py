@@ -1,5 +1,6 @@
 """The asynchronous loop: hands out theta, takes gradients, keeps the roster full, writes metrics and checkpoints."""
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,11 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from outer_train import metrics as metrics_lib
+from outer_train import run_lock
 from outer_train.checkpoint import Checkpoints
+from outer_train.continuation import STRICT, Allowed, rows_so_far
 from outer_train.loop import StopSignals
 from outer_train.run_dir import RunDirectory
-from outer_train.workers.crew import Answer, Crew
+from outer_train.workers.crew import Answer, Crew, foreign
 from outer_train.workers.learner import ACCEPTED, REFUSED, Learner, fresh_state
 from outer_train.workers.messages import defect, unpack
 from outer_train.workers.record import Recorder
@@ -63,6 +65,7 @@ def train(
     keep_checkpoints: int = 3,
     tensorboard: bool = False,
     warn: Callable[[str], None] = print,
+    allowed: Allowed = STRICT,
 ) -> AsyncResult:
     """Runs until `num_outer_steps` are done, going on from the newest whole checkpoint if there is one.
 
@@ -80,13 +83,19 @@ def train(
       keep_checkpoints: newest ones kept.
       tensorboard: also write TensorBoard scalars.
       warn: called with a line for each death, refusal and damaged checkpoint.
+      allowed: what the run may go on without.
 
     Raises:
-      ValueError: no worker comes in time, workers differ in versions, or die as they start.
+      ValueError: no worker comes in time, workers differ in versions, or die as they start; or as `loop.train`.
+      OSError: something cannot be read or written, for want of room for example; what was whole is whole.
     """
-    with Checkpoints(run.checkpoints, keep=keep_checkpoints) as checkpoints, StopSignals() as stop:
+    with (
+        run_lock.hold(run.path),
+        Checkpoints(run.checkpoints, keep=keep_checkpoints, record=run.newest_checkpoint) as checkpoints,
+        StopSignals() as stop,
+    ):
         fresh = fresh_state(theta, outer_optimizer)
-        step, state = checkpoints.restore_newest(fresh, warn) or (0, fresh)
+        step, state = checkpoints.restore_newest(fresh, warn, allow_none=allowed.restart) or (0, fresh)
         learner = Learner(
             state,
             outer_optimizer,
@@ -94,7 +103,8 @@ def train(
             max_staleness=settings.max_staleness,
             weighting=settings.weighting,
         )
-        recorder = Recorder(run, metrics_lib.cut(run.metrics, step), step, num_outer_steps, settings.parts, tensorboard)
+        rows = rows_so_far(run, step, checkpoint_every, allowed, warn)
+        recorder = Recorder(run, rows, step, num_outer_steps, settings.parts, tensorboard)
         loop = _Loop(crew, learner, Roster(int(state.num_lives)), recorder, settings, warn)
         try:
             while learner.step_count < num_outer_steps and stop.signal is None:
@@ -109,7 +119,7 @@ def train(
             return AsyncResult(jax.device_get(learner.theta), stop.signal, recorder.totals)
         finally:
             loop.dismiss()
-            recorder.close()
+            recorder.close(quietly=sys.exception() is not None)
 
 
 class _Loop:
@@ -209,9 +219,10 @@ class _Loop:
         reason, gradient = None, None
         try:
             gradient = unpack(data, self._learner.size)
+            reason = foreign(gradient, member.place, member.life, member.family, len(self._settings.parts))
         except ValueError as error:
             reason = str(error)
-        verdict = REFUSED if gradient is None else self._learner.offer(gradient)
+        verdict = REFUSED if reason else self._learner.offer(gradient)
         self._recorder.heard(verdict, len(data))
         if verdict != REFUSED:
             member.num_refusals = 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 import learned_opt
 from cli.main import main
-from outer_train import metrics
+from outer_train import metrics, run_lock
 from tasks.synthetic import write_synthetic_imagenet
 
 SETTINGS = ["--num-outer-steps", "1200", "--checkpoint-every", "100", "--num-devices", "2", "--held-out.num-tasks", "0"]
@@ -59,6 +60,8 @@ def history(tmp_path_factory) -> dict:
     directory = tmp_path_factory.mktemp("runs")
     cache, whole, broken = directory / "cache", directory / "whole", directory / "broken"
     process = start("train", "quadratic", "--run-dir", str(whole), *SETTINGS, cache=cache)
+    process.stdout.close()  # as after `| head`: nobody reads, and the run goes on
+    process.stdout = None
     _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, errors
     seen = {"whole": whole, "broken": broken}
@@ -167,6 +170,51 @@ def test_overwrite_is_asked_for(trained, capsys):
     assert main(["train", "quadratic", "--run-dir", str(trained)]) == 2
     assert "holds a run" in capsys.readouterr().err
     assert (trained / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.fixture
+def copied(trained, tmp_path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def refused(argv, capsys) -> list[str]:
+    """The lines of an error after which nothing has been changed."""
+    path = Path(argv[1] if argv[0] == "resume" else argv[argv.index("--run-dir") + 1])
+    before = {each: each.read_bytes() for each in path.rglob("*") if each.is_file()}
+    assert main(argv) == 2
+    assert {each: each.read_bytes() for each in path.rglob("*") if each.is_file()} == before
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) <= 5
+    return lines
+
+
+@pytest.mark.parametrize("argv", [["resume"], ["train", "quadratic", "--overwrite", "--run-dir"]])
+def test_a_run_that_still_trains_has_one_writer(copied, capsys, argv):
+    process = subprocess.Popen(["sleep", "600"])
+    try:
+        owner = run_lock._me(copied) | {"pid": process.pid, "started": run_lock.process_start(process.pid)}
+        (copied / run_lock.NAME).write_text(json.dumps(owner))
+        lines = refused([*argv, str(copied)], capsys)
+    finally:
+        process.kill()
+        process.wait()
+    assert f"is being written by process {process.pid} on" in lines[0]
+
+
+def test_a_changed_config_stops_resume(copied, capsys):
+    text = (copied / "config.json").read_text()
+    (copied / "config.json").write_text(text.replace('"num_outer_steps": 12', '"num_outer_steps": 14'))
+    lines = refused(["resume", str(copied)], capsys)
+    assert lines[0].endswith("config.json was changed since the run began")
+    assert "--allow-changed-config" in lines[1]
+
+
+def test_lost_metrics_stop_resume_unless_allowed(copied, capsys):
+    (copied / "metrics.jsonl").unlink()
+    argv = ["resume", str(copied), "--num-devices", "4", "--no-compilation-cache"]
+    lines = refused(argv, capsys)
+    assert "metrics.jsonl is missing or has no rows, but the newest checkpoint is of outer step 12" in lines[0]
+    assert "--allow-missing-rows" in lines[1]
 
 
 def test_resume_on_another_number_of_devices(trained, capsys):

@@ -1,5 +1,8 @@
 """Checkpoints: exact, sharded, with damage noticed."""
 
+import errno
+import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -143,3 +147,161 @@ def test_an_empty_directory_has_none(tmp_path):
 def test_keeping_none_is_refused(tmp_path):
     with pytest.raises(ValueError, match="at least one checkpoint must be kept, got 0"):
         Checkpoints(tmp_path / "checkpoints", keep=0)
+
+
+@pytest.fixture
+def copied(three_checkpoints, tmp_path) -> Path:
+    directory = tmp_path / "checkpoints"
+    shutil.copytree(three_checkpoints, directory)
+    return directory
+
+
+def newest(directory, warn=no_warning, like=None):
+    with Checkpoints(directory) as checkpoints:
+        return checkpoints.restore_newest(like or make_state(0), warn)
+
+
+def everything(directory):
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+
+
+def test_files_of_others_are_no_damage(copied):
+    for name in (".nfs0001", ".DS_Store", "default/.nfs0002"):
+        (copied / "3" / name).write_bytes(b"x")
+    (copied / ".DS_Store").write_bytes(b"x")
+    (copied / "notes").mkdir()
+    step, state = newest(copied)
+    assert step == 3
+    assert bits(state) == bits(make_state(3))
+    assert (copied / "3" / ".nfs0001").exists()
+
+
+def test_an_empty_newest_directory_hides_no_whole_checkpoint(copied):
+    (copied / "7").mkdir()
+    warnings = []
+    step, state = newest(copied, warnings.append)
+    assert (step, bits(state)) == (3, bits(make_state(3)))
+    assert [line.split("(")[0] for line in warnings] == ["checkpoint 7 is damaged "]
+    assert (copied / "damaged" / "7").is_dir()
+
+
+def test_damaged_ones_are_kept_under_names_of_their_own(copied):
+    for content in (b"first", b"second"):
+        (copied / "9").mkdir()
+        (copied / "9" / "data").write_bytes(content)
+        assert newest(copied, lambda line: None)[0] == 3
+    kept = {path.name: (path / "data").read_bytes() for path in (copied / "damaged").iterdir()}
+    assert kept == {"9": b"first", "9-2": b"second"}
+
+
+def test_where_none_can_be_read_nothing_is_moved_unless_allowed(copied):
+    for step in ("1", "2", "3"):
+        cut_largest_file(copied / step)
+    before = everything(copied)
+    with pytest.raises(ValueError, match="none of the checkpoints"):
+        newest(copied, lambda line: None)
+    assert everything(copied) == before
+    with Checkpoints(copied) as checkpoints:
+        assert checkpoints.restore_newest(make_state(0), lambda line: None, allow_none=True) is None
+        assert checkpoints.steps() == []
+    assert {path.name for path in (copied / "damaged").iterdir()} == {"1", "2", "3"}
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
+def test_an_error_that_may_pass_is_no_damage(copied, monkeypatch, code):
+    before = everything(copied)
+    read_bytes = Path.read_bytes
+
+    def fail(path):
+        if path.parent.name == "d":
+            raise OSError(code, os.strerror(code), str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match=os.strerror(code)) as caught:
+        newest(copied)
+    assert str(copied / "3") in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert everything(copied) == before
+    monkeypatch.undo()
+    assert newest(copied)[0] == 3
+
+
+def test_an_error_of_tensorstore_that_may_pass_is_no_damage(copied, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise ValueError("UNAVAILABLE: Error reading x: Failed: Input/output error [os_error_code='5']")
+
+    monkeypatch.setattr(ocp.Checkpointer, "restore", fail)
+    before = everything(copied)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        newest(copied)
+    assert caught.value.errno == errno.EIO
+    assert everything(copied) == before
+
+
+def test_a_whole_checkpoint_of_another_config_is_no_damage(copied):
+    before = everything(copied)
+    like = make_state(0)._replace(theta={"w": jnp.zeros((3, 4))})
+    with pytest.raises(ValueError, match=r"is of another config: \.theta\['w'\] is float32\[3, 2\] in it and float32"):
+        newest(copied, like=like)
+    with pytest.raises(ValueError, match=r"\.theta\['more'\] is missing in it and float32\[1\] in the run"):
+        newest(copied, like=make_state(0)._replace(theta={"w": jnp.zeros((3, 2)), "more": jnp.zeros(1)}))
+    assert everything(copied) == before
+
+
+def test_what_a_kill_left_of_a_checkpoint_is_recognised(copied):
+    """Begun, written by Orbax but not sealed, sealed but not named, half deleted."""
+    os.rename(copied / "3", copied / "3.unsealed")
+    (copied / "3.unsealed" / "files.json").unlink()
+    shutil.copytree(copied / "2", copied / "4.unsealed")
+    os.rename(copied / "4.unsealed" / "default", copied / "4.unsealed" / "default.orbax-checkpoint-tmp")
+    (copied / "0.deleted" / "default").mkdir(parents=True)
+    (copied / "5.orbax-checkpoint-tmp-17").mkdir()
+    with Checkpoints(copied) as checkpoints:
+        step, state = checkpoints.restore_newest(make_state(0), no_warning)
+        assert (step, bits(state)) == (3, bits(make_state(3)))
+        checkpoints.save(4, make_state(4), 1.0)
+    assert {path.name for path in copied.iterdir()} == {"1", "2", "3", "4"} - {"1"}
+    assert newest(copied)[0] == 4
+
+
+def test_one_without_a_seal_is_read(copied):
+    (copied / "3" / "files.json").unlink()
+    step, state = newest(copied)
+    assert (step, bits(state)) == (3, bits(make_state(3)))
+
+
+def test_leaves_without_elements_are_saved_and_restored(tmp_path):
+    state = {"w": jnp.arange(3.0), "none": jnp.zeros((0, 4)), "averages": (jnp.zeros((2, 0), jnp.int32),)}
+    for name, each in (("some", state), ("all", {"x": jnp.zeros(0)})):
+        with Checkpoints(tmp_path / name) as checkpoints:
+            checkpoints.save(1, each, None)
+        like = jax.tree.map(lambda x: x + 1, each)
+        step, restored = newest(tmp_path / name, like=like)
+        assert step == 1
+        jax.tree.map(np.testing.assert_array_equal, restored, each)
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), restored) == jax.tree.map(lambda x: (x.shape, x.dtype), each)
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_whole_ones_whole(copied, monkeypatch):
+    """The error of Orbax's thread comes out of the next call, whichever it is."""
+    text = "RESOURCE_EXHAUSTED: Error writing: No space left on device [os_error_code='28']\nSource locations: x"
+
+    def full(self):
+        raise ValueError(text)
+
+    monkeypatch.setattr(ocp.AsyncCheckpointer, "wait_until_finished", full)
+    with pytest.raises(OSError, match="No space left on device") as caught, Checkpoints(copied) as checkpoints:
+        checkpoints._writing = 4
+    assert caught.value.errno == errno.ENOSPC
+    assert len(str(caught.value).splitlines()) == 1
+    monkeypatch.undo()
+    assert newest(copied)[0] == 3
+
+
+def test_the_record_says_which_is_the_newest(tmp_path):
+    record = tmp_path / "newest.json"
+    with Checkpoints(tmp_path / "checkpoints", record=record) as checkpoints:
+        for step in (1, 5):
+            checkpoints.save(step, {"x": jnp.zeros(2)}, None)
+    assert json.loads(record.read_text()) == {"outer_step": 5}

@@ -1,7 +1,11 @@
 """The loop: exact resume, rows on disk, signals, few steps in flight."""
 
+import concurrent.futures
+import errno
+import io
 import json
 import os
+import shutil
 import signal
 from typing import NamedTuple
 
@@ -11,7 +15,8 @@ import optax
 import pytest
 
 from learned_opt import mlp
-from outer_train import loop, metrics, run_dir
+from outer_train import loop, metrics, run_dir, run_lock
+from outer_train.continuation import Allowed
 from outer_train.devices import PARTICLES, particle_mesh
 from outer_train.estimators import evolution_strategies
 from outer_train.problem import inner_problem
@@ -206,3 +211,102 @@ def test_values_that_are_not_finite_become_null(tmp_path):
     assert metrics.read_rows(tmp_path / "metrics.jsonl") == [
         {"outer_step": 0, "outer_loss": None, "grad_norm": None, "x": 0.1}
     ]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
+def test_a_hang_up_saves_like_sigterm_unless_it_is_ignored(new_run):
+    hang_up = FakeStep(lambda step: os.kill(os.getpid(), signal.SIGHUP) if step == 3 else None)
+    result = train(new_run("a"), hang_up)
+    assert (result.signal, int(result.state.step)) == (signal.SIGHUP, 4)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        result = train(new_run("b"), hang_up)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (result.signal, int(result.state.step)) == (None, 23)
+
+
+@pytest.mark.parametrize("lose", ["folder", "checkpoints"])
+@pytest.mark.parametrize("old", [False, True])
+def test_lost_checkpoints_are_told_and_a_restart_keeps_the_rows(new_run, lose, old):
+    whole, run = new_run("whole"), new_run("a")
+    train(whole)
+    train(run, num_outer_steps=12)
+    shutil.rmtree(run.checkpoints)
+    if lose == "checkpoints":
+        run.checkpoints.mkdir()
+    if old:
+        run.newest_checkpoint.unlink()
+    before = run.metrics.read_bytes()
+    with pytest.raises(ValueError, match=r"checkpoints in .* are gone.*, but .*metrics\.jsonl has 12 rows\n"):
+        train(run)
+    assert run.metrics.read_bytes() == before
+    warnings = []
+    train(run, allowed=Allowed(restart=True), warn=warnings.append)
+    assert len(warnings) == 1
+    assert (run.path / "metrics.jsonl.old-1").read_bytes() == before
+    assert without_timings(run) == without_timings(whole)
+
+
+@pytest.mark.parametrize(
+    ("kept", "says"), [(None, "is missing or has no rows"), (7, "ends with the row of outer step 6")]
+)
+def test_missing_rows_are_told_and_stay_missing_if_allowed(new_run, kept, says):
+    run = new_run("a")
+    train(run, num_outer_steps=10)
+    rows = run.metrics.read_bytes().splitlines(keepends=True)
+    run.metrics.unlink() if kept is None else run.metrics.write_bytes(b"".join(rows[:kept]))
+    with pytest.raises(
+        ValueError, match=f"{says}, but the newest checkpoint is of outer step 10\n.*allow-missing-rows"
+    ):
+        train(run)
+    train(run, allowed=Allowed(missing_rows=True), warn=lambda line: None)
+    assert [row["outer_step"] for row in metrics.read_rows(run.metrics)] == [*range(kept or 0), *range(10, 23)]
+
+
+def test_a_row_out_of_place_and_a_broken_one_are_told(new_run):
+    run = new_run("a")
+    train(run, num_outer_steps=10)
+    rows = run.metrics.read_bytes().splitlines(keepends=True)
+    run.metrics.write_bytes(b"".join(rows[:4] + rows[5:]))
+    with pytest.raises(ValueError, match="has no row of outer step 4 in its place"):
+        train(run)
+    run.metrics.write_bytes(b"".join([*rows[:4], b"{\n", *rows[5:]]))
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 5 is no row"):
+        train(run)
+    before = run.metrics.read_bytes()
+    train(run, allowed=Allowed(missing_rows=True), warn=lambda line: None)
+    assert [row["outer_step"] for row in metrics.read_rows(run.metrics)] == [*range(4), *range(5, 23)]
+    assert (run.path / "metrics.jsonl.old-1").read_bytes() == before
+
+
+def test_a_run_that_is_training_is_not_trained_by_another(new_run):
+    run = new_run("a")
+
+    def intrude(step):
+        if step == 3:
+            assert json.loads((run.path / run_lock.NAME).read_text())["pid"] == os.getpid()
+            with pytest.raises(ValueError, match="being written by another thread"):
+                in_thread(lambda: train(run))
+
+    train(run, FakeStep(intrude), num_outer_steps=5)
+    assert not (run.path / run_lock.NAME).exists()
+
+
+def in_thread(call):
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
+def test_a_display_that_fails_ends_no_run(new_run, monkeypatch):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    run = new_run("a")
+    monkeypatch.setattr("sys.stdout", Closed())
+    train(run, num_outer_steps=7)
+    monkeypatch.setattr("sys.stdout", None)
+    train(run)
+    assert len(metrics.read_rows(run.metrics)) == 23
+    assert (run.checkpoints / "23").is_dir()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from outer_train.progress import Clock, PlainProgress, describe
+from outer_train.progress import Clock, DispensableProgress, PlainProgress, describe, make_progress
 
 
 def row(step, seconds, **more):
@@ -37,3 +37,34 @@ def test_plain_lines_come_at_the_first_and_last_step(capsys):
         progress.update(row(step, 0.01 if step else None), 1.0)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["outer step 1/100", "outer step 100/100"]
+
+
+class Fails:
+    """A display whose `update` fails; counts the calls."""
+
+    def __init__(self, error):
+        self.error, self.calls = error, []
+
+    def update(self, row, smoothed_loss):
+        self.calls.append("update")
+        raise self.error
+
+    def close(self):
+        self.calls.append("close")
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "full"), ValueError("closed file"), SystemExit(1)])
+def test_a_display_that_failed_once_is_left_alone(error):
+    fails = Fails(error)
+    progress = DispensableProgress(lambda: fails)
+    progress.update(row(0, None), 1.0)
+    progress.update(row(1, 0.1), 1.0)
+    progress.close()
+    assert fails.calls == ["update"]
+
+
+def test_no_output_at_all_is_no_error(monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+    progress = make_progress(2, 0)
+    progress.update(row(0, None), 1.0)
+    progress.close()
