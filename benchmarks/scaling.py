@@ -67,7 +67,7 @@ def devices(num_repeats: int = 10) -> list[dict[str, Any]]:
     rows = []
     for num_devices, num_cores in DEVICE_SETUPS:
         code = f"from benchmarks.scaling import on_cores; on_cores({num_devices}, {num_cores}, {num_repeats})"
-        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
         rows += json.loads(found.stdout.splitlines()[-1])
     return rows
 
@@ -143,7 +143,7 @@ def main() -> None:
     text = json.dumps(run(args.axes, args.quick, args.figures, args.num_repeats), indent=1)
     print(text)
     if args.out:
-        args.out.write_text(text + "\n")
+        args.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def reduction_seconds() -> float:
         found.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{found.getsockname()[1]}"
     command = [sys.executable, "-m", "benchmarks.scaling_measure", "--pair", address]
-    pair = [subprocess.Popen([*command, str(i)], stdout=subprocess.PIPE, text=True) for i in range(2)]
+    pair = [subprocess.Popen([*command, str(i)], stdout=subprocess.PIPE, encoding="utf-8") for i in range(2)]
     return float(pair[0].communicate()[0].splitlines()[-1])
 
 
@@ -173,7 +173,7 @@ def main() -> None:
     text = json.dumps(found, indent=2)
     print(text)
     if args.out:
-        args.out.write_text(text + "\n")
+        args.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

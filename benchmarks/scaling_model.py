@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("measured", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/figures/scaling.png"))
     args = parser.parse_args()
-    measured = json.loads(args.measured.read_text())
+    measured = json.loads(args.measured.read_text(encoding="utf-8"))
     costs = fit(measured)
     print(costs)
     counts = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)

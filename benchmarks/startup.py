@@ -35,7 +35,7 @@ def run(config: str = "quickstart", timeout: float = 300.0) -> dict[str, float]:
 def _first_step(config: str, run_dir: Path, environment: dict[str, str], timeout: float) -> float:
     command = [sys.executable, "-m", "cli.main", "train", config, "--run-dir", str(run_dir)]
     start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", env=environment) as process:
         try:
             for line in process.stdout:
                 if line.startswith(MARK):

@@ -110,7 +110,7 @@ def main() -> None:
     text = json.dumps(result, indent=1)
     print(text)
     if out:
-        out.write_text(text + "\n")
+        out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

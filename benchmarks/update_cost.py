@@ -113,7 +113,7 @@ def main() -> None:
     text = json.dumps(run(args.sizes, args.num_repeats, args.names), indent=1)
     print(text)
     if args.out:
-        args.out.write_text(text + "\n")
+        args.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import numpy as np
 
 from evaluation import content, statistics, training_tasks
 from evaluation.baselines import BASELINES
+from evaluation.text import well_formed
 from learned_opt import load_theta
 from learned_opt.base import LearnedOptimizer, Theta
 
@@ -74,7 +75,9 @@ def _parse(argument: str, trust: bool) -> Entry:
     if not spec or (equals and not label):
         raise ValueError(f"{argument!r} is no optimizer: expected SPEC or label=SPEC")
     if spec in BASELINES:
-        return Entry(label or spec, spec, baseline=spec, details={"description": BASELINES[spec].description})
+        return Entry(
+            well_formed(label or spec), spec, baseline=spec, details={"description": BASELINES[spec].description}
+        )
     paths = _several(spec)
     path, details = (spec, {}) if paths is None else pick_by_outer_loss(paths)
     try:
@@ -89,7 +92,7 @@ def _parse(argument: str, trust: bool) -> Entry:
         details["trained_on"] = training_tasks.trained_on(path)
     name = Path(path).name if Path(path).name not in ("theta.npz", "") else Path(path).resolve().parent.name
     name = Path(name).stem if name.endswith(".npz") else name
-    return Entry(label or name, spec, optimizer=optimizer, theta=theta, details=details)
+    return Entry(well_formed(label or name), spec, optimizer=optimizer, theta=theta, details=details)
 
 
 def _several(spec: str) -> list[Path] | None:

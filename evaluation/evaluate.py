@@ -10,6 +10,7 @@ from evaluation.entries import Entry, parse_entries
 from evaluation.report import build_report, curve_arrays
 from evaluation.suite_figures import suite_figures
 from evaluation.suite_run import Results, Settings, prepare_folder, run_suite
+from evaluation.text import file_name
 from learned_opt import files
 from outer_train import run_lock
 from tasks.suites import Suite
@@ -57,7 +58,7 @@ def write_report(
     files.write_npz(out / "curves.npz", curves, compressed=True)
     drawn = suite_figures(report, curves)
     for name, captioned in drawn.items():
-        figures.save(captioned.figure, out / "figures" / f"{name}.png")
+        figures.save(captioned.figure, out / "figures" / f"{file_name(name)}.png")
     files.write_text(out / "report.html", page.render(report, drawn))
     return report
 

@@ -3,7 +3,7 @@
 const report = JSON.parse(document.getElementById("report-data").textContent);
 
 function lookup(path) {
-  return path.split(".").reduce((value, key) => value[key], report);
+  return path.split(".").reduce((value, key) => value === null ? null : value[key], report);
 }
 
 for (const cell of document.querySelectorAll("[data-path]")) {
@@ -12,7 +12,8 @@ for (const cell of document.querySelectorAll("[data-path]")) {
 
 function sortKey(cell) {
   const source = cell.dataset.path ? cell : cell.querySelector("[data-path]");
-  if (!source) return cell.textContent.trim();
+  // What is unknown comes last.
+  if (!source) return cell.textContent === "–" ? Infinity : cell.textContent.trim();
   const value = lookup(source.dataset.path);
   return value === null ? Infinity : value;
 }

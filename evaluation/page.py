@@ -1,23 +1,25 @@
 """`report.html`: one file that shows `report.json`, with nothing to fetch.
 
-The tables are written here, so the page reads without scripts; scripts sort and enlarge. Every number carries the path
-at which it stands in the embedded JSON. Figures are SVG with their colours turned into CSS variables, so that light and
-dark need one picture only.
+`page.html` is the template and holds all markup; what it shows is escaped by the template engine, after
+`evaluation.text.plain`. The tables are in the page, so that it reads without scripts; scripts sort and enlarge. Every
+number carries the path at which it stands in the embedded JSON. Figures are SVG with their colours turned into CSS
+variables, so that light and dark need one picture only.
 """
 
-import html
+import functools
 import io
-import json
 import re
 from importlib import resources
-from string import Template
 from typing import Any
 
+import jinja2
 import matplotlib
+from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from evaluation.suite_figures import Captioned
+from evaluation.text import UNKNOWN, format_number, json_for_script, plain
 
 _OVERVIEW = ("overview", "profile", "axis")
 _RANKING = (
@@ -52,34 +54,49 @@ def render(report: dict[str, Any], figures: dict[str, Captioned]) -> str:
       report: what `report.json` holds.
       figures: of `evaluation.suite_figures.suite_figures`.
     """
-    files = {name: resources.files("evaluation").joinpath(f"page.{name}").read_text() for name in ("html", "css", "js")}
-    svgs = {name: _figure(name, captioned) for name, captioned in figures.items()}
-    # "</" would end the script element wherever it stands in a string.
-    embedded = json.dumps(report, allow_nan=False).replace("</", "<\\/")
-    return Template(files["html"]).substitute(
-        title=html.escape(f"Suite {report['suite']['name']}: learned and tuned optimizers"),
+    drawn = [
+        {"name": name, "svg": Markup(to_svg(captioned.figure, name)), "caption": captioned.caption}
+        for name, captioned in figures.items()
+    ]
+    return _template().render(
+        report=report,
+        title=f"Suite {report['suite']['name']}: learned and tuned optimizers",
         verdict=_verdict(report),
-        about=_about(report),
-        ranking=_ranking(report),
-        overview="".join(svgs[name] for name in svgs if name in _OVERVIEW),
-        rows=_rows(report),
-        curves="".join(svgs[name] for name in svgs if name not in _OVERVIEW),
-        pairs=_pairs(report),
-        diverged=_diverged(report),
-        method=_method(report),
-        css=files["css"],
-        js=files["js"],
-        json=embedded,
+        overview=[figure for figure in drawn if figure["name"] in _OVERVIEW],
+        curves=[figure for figure in drawn if figure["name"] not in _OVERVIEW],
+        labels=[optimizer["label"] for optimizer in report["optimizers"]],
+        pairs={(pair["x"], pair["y"]): i for i, pair in enumerate(report["probability_of_improvement"])},
+        lost=_lost(report),
+        terms=_terms(report),
+        value_at=functools.partial(_lookup, report),
+        json=Markup(json_for_script(report)),
     )
 
 
-def format_number(value: float | int | None) -> str:
-    """Three digits that matter; a dash for null."""
-    if value is None:
-        return "–"
-    if isinstance(value, int):
-        return str(value)
-    return f"{value:.3g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.2e}"
+@functools.cache
+def _template() -> jinja2.Template:
+    """The template, with our own styles and scripts in it, which are the only text that is not escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_resource),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) else plain(value),
+    )
+    shared = {
+        "css": Markup(_resource("page.css")),
+        "js": Markup(_resource("page.js")),
+        "ranking_columns": _RANKING,
+        "row_columns": _ROWS,
+        "unknown": UNKNOWN,
+        "format_number": format_number,
+        "chosen": _chosen,
+    }
+    return environment.get_template("page.html", globals=shared)
+
+
+def _resource(name: str) -> str:
+    return resources.files("evaluation").joinpath(name).read_text(encoding="utf-8")
 
 
 def _lookup(report: dict[str, Any], path: str) -> Any:
@@ -91,123 +108,37 @@ def _lookup(report: dict[str, Any], path: str) -> Any:
     return value
 
 
-def _number(report: dict[str, Any], path: str) -> str:
-    return f'<span data-path="{path}">{format_number(_lookup(report, path))}</span>'
+def _chosen(row: dict[str, Any]) -> str:
+    hyperparameters = row["hyperparameters"] or {}
+    return ", ".join(f"{name} {format_number(value)}" for name, value in hyperparameters.items()) or "not tuned"
 
 
-def _cell(report: dict[str, Any], path: str) -> str:
-    """A number, or an estimate with its interval below it; a dash where there is nothing."""
-    value = _lookup(report, path)
-    if value is None:
-        return "<td>–</td>"
-    if not isinstance(value, dict):
-        return f"<td>{_number(report, path)}</td>"
-    low, high = _number(report, f"{path}.low"), _number(report, f"{path}.high")
-    return f'<td>{_number(report, f"{path}.estimate")}<span class="range">{low} … {high}</span></td>'
-
-
-def _table(name: str, headings: list[str], num_text: int, body: list[str]) -> str:
-    cells = (
-        f'<th scope="col"{" class=text" if i < num_text else ""}><button>{html.escape(heading)}</button></th>'
-        for i, heading in enumerate(headings)
-    )
-    return (
-        f'<table id="{name}" class="sortable"><thead><tr>{"".join(cells)}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table>"
-    )
-
-
-def _text(value: str) -> str:
-    return f'<td class="text">{html.escape(value)}</td>'
-
-
-def _open_row(report: dict[str, Any], label: str) -> str:
-    return '<tr class="reference">' if label == report["reference"] else "<tr>"
-
-
-def _ranking(report: dict[str, Any]) -> str:
-    body = []
-    for i, optimizer in enumerate(report["optimizers"]):
-        cells = "".join(_cell(report, f"optimizers.{i}.{path}") for _, path in _RANKING)
-        rank = f"<td>{_number(report, f'optimizers.{i}.rank')}</td>"
-        about = _text(optimizer.get("description", ""))
-        body.append(f"{_open_row(report, optimizer['label'])}{_text(optimizer['label'])}{rank}{cells}{about}</tr>")
-    return _table("ranking", ["optimizer", "rank", *(heading for heading, _ in _RANKING), "what it is"], 1, body)
-
-
-def _rows(report: dict[str, Any]) -> str:
-    body = []
-    for i, row in enumerate(report["rows"]):
-        cells = "".join(_cell(report, f"rows.{i}.{path}") for _, path in _ROWS)
-        chosen = ", ".join(f"{k} {format_number(v)}" for k, v in (row["hyperparameters"] or {}).items())
-        names = _text(row["task"]) + _text(row["optimizer"])
-        body.append(f"{_open_row(report, row['optimizer'])}{names}{cells}{_text(chosen or 'not tuned')}</tr>")
-    headings = ["task", "optimizer", *(heading for heading, _ in _ROWS), "chosen"]
-    return _table("rows", headings, 2, body)
-
-
-def _pairs(report: dict[str, Any]) -> str:
-    labels = [optimizer["label"] for optimizer in report["optimizers"]]
-    index = {(pair["x"], pair["y"]): i for i, pair in enumerate(report["probability_of_improvement"])}
-    body = []
-    for x in labels:
-        cells = (_cell(report, f"probability_of_improvement.{index[x, y]}") if x != y else "<td></td>" for y in labels)
-        body.append(f"<tr>{_text(x)}{''.join(cells)}</tr>")
-    return _table("pairs", ["", *labels], 1, body)
-
-
-def _verdict(report: dict[str, Any]) -> str:
-    """One sentence for each learned optimizer against the tuned reference, or the winner where there is none."""
+def _verdict(report: dict[str, Any]) -> list[dict[str, str]]:
+    """How up to three learned optimizers did against the tuned reference, and where their numbers stand."""
     learned = [(i, o) for i, o in enumerate(report["optimizers"]) if o["kind"] == "learned"]
-    reference = html.escape(report["reference"])
     sentences = []
     for i, optimizer in learned[:3]:
-        score = optimizer["normalized"]
-        word = "beats" if score["high"] < 0 else "loses to" if score["low"] > 0 else "is level with"
-        probability = _number(report, f"optimizers.{i}.improvement_over_reference.estimate")
-        sentences.append(
-            f"<b>{html.escape(optimizer['label'])}</b> {word} tuned {reference}: normalized score "
-            f"{_number(report, f'optimizers.{i}.normalized.estimate')} (0 is {reference}, lower is better), and a run "
-            f"of it ends below one of {reference} with probability {probability}."
-        )
-    return " ".join(sentences) or f"<b>{html.escape(report['optimizers'][0]['label'])}</b> ranks first."
+        low, high = (optimizer["normalized"][name] for name in ("low", "high"))
+        if low is None or high is None:
+            word = "cannot be compared with"
+        else:
+            word = "beats" if high < 0 else "loses to" if low > 0 else "is level with"
+        sentences.append({"label": optimizer["label"], "word": word, "path": f"optimizers.{i}"})
+    return sentences
 
 
-def _about(report: dict[str, Any]) -> str:
-    suite, settings = report["suite"], report["settings"]
-    return (
-        f"{html.escape(suite['description'])} Version {_number(report, 'suite.version')}, "
-        f"{len(report['tasks'])} tasks, {_number(report, 'settings.num_seeds')} runs of each. Baselines are tuned for "
-        f"each task on {settings['num_tuning_seeds']} other runs: a grid of 11 learning rates (12 "
-        f"configurations for hd, rtho and marthe), or random search over {settings['budget']}; "
-        "learned optimizers are not tuned."
-    )
-
-
-def _diverged(report: dict[str, Any]) -> str:
+def _lost(report: dict[str, Any]) -> list[str]:
     lines = [
         f"{run['optimizer']} on {run['task']}, run {run['run']}"
         + (f": not finite from step {run['first_non_finite_step']}" if run["first_non_finite_step"] is not None else "")
         for run in report["diverged"]
     ]
-    lines += [f"{skipped['task']} was skipped: {skipped['reason']}" for skipped in report["skipped"]]
-    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-    summary = f"{len(report['diverged'])} diverged runs, {len(report['skipped'])} skipped tasks"
-    return f"<details{' open' if 0 < len(lines) <= 12 else ''}><summary>{summary}</summary><ul>{items}</ul></details>"
+    return lines + [f"{skipped['task']} was skipped: {skipped['reason']}" for skipped in report["skipped"]]
 
 
-def _method(report: dict[str, Any]) -> str:
+def _terms(report: dict[str, Any]) -> list[tuple[str, str]]:
     terms = {**report["definitions"], "measured on": ", ".join(f"{k} {v}" for k, v in report["environment"].items())}
-    items = "".join(f"<dt>{html.escape(k.replace('_', ' '))}</dt><dd>{html.escape(v)}</dd>" for k, v in terms.items())
-    return f"<dl>{items}</dl>"
-
-
-def _figure(name: str, captioned: Captioned) -> str:
-    caption = html.escape(captioned.caption)
-    return (
-        f'<figure id="figure-{name}"><button aria-label="enlarge">{to_svg(captioned.figure, name)}</button>'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+    return [(name.replace("_", " "), meaning) for name, meaning in terms.items()]
 
 
 def to_svg(figure: Figure, name: str) -> str:
@@ -219,5 +150,10 @@ def to_svg(figure: Figure, name: str) -> str:
             axes.patch.set_alpha(0)
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    return re.sub(r"((?:fill|stroke|stop-color): ?)#([0-9a-f]{6})", r"\1var(--c-\2, #\2)", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    # Inside of tags only: a label may read like a style. Text has no "<" or ">" here, they are escaped.
+    return re.sub(r"<[^<>]*>", lambda tag: _with_variables(tag.group()), svg)
+
+
+def _with_variables(tag: str) -> str:
+    return re.sub(r"((?:fill|stroke|stop-color): ?)#([0-9a-f]{6})", r"\1var(--c-\2, #\2)", tag)

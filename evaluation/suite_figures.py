@@ -11,8 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from evaluation.axes import known, legend, log_scale, set_limits
 from evaluation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, label_ends, tidy
 from evaluation.measures import WORST_SCORE, cap_losses, smooth
+from evaluation.text import UNKNOWN, figure_label
 
 _COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
 _LINES = ("-", "-.", ":")
@@ -48,14 +50,17 @@ def overview(report: dict[str, Any], styles: dict[str, dict]) -> Captioned:
     optimizers = report["optimizers"]
     figure, axes = _new((_SIZE[0], 1.3 + 0.36 * len(optimizers)))
     for place, optimizer in enumerate(optimizers):
-        score, color = optimizer["normalized"], styles[optimizer["label"]]["color"]
-        axes.plot([score["low"], score["high"]], [place, place], color=color, linewidth=3, alpha=0.5)
-        axes.plot(score["estimate"], place, "o", color=color, markersize=7)
-    axes.set_yticks(range(len(optimizers)), [optimizer["label"] for optimizer in optimizers])
+        color = styles[optimizer["label"]]["color"]
+        low, middle, high = _bounds(optimizer["normalized"])
+        axes.plot([low, high], [place, place], color=color, linewidth=3, alpha=0.5)
+        axes.plot(middle, place, "o", color=color, markersize=7)
+        if np.isnan(middle):
+            axes.text(0, place, f" {UNKNOWN} ", va="center", ha="left")
+    axes.set_yticks(range(len(optimizers)), [figure_label(optimizer["label"]) for optimizer in optimizers])
     axes.set_ylim(len(optimizers) - 0.5, -0.5)
     axes.axvline(0, color=BLACK, linewidth=1, linestyle="--")
     _score_axis(axes)
-    axes.set_xlim(right=1.25 * WORST_SCORE)
+    set_limits(axes, "x", high=1.25 * WORST_SCORE)
     return Captioned(
         figure, "Interquartile mean over all tasks and runs, with its 95 % interval. Further left is better."
     )
@@ -65,12 +70,13 @@ def profile(report: dict[str, Any], styles: dict[str, dict]) -> Captioned:
     """Performance profiles: share of runs at or below each score."""
     figure, axes = _new()
     profiles = report["performance_profile"]
+    thresholds = known(profiles["thresholds"])
     for label, shares in profiles["shares"].items():
-        axes.step(profiles["thresholds"], shares, where="post", **styles[label], label=label)
+        axes.step(thresholds, known(shares), where="post", **styles[label], label=figure_label(label))
     _score_axis(axes)
     axes.set(ylabel="share of runs at or below", ylim=(0, 1.02))
-    axes.set_xlim(1.1 * profiles["thresholds"][0], 1.1 * profiles["thresholds"][-1])
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    set_limits(axes, "x", 1.1 * thresholds[0], 1.1 * thresholds[-1])
+    legend(axes, loc="upper left")
     return Captioned(figure, "Performance profile: a line further left and higher is better; diverged runs stand at 2.")
 
 
@@ -78,22 +84,20 @@ def along_axis(report: dict[str, Any], styles: dict[str, dict]) -> Captioned:
     """Normalized score of every optimizer along the axis of a per-axis suite."""
     figure, axes = _new()
     values = [task["axis_value"] for task in report["tasks"]]
-    numeric = all(isinstance(value, int | float) for value in values)
+    numeric = all(isinstance(value, int | float) and np.isfinite(value) for value in values)
     positions = values if numeric else range(len(values))
     ends = []
     for label, style in styles.items():
         scores = [row["normalized"] for row in report["rows"] if row["optimizer"] == label]
-        middle = [score["estimate"] for score in scores]
-        axes.fill_between(
-            positions, [s["low"] for s in scores], [s["high"] for s in scores], color=style["color"], alpha=0.13
-        )
+        low, middle, high = np.transpose([_bounds(score) for score in scores])
+        axes.fill_between(positions, low, high, color=style["color"], alpha=0.13)
         axes.plot(positions, middle, marker="o", markersize=4, **style)
-        ends.append((middle[-1], label, TEXT_COLORS.get(style["color"], style["color"])))
+        ends.append((float(middle[-1]), label, TEXT_COLORS.get(style["color"], style["color"])))
     if numeric:
-        axes.set_xscale("log")
+        log_scale(axes, "x", values)
         axes.minorticks_off()
-    axes.set_xticks(list(positions), [str(value) for value in values])
-    axes.set(xlabel=report["suite"]["axis"], ylabel="normalized score")
+    axes.set_xticks(list(positions), [figure_label(value, limit=12) for value in values])
+    axes.set(xlabel=figure_label(report["suite"]["axis"]), ylabel="normalized score")
     axes.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
     axes.margins(x=0.02)
     label_ends(axes, ends)
@@ -108,26 +112,28 @@ def task_curves(
     name, ends, lowest, last = task["name"], [], np.inf, 0.0
     for label, style in styles.items():
         losses = smooth(curves[f"{name}/{label}/test/loss"], task["loss_cap"])
-        position = curves[f"{name}/steps"] if unit == "steps" else curves[f"{name}/{label}/seconds"]
-        axes.fill_between(
-            position, losses.min(axis=0), losses.max(axis=0), color=style["color"], alpha=0.13, linewidth=0
-        )
-        axes.plot(position, losses.mean(axis=0), **style)
-        lowest, last = min(lowest, float(losses.min())), max(last, float(position[-1]))
-        ends.append((position[-1], losses.mean(axis=0)[-1], label, TEXT_COLORS.get(style["color"], style["color"])))
+        position = known(curves[f"{name}/steps"] if unit == "steps" else curves[f"{name}/{label}/seconds"])
+        mean, color = losses.mean(axis=0), style["color"]
+        axes.fill_between(position, losses.min(axis=0), losses.max(axis=0), color=color, alpha=0.13, linewidth=0)
+        axes.plot(position, mean, **style, marker="o" if len(mean) == 1 else None)
+        lowest, last = min(lowest, float(losses.min())), np.fmax(last, position[-1])
+        ends.append((float(position[-1]), float(mean[-1]), label, TEXT_COLORS.get(color, color)))
     start = float(cap_losses(curves[f"{name}/{report['reference']}/test/loss"], task["loss_cap"])[:, 0].mean())
     # Diverged runs sit at the cap; the picture belongs to the others.
-    axes.set_ylim(top=1.3 * start)
+    set_limits(axes, "y", high=start + 0.3 * abs(start))
     if lowest > 0:
         axes.set_yscale("log")
-        axes.set_ylim(bottom=max(lowest * 0.8, start * 1e-6))
-    axes.set(xlim=(0, last), ylabel="test loss", xlabel="inner step" if unit == "steps" else "seconds of training")
+        set_limits(axes, "y", low=max(lowest * 0.8, start * 1e-6))
+    set_limits(axes, "x", 0, last)
+    axes.set(ylabel="test loss", xlabel="inner step" if unit == "steps" else "seconds of training")
     if unit == "steps":
         label_ends(axes, [end[1:] for end in ends])
     else:  # Lines end at different times: each is named where it ends.
+        style = {"textcoords": "offset points", "va": "center", "fontsize": 9}
         for x, y, label, color in ends:
-            at = (x, np.clip(y, *axes.get_ylim()))
-            axes.annotate(label, at, (4, 0), textcoords="offset points", color=color, va="center", fontsize=9)
+            if np.isfinite(x):
+                at = (x, np.clip(y, *axes.get_ylim()))
+                axes.annotate(figure_label(label, limit=28), at, (4, 0), color=color, **style)
     where = "steps" if unit == "steps" else "wall-clock, one run alone, compilation left out"
     return Captioned(figure, f"{task['description']}: test loss over {where}.")
 
@@ -144,6 +150,11 @@ def _styles(report: dict[str, Any]) -> dict[str, dict]:
         for i, label in enumerate(others)
     }
     return {**styles, report["reference"]: {"color": BLACK, "linestyle": "--", "linewidth": 1.6}}
+
+
+def _bounds(interval: dict[str, float | None]) -> NDArray[np.float64]:
+    """Low end, estimate and high end, nan where unknown."""
+    return known([interval[name] for name in ("low", "estimate", "high")])
 
 
 def _score_axis(axes: Axes) -> None:

@@ -9,7 +9,6 @@ made with another is measured again.
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,7 @@ from evaluation import content, folder
 from evaluation.baselines import baseline
 from evaluation.entries import Entry
 from evaluation.sweep import Factory, Runs, make_sweep
+from evaluation.text import file_name
 from evaluation.timing import time_plain_gradient_descent, time_training
 from evaluation.tuning import TUNING_VERSION, baseline_content, now, runs_of, task_content, tune
 from tasks.base import TaskFamily
@@ -137,7 +137,7 @@ def run_suite(
         for column, entry in enumerate(entries):
             if column:
                 progress(row * len(entries) + column, total, f"{task.name}: {entry.label}")
-            stem = out / "cells" / task.name / quote(entry.label, safe="")
+            stem = out / "cells" / file_name(task.name) / file_name(entry.label)
             made_of = of_task | {"optimizer_code": _optimizer_content(entry, settings)}
             cell = read_cell(stem, made_of)
             if cell is None:

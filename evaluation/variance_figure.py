@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from evaluation.axes import known, legend, log_scale, positive
 from evaluation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, tidy
+from evaluation.text import figure_label
 
 _COLORS = {
     "evolution_strategies": ORANGE,
@@ -31,17 +34,25 @@ def variance_figure(result: dict[str, Any]) -> Figure:
     for axes, column in zip(panels, ("variance", "norm", "cosine"), strict=True):
         for name in names:
             rows = [row for row in result["rows"] if row["estimator"] == name and row[column] is not None]
-            lengths, values = [row["num_steps"] for row in rows], [row[column] for row in rows]
-            axes.plot(lengths, values, marker="o", markersize=4, color=_COLORS[name], label=name.replace("_", " "))
-        axes.set_xscale("log")
+            values = (known if column == "cosine" else positive)([row[column] for row in rows])
+            kept = np.isfinite(values)
+            lengths, label = (
+                np.array([row["num_steps"] for row in rows], float)[kept],
+                figure_label(name.replace("_", " ")),
+            )
+            axes.plot(lengths, values[kept], marker="o", markersize=4, color=_COLORS.get(name, BLACK), label=label)
+        log_scale(axes, "x", *(line.get_xdata() for line in axes.lines))
         axes.set_xlabel("truncation length (inner steps)")
         tidy(axes)
     variance, norm, cosine = panels
-    variance.set(yscale="log", title="variance of one estimate, per outer parameter")
-    norm.set(yscale="log", title="norm of the mean estimate")
+    for axes in (variance, norm):
+        log_scale(axes, "y", *(line.get_ydata() for line in axes.lines))
+    variance.set_title("variance of one estimate, per outer parameter")
+    norm.set_title("norm of the mean estimate")
     cosine.set(ylim=(-1.05, 1.05), title="cosine of the mean to the reference")
-    if result["reference"]["norm"]:
-        norm.axhline(result["reference"]["norm"], color=GREY, linestyle=":", linewidth=1, label="reference")
+    reference = float(positive(result["reference"]["norm"]))
+    if np.isfinite(reference):
+        norm.axhline(reference, color=GREY, linestyle=":", linewidth=1, label="reference")
     cosine.axhline(0, color=GREY, linewidth=0.8)
-    norm.legend(fontsize=7, frameon=False)
+    legend(norm, fontsize=7)
     return figure

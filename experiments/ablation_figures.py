@@ -7,7 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from evaluation.axes import known, legend, log_scale
 from evaluation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, tidy
+from evaluation.text import UNKNOWN, figure_label
 
 PANELS = {
     "estimator": ("reparameterization", "evolution_strategies", "persistent_es", "noise_reuse_es"),
@@ -36,14 +38,16 @@ def ablation_figure(result: dict[str, Any]) -> Figure:
             _draw_curve(each, rows[name], color, 1.6)
         if MAIN in rows and MAIN not in members:
             _draw_curve(each, rows[MAIN], BLACK, 2.4)
-        each.set(title=title, xlabel="inner steps of outer-training", yscale="log")
+        each.set(title=title, xlabel="inner steps of outer-training")
+        log_scale(each, "y", *(line.get_ydata() for line in each.lines))
         each.xaxis.set_major_formatter(EngFormatter(sep=""))
         each.xaxis.set_major_locator(MaxNLocator(4))
-        each.legend(fontsize=8, frameon=False)
+        legend(each)
         tidy(each)
     axes[0].set_ylabel("outer loss of an episode")
     _draw_finals(axes[-1], result, colors | {MAIN: BLACK})
-    figure.suptitle(result["findings"][0], fontsize=10, x=0.01, ha="left")
+    if result["findings"]:
+        figure.suptitle(figure_label(result["findings"][0], limit=200), fontsize=10, x=0.01, ha="left")
     return figure
 
 
@@ -52,19 +56,27 @@ def _members(rows: dict[str, Any], names: tuple[str, ...]) -> list[str]:
 
 
 def _draw_curve(axes: Axes, row: dict[str, Any], color: str, width: float) -> None:
-    steps, losses = row["curve"]["inner_steps"], np.asarray(row["curve"]["outer_loss"])
+    steps, losses = known(row["curve"]["inner_steps"]), known(row["curve"]["outer_loss"])
     axes.fill_between(steps, losses.min(axis=0), losses.max(axis=0), color=color, alpha=0.13, linewidth=0)
-    axes.plot(steps, losses.mean(axis=0), color=color, linewidth=width, label=row["label"])
+    marker = "o" if len(steps) == 1 else None
+    axes.plot(steps, losses.mean(axis=0), color=color, linewidth=width, marker=marker, label=figure_label(row["label"]))
 
 
 def _draw_finals(axes: Axes, result: dict[str, Any], colors: dict[str, str]) -> None:
     rows = result["variants"][::-1]
     for place, row in enumerate(rows):
         loss, color = row["outer_loss"], colors.get(row["variant"], GREY)
-        axes.plot([loss["low"], loss["high"]], [place, place], color=color, linewidth=5, alpha=0.35)
-        axes.plot(row["outer_loss_of_seeds"], [place] * len(row["outer_loss_of_seeds"]), "|", color=color, markersize=9)
-        axes.plot(loss["estimate"], place, "o", color=color, markersize=5)
-    names = [row["label"] + (" *" if row["within_noise_of_best"] else "") for row in rows]
+        low, middle, high = known([loss["low"], loss["estimate"], loss["high"]])
+        axes.plot([low, high], [place, place], color=color, linewidth=5, alpha=0.35)
+        seeds = known(row["outer_loss_of_seeds"])
+        axes.plot(seeds, [place] * len(seeds), "|", color=color, markersize=9)
+        axes.plot(middle, place, "o", color=color, markersize=5)
+    names = [
+        figure_label(row["label"])
+        + (" *" if row["within_noise_of_best"] else "")
+        + (f" {UNKNOWN}" if np.isnan(known(row["outer_loss"]["estimate"])) else "")
+        for row in rows
+    ]
     axes.set_yticks(range(len(rows)), names, fontsize=8)
     axes.set(title="final outer loss; * within noise of best", xlabel="dot: mean, bar: 95 %, ticks: seeds")
     tidy(axes)

@@ -8,7 +8,6 @@ grows by orders of magnitude and ES's stays where it was. About three minutes on
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Any, Literal
 
@@ -19,10 +18,13 @@ import optax
 from matplotlib.figure import Figure
 
 import learned_opt
+from evaluation.axes import known, legend, log_scale, positive
 from evaluation.figures import BLACK, BLUE, GREY, RED, running_median, save, tidy
+from evaluation.folder import write_result
 from experiments.double_well import double_well_problem
 from outer_train import devices
 from outer_train.estimators import merged
+from outer_train.guard import clip_by_global_norm
 from outer_train.problem import inner_problem
 from outer_train.step import outer_step
 from outer_train.truncation import constant
@@ -86,7 +88,7 @@ def run(config: Config, out: pathlib.Path) -> dict:
         "learned_optimizer": learned | {"rows": rows},
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_result(out / "result.json", result)
     save(_double_well_figure(config, variances), out / "double_well.png")
     save(_learned_figure(rows), out / "learned_optimizer.png")
     return result
@@ -115,7 +117,7 @@ def outer_training_variances(config: Config) -> list[dict[str, Any]]:
     estimator = merged(problem, config.num_training_pairs, config.std, devices.PARTICLES)
     step = outer_step(
         [estimator],
-        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(config.outer_learning_rate)),
+        optax.chain(clip_by_global_norm(1.0), optax.adam(config.outer_learning_rate)),
         constant(config.truncation),
         devices.particle_mesh(config.num_training_pairs),
     )
@@ -151,13 +153,16 @@ def _summary(rows: list[dict]) -> dict[str, Any]:
 def _double_well_figure(config: Config, variances: dict[str, np.ndarray]) -> Figure:
     figure = Figure(figsize=(6, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
-    axes.semilogy(config.lengths, variances[RP], "o-", color=RED, label="reparameterization")
-    axes.semilogy(config.lengths, variances[ES], "s-", color=BLUE, label="evolution strategies")
-    for length, rp, ratio in zip(config.lengths, variances[RP], variances[RP] / variances[ES], strict=True):
-        axes.annotate(f"{ratio:.2g} x", (length, rp), xytext=(6, -10), textcoords="offset points", fontsize=8)
+    rps, ess = positive(variances[RP]), positive(variances[ES])
+    axes.plot(config.lengths, rps, "o-", color=RED, label="reparameterization")
+    axes.plot(config.lengths, ess, "s-", color=BLUE, label="evolution strategies")
+    log_scale(axes, "y", rps, ess)
+    for length, rp, ratio in zip(config.lengths, rps, rps / ess, strict=True):
+        if np.isfinite(ratio):
+            axes.annotate(f"{ratio:.2g} x", (length, rp), xytext=(6, -10), textcoords="offset points", fontsize=8)
     axes.set(xlabel="unroll length T", ylabel="variance of one pair's gradient")
     axes.set_title("Double well, momentum .8: RP's variance explodes with T", fontsize=10)
-    axes.legend(frameon=False)
+    legend(axes, fontsize=10)
     tidy(axes)
     return figure
 
@@ -167,13 +172,14 @@ def _learned_figure(rows: list[dict]) -> Figure:
     left, right = figure.subplots(1, 2)
     steps = [row["outer_step"] for row in rows]
     for name, color, label in (("var_rp", RED, RP), ("var_es", BLUE, "evolution strategies")):
-        values = np.asarray([np.nan if row[name] is None else row[name] for row in rows])
-        left.semilogy(steps, values, color=color, alpha=0.25, linewidth=0.8)
-        left.semilogy(steps, running_median(values), color=color, linewidth=2, label=label)
+        values = positive([row[name] for row in rows])
+        left.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
+        left.plot(steps, running_median(values), color=color, linewidth=2, label=label)
+    log_scale(left, "y", *(line.get_ydata() for line in left.lines))
     left.set(xlabel="outer step", ylabel="variance, mean over outer parameters")
     left.set_title("Learned optimizer: RP's variance grows, ES's stays", fontsize=10)
-    left.legend(frameon=False)
-    losses = np.asarray([row["outer_loss"] for row in rows], float)
+    legend(left, fontsize=10)
+    losses = known([row["outer_loss"] for row in rows])
     right.plot(steps, losses, color=GREY, alpha=0.4, linewidth=0.8)
     right.plot(steps, running_median(losses), color=BLACK, linewidth=2)
     right.set(xlabel="outer step", ylabel="outer loss (log of the final loss)")

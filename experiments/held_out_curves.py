@@ -7,7 +7,6 @@ outer-training loss. They run on tasks of classes they have never seen, untuned;
 eight hyperparameters, tried on each of these very tasks. Five minutes on two cores; `--scale paper` is ImageNet.
 """
 
-import json
 import pathlib
 from typing import Any
 
@@ -15,13 +14,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from evaluation.axes import known, log_scale, quantiles, set_limits
 from evaluation.figures import BLACK, BLUE, GREY, ORANGE, PURPLE, label_ends, running_median, save, tidy
+from evaluation.folder import write_result
 from evaluation.held_out import LOSS_CAP
 from evaluation.measures import smooth, steps_to
 from experiments import outer_trained, outer_trained_evaluation
 from experiments.ablation_results import crossed_bootstrap
 from experiments.outer_trained_evaluation import Evaluator, evaluator
 from experiments.outer_trained_setup import BASELINES, OBJECTIVES, Config, families, reporting_key, resolve
+from learned_opt import files
 
 STYLES = {
     "validation": (BLUE, "-", 2.4, "learned, L_valid"),
@@ -56,8 +58,8 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
         "validation_against_training_objective": _objectives(seeds),
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
-    np.savez(out / "curves.npz", **{f"{name}/{split}": v for name, c in losses.items() for split, v in c.items()})
+    write_result(out / "result.json", result)
+    files.write_npz(out / "curves.npz", {f"{name}/{split}": v for name, c in losses.items() for split, v in c.items()})
     save(figure_of(losses, result, on), out / "held_out_curves.png")
     return result
 
@@ -94,7 +96,7 @@ def _differences(losses, name: str) -> dict[str, Any]:
     """Episode-mean test loss of another optimizer less that of the learned one, task by task (figure 6c)."""
     values = (losses[name]["test"] - losses["validation"]["test"])[:, 1:].mean(axis=1)
     return {
-        **crossed_bootstrap(values[None])._asdict(),
+        **crossed_bootstrap(values[None], seeds_are_given=True)._asdict(),
         "share_of_tasks_learned_is_lower": float((values > 0).mean()),
         "values": values.tolist(),
     }
@@ -126,20 +128,22 @@ def figure_of(losses: dict[str, dict[str, np.ndarray]], result: dict[str, Any], 
         for name, curves in losses.items():
             color, line, width, text = STYLES[name]
             steps = np.arange(curves["test"].shape[1]) * on.every
-            per_step = 1.0 if axes is by_step else result["optimizers"][name]["seconds_per_step"]
-            middle = running_median(np.median(curves["test"], axis=0), window=3)
-            low, high = np.quantile(curves["test"], [0.25, 0.75], axis=0)
+            per_step = 1.0 if axes is by_step else float(known(result["optimizers"][name]["seconds_per_step"]))
+            low, middle, high = quantiles(curves["test"], [0.25, 0.5, 0.75])
+            middle = running_median(middle, window=3)
             axes.fill_between(steps * per_step, low, high, color=color, alpha=0.12, linewidth=0)
             axes.plot(steps * per_step, middle, color=color, linestyle=line, linewidth=width)
             ends.append((float(middle[-1]), text, color))
-        axes.set(xlabel=label, ylabel="held-out test loss", yscale="log")
-        axes.set_xlim(left=0)
+        axes.set(xlabel=label, ylabel="held-out test loss")
+        log_scale(axes, "y", *(curves["test"] for curves in losses.values()))
+        set_limits(axes, "x", low=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(EngFormatter(sep="") if axes is by_step else EngFormatter("s"))
         tidy(axes)
         label_ends(axes, ends)
     shown = result["differences"]["adam"]
-    tasks.hist(shown["values"], bins=20, color=BLUE, alpha=0.7)
+    values = known(shown["values"])
+    tasks.hist(values[np.isfinite(values)], bins=20, color=BLUE, alpha=0.7)
     tasks.axvline(0, color=GREY, linewidth=1)
     share = shown["share_of_tasks_learned_is_lower"]
     tasks.set(title=f"learned is lower on {share:.0%} of tasks", ylabel="tasks")

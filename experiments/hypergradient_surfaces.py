@@ -9,7 +9,6 @@ and leaves the weights stuck at .53; HD and MARTHE reach the valley's floor, .18
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Any, Literal
 
@@ -18,9 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from evaluation.axes import known, log_scale, positive
+from evaluation.figures import save
+from evaluation.folder import write_result
 from learned_opt.hypergradient import hd, marthe, rtho
 from tasks import toy
 from tasks.base import Task
@@ -76,8 +77,8 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
         "bukin": {name: _bukin_row(trajectory) for name, trajectory in bukin.items()},
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "result.json").write_text(json.dumps(result, indent=2))
-    FigureCanvasAgg(_figure(config, beale, bukin)).print_png(out / "figure_1.png")
+    write_result(out / "result.json", result)
+    save(_figure(config, beale, bukin), out / "figure_1.png")
     return result
 
 
@@ -176,7 +177,7 @@ def _draw_map(axes: Axes, task: Task, runs: dict, xs: np.ndarray, ys: np.ndarray
     losses = jax.vmap(jax.vmap(lambda w: task.loss(w, jax.random.key(0), ())[0]))(grid)
     axes.contour(xs, ys, np.log10(np.asarray(losses) + 1e-6), levels=25, cmap="Greys", linewidths=0.6)
     for name, trajectory in runs.items():
-        x, y = trajectory["position"].T
+        x, y = known(trajectory["position"]).T
         axes.plot(x, y, label=name, **STYLES[name])
         axes.plot(x[-1], y[-1], color=STYLES[name]["color"], marker="o", markersize=7, fillstyle="none")
     if minimum is not None:
@@ -190,15 +191,17 @@ def _draw_sweep(axes: Axes, betas: tuple[float, ...], beale: dict) -> None:
         rows = _beale_rows(betas, runs)
         kept = [row for row in rows if not row["diverged"]]
         lost = [row["beta"] for row in rows if row["diverged"]]
-        best = [row["best_loss"] for row in kept]
-        axes.loglog([row["beta"] for row in kept], best, marker="o", label=name, **STYLES[name])
+        best = positive([row["best_loss"] for row in kept])
+        axes.plot([row["beta"] for row in kept], best, marker="o", label=name, **STYLES[name])
         axes.plot(lost, [1.0] * len(lost), color=STYLES[name]["color"], marker="x", markersize=9, linestyle="none")
+    log_scale(axes, "x", betas)
+    log_scale(axes, "y", *(line.get_ydata() for line in axes.lines))
     axes.set(xlabel="hyper-learning rate beta", title="Beale: best loss in 500 steps (x: diverged)")
     axes.legend(frameon=False)
 
 
 def _draw_lines(axes: Axes, runs: dict, field: str, title: str) -> None:
     for name, trajectory in runs.items():
-        axes.plot(trajectory[field], label=name, **STYLES[name])
+        axes.plot(known(trajectory[field]), label=name, **STYLES[name])
     axes.set(xlabel="step", title=title)
     axes.legend(frameon=False)

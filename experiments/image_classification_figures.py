@@ -4,8 +4,11 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from evaluation.axes import known, legend, log_scale, set_limits
+from evaluation.figures import save
+from evaluation.text import format_number
 
 STYLES = {
     "constant": {"color": "0.6", "linestyle": ":"},
@@ -26,20 +29,25 @@ def draw(name: str, result: dict[str, Any], curves: dict[str, dict[str, np.ndarr
     for method, runs in curves.items():
         points = runs["test_accuracy"].shape[1]
         steps = np.arange(1, points + 1) * runs["rates"].shape[1] / points
-        label = f"{method}, {100 * result['methods'][method]['accuracy']:.1f} %"
+        label = f"{method}, {format_number(100 * result['methods'][method]['accuracy'])} %"
         _draw_mean(accuracy, steps, 100 * runs["test_accuracy"], label, STYLES[method])
         _draw_mean(loss, steps, runs["test_loss"], method, STYLES[method])
-        rate.plot(np.maximum(runs["rates"][0], 1e-7), label=method, **STYLES[method])
-    last = 100 * np.array([row["accuracy"] for row in result["methods"].values()])
-    accuracy.set(title=f"{TITLES[name]}: test accuracy, %", xlabel="step", ylim=(last.max() - 15, last.max() + 2))
-    accuracy.legend(frameon=False, loc="lower right")
-    lowest = min(row["test_loss"] for row in result["methods"].values() if np.isfinite(row["test_loss"]))
-    loss.set(title="Test loss", xlabel="step", ylim=(0.9 * lowest, 2.5 * lowest))
-    rate.set(title="Learning rate, seed 0", xlabel="step", yscale="log")
-    FigureCanvasAgg(figure).print_png(path)
+        rate.plot(np.maximum(known(runs["rates"][0]), 1e-7), label=method, **STYLES[method])
+    rows = result["methods"].values()
+    best = 100 * np.fmax.reduce(known([row["accuracy"] for row in rows]))
+    lowest = np.fmin.reduce(known([row["test_loss"] for row in rows]))
+    accuracy.set(title=f"{TITLES[name]}: test accuracy, %", xlabel="step")
+    set_limits(accuracy, "y", best - 15, best + 2)
+    legend(accuracy, fontsize=10, loc="lower right")
+    loss.set(title="Test loss", xlabel="step")
+    set_limits(loss, "y", 0.9 * lowest, 2.5 * lowest)
+    rate.set(title="Learning rate, seed 0", xlabel="step")
+    log_scale(rate, "y", *(line.get_ydata() for line in rate.lines))
+    save(figure, path)
 
 
 def _draw_mean(axes, steps: np.ndarray, values: np.ndarray, label: str, style: dict[str, Any]) -> None:
+    values = known(values)
     mean, deviation = values.mean(axis=0), values.std(axis=0)
     axes.plot(steps, mean, label=label, **style)
     axes.fill_between(steps, mean - deviation, mean + deviation, color=style["color"], alpha=0.12, linewidth=0)

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 import learned_opt
 from outer_train import devices
 from outer_train.estimators import persistent_es
+from outer_train.guard import clip_by_global_norm
 from outer_train.problem import InnerProblem, inner_problem
 from outer_train.step import outer_step
 from outer_train.truncation import constant
@@ -108,7 +109,7 @@ def _evaluator(problem: InnerProblem, unravel, key: Array):
 def _train(problem, optimizer, unroll_length, num_outer_steps, key) -> tuple[Any, list[float]]:
     key_theta, key_init, key_run = jax.random.split(key, 3)
     estimator = persistent_es(problem, 16, 0.01, devices.PARTICLES, max_num_steps=unroll_length, stagger=True)
-    chain = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2))
+    chain = optax.chain(clip_by_global_norm(1.0), optax.adam(1e-2))
     step = outer_step([estimator], chain, constant(unroll_length), devices.particle_mesh(16))
     state, datas = step.init(jax.device_get(optimizer.init(key_theta)), key_init), step.place_data((problem.data,))
     losses = []

@@ -4,8 +4,11 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from evaluation.axes import known, legend, log_scale, set_limits
+from evaluation.figures import save
+from evaluation.text import UNKNOWN
 
 COLORS = {
     "LRS-OPT": "#7F7F7F",
@@ -25,52 +28,59 @@ def draw_schedules(
     left, center, right = figure.subplots(1, 3)
     for i, rates in enumerate(optimized):
         left.plot(_smooth(rates), linewidth=1.2, label=f"seed {i}")
-    left.set(title="LRS-OPT (mean of 8 steps)", xlabel="step", ylabel="learning rate", ylim=(0, None))
-    left.legend(frameon=False)
+    left.set(title="LRS-OPT (mean of 8 steps)", xlabel="step", ylabel="learning rate")
+    set_limits(left, "y", low=0)
+    legend(left, fontsize=10)
     center.plot(_smooth(optimized[0]), color=COLORS["LRS-OPT"], linewidth=2.5, label="LRS-OPT")
     for name, runs in online.items():
         rates = runs["rates"][result["online"][name]["best_index"], 0]
         center.plot(np.maximum(_smooth(rates), 1e-4), color=COLORS[name], linewidth=1.4, label=name)
-    center.set(title="Seed 0, each at its best hyper-rate", xlabel="step", yscale="log", ylim=(1e-3, None))
-    center.legend(frameon=False)
+    center.set(title="Seed 0, each at its best hyper-rate", xlabel="step")
+    log_scale(center, "y", *(line.get_ydata() for line in center.lines))
+    set_limits(center, "y", low=1e-3)
+    legend(center, fontsize=10)
     _draw_sweep(right, result)
-    FigureCanvasAgg(figure).print_png(path)
+    save(figure, path)
 
 
 def _draw_sweep(axes, result: dict[str, Any]) -> None:
     for name, row in result["online"].items():
         width = 2.4 if name == "MARTHE" else 1.4
-        accuracy = 100 * np.array(row["accuracy"])
+        accuracy = 100 * known(row["accuracy"])
         axes.plot(row["hyper_learning_rates"], accuracy, color=COLORS[name], marker=".", linewidth=width, label=name)
-    best, constant = 100 * result["lrs_opt"]["accuracy"], 100 * result["constant"]["accuracy"]
+    best, constant = (100 * float(known(result[name]["accuracy"])) for name in ("lrs_opt", "constant"))
     axes.axhline(best, color=COLORS["LRS-OPT"], linewidth=2, label="LRS-OPT")
     axes.axhline(constant, color="0.6", linestyle=":", label="constant rate")
-    axes.set(xscale="log", ylim=(constant - 6, max(best, constant) + 1))
+    log_scale(axes, "x", *(row["hyper_learning_rates"] for row in result["online"].values()))
+    set_limits(axes, "y", constant - 6, np.fmax(best, constant) + 1)
     axes.set(xlabel="hyper-learning rate (MARTHE: its meta step)")
     axes.set(title="Mean validation accuracy, % (below: diverged)")
-    axes.legend(frameon=False, loc="lower left", fontsize=8)
+    legend(axes, loc="lower left")
 
 
 def draw_sensitivity(sensitivity: dict[str, Any], path: pathlib.Path) -> None:
     """Mean test error over eta_0 and mu, one panel a beta; the best cell is outlined."""
     figure = Figure(figsize=(5.4 * len(sensitivity["betas"]), 4.4), dpi=140, layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(sensitivity["betas"])))
-    errors = 100 * (1 - np.array(sensitivity["test_accuracy"]))
+    errors = 100 * (1 - known(sensitivity["test_accuracy"]))
+    lowest, highest = (float(fold(errors[np.isfinite(errors)], initial=50.0)) for fold in (np.min, np.max))
     for axes, beta, error in zip(panels, sensitivity["betas"], errors, strict=True):
-        image = axes.imshow(error, cmap="Greys", vmin=errors.min(), vmax=min(errors.max(), errors.min() + 15))
+        image = axes.imshow(error, cmap="Greys", vmin=lowest, vmax=min(highest, lowest + 15))
         for (row, column), value in np.ndenumerate(error):
-            color = "white" if value > errors.min() + 8 else "black"
-            axes.text(column, row, f"{value:.1f}", ha="center", va="center", color=color, fontsize=8)
-        row, column = np.unravel_index(error.argmin(), error.shape)
-        axes.plot(column, row, marker="s", markersize=28, fillstyle="none", color="#D55E00", markeredgewidth=2)
+            color = "white" if value > lowest + 8 else "black"
+            shown = f"{value:.1f}" if np.isfinite(value) else UNKNOWN
+            axes.text(column, row, shown, ha="center", va="center", color=color, fontsize=8)
+        if np.isfinite(error).any():
+            row, column = np.unravel_index(np.nanargmin(error), error.shape)
+            axes.plot(column, row, marker="s", markersize=28, fillstyle="none", color="#D55E00", markeredgewidth=2)
         axes.set_xticks(range(len(sensitivity["mus"])), [f"{mu:g}" for mu in sensitivity["mus"]])
         axes.set_yticks(range(len(sensitivity["first_rates"])), [f"{rate:g}" for rate in sensitivity["first_rates"]])
         axes.set(title=f"Test error, %, beta = {beta:g}", xlabel="mu", ylabel="first rate")
     figure.colorbar(image, ax=panels.tolist(), extend="max")
-    FigureCanvasAgg(figure).print_png(path)
+    save(figure, path)
 
 
 def _smooth(rates: np.ndarray, width: int = 8) -> np.ndarray:
     """Running mean: the single rates of LRS-OPT carry the noise of its minibatches."""
     width = min(width, len(rates))
-    return np.convolve(rates, np.ones(width) / width, mode="valid")
+    return np.convolve(known(rates), np.ones(width) / width, mode="valid")

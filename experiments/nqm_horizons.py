@@ -11,7 +11,6 @@ loss differs by 0.2 %. `best_rate` here is read off a grid too, 20 rates a decad
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 from functools import partial
@@ -22,7 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
+from evaluation.axes import known, log_scale, set_limits
 from evaluation.figures import BLUE, GREEN, ORANGE, PURPLE, RED, save
+from evaluation.folder import write_result
+from evaluation.statistics import lowest_known
 from experiments.short_horizon import paper_problem
 from tasks.noisy_quadratic import NoisyQuadratic, expected_losses, noisy_quadratic_task
 
@@ -63,13 +65,14 @@ def run(config: Config, out: pathlib.Path) -> dict:
             evaluate = partial(_final_losses, problem, num_steps=num_steps, num_decay=num_decay, decay=config.decay)
             losses = np.asarray(evaluate(jnp.asarray(rates, jnp.float32)))
             curves[num_steps, name] = losses
-            best, refined = float(rates[np.nanargmin(losses)]), _refine(evaluate, rates, losses)
-            row[name] = {"best_rate": best, "loss": float(np.nanmin(losses)), "minimizer": refined}
+            best = lowest_known(losses, f"loss after {num_steps} steps")
+            refined = _refine(evaluate, rates, best)
+            row[name] = {"best_rate": float(rates[best]), "loss": float(losses[best]), "minimizer": refined}
         row["decay_over_fixed"] = row["with_decay"]["best_rate"] / row["fixed"]["best_rate"]
         rows.append(row)
     picture, paths = _two_dimensional(jax.random.key(config.seed))
     result = {"rate_unit": "1 / h_max", "horizons": rows, "two_dimensional": picture}
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_result(out / "result.json", result)
     save(_horizon_figure(rates, curves, rows, config.num_decay_steps), out / "horizons.png")
     save(_path_figure(paths), out / "two_dimensional.png")
     return result
@@ -84,11 +87,10 @@ def _final_losses(problem, rates, *, num_steps, num_decay, decay):
     return jax.vmap(lambda schedule: expected_losses(problem, schedule, zeros)[-1])(schedules)
 
 
-def _refine(evaluate, rates, losses) -> float:
+def _refine(evaluate, rates, best: int) -> float:
     """The minimizer between the neighbours of the grid's best rate, to a hundredth of that interval."""
-    best = int(np.nanargmin(losses))
     fine = np.geomspace(rates[max(best - 1, 0)], rates[min(best + 1, len(rates) - 1)], 101)
-    return float(fine[np.nanargmin(np.asarray(evaluate(jnp.asarray(fine, jnp.float32))))])
+    return float(fine[lowest_known(evaluate(jnp.asarray(fine, jnp.float32)), "loss beside the best rate")])
 
 
 def _two_dimensional(key):
@@ -132,9 +134,13 @@ def _horizon_figure(rates, curves, rows, num_decay_steps) -> Figure:
         k = row["num_steps"]
         for name, line in (("fixed", "-"), ("with_decay", "--")):
             label = f"{k} steps" + (f" + {num_decay_steps} of decay" if name == "with_decay" else "")
-            axes.loglog(rates, curves[k, name], line, color=color, label=f"{label}: best {row[name]['best_rate']:.2f}")
+            axes.plot(
+                rates, known(curves[k, name]), line, color=color, label=f"{label}: best {row[name]['best_rate']:.2f}"
+            )
             axes.plot(row[name]["best_rate"], row[name]["loss"], "o", color=color)
-    axes.set_ylim(top=4 * float(curves[rows[0]["num_steps"], "fixed"][0]), bottom=8)
+    log_scale(axes, "x", rates)
+    log_scale(axes, "y", *curves.values())
+    set_limits(axes, "y", 8, 4 * float(curves[rows[0]["num_steps"], "fixed"][0]))
     axes.set_xlabel("fixed learning rate x h_max")
     axes.set_ylabel("expected loss")
     axes.set_title(

@@ -7,7 +7,6 @@ once in the high-curvature directions; without noise greedy is optimal. About a 
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Literal
 
@@ -16,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
+from evaluation.axes import log_scale, positive
 from evaluation.figures import BLACK, BLUE, GREEN, RED, save
+from evaluation.folder import write_result
 from experiments.short_horizon import (
     Schedule,
     coordinate_losses,
@@ -59,7 +60,7 @@ def run(config: Config, out: pathlib.Path) -> dict:
     deterministic, deterministic_curves = _deterministic(config, num_updates)
     result = {"stochastic": stochastic, "deterministic": deterministic}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_result(out / "result.json", result)
     save(_figure(curves, deterministic_curves, config.num_extreme), out / "schedules.png")
     return result
 
@@ -139,11 +140,13 @@ def _figure(stochastic: dict, deterministic: dict, num_extreme: int) -> Figure:
     for row, title, curves in zip(rows, ("noisy", "deterministic"), (stochastic, deterministic), strict=True):
         for name, (schedule, high, low, _) in curves.items():
             style = {"color": COLORS[name], "label": name, "linestyle": "--" if name == "optimized" else "-"}
-            row[0].semilogy(np.asarray(schedule.losses), **style)
-            row[1].semilogy(np.asarray(schedule.learning_rates), **style)
+            row[0].plot(positive(schedule.losses), **style)
+            row[1].plot(positive(schedule.learning_rates), **style)
             row[2].plot(np.asarray(schedule.momenta), **style)
-            row[3].semilogy(high, color=COLORS[name], label=f"{name}, {num_extreme} highest")
-            row[3].semilogy(low, color=COLORS[name], linestyle=":", label=f"{name}, {num_extreme} lowest")
+            row[3].plot(positive(high), color=COLORS[name], label=f"{name}, {num_extreme} highest")
+            row[3].plot(positive(low), color=COLORS[name], linestyle=":", label=f"{name}, {num_extreme} lowest")
+        for axes in (row[0], row[1], row[3]):
+            log_scale(axes, "y", *(line.get_ydata() for line in axes.lines))
         final = "  ".join(f"{name} {float(curve[0].losses[-1]):.3g}" for name, curve in curves.items())
         row[0].set_title(f"{title}: loss\nat the end: {final}", fontsize=9, color=BLACK)
         for axes, label in zip(row[1:], ("learning rate", "momentum", "loss by curvature"), strict=True):

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from evaluation.axes import known, legend, log_scale, positive
 from evaluation.figures import BLUE, GREEN, ORANGE, PURPLE, RED
 
 COLORS = (BLUE, GREEN, ORANGE, RED, PURPLE)
@@ -15,9 +16,11 @@ def surface_figure(horizons, rates, exponents, surface, paths) -> Figure:
     shape = (len(rates), len(exponents))
     all_axes = np.atleast_1d(figure.subplots(1, columns, sharey=True))
     for axes, horizon, losses in zip(all_axes, horizons, surface, strict=True):
-        shown = np.log10(np.minimum(losses, 3)).reshape(shape)
+        losses = np.fmin(positive(losses), 3)
+        shown = np.log10(losses).reshape(shape)
         mesh = axes.pcolormesh(exponents, rates, shown, cmap="viridis", shading="nearest")
         figure.colorbar(mesh, ax=axes, label="log10 training loss", shrink=0.8)
+        # A loss of nan is worse than every other one; fmin has made it 3.
         best = np.unravel_index(np.argmin(losses), shape)
         if horizon in paths:
             path = paths[horizon]
@@ -40,10 +43,12 @@ def curve_figure(chosen, stops, curves) -> Figure:
     axes = figure.subplots()
     for row, curve, color in zip(chosen, curves, COLORS, strict=False):
         label = f"chosen at {row['num_steps']} steps: exponent {row['decay_exponent']:.2g}"
-        axes.loglog(stops, curve, color=color, label=label)
+        axes.plot(stops, known(curve), color=color, label=label)
         axes.axvline(row["num_steps"], color=color, linestyle=":", linewidth=0.8)
+    log_scale(axes, "x", stops)
+    log_scale(axes, "y", *curves)
     axes.set_xlabel("step after the warm start (dotted: the horizon)")
     axes.set_ylabel("training loss")
     axes.set_title("Schedules chosen at short horizons stall", fontsize=10)
-    axes.legend(fontsize=8)
+    legend(axes, frameon=True)
     return figure

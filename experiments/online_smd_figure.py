@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from evaluation.axes import known, legend, log_scale, set_limits
 from evaluation.figures import BLUE, ORANGE, RED
+from evaluation.text import figure_label
 
 
 def online_figure(config: Any, curves: Mapping[str, Any], title: str) -> Figure:
@@ -33,15 +35,17 @@ def online_figure(config: Any, curves: Mapping[str, Any], title: str) -> Figure:
             (momentum_axes, curves[mode].momentum),
         ):
             for i, run in enumerate(values):
-                axes.plot(steps, run, color=color, linewidth=1.3, label=label if i == 0 else None)
-    loss_axes.set_yscale("log")
-    rate_axes.set_yscale("log")
-    top = 10 * np.nanmax(curves["fixed"].loss)
-    loss_axes.set_ylim(0.5 * min(np.nanmin(c.loss) for c in curves.values()), top)
+                axes.plot(steps, known(run), color=color, linewidth=1.3, label=label if i == 0 else None)
+    losses = np.concatenate([known(each.loss).ravel() for each in curves.values()])
+    losses, fixed = losses[np.isfinite(losses)], known(curves["fixed"].loss)
+    for axes in (loss_axes, rate_axes):
+        log_scale(axes, "y", *(line.get_ydata() for line in axes.lines))
+    low = 0.5 * losses.min() if losses.size else None
+    set_limits(loss_axes, "y", low, 10 * np.nanmax(fixed) if np.isfinite(fixed).any() else None)
     names = ("training loss", "effective rate alpha / (1 - mu)", "momentum")
     for axes, name in zip((loss_axes, rate_axes, momentum_axes), names, strict=True):
         axes.axvline(config.num_steps, color="0.6", linestyle=":")
         axes.set_xlabel("step (dotted: adaptation ends, decay begins)")
-        axes.set_title(f"{title}: {name}", fontsize=9)
-    loss_axes.legend(fontsize=8)
+        axes.set_title(f"{figure_label(title, limit=60)}: {name}", fontsize=9)
+    legend(loss_axes, frameon=True)
     return figure

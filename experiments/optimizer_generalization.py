@@ -9,7 +9,6 @@ overfit, train-by-validation learns to stop. A few minutes on two cores; `--scal
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Literal
 
@@ -20,11 +19,15 @@ import optax
 from jax import lax
 from matplotlib.figure import Figure
 
+from evaluation.axes import known, log_scale
 from evaluation.figures import BLUE, ORANGE, save
+from evaluation.folder import write_result
+from evaluation.statistics import deviation
 from experiments.scales import at_scale
 from experiments.smd_tasks import load_data, make_training, with_label_noise
 from learned_opt.mlp import mlp
 from outer_train.estimators.persistent_es import persistent_es
+from outer_train.guard import clip_by_global_norm
 from outer_train.problem import inner_problem
 from tasks.families import fixed_family
 
@@ -103,7 +106,7 @@ def run(config: Config, out: pathlib.Path) -> dict:
         curves.append(runs)
     result = {"dataset": dataset, "network": config.network, "cells": rows}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_result(out / "result.json", result)
     save(_figure(config, rows, curves), out / "generalization.png")
     return result
 
@@ -134,7 +137,7 @@ def _outer_train(config: Config, data, objective: str, key):
     problem = inner_problem(fixed_family(training.task, data), learned, config.num_steps, objective)
     estimator = persistent_es(problem, config.num_pairs, max_num_steps=config.truncation, stagger=True)
     schedule = optax.cosine_decay_schedule(config.outer_learning_rate, config.num_outer_steps)
-    outer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+    outer = optax.chain(clip_by_global_norm(1.0), optax.adam(schedule))
     key_theta, key_init, key_steps = jax.random.split(key, 3)
     theta = learned.init(key_theta)
 
@@ -196,7 +199,7 @@ def _summary(cell, runs: dict) -> dict:
 
 
 def _mean_and_error(values: np.ndarray) -> dict:
-    return {"mean": float(values.mean()), "standard_error": float(values.std(ddof=1) / np.sqrt(len(values)))}
+    return {"mean": float(values.mean()), "standard_error": deviation(values, ddof=1) / np.sqrt(len(values))}
 
 
 def _figure(config: Config, rows: list[dict], curves: list[dict]) -> Figure:
@@ -205,10 +208,12 @@ def _figure(config: Config, rows: list[dict], curves: list[dict]) -> Figure:
     for axes, row, runs in zip(np.atleast_1d(figure.subplots(1, len(rows))), rows, curves, strict=True):
         for (name, splits), color in zip(runs.items(), (ORANGE, BLUE), strict=True):
             final = row[name]["test_loss"]["mean"]
-            axes.plot(steps, splits["test"].mean(0), color=color, label=f"{name.replace('_', '-')}: test {final:.3f}")
-            axes.plot(steps, splits["train"].mean(0), color=color, linestyle=":", linewidth=1)
+            axes.plot(
+                steps, known(splits["test"].mean(0)), color=color, label=f"{name.replace('_', '-')}: test {final:.3f}"
+            )
+            axes.plot(steps, known(splits["train"].mean(0)), color=color, linestyle=":", linewidth=1)
         axes.set_title(f"{row['num_samples']} samples, {row['label_noise']:.0%} wrong labels", fontsize=10)
         axes.set_xlabel("inner step (solid: test, dotted: training)")
-        axes.set_yscale("log")
+        log_scale(axes, "y", *(line.get_ydata() for line in axes.lines))
         axes.legend(fontsize=8)
     return figure

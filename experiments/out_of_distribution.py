@@ -7,7 +7,6 @@ times deeper, a convolutional network of six layers, and ten times the horizon. 
 on ImageNet: a 6-layer CNN on 28x28 MNIST. Adam has its rate tuned for each run among 11; Adam(1e-3) is not tuned.
 """
 
-import json
 import pathlib
 from typing import Any, NamedTuple
 
@@ -15,11 +14,15 @@ import flax.linen as nn
 import numpy as np
 from matplotlib.figure import Figure
 
+from evaluation.axes import known, log_scale, quantiles, set_limits
 from evaluation.baselines import LEARNING_RATES, UNTUNED
 from evaluation.figures import BLACK, BLUE, ORANGE, SKY, running_median, save, tidy
+from evaluation.folder import write_result
+from evaluation.text import figure_label, format_number
 from experiments import outer_trained
 from experiments.outer_trained_evaluation import evaluator
 from experiments.outer_trained_setup import OBJECTIVES, Config, families, reporting_key, resolve
+from learned_opt import files
 from tasks.classifiers import MLP, ConvNet
 from tasks.datasets import tfds_images
 from tasks.families import class_subset_family
@@ -68,9 +71,9 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
         "shifts": rows,
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_result(out / "result.json", result)
     curves = {f"{shift}/{o}": v["test"] for shift, each in losses.items() for o, v in each.items()}
-    np.savez(out / "curves.npz", **curves)
+    files.write_npz(out / "curves.npz", curves)
     save(_figure(config, losses, rows), out / "out_of_distribution.png")
     return result
 
@@ -104,15 +107,17 @@ def _figure(config: Config, losses: dict[str, Any], rows: dict[str, Any]) -> Fig
     for axes, (name, each) in zip(np.atleast_1d(figure.subplots(1, len(losses))), losses.items(), strict=True):
         for optimizer, curves in each.items():
             color, line, label = STYLES[optimizer]
-            test = curves["test"]
+            test = known(curves["test"])
             steps = np.linspace(0, rows[name]["num_steps"], test.shape[1])
             axes.fill_between(steps, test.min(axis=0), test.max(axis=0), color=color, alpha=0.1, linewidth=0)
             final = rows[name][optimizer]["final_test_loss"]
-            middle = running_median(np.median(test, axis=0), window=3)
-            axes.plot(steps, middle, color=color, linestyle=line, linewidth=2, label=f"{label}: {final:.3g}")
+            middle = running_median(quantiles(test, 0.5), window=3)
+            axes.plot(steps, middle, color=color, linestyle=line, linewidth=2, label=f"{label}: {format_number(final)}")
         # A run that is sure of everything and right for once would stretch the axis by decades.
-        axes.set_ylim(bottom=max(0.3 * min(line.get_ydata().min() for line in axes.lines), 1e-3))
-        axes.set(title=rows[name]["title"], xlabel="inner step", yscale="log")
+        shown = np.concatenate([line.get_ydata() for line in axes.lines])
+        log_scale(axes, "y", shown)
+        set_limits(axes, "y", low=np.fmax(0.3 * np.fmin.reduce(shown), 1e-3))
+        axes.set(title=figure_label(rows[name]["title"], limit=60), xlabel="inner step")
         axes.legend(fontsize=8, frameon=False)
         tidy(axes)
     figure.axes[0].set_ylabel("test loss; median and range of runs, final mean")

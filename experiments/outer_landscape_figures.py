@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from evaluation.axes import known
 from evaluation.figures import BLACK, RED, tidy
 from experiments.double_well import START
 from experiments.learned_slices import Slices
@@ -69,6 +70,7 @@ def _final_losses(axes: Axes, well: dict) -> None:
 
 def _adam(axes: Axes, config: Any, paths: np.ndarray) -> None:
     for path, shade in zip(paths, np.linspace(0, 1, len(paths)), strict=True):
+        path = known(path)
         axes.plot(path[:, 0], path[:, 1], color=_MAP(shade), linewidth=0.6)
         axes.plot(*path[-1], ".", color=_MAP(shade), markersize=4)
     low, high = config.rates
@@ -78,7 +80,7 @@ def _adam(axes: Axes, config: Any, paths: np.ndarray) -> None:
 
 def _line(axes: Axes, slices: Slices) -> None:
     for (n, losses), shade in zip(slices.line.items(), np.linspace(0.85, 0, len(slices.line)), strict=True):
-        axes.plot(slices.offsets, losses, color=_MAP(shade), linewidth=1, label=f"{n} unrolls")
+        axes.plot(slices.offsets, known(losses), color=_MAP(shade), linewidth=1, label=f"{n} unrolls")
     axes.set_title("(e) learned optimizer, along\nthe outer gradient", fontsize=10)
     axes.set(xlabel="offset / |theta|", ylabel="mean validation loss")
     axes.legend(frameon=False, fontsize=7)
@@ -90,7 +92,9 @@ def _squares(figure, slices: Slices) -> None:
     for axes, (n, losses) in zip(panels, slices.square.items(), strict=True):
         box = (-limit, limit, -limit, limit)
         # Where training diverges the loss is the clip value: it must not take up the whole range of greys.
-        low, high = np.percentile(losses, (0, 80))
+        losses = known(losses)
+        some = losses[np.isfinite(losses)]
+        low, high = np.percentile(some, (0, 80)) if some.size else (0.0, 1.0)
         axes.imshow(losses.T, origin="lower", extent=box, cmap="gray", vmin=low, vmax=high)
         axes.set_title(f"(f) {n} unrolls", fontsize=10)
         axes.set_xlabel("along gradient")

@@ -12,10 +12,12 @@ import optax
 from numpy.typing import NDArray
 
 from evaluation.held_out import LOSS_CAP
+from evaluation.statistics import lowest_known
 from experiments.outer_trained_evaluation import evaluator
 from experiments.outer_trained_setup import OBJECTIVES, OWN_SPLIT, Config, Families, learned_optimizer, picking_key
 from outer_train import estimators, truncation
 from outer_train.devices import PARTICLES, particle_mesh
+from outer_train.guard import clip_by_global_norm
 from outer_train.problem import inner_problem
 from outer_train.side_by_side import SeedsResult, outer_step_of_seeds, train_seeds
 from tasks.base import TaskFamily
@@ -62,7 +64,7 @@ def default_outer_optimizer(config: Config) -> optax.GradientTransformation:
     if config.scale == "paper":
         return optax.chain(optax.clip(0.1), optax.adam(config.outer_learning_rate, b1=0.5))
     schedule = optax.cosine_decay_schedule(config.outer_learning_rate, config.num_outer_steps, 0.1)
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+    return optax.chain(clip_by_global_norm(1.0), optax.adam(schedule))
 
 
 def own_losses(losses: dict[str, NDArray], objective: str) -> NDArray:
@@ -102,5 +104,5 @@ def outer_train_and_pick(config: Config, made: Families) -> dict[str, Picked]:
         trained = outer_train(config, made.outer_train, objective)
         thetas = jax.tree.map(lambda leaf: leaf[-1], trained.thetas)
         losses = own_losses(run(thetas), objective)
-        picked[objective] = Picked(thetas, losses, int(losses.argmin()))
+        picked[objective] = Picked(thetas, losses, lowest_known(losses, "outer loss of a seed"))
     return picked

@@ -7,7 +7,6 @@ L_train and on L_valid; Adam with 11 rates and with eight hyperparameters, tuned
 outer-training under other outer optimizers. Five minutes on two cores; `--scale paper` is ImageNet.
 """
 
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -19,10 +18,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from evaluation.axes import known, legend, log_scale
 from evaluation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, save, tidy
+from evaluation.folder import write_result
+from evaluation.statistics import lowest_known
+from evaluation.text import format_number
 from experiments import outer_trained
 from experiments.outer_trained_evaluation import evaluator
 from experiments.outer_trained_setup import BASELINES, OBJECTIVES, OWN_SPLIT, Config, families, picking_key, resolve
+from learned_opt import files
+from outer_train.guard import clip_by_global_norm
 from outer_train.side_by_side import SeedsResult
 
 COMPARED = "validation"
@@ -37,7 +42,7 @@ def outer_optimizers(config: Config) -> dict[str, optax.GradientTransformation]:
     decayed = lambda factor: optax.cosine_decay_schedule(  # noqa: E731
         factor * config.outer_learning_rate, config.num_outer_steps, 0.1
     )
-    clip = optax.clip_by_global_norm(1.0)
+    clip = clip_by_global_norm(1.0)
     return {
         "AdamW, decay .01": optax.chain(clip, optax.adamw(decayed(1.0), weight_decay=0.01)),
         "Lion, rate x 0.2": optax.chain(clip, optax.lion(decayed(0.2), weight_decay=0.0)),
@@ -63,8 +68,8 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
         compared[name] = _curve(evaluate, trained, COMPARED)
     result = _result(config, curves, tuned, compared)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
-    np.savez(out / "curves.npz", **{f"{o}/{n}": v for o, c in curves.items() for n, v in c.items()})
+    write_result(out / "result.json", result)
+    files.write_npz(out / "curves.npz", {f"{o}/{n}": v for o, c in curves.items() for n, v in c.items()})
     save(_figure(curves, tuned, compared), out / "outer_training_curves.png")
     return result
 
@@ -92,7 +97,7 @@ def _result(config, curves, tuned, compared) -> dict[str, Any]:
             "split": OWN_SPLIT[objective],
             "outer_loss": final.tolist(),
             "picked_by": "outer_loss",
-            "picked_seed": int(final.argmin()),
+            "picked_seed": lowest_known(final, "outer loss of a seed"),
             "untrained": curve["outer_loss"][0].tolist(),
             "test_loss": curve["test_loss"][-1].tolist(),
             "inner_steps": int(curve["inner_steps"][-1, 0]),
@@ -125,7 +130,8 @@ def _figure(curves, tuned, compared) -> Figure:
         _draw_seeds(axes, curves[objective], unit, BLUE, f"learned, {objective} objective")
         for name, style in (("adam", "--"), ("adam8", ":")):
             loss = tuned[name][OWN_SPLIT[objective]][:, 1:].mean()
-            axes.axhline(loss, color=BLACK, linestyle=style, linewidth=1.4, label=f"{BASELINES[name]}: {loss:.3g}")
+            label = f"{BASELINES[name]}: {format_number(float(loss))}"
+            axes.axhline(known(loss), color=BLACK, linestyle=style, linewidth=1.4, label=label)
         what = "validation loss" if objective == "validation" else "training loss"
         axes.set(title=f"outer {what}, episode mean", xlabel=_UNITS[unit])
         _finish(axes)
@@ -140,15 +146,16 @@ _UNITS = {"inner_steps": "inner steps of outer-training", "seconds": "seconds of
 
 
 def _draw_seeds(axes: Axes, curve: dict[str, np.ndarray], unit: str, color: str, label: str) -> None:
-    position, losses = curve[unit].mean(axis=1), curve["outer_loss"]
+    position, losses = known(curve[unit].mean(axis=1)), known(curve["outer_loss"])
     axes.plot(position, losses, color=color, linewidth=0.6, alpha=0.6)
-    axes.plot(position, losses.mean(axis=1), color=color, linewidth=2, label=f"{label}: {losses[-1].mean():.3g}")
+    last = format_number(float(losses[-1].mean()))
+    axes.plot(position, losses.mean(axis=1), color=color, linewidth=2, label=f"{label}: {last}")
 
 
 def _finish(axes: Axes) -> None:
-    axes.set_yscale("log")
+    log_scale(axes, "y", *(line.get_ydata() for line in axes.lines))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.legend(fontsize=8, frameon=False)
+    legend(axes)
     axes.tick_params(axis="y", which="minor", labelcolor=GREY)
     tidy(axes)

@@ -12,7 +12,6 @@ tasks, `standard_error_given_choice`, holds the step size fixed; it stands besid
 """
 
 import dataclasses
-import json
 import pathlib
 from functools import partial
 from typing import Literal
@@ -23,7 +22,10 @@ import numpy as np
 from jax import lax
 from matplotlib.figure import Figure
 
+from evaluation.axes import known, log_scale, positive, set_limits
 from evaluation.figures import BLUE, ORANGE, save
+from evaluation.folder import write_result
+from evaluation.statistics import deviation, lowest_known
 from learned_opt.schedules import constant_schedule, encode_pair
 from outer_train.problem import inner_problem
 from tasks.least_squares import least_squares_family
@@ -63,7 +65,7 @@ def run(config: Config, out: pathlib.Path) -> dict:
     cells = [_cell(config, *cell, step_sizes, key) for cell, key in zip(config.cells, keys, strict=True)]
     result = {"table": cells}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_result(out / "result.json", result)
     save(_figure(step_sizes, cells), out / "generalization.png")
     return result
 
@@ -79,19 +81,21 @@ def _cell(config: Config, num_samples: int, noise_std: float, step_sizes: np.nda
     }
     _, risks = evaluate(on_all, "train", key_judge)
     cell = {"num_samples": num_samples, "noise_std": noise_std}
-    chosen = {name: int(np.argmin(objective[name].mean(0))) for name in CHOICES}
+    chosen = {name: lowest_known(objective[name].mean(0), f"objective of {name}") for name in CHOICES}
     resampled = _bootstrap(objective, risks)
+    # Resamples of one task are all alike, which says nothing of others.
+    spread = lambda values: deviation(values) if len(risks) > 1 else float("nan")  # noqa: E731
     for name in CHOICES:
         cell[name] = {
             "mean": float(risks[:, chosen[name]].mean()),
-            "standard_error": float(resampled[name].std()),
-            "standard_error_given_choice": float(risks[:, chosen[name]].std(ddof=1) / np.sqrt(len(risks))),
+            "standard_error": spread(resampled[name]),
+            "standard_error_given_choice": deviation(risks[:, chosen[name]], ddof=1) / np.sqrt(len(risks)),
             "step_size": float(step_sizes[chosen[name]]),
             "objective": objective[name].mean(0).tolist(),
         }
     cell["difference"] = {
         "mean": cell[CHOICES[0]]["mean"] - cell[CHOICES[1]]["mean"],
-        "standard_error": float((resampled[CHOICES[0]] - resampled[CHOICES[1]]).std()),
+        "standard_error": spread(resampled[CHOICES[0]] - resampled[CHOICES[1]]),
     }
     cell["risk"] = risks.mean(0).tolist()
     return cell
@@ -140,20 +144,24 @@ def _figure(step_sizes: np.ndarray, cells: list[dict]) -> Figure:
     bars, curves = figure.subplots(1, 2, width_ratios=(1.3, 1))
     positions = np.arange(len(cells))
     for offset, name, color in zip((-0.2, 0.2), CHOICES, (ORANGE, BLUE), strict=True):
-        means, errors = ([cell[name][field] for cell in cells] for field in ("mean", "standard_error"))
+        means, errors = (positive([cell[name][field] for cell in cells]) for field in ("mean", "standard_error"))
         drawn = bars.bar(positions + offset, means, 0.38, yerr=errors, color=color, label=name.replace("_", "-"))
         bars.bar_label(drawn, fmt="%.3f", fontsize=8)
-    bars.set_yscale("log")
+    log_scale(bars, "y", *(cell[name]["mean"] for cell in cells for name in CHOICES))
     bars.set_xticks(positions, [f"n = {cell['num_samples']}\nsigma = {cell['noise_std']:g}" for cell in cells])
     bars.set_ylabel("|w - w*|^2 on new tasks")
     bars.set_title("Few or noisy samples: validation wins; many: a tie", fontsize=10)
     bars.legend(fontsize=8)
     cell = cells[min(1, len(cells) - 1)]
     for name, color in zip(CHOICES, (ORANGE, BLUE), strict=True):
-        curves.loglog(step_sizes, cell[name]["objective"], color=color, label=f"{name.replace('_', '-')} objective")
+        curves.plot(
+            step_sizes, known(cell[name]["objective"]), color=color, label=f"{name.replace('_', '-')} objective"
+        )
         curves.axvline(cell[name]["step_size"], color=color, linestyle=":")
-    curves.loglog(step_sizes, cell["risk"], color="black", label="|w - w*|^2")
-    curves.set_ylim(1e-3, 30)
+    curves.plot(step_sizes, known(cell["risk"]), color="black", label="|w - w*|^2")
+    log_scale(curves, "x", step_sizes)
+    log_scale(curves, "y", *(line.get_ydata() for line in curves.lines if len(line.get_ydata()) > 2))
+    set_limits(curves, "y", 1e-3, 30)
     curves.set_xlabel("step size (dotted: chosen)")
     curves.set_title(f"n = {cell['num_samples']}, sigma = {cell['noise_std']:g}", fontsize=10)
     curves.legend(fontsize=8)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from evaluation.axes import known, legend, positive, set_limits
 from evaluation.figures import BLACK, BLUE, GREY, ORANGE, RED
 
 
@@ -25,9 +26,11 @@ def gradient_figure(edge: float, step_sizes: np.ndarray, horizons: Sequence[int]
         naive.semilogx(
             step_sizes, np.clip(row.log_naive / math.log(10), -400, 1000), color=color, label=f"t = {num_steps}"
         )
-        log.loglog(step_sizes, np.abs(row.closed), color=color, label=f"t = {num_steps}")
+        log.loglog(step_sizes, positive(np.abs(row.closed)), color=color, label=f"t = {num_steps}")
     row = rows[min(1, len(rows) - 1)]
-    back.loglog(step_sizes, np.abs(row.closed), color=GREY, linewidth=5, alpha=0.5, label="closed form (and stable)")
+    back.loglog(
+        step_sizes, positive(np.abs(row.closed)), color=GREY, linewidth=5, alpha=0.5, label="closed form (and stable)"
+    )
     back.loglog(step_sizes, _shown(row.backprop64), color=BLUE, linewidth=2, label="backprop, 64 bit")
     back.loglog(step_sizes, _shown(row.backprop32), color=RED, linestyle="--", label="backprop, 32 bit")
     naive.axhspan(-38, 38, color=GREY, alpha=0.15, label="range of float32")
@@ -37,12 +40,12 @@ def gradient_figure(edge: float, step_sizes: np.ndarray, horizons: Sequence[int]
     for axes in (naive, log, back):
         axes.axvline(edge, color=GREY, linestyle=":", linewidth=1)
         axes.set_xlabel("step size eta (dotted: 2 / L)")
-        axes.legend(fontsize=7)
+        legend(axes, fontsize=7, frameon=True)
     return figure
 
 
 def _shown(slopes):
-    return np.where(np.isfinite(slopes) & (slopes != 0), np.abs(slopes), np.nan)
+    return positive(np.abs(slopes))
 
 
 def descent_figure(paths: Mapping[str, np.ndarray], best: float) -> Figure:
@@ -53,12 +56,14 @@ def descent_figure(paths: Mapping[str, np.ndarray], best: float) -> Figure:
     for (name, path), (color, marker) in zip(paths.items(), styles, strict=True):
         lost = int(np.argmin(np.isfinite(path)))
         ending = f"{path[-1]:.5f}" if np.isfinite(path[-1]) else f"nan after {lost} meta-steps"
-        axes.plot(np.arange(len(path)), path, marker, color=color, label=f"{name}: {ending}")
+        axes.plot(np.arange(len(path)), known(path), marker, color=color, label=f"{name}: {ending}")
     axes.set_xlim(left=-0.2)
-    axes.set_ylim(-0.005, 1.2 * paths["log, stable"][0])
-    axes.axhline(best, color=GREY, linestyle=":", label=f"best: {best:.5f}")
+    set_limits(axes, "y", -0.005, 1.2 * paths["log, stable"][0])
+    axes.axhline(
+        float(known(best)), color=GREY, linestyle=":", label=f"best: {best:.5f}" if np.isfinite(best) else None
+    )
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlabel("meta-step")
     axes.set_ylabel("step size eta")
-    axes.legend(fontsize=8)
+    legend(axes, frameon=True)
     return figure

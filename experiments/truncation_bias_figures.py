@@ -6,7 +6,9 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from evaluation.axes import known, legend, log_scale
 from evaluation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, RED, running_median, tidy
+from evaluation.text import format_number
 from experiments.adam_truncation import AdamRuns
 
 
@@ -18,12 +20,14 @@ def quadratic_figure(config: Any, curves: tuple[np.ndarray, np.ndarray], best_ra
     for k, gradient, best, color in zip(
         config.quadratic_truncations, gradients, best_rates, _colors(len(best_rates)), strict=True
     ):
-        axes.plot(rates, gradient / abs(gradient[0]), color=color, label=f"truncation {k}: zero at {best:.3f}")
-        axes.plot(best, 0, "o", color=color)
+        # Scaled so that it starts at 1; a gradient of zero there has no such scale.
+        scaled = known(gradient) / (abs(gradient[0]) or np.nan)
+        axes.plot(rates, scaled, color=color, label=f"truncation {k}: zero at {format_number(best)}")
+        axes.plot(known(best), 0, "o", color=color)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set(xlabel="learning rate x h_max", ylabel="truncated gradient (scaled)", ylim=(-1.1, 1.1))
     axes.set_title("Noisy quadratic: the shorter the truncation, the smaller the rate it favours", fontsize=10)
-    axes.legend(frameon=False)
+    legend(axes, fontsize=10)
     tidy(axes)
     return figure
 
@@ -39,13 +43,15 @@ def adam_figure(config: Any, runs: AdamRuns, numbers: dict) -> Figure:
         thin = slice(None, None, max(1, len(path) // 2000))
         smooth = running_median(path[thin, 0], max(3, len(path[thin]) // 10))
         loss.plot(episodes[thin], smooth, color=color, label=f"truncation {k}")
-        rate.semilogy(episodes[thin], np.exp(path[thin, 2]), color=color, label=f"truncation {k}")
+        rate.plot(episodes[thin], known(np.exp(path[thin, 2])), color=color, label=f"truncation {k}")
         middles = (np.arange(len(row)) + 0.5) * k
-        size = np.abs(row).max() or 1.0
+        row = known(row)
+        size = np.nanmax(np.abs(row), initial=0.0) or 1.0
         shown = row if len(row) < 40 else running_median(row, len(row) // 20)
         windows.plot(middles, shown / size, "o-" if len(row) < 40 else "-", markersize=3, color=color)
     rate.axhline(config.learning_rate, color=GREY, linestyle="--", linewidth=1, label="start")
-    rate.axhline(numbers["best_rate"], color=BLACK, linestyle=":", linewidth=1, label="best of the grid")
+    rate.axhline(known(numbers["best_rate"]), color=BLACK, linestyle=":", linewidth=1, label="best of the grid")
+    log_scale(rate, "y", *(line.get_ydata() for line in rate.lines))
     loss.set(xlabel="episodes' worth of inner steps", ylabel="outer loss", title="(a) outer-training")
     rate.set(xlabel="episodes' worth of inner steps", ylabel="Adam's learning rate", title="(b) learning rate")
     windows.set(xlabel="inner step", ylabel="gradient (scaled)", title="(c) gradient per truncation, initial rate")

@@ -51,7 +51,7 @@ def running_averages(averages: Array, value: Array, decays: Sequence[float]) -> 
     decay = jnp.asarray(decays, averages.dtype).reshape(-1, 1)
     # In Python's precision: 1 - .9999 has only three digits left in float32.
     rest = jnp.asarray([1.0 - d for d in decays], averages.dtype).reshape(-1, 1)
-    return decay * averages + rest * value
+    return decay * averages + rest * value[None]
 
 
 def split_rows(matrix: Array) -> list[Array]:

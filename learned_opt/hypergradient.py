@@ -11,15 +11,15 @@ RTHO (Franceschi et al. 2017, arXiv 1703.01785). The text of MARTHE prints a min
 d eta / d beta = -Delta, so descent has the plus. Its eq. 9 starts from Z_0 = B_0, which would count B_0 twice.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
 
+from learned_opt.ranges import require, require_non_negative
+from learned_opt.state_check import check_mirrors, check_params, check_precision, check_type
 from learned_opt.step_tangent import (
     InnerFactory,
     Tangent,
@@ -134,40 +134,32 @@ def marthe(
     Raises:
       ValueError: a rate or `meta_step` is negative or no number, or `mu` is neither "adaptive" nor in [0, 1].
     """
-    for name, value in (
-        ("learning_rate", learning_rate),
-        ("hyper_learning_rate", hyper_learning_rate),
-        ("meta_step", meta_step),
-    ):
-        _check_range(name, value, jnp.inf)
+    _check_arguments(inner, {"learning_rate": learning_rate, "hyper_learning_rate": hyper_learning_rate}, meta_step, mu)
     adaptive = isinstance(mu, str)
-    if not adaptive:
-        _check_range("mu", mu, 1.0)
-    elif mu != ADAPTIVE:
-        raise ValueError(f'mu must be "{ADAPTIVE}" or a number in [0, 1], got {mu!r}')
     # A mu that is the number zero needs no second derivative; a traced one might be anything.
     one_step = isinstance(mu, (int, float)) and mu == 0
 
     def init(params):
         dtype = tangent_dtype(*jax.tree.leaves(params))
+        # Copies, and a zero for each: a state that holds one buffer twice, or the caller's, cannot be donated.
+        scalar = lambda value: jnp.array(value, dtype, copy=True)  # noqa: E731
         with jax.numpy_dtype_promotion("standard"):
-            inner_state = inner(jnp.asarray(learning_rate, dtype)).init(params)
-        zero = jnp.zeros((), dtype)
+            inner_state = inner(scalar(learning_rate)).init(params)
         return HypergradientState(
-            learning_rate=jnp.asarray(learning_rate, dtype),
-            mu=zero if adaptive else jnp.asarray(mu, dtype),
-            hyper_learning_rate=jnp.asarray(hyper_learning_rate, dtype),
-            hypergradient=zero,
+            learning_rate=scalar(learning_rate),
+            mu=scalar(0 if adaptive else mu),
+            hyper_learning_rate=scalar(hyper_learning_rate),
+            hypergradient=scalar(0),
             num_non_finite=jnp.zeros((), jnp.int32),
-            horizon=zero,
+            horizon=scalar(0),
             tangent=Tangent(zero_tangent(params), () if one_step else zero_tangent(inner_state)),
             partial=zero_tangent(params) if adaptive else (),
             inner_state=inner_state,
         )
 
     def update(grads, state, params=None, *, value_fn=None, objective_grad=None, **extra_args):
-        _check_call(params, value_fn)
         objective_grad = grads if objective_grad is None else objective_grad
+        _check_call(state, params, value_fn, grads, objective_grad)
         dtype = state.learning_rate.dtype
         delta = inner_product(state.tangent.params, objective_grad).astype(dtype)
         finite = jnp.isfinite(delta)
@@ -185,7 +177,7 @@ def marthe(
             mu=next_mu,
             hyper_learning_rate=beta,
             hypergradient=delta,
-            num_non_finite=state.num_non_finite + (~finite).astype(jnp.int32),
+            num_non_finite=jnp.where(finite, state.num_non_finite, optax.safe_increment(state.num_non_finite)),
             horizon=horizon,
             tangent=result.tangent,
             partial=result.partial,
@@ -220,17 +212,20 @@ def _keep_unless_finite(new: Array, old: Array) -> Array:
     return jnp.where(jnp.isfinite(new), new, old)
 
 
-def _check_range(name: str, value: Any, high: float) -> None:
-    """Concrete scalars only: a traced value is the caller's."""
-    if isinstance(value, jax.core.Tracer):
-        return
-    allowed = f"{name} must be a number in [0, {high:g}]" if high < jnp.inf else f"{name} must be a finite number >= 0"
-    is_scalar = isinstance(value, (int, float, Array, np.ndarray, np.generic)) and np.ndim(value) == 0
-    if not is_scalar or not 0 <= float(value) <= high or not math.isfinite(value):
-        raise ValueError(f"{allowed}, got {value!r}")
+def _check_arguments(inner: Any, rates: dict[str, Any], meta_step: Any, mu: Any) -> None:
+    """Concrete values only: a traced one is the caller's."""
+    if not callable(inner):
+        raise ValueError(f"inner must be a function, learning_rate -> optax transformation, got {inner!r}")
+    for name, value in {**rates, "meta_step": meta_step}.items():
+        if not isinstance(value, jax.core.Tracer):
+            require_non_negative(name, value, "be a finite number >= 0")
+    if isinstance(mu, str) and mu != ADAPTIVE:
+        raise ValueError(f'mu must be "{ADAPTIVE}" or a number in [0, 1], got {mu!r}')
+    if not isinstance(mu, str | jax.core.Tracer):
+        require("mu", mu, "be a number in [0, 1]", 0.0, 1.0)
 
 
-def _check_call(params: Any, value_fn: Any) -> None:
+def _check_call(state: Any, params: Any, value_fn: Any, grads: Any, objective_grad: Any) -> None:
     if not callable(value_fn):
         raise TypeError(
             "a hypergradient optimizer differentiates the whole step and needs this batch's loss as a function: "
@@ -239,3 +234,10 @@ def _check_call(params: Any, value_fn: Any) -> None:
         )
     if params is None:
         raise ValueError("params are needed: tx.update(grads, state, params, value_fn=lambda p: loss(p, batch))")
+    name = "a hypergradient optimizer"
+    check_type(name, state, HypergradientState)
+    check_params(name, params, grads)
+    check_mirrors(name, "tangent", state.tangent.params, grads)
+    check_precision(name, "tangent", state.tangent.params, params)
+    if objective_grad is not grads:
+        check_mirrors(name, "tangent beside objective_grad", state.tangent.params, objective_grad)

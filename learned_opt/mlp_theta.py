@@ -53,7 +53,7 @@ def init_theta(settings: Settings, num_features: int, key: Key) -> Theta:
     theta = {}
     for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         scale = settings.output_init_scale if layer == len(sizes) - 2 else 1.0
-        weights = jax.random.normal(keys[layer], (fan_in, fan_out)) * (scale * math.sqrt(2.0 / fan_in))
+        weights = jax.random.normal(keys[layer], (fan_in, fan_out), jnp.float32) * (scale * math.sqrt(2.0 / fan_in))
         theta[f"layer_{layer}"] = {"weights": weights, "bias": jnp.zeros(fan_out, weights.dtype)}
     return theta
 
@@ -89,7 +89,7 @@ def _through(theta: Theta, output: int, units: slice, coefficients: NDArray) -> 
         if i == 0:
             weights = weights.at[:, units].set(coefficients[:, None] * pair)
         elif i < last:
-            weights = weights.at[:, units].set(0.0).at[units, units].set(jnp.eye(2))
+            weights = weights.at[:, units].set(0.0).at[units, units].set(jnp.eye(2, dtype=weights.dtype))
         else:
             weights = weights.at[units].set(0.0).at[units, output].set(pair)
         through[f"layer_{i}"] = {**layer, "weights": weights}

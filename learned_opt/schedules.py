@@ -214,7 +214,8 @@ def _learned(start: Callable[[], Any], shape: Shape, learn_momentum: bool) -> Le
     def optimizer(theta):
         if not learn_momentum:
             theta = _stop_momentum(theta)
-        return scheduled_sgd(lambda t: shape(theta, t))
+        dtype = jnp.result_type(jax.tree.leaves(theta)[0])  # A float32 theta is used under x64 too.
+        return scheduled_sgd(lambda t: shape(theta, t.astype(dtype)))
 
     return LearnedOptimizer(init=lambda key: start(), optimizer=optimizer)
 

@@ -5,7 +5,8 @@ jvp gives `A Z + B` (MARTHE, eq. 3 and 9) for any Optax rule, with no row of A o
 
 Tangents are float32 (float64 beside float64 leaves) and are cast to the leaf's own dtype only where the jvp needs it:
 the weights' tangent accumulates outside it, because a bfloat16 accumulator stops moving once an increment falls below
-its last bit. Leaves of the optimizer state that are no floats (counts, keys) carry no tangent: `None`.
+its last bit. Leaves that are no floats (counts, keys, a model's functions) carry no tangent: `None`. A weight whose
+gradient is None keeps the tangent it has, which is zero.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+
+from learned_opt.gradient_tree import is_float, kept_where_untrained, map_trained
 
 Params = Any
 InnerFactory = Callable[[Any], optax.GradientTransformation]
@@ -38,20 +41,15 @@ def tangent_dtype(*leaves: Any) -> Any:
         return jnp.result_type(jnp.float32, *(x for x in leaves if is_float(x)))
 
 
-def is_float(leaf: Any) -> bool:
-    """Whether a leaf carries a tangent."""
-    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-
-
 def zero_tangent(tree: Any) -> Any:
     """Zeros in the tangent's dtype, `None` for leaves that are no floats."""
     return jax.tree.map(lambda x: jnp.zeros(jnp.shape(x), tangent_dtype(x)) if is_float(x) else None, tree)
 
 
 def inner_product(tangent: Params, grad: Params) -> Array:
-    """`tangent . grad`, summed in the tangent's dtype."""
+    """`tangent . grad`, summed in the tangent's dtype over the leaves that have a gradient."""
     dtype = tangent_dtype(*jax.tree.leaves(tangent))
-    products = jax.tree.map(lambda z, g: jnp.sum(z.astype(dtype) * g.astype(dtype)), tangent, grad)
+    products = map_trained(lambda g, z: jnp.sum(z.astype(dtype) * g.astype(dtype)), grad, tangent)
     return jax.tree.reduce(jnp.add, products, jnp.zeros((), dtype))
 
 
@@ -104,37 +102,45 @@ def differentiate_step(
       See `StepResult`.
     """
     floats, treedef, rebuild = _split_floats(inner_state)
+    weights, _, rebuild_params = _split_floats(params)
 
-    def step(rate, grads, floats, params):
+    def step(rate, grads, floats, weights):
         with jax.numpy_dtype_promotion("standard"):
             transformation = optax.with_extra_args_support(inner(rate))
-            updates, state = transformation.update(grads, rebuild(floats), params, **extra_args)
-        state = jax.tree.map(_cast_like, state, inner_state)
+            updates, state = transformation.update(grads, rebuild(floats), rebuild_params(weights), **extra_args)
+        state = _keep_structure(state, inner_state)
         return (jax.tree.map(_cast_like, updates, grads), _split_floats(state)[0]), state
 
     one = jnp.ones_like(learning_rate)
-    (updates, _), partial_dot, new_state = jax.jvp(
-        lambda rate: step(rate, grads, floats, params), (learning_rate,), (one,), has_aux=True
-    )
-    partial = _widen(_finite_where_inputs_are(partial_dot, ())[0])
-    if tangent is None:
-        return StepResult(updates, new_state, Tangent(partial, ()), ())
-    updates_dot, floats_dot = _push(step, one, (learning_rate, grads, floats, params), tangent, value_fn)
+    # A singular rule makes nan tangents, which are then zeroed: no error under `jax_debug_nans`.
+    with jax.debug_nans(False):
+        (updates, _), partial_dot, new_state = jax.jvp(
+            lambda rate: step(rate, grads, floats, weights), (learning_rate,), (one,), has_aux=True
+        )
+        partial = kept_where_untrained(
+            grads, _widen(_finite_where_inputs_are(partial_dot, ())[0]), zero_tangent(params)
+        )
+        if tangent is None:
+            return StepResult(updates, new_state, Tangent(partial, ()), ())
+        primals = (learning_rate, grads, floats, weights)
+        updates_dot, floats_dot = _push(step, one, primals, tangent, params, value_fn)
+    moved = map_trained(lambda g, z, u: z + u.astype(z.dtype), grads, tangent.params, updates_dot)
     new_tangent = Tangent(
-        params=jax.tree.map(lambda z, u: z + u.astype(z.dtype), tangent.params, updates_dot),
+        params=kept_where_untrained(grads, moved, tangent.params),
         inner_state=_place_floats(treedef, inner_state, floats_dot),
     )
     return StepResult(updates, new_state, new_tangent, partial if with_partial else ())
 
 
-def _push(step, one, primals, tangent, value_fn):
+def _push(step, one, primals, tangent, params, value_fn):
     """The jvp of the whole step: through the gradient first, then through the optimizer's rule."""
-    _, grads, floats, params = primals
-    params_dot = jax.tree.map(_cast_like, tangent.params, params)
-    _, grads_dot = jax.jvp(jax.grad(value_fn), (params,), (params_dot,))
-    grads_dot = jax.tree.map(_cast_like, grads_dot, grads)
+    _, grads, floats, weights = primals
+    _, treedef, rebuild = _split_floats(params)
+    weights_dot = [_cast_like(z, x) for z, x in zip(jax.tree.leaves(tangent.params), weights, strict=True)]
+    _, slopes = jax.jvp(jax.grad(lambda weights: value_fn(rebuild(weights))), (weights,), (weights_dot,))
+    grads_dot = map_trained(lambda g, d: _cast_like(d, g), grads, _place(treedef, params, slopes))
     floats_dot = [_cast_like(z, x) for z, x in zip(jax.tree.leaves(tangent.inner_state), floats, strict=True)]
-    incoming = (one, grads_dot, floats_dot, params_dot)
+    incoming = (one, grads_dot, floats_dot, weights_dot)
     _, outgoing, _ = jax.jvp(step, primals, incoming, has_aux=True)
     return _finite_where_inputs_are(outgoing, incoming)
 
@@ -162,8 +168,18 @@ def _split_floats(state):
 
 def _place_floats(treedef, state, floats):
     """Wide tangents at a state's float leaves, `None` elsewhere."""
-    remaining = iter(_widen(floats))
-    return jax.tree.unflatten(treedef, [next(remaining) if is_float(x) else None for x in jax.tree.leaves(state)])
+    return _place(treedef, state, _widen(floats))
+
+
+def _place(treedef, tree, floats):
+    """Values for a tree's float leaves at their places, `None` elsewhere."""
+    remaining = iter(floats)
+    return jax.tree.unflatten(treedef, [next(remaining) if is_float(x) else None for x in jax.tree.leaves(tree)])
+
+
+def _keep_structure(state, old):
+    """A new state in the old one's types and tree: Optax puts None where a gradient is None."""
+    return jax.tree.map(lambda x, o: o if x is None else _cast_like(x, o), state, old, is_leaf=lambda x: x is None)
 
 
 def _cast_like(x, like):

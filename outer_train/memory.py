@@ -24,7 +24,7 @@ def host_bytes() -> int:
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else []
     for path in map(Path, _GROUP_LIMITS):
         try:
-            limits.append(int(path.read_text()))
+            limits.append(int(path.read_text(encoding="utf-8")))
         except (OSError, ValueError):  # no such group, or "max"
             continue
     return min(limits, default=2**63)

@@ -95,6 +95,22 @@ CASES = {
     "no steps": ("train quickstart --num-outer-steps 0", "num_outer_steps must be at least 1, got 0"),
     "negative learning rate": ("train quickstart --outer-optimizer.learning-rate -1", "learning_rate .* above 0"),
     "no hidden unit": ("train quickstart --optimizer.hidden-sizes 0", "hidden_sizes"),
+    "theta past any memory": (
+        "train quadratic --optimizer.hidden-sizes 2000000000",
+        r"hidden_sizes.*2000000000.*: theta would need [\d,]+ GB of memory, at least; there are",
+    ),
+    "particles past any memory": (
+        "train quadratic --estimator.num-pairs 2000000000",
+        "2000000000 particles: their inner states would need .* GB of memory",
+    ),
+    "tasks past any memory": (
+        "train quadratic --family.dim 200000",
+        "16 particles: their inner states would need .* GB of memory",
+    ),
+    "held-out tasks past any memory": (
+        "train quadratic --held-out.num-tasks 2000000000",
+        "held_out.num_tasks 2000000000 of 100 steps would need .* GB of memory",
+    ),
     "theta of another shape": ("train quickstart --init-theta {inputs}/shape.npz", "theta has another shape"),
     "theta of other arguments": ("train quickstart --init-theta {inputs}/wide.npz", "of another optimizer"),
     "theta of another optimizer": ("train quickstart --init-theta {inputs}/other.npz", "unknown optimizer 'adafac'"),

@@ -39,17 +39,24 @@ def test_measures_of_roughness():
 
 
 def test_bad_config_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="at least 2"):
-        outer_landscape.run(Config(grid=1), tmp_path)
+    for config in (Config(grid=1), Config(num_rates=1), Config(num_networks=0)):
+        with pytest.raises(ValueError, match="at least"):
+            outer_landscape.run(config, tmp_path)
 
 
 @pytest.mark.slow
 def test_all_panels(tmp_path):
-    config = Config(num_rates=20, hidden_size=8, num_outer_steps=5, num_points=41, grid=5)
+    config = Config(num_rates=8, num_outer_steps=5, num_points=41, grid=5)
     result = outer_landscape.run(config, tmp_path)
-    assert json.loads((tmp_path / "result.json").read_text()) == result
-    spread = result["adam"]["relative_spread"]
-    assert spread["1"] < 0.02
+    assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8")) == result
+    spread, of_networks = (result["adam"][f"relative_spread{which}"] for which in ("", "_of_networks"))
+    # Adam's first step is the rate times a sign.
+    rates = np.geomspace(*config.rates, config.num_rates)
+    expected = np.abs(rates - rates.mean()).mean() / rates.mean()
+    np.testing.assert_allclose(of_networks["1"], expected, rtol=0.01)
+    assert spread["1"] == pytest.approx(expected, rel=0.01)
     assert spread["40"] > 10 * spread["1"]
+    assert spread["40"] == np.median(of_networks["40"])
+    assert min(of_networks["40"]) > spread["1"]
     assert set(result["learned_optimizer"]["roughness"]) == {"5", "10", "20"}
     assert (tmp_path / "figure_2.png").stat().st_size > 100_000

@@ -1,0 +1,84 @@
+"""Other Pythons, and the oldest libraries that setup.cfg allows: a part of the tests passes there."""
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+OLDEST = ROOT / "tests" / "oldest.txt"
+VERSIONS = ("3.11", "3.12", "3.13")
+SUBSET = (
+    "tests/learned_opt/test_composition.py",
+    "tests/learned_opt/test_serialization.py",
+    "tests/learned_opt/test_mlp.py",
+    "tests/outer_train/estimators/test_merged.py",
+    "tests/outer_train/test_loop.py",
+    "tests/outer_train/test_checkpoint.py",
+    "tests/cli/test_surroundings.py",
+    "tests/modes/test_modes.py",
+)
+
+
+def bounds() -> dict[str, str]:
+    """Library -> the oldest version that setup.cfg allows, where it names one."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    return dict(re.findall(r"^([\w-]+)>=([\d.]+)$", setup["options"]["install_requires"], re.MULTILINE))
+
+
+def parts(version: str) -> tuple[int, ...]:
+    """`0.8.0` is `0.8`."""
+    numbers = [int(part) for part in version.split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def test_the_constraints_are_the_bounds():
+    pinned = dict(line.split("==") for line in OLDEST.read_text(encoding="utf-8").split())
+    libraries = ("jax", "flax", "optax", "orbax-checkpoint", "tyro")
+    assert {name: parts(pinned[name]) for name in libraries} == {name: parts(bounds()[name]) for name in libraries}
+
+
+def interpreter(version: str) -> str | None:
+    """On the path, or below a pyenv's folder, PYENV_ROOT or ~/.pyenv."""
+    if found := shutil.which(f"python{version}"):
+        return found
+    root = Path(os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv"))
+    found = sorted((root / "versions").glob(f"{version}.*/bin/python"))
+    return str(found[-1]) if found else None
+
+
+def passes(python: str, directory: Path, *constraints: str) -> None:
+    """Makes a fresh environment and runs the subset in it."""
+    subprocess.run([python, "-m", "venv", str(directory)], check=True)
+    mine = str(directory / "bin" / "python")
+    pip = [mine, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *constraints]
+    subprocess.run([*pip, f"{ROOT}[test]"], check=True)
+    # The wheel's packages, not the checkout's, are what other folders see; the tests read the checkout's.
+    subprocess.run([mine, "-c", "import learned_opt; learned_opt.load()"], check=True, cwd=directory)
+    tests = [name for name in SUBSET if (ROOT / name).exists()]
+    done = subprocess.run(
+        [mine, "-m", "pytest", "-x", "-m", "not slow", *tests], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", VERSIONS)
+def test_pythons(version, tmp_path):
+    if (python := interpreter(version)) is None:
+        pytest.skip(f"no python{version} on the path or below PYENV_ROOT")
+    passes(python, tmp_path / "environment")
+
+
+@pytest.mark.slow
+def test_the_oldest_libraries(tmp_path):
+    if (python := interpreter(VERSIONS[0])) is None:
+        pytest.skip(f"no python{VERSIONS[0]} on the path or below PYENV_ROOT")
+    passes(python, tmp_path / "environment", "--constraint", str(OLDEST))
