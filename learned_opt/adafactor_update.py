@@ -14,7 +14,7 @@ from learned_opt.blockwise import normalize, running_averages, split_rows
 from learned_opt.features import inverse_norm
 from learned_opt.mlp_kernel import in_blocks
 from learned_opt.packing import Group, pack
-from learned_opt.rest import bounded
+from learned_opt.ranges import bounded_gradient
 
 BLOCK = 32_768
 """Elements of a large tensor that are updated at once, rounded down to whole rows."""
@@ -71,7 +71,7 @@ def update_group(
     Returns:
       The update `[n]`, to be added, and the new `(momentum, second, factors)` in their own types.
     """
-    gradients = {i: bounded(gradients[i].astype(rule.dtype)) for i in group.leaves}
+    gradients = {i: bounded_gradient(gradients[i].astype(rule.dtype)) for i in group.leaves}
     g, w = pack(gradients, group, rule.dtype), pack(matrices, group, rule.dtype)
     momentum_now = running_averages(momentum.astype(rule.dtype), g, rule.decays.momenta)
     second_now = running_averages(second.astype(rule.dtype), g * g, rule.decays.second_moments)

@@ -56,14 +56,6 @@ def widened(x: Any) -> Array:
     return jnp.asarray(x).astype(_wide_dtype(x))
 
 
-def as_update(step: Array, dtype: Any) -> Array:
-    """A step in the parameters' type; one that a float16 cannot hold becomes its largest number, not infinity."""
-    limit = float(jnp.finfo(dtype).max)
-    if limit < float(jnp.finfo(step.dtype).max):
-        step = jnp.clip(step, -limit, limit)
-    return step.astype(dtype)
-
-
 def update_dtypes(grads: Any, params: Any) -> Any:
     """Where params are given their floating types, else the gradients'."""
     if params is None:

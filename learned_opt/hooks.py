@@ -9,7 +9,8 @@ import optax
 from jax import Array
 
 from learned_opt import ranges
-from learned_opt.gradient_tree import as_update, map_trained, widened
+from learned_opt.gradient_tree import map_trained, widened
+from learned_opt.packing import as_update
 
 
 def with_hooks(

@@ -37,7 +37,8 @@ from learned_opt.packing import (
     unpack,
     unpack_averages,
 )
-from learned_opt.rest import bounded, is_moving
+from learned_opt.ranges import bounded_gradient
+from learned_opt.rest import is_moving
 from learned_opt.trees import Trained, averages_of, check_averages, trained, with_leaves, zero_averages
 
 
@@ -241,7 +242,7 @@ def _update_group(
     """The update `[n]` of one group, and its averages one step on."""
     dtype = at_least_float32(group.dtype, *(jnp.result_type(x) for x in jax.tree.leaves(theta)))
     rule = _update_rule(settings, theta, count, dtype)
-    g, w = bounded(pack(which.gradients, group, dtype)), pack(which.params, group, dtype)
+    g, w = bounded_gradient(pack(which.gradients, group, dtype)), pack(which.params, group, dtype)
     return apply_rule(rule, g, w, momentum, second, group.sizes)
 
 

@@ -53,6 +53,14 @@ def accumulator_dtype(leaf: Array) -> DTypeLike:
     return at_least_float32(dtype)
 
 
+def as_update(step: Array, dtype: DTypeLike) -> Array:
+    """A step in the parameters' type; one that a float16 cannot hold becomes its largest number, not infinity."""
+    limit = float(jnp.finfo(dtype).max)
+    if limit < float(jnp.finfo(step.dtype).max):
+        step = jnp.clip(step, -limit, limit)
+    return step.astype(dtype)
+
+
 def group_leaves(leaves: Sequence[Array]) -> tuple[Group, ...]:
     """Groups small leaves by accumulator type; a leaf above `MAX_PACKED_LEAF` elements is a group of its own.
 
@@ -85,7 +93,7 @@ def unpack(vector: Array, group: Group, like: Sequence[Array]) -> dict[int, Arra
     out, start = {}, 0
     for index, size in zip(group.leaves, group.sizes, strict=True):
         leaf = like[index]
-        out[index] = vector[start : start + size].reshape(jnp.shape(leaf)).astype(jnp.result_type(leaf))
+        out[index] = as_update(vector[start : start + size].reshape(jnp.shape(leaf)), jnp.result_type(leaf))
         start += size
     return out
 

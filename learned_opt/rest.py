@@ -18,17 +18,12 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jax import Array
 
+from learned_opt.ranges import LARGEST_GRADIENT
+
 REST = 2.0**-20
 """Share of its remembered size below which a gradient counts as none: eight times the rounding of a float32."""
 FORGETS = 0.99
 """Largest decay of an average that may speak for the gradient of the last few steps; without one this step's does."""
-LARGEST_GRADIENT = 2.0**50
-"""A gradient counts as at most this, so that its square, and a sum of squares, is a finite float32."""
-
-
-def bounded(gradient: Array) -> Array:
-    """The gradient within plus and minus `LARGEST_GRADIENT`; nan stays nan."""
-    return jnp.clip(gradient, -LARGEST_GRADIENT, LARGEST_GRADIENT)
 
 
 def fastest(momentum_decays: Sequence[float]) -> int | None:

@@ -24,7 +24,8 @@ from jaxtyping import Float
 
 from learned_opt import ranges
 from learned_opt.base import LearnedOptimizer
-from learned_opt.gradient_tree import as_update, kept_where_untrained, map_trained, update_dtypes, widened, zeros_for
+from learned_opt.gradient_tree import kept_where_untrained, map_trained, update_dtypes, widened, zeros_for
+from learned_opt.packing import as_update
 from learned_opt.state_check import check_mirrors, check_params, check_precision, check_type
 
 Shape = Callable[[Any, Array], tuple[Array, Array]]

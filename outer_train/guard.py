@@ -59,9 +59,14 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
+def share_of(num_terms: int) -> float:
+    """A power of two: terms that are scaled by it have a sum no larger than the largest of `num_terms` of them."""
+    return 0.5 ** (num_terms - 1).bit_length()
+
+
 def mean_of_known(trees: Sequence[Tree], known: Sequence[Array]) -> Tree:
     """The mean over the trees for which `known`, bool scalars, holds, in sums that stay as small as their terms."""
-    share = 0.5 ** (len(trees) - 1).bit_length()  # a power of two, so that it rounds nothing
+    share = share_of(len(trees))
     count = sum(jnp.asarray(k).astype(jnp.float32) for k in known) * share
     count = jnp.where(count > 0, count, 1)
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from outer_train.guard import largest_of, unit_of
+from outer_train.guard import largest_of, share_of, unit_of
 from outer_train.particles import axis_size, packed_total, total
 
 Tree = Any
@@ -84,11 +84,6 @@ def first_pass(
     means = [s / (jnp.maximum(count, 1) * share) for s, count in zip(sums, counts, strict=True)]
     columns = (structure.unflatten(column) for column in (means, counts, num_bad, used))
     return FirstPass(*columns, largest), beside
-
-
-def share_of(num_terms: int) -> float:
-    """A power of two: terms that are scaled by it have a sum no larger than the largest of `num_terms` of them."""
-    return 0.5 ** (num_terms - 1).bit_length()
 
 
 def second_pass(samples: Tree, first: FirstPass, axis_name: str | None) -> Moments:

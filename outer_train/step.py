@@ -15,8 +15,7 @@ from outer_train.checks import check_theta
 from outer_train.compilation import compiler_options
 from outer_train.devices import PARTICLES
 from outer_train.estimators.base import Estimate, GradientEstimator
-from outer_train.guard import global_norm, guarded_update, mean_of_known
-from outer_train.moments import share_of
+from outer_train.guard import global_norm, guarded_update, mean_of_known, share_of
 from outer_train.truncation import TruncationSchedule
 
 

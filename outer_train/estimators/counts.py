@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from outer_train.moments import FirstPass, first_pass, share_of
+from outer_train.guard import share_of
+from outer_train.moments import FirstPass, first_pass
 
 Tree = Any
 

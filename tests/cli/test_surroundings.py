@@ -1,4 +1,4 @@
-"""Odd surroundings: no home, closed or broken streams, narrow and plain terminals, a user's modules of our names."""
+"""Odd surroundings: no home, closed or broken streams, narrow and plain terminals, no such backend."""
 
 import importlib
 import io
@@ -14,7 +14,7 @@ import pytest
 from cli import main as command_line
 from cli import surroundings
 from cli.main import COMMANDS, explain, main
-from configs import registry, user_path
+from configs import user_path
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -261,59 +261,6 @@ def test_counts_past_those_of_a_machine(line, message, capsys):
     assert main(line.split()) == 2
     (shown,) = capsys.readouterr().err.splitlines()
     assert re.search(message, shown), shown
-
-
-HOSTILE = "raise SystemError('this is not the module that was meant')"
-NAMES = (*user_path.OWN, "secrets", "tree", "statistics")
-
-
-@pytest.fixture
-def shadows(tmp_path, monkeypatch) -> Path:
-    """A folder whose modules have the names of ours, of the standard library and of libraries; we are in it."""
-    for name in NAMES[:4]:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(HOSTILE)
-    for name in NAMES[4:]:
-        (tmp_path / f"{name}.py").write_text(HOSTILE)
-    (tmp_path / "mine_of_shadows.py").write_text("count = 3")
-    (tmp_path / "good.py").write_text(
-        "from mine_of_shadows import count\nfrom configs.base import *\nconfig = TrainConfig(num_outer_steps=count)"
-    )
-    (tmp_path / "bad.py").write_text("from tasks import my_family")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_our_packages_are_those_of_setup_cfg():
-    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert folders == set(user_path.OWN)
-
-
-def test_our_names_mean_our_packages(shadows, monkeypatch):
-    monkeypatch.setattr(sys, "path", ["", str(shadows), *sys.path])
-    surroundings.prepare()
-    for name in NAMES:
-        found = importlib.machinery.PathFinder if name not in user_path.OWN else user_path.OwnFirst
-        assert shadows not in Path(found.find_spec(name).origin).parents, name
-
-
-def test_modules_beside_a_config(shadows, capsys):
-    assert registry.load("good.py")[0].num_outer_steps == 3
-    assert main(["train", "bad.py"]) == 2
-    first, second = capsys.readouterr().err.splitlines()
-    assert "cannot import name 'my_family' from 'tasks'" in first
-    assert second.startswith(f"{shadows}/tasks.py is not looked at, since 'tasks' is a package of learned-opt")
-
-
-def test_started_in_such_a_folder(shadows):
-    """`python -m` looks into the working directory first; `cli` alone must be found by Python itself."""
-    (shadows / "cli" / "__init__.py").unlink()
-    done = subprocess.run(
-        [sys.executable, "-OO", "-c", "import sys; from cli.main import main; sys.exit(main(sys.argv[1:]))", "--help"],
-        cwd=shadows, env=os.environ | {"PYTHONPATH": f"{shadows}:{ROOT}"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    assert re.findall(r"^  (\w+)$", done.stdout, re.MULTILINE) == list(COMMANDS)
 
 
 @pytest.mark.slow

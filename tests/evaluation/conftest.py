@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import optax
 import pytest
 
+from evaluation.suite_run import Settings
 from tasks.base import SPLITS, Task, TaskFamily
+from tests.evaluation.tiny import make_suite
 
 
 def make_regression_family(num_features=3, batch_size=4):
@@ -76,3 +78,13 @@ def regression_family():
 @pytest.fixture(scope="session", name="plain_loop")
 def plain_loop_fixture():
     return plain_loop
+
+
+@pytest.fixture(scope="module")
+def suite(regression_family):
+    return make_suite(regression_family)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    return Settings(num_seeds=6, num_tuning_seeds=2, cache_dir=tmp_path_factory.mktemp("cache"))

@@ -1,62 +1,17 @@
 """A whole evaluation on a tiny suite: ties, divergence, resuming, refusing, and numbers traced to the raw curves."""
 
-import functools
-import importlib
 import json
 import shutil
-import threading
 
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import scipy.stats
 
 from cli.evaluate import print_ranking
-from evaluation import suite_run
-from evaluation.entries import Entry, parse_entries
+from evaluation.entries import parse_entries
 from evaluation.evaluate import evaluate
-from evaluation.suite_run import Settings
-from evaluation.timing import Timing
-from learned_opt import files
-from learned_opt.base import LearnedOptimizer
-from tasks.datasets import DatasetNotPrepared
-from tasks.suites import Suite, SuiteTask
-
-evaluate_module = importlib.import_module("evaluation.evaluate")
-NAN = LearnedOptimizer(lambda key: jnp.float32(1), lambda theta: optax.scale(jnp.nan * theta))
-SGD = LearnedOptimizer(lambda key: jnp.float32(0.05), optax.sgd)
-
-
-def missing_data():
-    raise DatasetNotPrepared("the set is not here\nprepare it")
-
-
-@pytest.fixture(scope="module")
-def suite(regression_family):
-    def build(num_features):
-        return lambda: regression_family(num_features, batch_size=8)
-
-    return Suite(
-        "tiny",
-        3,
-        "two regressions",
-        (
-            SuiteTask("small", build(2), 20, 2, "two features", loss_cap=1000.0),
-            SuiteTask("large", build(6), 20, 2, "six features", loss_cap=1000.0),
-            SuiteTask("absent", missing_data, 20, 2, "no data"),
-        ),
-    )
-
-
-def entries():
-    learned = [Entry(name, name, optimizer=SGD, theta=jnp.float32(0.05)) for name in ("one", "two/same")]
-    return [*parse_entries(["adam"]), *learned, Entry("nan", "nan", optimizer=NAN, theta=jnp.float32(1))]
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory):
-    return Settings(num_seeds=6, num_tuning_seeds=2, cache_dir=tmp_path_factory.mktemp("cache"))
+from tasks.suites import Suite
+from tests.evaluation.tiny import entries
 
 
 @pytest.fixture(scope="module")
@@ -186,15 +141,6 @@ def test_reference_is_added_or_refused(suite, settings, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_a_half_written_cell_is_run_again(tmp_path):
-    cell = suite_run.Cell({"test": {"loss": np.ones((2, 3))}}, {"seconds_per_step": 1.0})
-    stem = tmp_path / "cells" / "a.b"
-    suite_run.write_cell(stem, cell)
-    assert suite_run.read_cell(stem).curves["test"]["loss"].sum() == 6
-    (tmp_path / "cells" / "a.b.json").unlink()
-    assert suite_run.read_cell(stem) is None
-
-
 def test_a_damaged_cell_is_told_and_measured_again(out, suite, settings, curves, report, tmp_path, capsys):
     folder = tmp_path / "evaluation"
     shutil.copytree(out, folder)
@@ -209,26 +155,6 @@ def test_a_damaged_cell_is_told_and_measured_again(out, suite, settings, curves,
             if not name.endswith("/seconds"):
                 np.testing.assert_array_equal(file[name], curves[name])
     assert [o["normalized"] for o in again["optimizers"]] == [o["normalized"] for o in report["optimizers"]]
-
-
-def test_an_edited_optimizer_is_measured_again(suite, settings, tmp_path, monkeypatch, capsys):
-    made = []
-
-    def run_cell(task, family, entry, settings, plain_seconds):
-        made.append((task.name, entry.label))
-        return suite_run.Cell({"test": {"loss": np.ones((2, 3))}}, {"seconds_per_step": 1.0})
-
-    monkeypatch.setattr(suite_run, "run_cell", run_cell)
-    monkeypatch.setattr(suite_run, "time_plain_gradient_descent", lambda *args: Timing(1.0, 1.0))
-    optimizers = [Entry("one", "one", optimizer=SGD, theta=jnp.float32(1)), *entries()[-1:]]
-    run = functools.partial(suite_run.run_suite, tmp_path, suite, settings=settings)
-    run(optimizers)
-    run(optimizers)
-    assert made == [(task, label) for task in ("small", "large") for label in ("one", "nan")]
-    edited = LearnedOptimizer(SGD.init, lambda theta: optax.sgd(2 * theta))
-    run([optimizers[0]._replace(optimizer=edited), optimizers[1]])
-    assert made[4:] == [("small", "one"), ("large", "one")]
-    assert "made with another optimizer_code; it is measured again" in capsys.readouterr().err
 
 
 def test_the_report_says_what_came_from_a_cache(out, suite, settings, report, tmp_path, monkeypatch):
@@ -251,54 +177,3 @@ def test_one_run_has_no_interval(suite, settings, tmp_path):
         assert optimizer["normalized"]["estimate"] is not None
         assert (optimizer["normalized"]["low"], optimizer["normalized"]["high"]) == (None, None)
     print_ranking(one)
-
-
-def test_an_evaluation_goes_on_once_the_disk_has_room(suite, settings, tmp_path, monkeypatch):
-    made = []
-
-    def run_cell(task, family, entry, settings, plain_seconds):
-        made.append((task.name, entry.label))
-        return suite_run.Cell({"test": {"loss": np.ones((2, 3))}}, {"seconds_per_step": 1.0})
-
-    def full(path, write):
-        if path.name == ".two%2Fsame.npz.pending":
-            raise OSError(28, "No space left on device")
-        written(path, write)
-
-    written = files._write_to_disk
-    monkeypatch.setattr(suite_run, "run_cell", run_cell)
-    monkeypatch.setattr(suite_run, "time_plain_gradient_descent", lambda *args: Timing(1.0, 1.0))
-    with monkeypatch.context() as patch:
-        patch.setattr(files, "_write_to_disk", full)
-        with pytest.raises(OSError, match=r"No space left on device: .*two%2Fsame\.npz"):
-            evaluate(tmp_path / "out", suite, entries(), settings)
-    assert [label for _, label in made] == ["adam", "one", "two/same"]
-    assert not list((tmp_path / "out").rglob(".*"))
-    suite_run.run_suite(tmp_path / "out", suite, entries(), settings)
-    assert made[3:] == [("small", label) for label in ("two/same", "nan")] + [
-        ("large", label) for label in ("adam", "one", "two/same", "nan")
-    ]
-
-
-def test_two_evaluations_at_once_are_refused(suite, settings, tmp_path, monkeypatch):
-    """The second one, here in another thread, leaves the folder as it is."""
-    refused = []
-
-    def second(*args):
-        try:
-            evaluate(tmp_path / "out", suite, entries(), settings)
-        except ValueError as error:
-            refused.append(str(error))
-
-    def first(*args):
-        thread = threading.Thread(target=second)
-        thread.start()
-        thread.join()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(evaluate_module, "run_suite", first)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(tmp_path / "out", suite, entries(), settings)
-    (reason,) = refused
-    assert "is being written by" in reason
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["evaluation.json"]

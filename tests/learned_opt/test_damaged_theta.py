@@ -2,7 +2,6 @@
 
 import collections
 import io
-import json
 import os
 import sys
 import time
@@ -15,27 +14,15 @@ import numpy as np
 import pytest
 
 import learned_opt
-from learned_opt import files, reading
-from learned_opt.base import LearnedOptimizer
 from tests.learned_opt.mutations import mutated_pair
+from tests.learned_opt.saved_theta import change_header, refused, saved, write_npz
 
-KWARGS = {"hidden_sizes": (4,), "timescales": (3.0, 10.0)}
+__all__ = ["saved"]
+
 ALLOWANCE = 32 << 20
 """Bytes beside twice the honest files: what JAX takes to find the shapes of a theta, and a theta of 16 MiB."""
 SECONDS = 60.0
 """For one load on a busy machine."""
-
-
-@pytest.fixture
-def saved(tmp_path):
-    theta = learned_opt.mlp(**KWARGS).init(jax.random.key(3))
-    return learned_opt.save(tmp_path / "theta.npz", "mlp", KWARGS, theta), theta
-
-
-def change_header(path, **changes):
-    file = path.with_suffix(".json")
-    header = {k: v for k, v in (json.loads(file.read_text()) | changes).items() if v is not None}
-    file.write_text(json.dumps(header))
 
 
 def peak_of(load):
@@ -47,12 +34,6 @@ def peak_of(load):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     return peak
-
-
-def refused(path, message):
-    with pytest.raises((ValueError, OSError), match=message) as error:
-        learned_opt.load_theta(path)
-    assert str(path.parent) in str(error.value)
 
 
 def fuzz(number, saved, tmp_path, monkeypatch):
@@ -99,14 +80,6 @@ def test_300_mutations(saved, tmp_path, monkeypatch, capsys):
     with capsys.disabled():
         print(f"\ntheta files: 300 mutations, {dict(counts)}, 0 executed, 0 hung")
     assert sum(counts.values()) == 300
-
-
-def write_npz(path, arrays, method=zipfile.ZIP_STORED):
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name, array in arrays.items():
-            content = io.BytesIO()
-            np.save(content, array)
-            archive.writestr(f"{name}.npy", content.getvalue())
 
 
 def test_a_small_file_takes_little_memory_whatever_it_would_unpack_to(saved):
@@ -221,112 +194,3 @@ def test_only_regular_files_are_opened(saved, tmp_path):
         path.with_suffix(".json").unlink()
         make(path.with_suffix(".json"))
         refused(path, "no regular file")
-    with pytest.raises(ValueError, match="no regular file"):
-        reading.open_regular("/dev/zero")
-
-
-JSON = {
-    "nested too deeply": b"[" * 40 + b"]" * 40,
-    "nested too deeply|recursion": b"[" * 100_000,
-    "is there twice": b'{"a": 1, "a": 2}',
-    "NaN is no number": b'{"a": NaN}',
-    "-Infinity is no number": b"[-Infinity]",
-    "out of range": b"[1e999]",
-    "more than 64 bits": b"[9223372036854775808]",
-    "64 bits": b"1" * 100_000,
-    "codec can't decode": "[1]".encode("utf-16"),
-    "surrogates not allowed": rb'["\ud800"]',
-    "more than": b" " * (reading.MAX_JSON_BYTES + 1),
-    "Expecting": b"",
-}
-
-
-@pytest.mark.parametrize("message", JSON)
-def test_json_is_read_strictly(message, tmp_path):
-    (tmp_path / "x.json").write_bytes(JSON[message])
-    with pytest.raises(ValueError, match=message) as error:
-        reading.read_json(tmp_path / "x.json")
-    assert str(tmp_path / "x.json") in str(error.value)
-    (tmp_path / "x.json").write_bytes(b"\xef\xbb\xbf[-9223372036854775808, 1.5, true]")  # an editor's mark
-    assert reading.read_json(tmp_path / "x.json") == [-(2**63), 1.5, True]
-
-
-def with_leaf(theta, value):
-    return {**theta, "layer_1": {**theta["layer_1"], "bias": value}}
-
-
-@pytest.mark.parametrize("value", [jnp.array([jnp.nan, 0.0]), jnp.array([0.0, jnp.inf])])
-def test_a_theta_that_is_not_finite_is_neither_saved_nor_loaded(saved, value):
-    path, theta = saved
-    before = path.read_bytes()
-    with pytest.raises(ValueError, match="not finite; layer_1/bias"):
-        learned_opt.save(path, "mlp", KWARGS, with_leaf(theta, value))
-    assert path.read_bytes() == before
-    write_npz(path, dict(np.load(path)) | {"layer_1/bias": np.asarray(value)})
-    change_header(path, sha256=None)
-    refused(path, "not finite; layer_1/bias")
-
-
-def test_a_number_too_large_for_float32_is_refused(saved):
-    path, _ = saved
-    write_npz(path, dict(np.load(path)) | {"layer_1/bias": np.array([1e300, 0.0])})
-    change_header(path, sha256=None, dtypes=None)
-    refused(path, "not finite; layer_1/bias")
-
-
-def two(**kwargs):
-    """An optimizer whose theta has two leaves of one name."""
-    return LearnedOptimizer(lambda key: {"a/b": jnp.ones(2), "a": {"b": jnp.zeros(2)}}, lambda theta: None)
-
-
-def plain(**kwargs):
-    return LearnedOptimizer(lambda key: jnp.ones(2), lambda theta: None)
-
-
-def test_save_refuses_what_would_not_come_back(tmp_path, saved):
-    _, theta = saved
-    own = f"{__name__}:plain"
-    cases = {
-        "floating types": ("mlp", KWARGS, with_leaf(theta, np.zeros(2, np.int32)), None),
-        "of type bfloat16": ("mlp", KWARGS, with_leaf(theta, jnp.zeros(2, jnp.bfloat16)), None),
-        "is no array": ("mlp", KWARGS, with_leaf(theta, jax.random.key(0)), None),
-        "Out of range float": (own, {"x": float("nan")}, jnp.ones(2), plain),
-        "would come back as": (own, {"x": {1: 2}}, jnp.ones(2), plain),
-        "not JSON serializable": (own, {"x": jnp.ones(2)}, jnp.ones(2), plain),
-        "have the same name": (f"{__name__}:two", {}, {"a/b": jnp.ones(2), "a": {"b": jnp.zeros(2)}}, two),
-        "64 bits": (own, {"x": 2**64}, jnp.ones(2), plain),
-        "more than 1048576 bytes": (own, {"x": "x" * (1 << 20)}, jnp.ones(2), plain),
-    }
-    for message, (name, kwargs, value, factory) in cases.items():
-        with pytest.raises(ValueError, match=message):
-            learned_opt.save(tmp_path / "new" / "t", name, kwargs, value, factory=factory)
-    assert not (tmp_path / "new").exists()
-    path = learned_opt.save(tmp_path / "t", own, {"x": ((1, 2.5), None, "ü")}, jnp.ones(2), factory=plain)
-    np.testing.assert_array_equal(learned_opt.load_theta(path, factory=plain)[1], np.ones(2))
-
-
-def test_a_save_that_was_killed_between_its_two_moves_is_read_whole(saved, tmp_path, monkeypatch):
-    path, theta = saved
-    other = learned_opt.mlp(**KWARGS).init(jax.random.key(4))
-    newer = learned_opt.save(tmp_path / "newer" / "theta.npz", "mlp", KWARGS, other)
-    waiting = files.pending_path(path.with_suffix(".json"))
-    waiting.write_bytes(newer.with_suffix(".json").read_bytes())
-    jax.tree.map(np.testing.assert_array_equal, learned_opt.load_theta(path)[1], theta)  # before the first move
-    path.write_bytes(newer.read_bytes())
-    jax.tree.map(np.testing.assert_array_equal, learned_opt.load_theta(path)[1], other)  # between the two
-    path.with_suffix(".json").unlink()
-    jax.tree.map(np.testing.assert_array_equal, learned_opt.load_theta(path)[1], other)  # the very first save
-    waiting.unlink()
-    change_header(newer)
-    path.with_suffix(".json").write_bytes(newer.with_suffix(".json").read_bytes())
-    jax.tree.map(np.testing.assert_array_equal, learned_opt.load_theta(path)[1], other)
-
-
-def test_weights_of_another_save_are_not_taken_for_these(saved, tmp_path):
-    path, _ = saved
-    other = learned_opt.mlp(**KWARGS).init(jax.random.key(4))
-    newer = learned_opt.save(tmp_path / "newer" / "theta.npz", "mlp", KWARGS, other)
-    path.write_bytes(newer.read_bytes())
-    refused(path, "do not belong together")
-    change_header(path, sha256=None)  # as files of before checksums
-    jax.tree.map(np.testing.assert_array_equal, learned_opt.load_theta(path)[1], other)

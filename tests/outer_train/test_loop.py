@@ -1,75 +1,23 @@
-"""The loop: exact resume, rows on disk, signals, few steps in flight."""
+"""The loop: rows on disk, signals, few steps in flight. How runs go on is in test_continuation.py."""
 
-import concurrent.futures
 import errno
 import io
-import json
 import os
-import shutil
 import signal
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 import pytest
 
 from learned_opt import mlp
-from outer_train import loop, metrics, run_dir, run_lock
-from outer_train.continuation import Allowed
+from outer_train import loop, metrics
 from outer_train.devices import PARTICLES, particle_mesh
 from outer_train.estimators import evolution_strategies
 from outer_train.problem import inner_problem
 from outer_train.step import outer_step
 from outer_train.truncation import constant
 from tasks.random_quadratic import random_quadratic_family
-
-
-class FakeState(NamedTuple):
-    theta: jax.Array
-    step: jax.Array
-
-
-class FakeStep(NamedTuple):
-    """A random walk with the interface of `OuterStep`; `before` is called with each step's number."""
-
-    before: object = lambda step: None
-
-    def init(self, theta, key):
-        return FakeState(theta + jax.random.normal(key, ()), jnp.int32(0))
-
-    def step(self, state, key, datas):
-        self.before(int(state.step))
-        return walk(state, key)
-
-
-@jax.jit
-def walk(state, key):
-    theta = state.theta + jax.random.normal(jax.random.fold_in(key, state.step), ())
-    row = {
-        "outer_loss": theta**2,
-        "truncation_length": jnp.int32(10),
-        "num_non_finite": jnp.int32(0),
-        "num_live_inner_steps": jnp.int32(320),
-    }
-    return FakeState(theta, state.step + 1), row
-
-
-@pytest.fixture
-def new_run(tmp_path):
-    def make(name):
-        return run_dir.create(tmp_path / name, {"type": "test"}, config_file=None, overwrite=False)
-
-    return make
-
-
-def train(run, step=None, **settings):
-    settings = {"num_outer_steps": 23, "checkpoint_every": 5} | settings
-    return loop.train(step or FakeStep(), jnp.float32(0), jax.random.key(7), (), run, **settings)
-
-
-def without_timings(run):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in metrics.read_rows(run.metrics)]
+from tests.outer_train.walks import FakeStep, train, without_timings
 
 
 def test_a_row_for_each_step(new_run):
@@ -82,32 +30,6 @@ def test_a_row_for_each_step(new_run):
     assert rows[0]["seconds"] is None
     assert all(row["seconds"] > 0 for row in rows[1:])
     assert result.signal is None
-
-
-@pytest.mark.parametrize("died_at", [3, 5, 14, 22])
-def test_a_run_that_died_goes_on_bitwise(new_run, died_at):
-    def die(step):
-        if step == died_at:
-            raise MemoryError("killed")
-
-    whole, killed = new_run("whole"), new_run("killed")
-    expected = train(whole).state
-    with pytest.raises(MemoryError):
-        train(killed, FakeStep(die))
-    # Rows beyond the last checkpoint, and one cut short, are what a kill leaves behind.
-    with killed.metrics.open("a") as file:
-        file.write(json.dumps({"outer_step": died_at, "outer_loss": -1.0}) + '\n{"outer_st')
-    resumed = train(killed).state
-    assert without_timings(killed) == without_timings(whole)
-    assert float(resumed.theta) == float(expected.theta)
-
-
-def test_a_complete_run_stays_as_it_is(new_run):
-    run = new_run("a")
-    train(run)
-    before = run.metrics.read_bytes()
-    assert int(train(run).state.step) == 23
-    assert run.metrics.read_bytes() == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -193,17 +115,6 @@ def test_summary_windows():
     assert metrics.summarize(rows[:4])["outer_loss_window"] == 2
 
 
-def test_a_run_is_not_overwritten_unasked(new_run, tmp_path):
-    run = new_run("a")
-    (run.path / "notes.txt").write_text("mine")
-    train(run, num_outer_steps=3)
-    with pytest.raises(ValueError, match="holds a run"):
-        new_run("a")
-    again = run_dir.create(tmp_path / "a", {"type": "second"}, config_file=None, overwrite=True)
-    assert sorted(path.name for path in again.path.iterdir()) == ["config.json", "notes.txt", "versions.json"]
-    assert run_dir.open_run(again.path)[1] == {"type": "second"}
-
-
 def test_values_that_are_not_finite_become_null(tmp_path):
     writer = metrics.MetricsWriter(tmp_path)
     writer.write({"outer_step": 0, "outer_loss": float("nan"), "grad_norm": float("inf"), "x": 0.1})
@@ -224,78 +135,6 @@ def test_a_hang_up_saves_like_sigterm_unless_it_is_ignored(new_run):
     finally:
         signal.signal(signal.SIGHUP, before)
     assert (result.signal, int(result.state.step)) == (None, 23)
-
-
-@pytest.mark.parametrize("lose", ["folder", "checkpoints"])
-@pytest.mark.parametrize("old", [False, True])
-def test_lost_checkpoints_are_told_and_a_restart_keeps_the_rows(new_run, lose, old):
-    whole, run = new_run("whole"), new_run("a")
-    train(whole)
-    train(run, num_outer_steps=12)
-    shutil.rmtree(run.checkpoints)
-    if lose == "checkpoints":
-        run.checkpoints.mkdir()
-    if old:
-        run.newest_checkpoint.unlink()
-    before = run.metrics.read_bytes()
-    with pytest.raises(ValueError, match=r"checkpoints in .* are gone.*, but .*metrics\.jsonl has 12 rows\n"):
-        train(run)
-    assert run.metrics.read_bytes() == before
-    warnings = []
-    train(run, allowed=Allowed(restart=True), warn=warnings.append)
-    assert len(warnings) == 1
-    assert (run.path / "metrics.jsonl.old-1").read_bytes() == before
-    assert without_timings(run) == without_timings(whole)
-
-
-@pytest.mark.parametrize(
-    ("kept", "says"), [(None, "is missing or has no rows"), (7, "ends with the row of outer step 6")]
-)
-def test_missing_rows_are_told_and_stay_missing_if_allowed(new_run, kept, says):
-    run = new_run("a")
-    train(run, num_outer_steps=10)
-    rows = run.metrics.read_bytes().splitlines(keepends=True)
-    run.metrics.unlink() if kept is None else run.metrics.write_bytes(b"".join(rows[:kept]))
-    with pytest.raises(
-        ValueError, match=f"{says}, but the newest checkpoint is of outer step 10\n.*allow-missing-rows"
-    ):
-        train(run)
-    train(run, allowed=Allowed(missing_rows=True), warn=lambda line: None)
-    assert [row["outer_step"] for row in metrics.read_rows(run.metrics)] == [*range(kept or 0), *range(10, 23)]
-
-
-def test_a_row_out_of_place_and_a_broken_one_are_told(new_run):
-    run = new_run("a")
-    train(run, num_outer_steps=10)
-    rows = run.metrics.read_bytes().splitlines(keepends=True)
-    run.metrics.write_bytes(b"".join(rows[:4] + rows[5:]))
-    with pytest.raises(ValueError, match="has no row of outer step 4 in its place"):
-        train(run)
-    run.metrics.write_bytes(b"".join([*rows[:4], b"{\n", *rows[5:]]))
-    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 5 is no row"):
-        train(run)
-    before = run.metrics.read_bytes()
-    train(run, allowed=Allowed(missing_rows=True), warn=lambda line: None)
-    assert [row["outer_step"] for row in metrics.read_rows(run.metrics)] == [*range(4), *range(5, 23)]
-    assert (run.path / "metrics.jsonl.old-1").read_bytes() == before
-
-
-def test_a_run_that_is_training_is_not_trained_by_another(new_run):
-    run = new_run("a")
-
-    def intrude(step):
-        if step == 3:
-            assert json.loads((run.path / run_lock.NAME).read_text())["pid"] == os.getpid()
-            with pytest.raises(ValueError, match="being written by another thread"):
-                in_thread(lambda: train(run))
-
-    train(run, FakeStep(intrude), num_outer_steps=5)
-    assert not (run.path / run_lock.NAME).exists()
-
-
-def in_thread(call):
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        return pool.submit(call).result()
 
 
 def test_a_display_that_fails_ends_no_run(new_run, monkeypatch):

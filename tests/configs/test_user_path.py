@@ -1,0 +1,78 @@
+"""A user's own modules of our names, beside his config or in the folder he is in."""
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli import surroundings
+from cli.main import COMMANDS, main
+from configs import registry, user_path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(autouse=True)
+def own_path(monkeypatch):
+    """What a command changes of its process is put back."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(user_path, "_directories", [])
+    for name in ("HOME", "MPLCONFIGDIR"):  # recorded, so that they are restored
+        monkeypatch.setenv(name, os.environ.get(name) or "/nowhere")
+
+
+HOSTILE = "raise SystemError('this is not the module that was meant')"
+NAMES = (*user_path.OWN, "secrets", "tree", "statistics")
+
+
+@pytest.fixture
+def shadows(tmp_path, monkeypatch) -> Path:
+    """A folder whose modules have the names of ours, of the standard library and of libraries; we are in it."""
+    for name in NAMES[:4]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(HOSTILE)
+    for name in NAMES[4:]:
+        (tmp_path / f"{name}.py").write_text(HOSTILE)
+    (tmp_path / "mine_of_shadows.py").write_text("count = 3")
+    (tmp_path / "good.py").write_text(
+        "from mine_of_shadows import count\nfrom configs.base import *\nconfig = TrainConfig(num_outer_steps=count)"
+    )
+    (tmp_path / "bad.py").write_text("from tasks import my_family")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_our_packages_are_those_of_setup_cfg():
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert folders == set(user_path.OWN)
+
+
+def test_our_names_mean_our_packages(shadows, monkeypatch):
+    monkeypatch.setattr(sys, "path", ["", str(shadows), *sys.path])
+    surroundings.prepare()
+    for name in NAMES:
+        found = importlib.machinery.PathFinder if name not in user_path.OWN else user_path.OwnFirst
+        assert shadows not in Path(found.find_spec(name).origin).parents, name
+
+
+def test_modules_beside_a_config(shadows, capsys):
+    assert registry.load("good.py")[0].num_outer_steps == 3
+    assert main(["train", "bad.py"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "cannot import name 'my_family' from 'tasks'" in first
+    assert second.startswith(f"{shadows}/tasks.py is not looked at, since 'tasks' is a package of learned-opt")
+
+
+def test_started_in_such_a_folder(shadows):
+    """`python -m` looks into the working directory first; `cli` alone must be found by Python itself."""
+    (shadows / "cli" / "__init__.py").unlink()
+    done = subprocess.run(
+        [sys.executable, "-OO", "-c", "import sys; from cli.main import main; sys.exit(main(sys.argv[1:]))", "--help"],
+        cwd=shadows, env=os.environ | {"PYTHONPATH": f"{shadows}:{ROOT}"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.findall(r"^  (\w+)$", done.stdout, re.MULTILINE) == list(COMMANDS)
