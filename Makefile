@@ -1,4 +1,6 @@
 # Two commands a new user needs: `make quickstart` and `make test`. Both build .venv and need Python >= 3.11 only.
+# An environment that forbids bytecode would have every test that starts a process compile everything again.
+export PYTHONDONTWRITEBYTECODE =
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

@@ -73,7 +73,8 @@ def training_figures(run_dir: str | Path) -> list[Path]:
 
 def _read_curves(path: Path) -> dict[str, NDArray]:
     try:
-        with np.load(path, allow_pickle=False) as curves:
+        # Opened here: NumPy leaves a damaged one open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as curves:
             return {name: curves[name] for name in curves.files}
     except (ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, NotImplementedError) as error:
         raise ValueError(f"{path} is damaged or no .npz file: {error}") from error
@@ -170,7 +171,7 @@ def held_out_figure(curves: dict[str, NDArray], what: str = "Held-out") -> Figur
     set_limits(axes, "x", 0, max(losses.shape[1] for losses in curves.values()))
     tidy(axes)
     label_ends(axes, ends)
-    means = {name: float(losses.mean()) if losses.size else np.nan for name, losses in curves.items()}
+    means = {name: float(known(losses).mean()) if losses.size else np.nan for name, losses in curves.items()}
     if {"learned", "adam_tuned"} <= means.keys():
         learned, tuned = (format_number(means[name]) for name in ("learned", "adam_tuned"))
         axes.set_title(f"{what} mean test loss: learned {learned}, tuned Adam {tuned}", fontsize=11, loc="left")

@@ -181,11 +181,16 @@ def _over_root(m: Array, v: Array, log_eps: Array) -> Array:
 
 @_over_root.defjvp
 def _over_root_jvp(primals, tangents):
-    """No factor is larger than the inverse of `ranges.SMALLEST`, so that none is infinite: inf * 0 would be nan."""
+    """No factor is larger than the inverse of `ranges.SMALLEST`, so that none is infinite: inf * 0 would be nan.
+
+    The factor of v's tangent is a product: XLA makes one division of several, by a product of roots that may be 0. A v
+    above 0 is at least the smallest normal number, so that what bounds its square from below only matters where v is 0.
+    """
     (m, v, log_eps), (m_dot, v_dot, log_eps_dot) = primals, tangents
     root = _root(v, log_eps)
     out = m / root
-    to_v = jnp.clip(out / root / (2 * root), -ranges.LARGEST, ranges.LARGEST)
+    square = jnp.maximum(jnp.square(root), jnp.finfo(root.dtype).tiny)
+    to_v = jnp.clip(out * (0.5 / square), -ranges.LARGEST, ranges.LARGEST)
     return out, m_dot / root - to_v * v_dot - out * jnp.square(jnp.exp(log_eps) / root) * log_eps_dot
 
 

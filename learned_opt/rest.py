@@ -70,7 +70,7 @@ def is_moving(
 def steps_to_rest(momentum_decays: Sequence[float], second_moment_decays: Sequence[float]) -> int:
     """Updates with a gradient of zero after which a parameter rests, whatever its gradients were before.
 
-    26 with momentum decays from 0.5 and a second moment of 0.999; 0 without an average that forgets within some hundred
+    27 with momentum decays from 0.5 and a second moment of 0.999; 0 without an average that forgets within some hundred
     steps. An average is at most 2^6 times the remembered size at the time the gradient stops (one that has just begun).
     """
     recent = fastest(momentum_decays)

@@ -14,10 +14,18 @@ Tree = Any
 
 
 def unit_of(largest: Array, exponent: int = 0) -> Array:
-    """A power of two that brings a number near `2**exponent`: dividing by it rounds nothing, squares stay finite."""
-    limits = jnp.finfo(largest.dtype)
-    largest = jnp.clip(largest, limits.tiny, limits.max)
-    return jnp.ldexp(jnp.ones_like(largest), jnp.maximum(jnp.frexp(largest)[1] - 1 - exponent, limits.minexp))
+    """A power of two that brings a number near `2**exponent`; `in_units` by it rounds nothing, squares stay finite."""
+    exponents = jnp.clip(jnp.frexp(largest)[1] - 1 - exponent, -_FARTHEST, _FARTHEST)
+    return jnp.ldexp(jnp.ones_like(largest), exponents)
+
+
+_FARTHEST = 120
+"""Exponent at which the inverse of a unit is a normal number still."""
+
+
+def in_units(x: Array, unit: Array) -> Array:
+    """`x / unit` for a `unit_of`, in its type; a product, since of `x / unit / y` XLA makes `x / (unit * y)`."""
+    return x.astype(unit.dtype) * jnp.ldexp(jnp.ones_like(unit), 1 - jnp.frexp(unit)[1])
 
 
 def largest_of(tree: Tree) -> Array:
@@ -31,7 +39,7 @@ def largest_of(tree: Tree) -> Array:
 def scaled_norm(tree: Tree) -> tuple[Array, Array]:
     """`(norm / unit, unit)` of a tree: where the norm itself is no number of float32, both of these are."""
     unit = unit_of(largest_of(tree))
-    squares = [jnp.sum(jnp.square(x.astype(unit.dtype) / unit)) for x in jax.tree.leaves(tree)]
+    squares = [jnp.sum(jnp.square(in_units(x, unit))) for x in jax.tree.leaves(tree)]
     return jnp.sqrt(sum(squares, jnp.zeros_like(unit))), unit
 
 
@@ -53,7 +61,7 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
         norm, unit = scaled_norm(updates)
         short = norm < max_norm / unit
         divisor = jnp.where(short, 1, norm)
-        clipped = lambda x: (x.astype(unit.dtype) / unit / divisor * max_norm).astype(x.dtype)  # noqa: E731
+        clipped = lambda x: (in_units(x, unit) / divisor * max_norm).astype(x.dtype)  # noqa: E731
         return jax.tree.map(lambda x: jnp.where(short, x, clipped(x)), updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from outer_train.guard import largest_of, share_of, unit_of
+from outer_train.guard import in_units, largest_of, share_of, unit_of
 from outer_train.particles import axis_size, packed_total, total
 
 Tree = Any
@@ -141,7 +141,7 @@ def unit_of_variances(first: FirstPass) -> Array:
 def _squared_deviations(samples, first, unit):
     def row(x, used, mean):
         scale = unit.astype(x.dtype)
-        return jnp.sum(jnp.where(used, jnp.square(x / scale - mean / scale), 0), axis=0)
+        return jnp.sum(jnp.where(used, jnp.square(in_units(x, scale) - in_units(mean, scale)), 0), axis=0)
 
     return jax.tree.map(row, samples, first.used, first.mean)
 

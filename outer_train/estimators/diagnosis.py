@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from outer_train.guard import unit_of
+from outer_train.guard import in_units, unit_of
 from outer_train.moments import FirstPass, unit_of_variances
 from outer_train.particles import total
 
@@ -25,7 +25,7 @@ def effective_samples(samples: dict, first: FirstPass, weights: dict, axis_name:
     merged = jax.tree.map(lambda *terms: sum(terms), *(_scale(samples[name], weights[name]) for name in samples))
     rows = [x.reshape(len(x), math.prod(x.shape[1:])) for x in jax.tree.leaves(merged)]
     unit = unit_of(first.largest, exponent=20)  # squares of 1e20 are infinite, those of 1e-25 are zero
-    size = sum(jnp.sum(jnp.square(row / unit.astype(row.dtype)), axis=1) for row in rows)
+    size = sum(jnp.sum(jnp.square(in_units(row, unit.astype(row.dtype))), axis=1) for row in rows)
     size = size / _or_one(total(jnp.sum(size), axis_name))  # sums to one
     squares = total(jnp.sum(jnp.square(size)), axis_name)
     return jnp.where(squares > 0, 1 / _or_one(squares), jnp.nan)
@@ -44,7 +44,9 @@ def disagreement(found: dict, first: FirstPass, weights: dict) -> Array:
 
     def score(mean_rp, mean_es, var_rp, var_es, num_rp, num_es, weight):
         variance = var_rp / jnp.maximum(num_rp, 1) + var_es / jnp.maximum(num_es, 1)
-        squared = jnp.square(mean_rp / unit.astype(mean_rp.dtype) - mean_es / unit.astype(mean_es.dtype))
+        squared = jnp.square(
+            in_units(mean_rp, unit.astype(mean_rp.dtype)) - in_units(mean_es, unit.astype(mean_es.dtype))
+        )
         squared = jnp.minimum(squared / jnp.maximum(variance, jnp.finfo(variance.dtype).tiny), LARGEST_SCORE)
         share = jnp.where((num_rp >= 2) & (num_es >= 2) & jnp.isfinite(squared), weight, 0)
         return jnp.sum(jnp.where(share > 0, share * squared, 0)), jnp.sum(share)

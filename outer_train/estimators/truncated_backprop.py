@@ -9,7 +9,7 @@ from jax import Array
 from outer_train.checks import check_count, check_positive
 from outer_train.estimators.base import GradientEstimator
 from outer_train.estimators.unpaired import Run, Tree, unpaired
-from outer_train.guard import unit_of
+from outer_train.guard import in_units, unit_of
 from outer_train.particles import check_system, problem_data
 from outer_train.problem import InnerProblem
 from outer_train.unroll import unroll
@@ -84,13 +84,13 @@ def clipped(grad: Tree, longest: float, num_live: Array) -> Tree:
     """
     rows = [_rows(g) for g in jax.tree.leaves(grad) if g.size]
     unit = unit_of(jnp.max(jnp.stack([jnp.max(jnp.abs(row), axis=1) for row in rows]), axis=0))
-    norm = jnp.sqrt(sum(jnp.sum(jnp.square(row / unit[:, None]), axis=1) for row in rows))
+    norm = jnp.sqrt(sum(jnp.sum(jnp.square(in_units(row, unit[:, None])), axis=1) for row in rows))
     bound = longest / unit * num_live.astype(unit.dtype)  # infinite only where every norm is shorter
     short = (norm <= bound)[:, None]
     divisor = jnp.where(short, 1, norm[:, None])
 
     def clip(leaf):
-        shorter = _rows(leaf) / unit[:, None] / divisor * bound[:, None] * unit[:, None]
+        shorter = in_units(_rows(leaf), unit[:, None]) / divisor * bound[:, None] * unit[:, None]
         return jnp.where(short, _rows(leaf), shorter).reshape(leaf.shape)
 
     return jax.tree.map(clip, grad)

@@ -189,8 +189,8 @@ def test_variances_that_are_unknown_zero_or_of_an_estimator_of_ones_own(tmp_path
     figure = variance_figure(result)
     variance, norm, cosine = figure.axes
     assert [line.get_ydata().tolist() for line in variance.lines] == [[2.0], [], []]
-    assert [line.get_ydata().tolist() for line in norm.lines][:3] == [[1.0], [], []]
+    assert [line.get_ydata().tolist() for line in norm.lines[:3]] == [[1.0], [], []]
     assert len(norm.lines) == 3 + (reference == 1.0)
-    assert [line.get_ydata().tolist() for line in cosine.lines][:3] == [[0.5], [-1.0], []]
+    assert [line.get_ydata().tolist() for line in cosine.lines[:3]] == [[0.5], [-1.0], []]
     FigureCanvasAgg(figure).draw()
     FigureCanvasAgg(variance_figure({"rows": [], "reference": {"norm": None}})).draw()
