@@ -69,6 +69,7 @@ def test_as_good_as_in_step_after_the_same_inner_steps(tmp_path):
     assert 0 <= summary["worker_idle"] < 1
 
 
+@pytest.mark.slow
 def test_a_killed_learner_goes_on_from_its_checkpoint(tmp_path):
     run = tmp_path / "run"
     argv = ["train", "quadratic", "--optimizer.hidden-sizes", "4", "--estimator.num-pairs", "4", "--run-dir", str(run)]

@@ -8,6 +8,8 @@ import pytest
 from experiments import gradient_variance
 from experiments.double_well import LEARNING_RATE, START
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def variances():
@@ -57,7 +59,6 @@ def test_bad_config_is_refused(tmp_path):
         gradient_variance.run(gradient_variance.Config(num_outer_steps=1), tmp_path)
 
 
-@pytest.mark.slow
 def test_over_outer_training_rp_grows_and_es_stays(tmp_path):
     result = gradient_variance.run(gradient_variance.Config(), tmp_path)
     assert json.loads((tmp_path / "result.json").read_text())["lengths"] == [5, 10, 20, 40]

@@ -9,6 +9,8 @@ import pytest
 from experiments import lrs_opt
 from tasks.base import Task
 
+pytestmark = pytest.mark.slow
+
 NUM_STEPS = 7
 
 

@@ -17,6 +17,8 @@ from experiments.schedule_runs import over_runs, rows_of, split_rows, train
 from tasks.base import Task
 from tasks.datasets import digits
 
+pytestmark = pytest.mark.slow
+
 
 def regression_task():
     def sample_batch(data, key, split):
@@ -152,7 +154,6 @@ def test_bad_configs_are_refused(tmp_path):
         image_classification_schedules.run(image_classification_schedules.Config(settings=("lstm",)), tmp_path)
 
 
-@pytest.mark.slow
 def test_lr_schedules_at_small_size(tmp_path):
     """MARTHE learns faster than the constant rate it starts from, and LRS-OPT ends lowest on its seeds."""
     config = lr_schedules.Config(
@@ -173,7 +174,6 @@ def test_lr_schedules_at_small_size(tmp_path):
     assert result["lrs_opt"]["loss"] < min(result["lrs_opt"]["online_losses_on_its_seeds"].values())
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("TFDS_DATA_DIR"), reason="TFDS_DATA_DIR is not set")
 def test_image_classification_at_small_size(tmp_path):
     config = image_classification_schedules.Config(
@@ -188,7 +188,6 @@ def test_image_classification_at_small_size(tmp_path):
         assert (tmp_path / f"{setting}.png").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("TFDS_DATA_DIR"), reason="TFDS_DATA_DIR is not set")
 def test_marthe_is_within_noise_of_the_best_hand_schedule(tmp_path):
     config = image_classification_schedules.Config()

@@ -8,6 +8,8 @@ import pytest
 from experiments import outer_landscape
 from experiments.outer_landscape import Config, local_minima, roughness
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def well():
@@ -44,7 +46,6 @@ def test_bad_config_is_refused(tmp_path):
             outer_landscape.run(config, tmp_path)
 
 
-@pytest.mark.slow
 def test_all_panels(tmp_path):
     config = Config(num_rates=8, num_outer_steps=5, num_points=41, grid=5)
     result = outer_landscape.run(config, tmp_path)

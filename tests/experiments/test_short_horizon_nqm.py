@@ -5,6 +5,8 @@ import pytest
 
 from experiments import nqm_horizons, nqm_schedules
 
+pytestmark = pytest.mark.slow
+
 
 def test_horizons(tmp_path):
     result = nqm_horizons.run(nqm_horizons.Config(), tmp_path)
@@ -25,7 +27,6 @@ def test_horizons(tmp_path):
     assert (tmp_path / "two_dimensional.png").stat().st_size > 10_000
 
 
-@pytest.mark.slow
 def test_schedules(tmp_path):
     result = nqm_schedules.run(nqm_schedules.Config(), tmp_path)
     stochastic, deterministic = result["stochastic"], result["deterministic"]

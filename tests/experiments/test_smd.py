@@ -15,6 +15,8 @@ from tasks.datasets import digits
 from tasks.families import fixed_family
 from tasks.quadratic import quadratic_task
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 SMALL_HORIZONS = offline_smd.Config(
     horizons=(3, 8), num_seeds=1, num_warm_steps=4, num_meta_steps=(1,), meta_learning_rates=(0.1,)
@@ -148,7 +150,6 @@ def test_online_smd_small(tmp_path):
     assert (tmp_path / "digits_mlp_32.png").stat().st_size > 10_000
 
 
-@pytest.mark.slow
 def test_optimizer_generalization_small(tmp_path):
     config = optimizer_generalization.Config(
         dataset="digits", network="mlp_32", batch_size=8, cells=((200, 0.2),), num_steps=20, truncation=10, num_pairs=2,
@@ -162,7 +163,6 @@ def test_optimizer_generalization_small(tmp_path):
     assert all(0.5 < mean < 5 for mean in means)
 
 
-@pytest.mark.slow
 def test_offline_smd(tmp_path):
     result = offline_smd.run(offline_smd.Config(), tmp_path)
     assert result["exponent_ratio"] >= 10
@@ -172,7 +172,6 @@ def test_offline_smd(tmp_path):
         assert row["median_over_minimum"] < highest
 
 
-@pytest.mark.slow
 def test_online_smd(tmp_path):
     """On 8x8 Fashion-MNIST where it is prepared, else on digits with wrong labels."""
     result = online_smd.run(online_smd.Config(), tmp_path)

@@ -5,6 +5,8 @@ import pytest
 
 from experiments import step_size_generalization, step_size_meta_gradient
 
+pytestmark = pytest.mark.slow
+
 # (n, sigma): |w - w*|^2 by train-by-train and by train-by-validation, d = 200, means over 40 tasks of their own.
 TABLE = {(100, 0.5): (0.750, 0.693), (100, 1.0): (1.524, 0.807), (100, 2.0): (4.293, 0.920)}
 LARGE_TABLE = {(800, 1.0): (0.327, 0.259), (3200, 1.0): (0.068, 0.071)}
@@ -70,7 +72,6 @@ def test_validation_wins_with_few_samples(tmp_path):
     assert (tmp_path / "generalization.png").stat().st_size > 10_000
 
 
-@pytest.mark.slow
 def test_the_whole_table_ends_in_a_tie(tmp_path):
     result = step_size_generalization.run(step_size_generalization.Config(), tmp_path)
     check_table(result, TABLE | LARGE_TABLE)
@@ -78,7 +79,6 @@ def test_the_whole_table_ends_in_a_tie(tmp_path):
     assert abs(tie["mean"]) <= 3 * tie["standard_error"]
 
 
-@pytest.mark.slow
 def test_stochastic_gradient_descent_too(tmp_path):
     config = step_size_generalization.Config(dim=20, cells=((10, 1.0),), num_tasks=40, batch_size=5)
     (cell,) = step_size_generalization.run(config, tmp_path)["table"]

@@ -10,6 +10,8 @@ from experiments import truncation_bias
 from experiments.nqm_truncation import stationary_rate, truncated_gradient
 from experiments.short_horizon import paper_problem
 
+pytestmark = pytest.mark.slow
+
 TRUNCATIONS = (1, 10, 50, 250)
 
 
@@ -81,7 +83,6 @@ def test_a_small_run_on_digits(tmp_path):
     assert (tmp_path / "adam.png").stat().st_size > 20_000
 
 
-@pytest.mark.slow
 def test_short_truncations_end_at_smaller_rates_on_digits(tmp_path):
     numbers = truncation_bias.run(truncation_bias.Config(), tmp_path)["adam"]
     first, second = numbers["stationary_rates"][:2]

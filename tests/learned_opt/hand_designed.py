@@ -39,7 +39,18 @@ def transformation(name):
 
 
 NAMES = [*LEARNED, *HYPERGRADIENTS, "hooks"]
-every_optimizer = pytest.mark.parametrize("name", NAMES)
+QUICK = ("adam8", "free", "marthe")
+"""One of each kind; the others, which share their code, are slow tests: each compiles programs of its own."""
+
+
+def by_kind(names):
+    """Parametrizes by `name`, all but `QUICK` slow."""
+    return pytest.mark.parametrize(
+        "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    )
+
+
+every_optimizer = by_kind(NAMES)
 
 PARAMS = {"live": [1.0, -2.0, 0.5], "dead": [[1.0, -1e-3], [0.0, 3.0]], "mixed": [0.7, 2.0, -1.0]}
 MIXED = np.array([1.0, 0.0, 0.0])

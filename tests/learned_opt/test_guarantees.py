@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from learned_opt import hyperparameters
-from tests.learned_opt.hand_designed import LEARNED, every_optimizer, finite, make_params, step, transformation
+from tests.learned_opt.hand_designed import LEARNED, by_kind, every_optimizer, finite, make_params, step, transformation
 
 
 @every_optimizer
@@ -30,7 +30,7 @@ def test_without_a_gradient_no_bit_moves_in_any_type(name):
         assert finite((params, state))
 
 
-@pytest.mark.parametrize("name", [*LEARNED, "hooks"])
+@by_kind([*LEARNED, "hooks"])
 def test_after_one_huge_gradient_nothing_drifts(name):
     tx = transformation(name)
     zero = jax.tree.map(jnp.zeros_like, make_params())
@@ -55,7 +55,7 @@ def test_after_one_huge_gradient_nothing_drifts(name):
         assert np.abs(path["live"][-1] - first).max() < 0.05
 
 
-@pytest.mark.parametrize("name", LEARNED)
+@by_kind(LEARNED)
 @pytest.mark.parametrize("value", [100.0, -100.0])
 def test_no_theta_moves_what_has_no_gradient(name, value):
     theta = jax.tree.map(lambda x: jnp.full_like(x, value), LEARNED[name]().init(jax.random.key(0)))
@@ -68,7 +68,7 @@ def test_no_theta_moves_what_has_no_gradient(name, value):
     assert finite(state)
 
 
-@pytest.mark.parametrize("name", LEARNED)
+@by_kind(LEARNED)
 def test_derivatives_at_a_zero_gradient_are_finite(name):
     """Of three steps, with the smallest eps and a decay of 0 too."""
     extremes = {"adam": {"eps": 1e-20, "b1": 0.0, "b2": 0.0}, "adam8": {"eps": 1e-30, "b2": 0.0}}

@@ -15,6 +15,7 @@ from tests.learned_opt.hand_designed import (
     HYPERGRADIENTS,
     LEARNED,
     NAMES,
+    by_kind,
     every_optimizer,
     finite,
     make_params,
@@ -93,7 +94,7 @@ def test_fresh_states_are_donated_and_a_second_step_compiles_nothing(name):
     assert finite((params, state, again))
 
 
-@pytest.mark.parametrize("name", [*NAMES, *OPTIMIZERS])
+@by_kind([*NAMES, *OPTIMIZERS])
 def test_no_buffer_stands_twice_in_a_fresh_state(name):
     if name in OPTIMIZERS:
         learned = OPTIMIZERS[name]()
@@ -106,7 +107,7 @@ def test_no_buffer_stands_twice_in_a_fresh_state(name):
     assert not any(x.weak_type for x in jax.tree.leaves(tx.init(params)))
 
 
-@pytest.mark.parametrize("name", LEARNED)
+@by_kind(LEARNED)
 def test_a_donated_theta_does_not_end_the_factory(name):
     learned = LEARNED[name]()
     for leaf in jax.tree.leaves(learned.init(jax.random.key(0))):

@@ -43,9 +43,16 @@ OPTIMIZERS = {
     "shipped mlp": lambda: learned_opt.load_theta("mlp"),
 }
 FACTORED = ("parameter", "adafactor_gradient", "adafactor_momentum")
-LAYOUTS = ("optimizer", "packed")
 IS_LIVE = {"kernel": np.ones((4, 3), bool), "rows": np.arange(5)[:, None] % 2 * np.ones((5, 2), bool) > 0}
 IS_LIVE |= {"frozen": np.zeros((3, 2), bool), "bias": np.array([True, False, True])}
+
+
+def each(names):
+    """Parametrizes by `name`; all but one of each state and kind of inputs are slow: each compiles two programs."""
+    quick = ("general", "adafactor_mlp", "metz2019_released", "no momenta")
+    return pytest.mark.parametrize(
+        "name", [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    )
 
 
 @functools.cache
@@ -81,7 +88,7 @@ def moved(run, start, stop):
     return {key: np.abs(x[stop] - x[start]) for key, x in run.items()}
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@each(OPTIMIZERS)
 def test_no_gradient_no_step(name):
     for which in SCENARIOS:
         for key, x in scenario(name, "optimizer", which).items():
@@ -91,14 +98,14 @@ def test_no_gradient_no_step(name):
         assert np.all(distance[IS_LIVE[key]] > 0)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@each(OPTIMIZERS)
 def test_layouts_agree(name):
     for which in SCENARIOS:
         for key, x in scenario(name, "optimizer", which).items():
             np.testing.assert_allclose(x, scenario(name, "packed", which)[key], rtol=2e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in PAPER])
+@each([name for name in OPTIMIZERS if name not in PAPER])
 def test_no_unit(name):
     ordinary = scenario(name, "optimizer", "ordinary")
     for which in ("times 1e-10", "times 1e6"):
@@ -108,7 +115,7 @@ def test_no_unit(name):
             np.testing.assert_allclose(x, ordinary[key], atol=0.02 * largest)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@each(OPTIMIZERS)
 def test_a_gradient_that_stops_brings_rest(name):
     decays = DECAYS["adafactor_mlp" if name in ("adafactor_mlp", "normalized", "metz2022") else "mlp"]
     within = STOPS + (0 if name == "no momenta" else steps_to_rest(*decays))
@@ -120,7 +127,7 @@ def test_a_gradient_that_stops_brings_rest(name):
         assert np.all(distance[IS_LIVE[key]] > 0)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@each(OPTIMIZERS)
 def test_nothing_drifts_after_one_gradient_of_1e20(name):
     run = scenario(name, "optimizer", "one of 1e20")
     decays = DECAYS["adafactor_mlp" if name in ("adafactor_mlp", "normalized", "metz2022") else "mlp"]
@@ -156,7 +163,7 @@ def test_low_precision_parameters_rest_too(dtype):
     np.testing.assert_array_equal(updates["frozen"], 0)
 
 
-@pytest.mark.parametrize("name", ["mlp", "two layers", "adafactor_mlp", "general"])
+@each(["mlp", "two layers", "adafactor_mlp", "general"])
 def test_derivatives_are_finite_where_gradients_are_zero_or_tiny(name):
     """Through five steps, to theta and to the loss's unit, in float32."""
     optimizer, theta = OPTIMIZERS[name]()

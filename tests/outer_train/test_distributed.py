@@ -15,7 +15,7 @@ from outer_train import distributed, metrics
 from tests.outer_train import distributed_pair as pair
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT = 400
+TIMEOUT = 1200
 """Seconds; an idle machine needs about 20."""
 
 
