@@ -60,11 +60,16 @@ class Checkpoints:
         """Waits for pending writes, unless a process was lost: Orbax would wait for that one until JAX aborts us."""
         if jax.process_count() > 1 and kind is not None and issubclass(kind, jax.errors.JaxRuntimeError):
             return
+        # An error that is already on its way out says more than that of the last checkpoint.
+        unheard = () if kind is None else (Exception,)
         try:
-            # An error that is already on its way out says more than that of the last checkpoint.
-            with contextlib.suppress(*(() if kind is None else (Exception,))):
+            with contextlib.suppress(*unheard):
                 self._finish()
-        finally:
+        except Exception:
+            with contextlib.suppress(Exception):  # it waits once more, and would tell the same in Orbax's words
+                self._writer.close()
+            raise
+        with contextlib.suppress(*unheard):
             self._writer.close()
 
     def steps(self) -> list[int]:

@@ -12,7 +12,7 @@ from outer_train.continuation import Allowed
 from tests.outer_train.walks import FakeStep, train, without_timings
 
 
-@pytest.mark.parametrize("died_at", [3, 5, 14, 22])
+@pytest.mark.parametrize("died_at", [14, *(pytest.param(step, marks=pytest.mark.slow) for step in (3, 5, 22))])
 def test_a_run_that_died_goes_on_bitwise(new_run, died_at):
     def die(step):
         if step == died_at:
@@ -49,8 +49,8 @@ def test_a_run_is_not_overwritten_unasked(new_run, tmp_path):
     assert run_dir.open_run(again.path)[1] == {"type": "second"}
 
 
-@pytest.mark.parametrize("lose", ["folder", "checkpoints"])
-@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("lose", ["folder", pytest.param("checkpoints", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("old", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_lost_checkpoints_are_told_and_a_restart_keeps_the_rows(new_run, lose, old):
     whole, run = new_run("whole"), new_run("a")
     train(whole)

@@ -73,6 +73,7 @@ def test_at_most_eight_steps_are_in_flight(new_run, monkeypatch):
     assert counts == {"made": 100, "read": 100, "most": loop.MAX_IN_FLIGHT}
 
 
+@pytest.mark.slow
 def test_two_hundred_unattended_steps_on_two_devices(new_run):
     """Unread steps with a psum over two devices deadlocked the CPU backend when there were about 50 of them."""
     problem = inner_problem(random_quadratic_family(4), mlp(hidden_sizes=(4,)), 20)
@@ -127,10 +128,11 @@ def test_values_that_are_not_finite_become_null(tmp_path):
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
 def test_a_hang_up_saves_like_sigterm_unless_it_is_ignored(new_run):
     hang_up = FakeStep(lambda step: os.kill(os.getpid(), signal.SIGHUP) if step == 3 else None)
-    result = train(new_run("a"), hang_up)
-    assert (result.signal, int(result.state.step)) == (signal.SIGHUP, 4)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup themselves
     try:
+        result = train(new_run("a"), hang_up)
+        assert (result.signal, int(result.state.step)) == (signal.SIGHUP, 4)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         result = train(new_run("b"), hang_up)
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -64,8 +64,11 @@ def test_variances_of_fewer_than_two_samples_are_unknown(num_devices):
 def moments_of(*parts):
     """Each part's moments, in the unit that they share."""
     samples = [jnp.asarray(part, jnp.float32) for part in parts]
-    joint = second_pass(samples, first_pass(samples, None)[0], None)
+    joint = jax.jit(lambda samples: second_pass(samples, first_pass(samples, None)[0], None))(samples)
     return [Moments(*(column[i] for column in joint)) for i in range(len(parts))]
+
+
+merged = jax.jit(merge_moments, static_argnums=2)
 
 
 def test_weights_where_variances_are_unknown():
@@ -78,7 +81,7 @@ def test_weights_where_variances_are_unknown():
     a[:, 4], b[1:, 4] = np.nan, np.nan  # none in a, one in b: b's one
     clean = rng.normal(size=(6, 5))
     *parts, clean = moments_of(a, b, clean)
-    mean, weights = merge_moments(parts, parts, "elementwise")
+    mean, weights = merged(parts, parts, "elementwise")
     left = [[column[np.isfinite(column)] for column in part.T] for part in (a, b)]
     inverse = [[1 / x.var(ddof=1) if len(x) > 1 else 0.0 for x in part] for part in left]
     share = [inverse[0][i] / (inverse[0][i] + inverse[1][i]) for i in (0, 2)]
@@ -87,13 +90,13 @@ def test_weights_where_variances_are_unknown():
     means = np.array([[x.mean() if len(x) else 0.0 for x in part] for part in left])
     np.testing.assert_allclose(mean, np.asarray(weights[0]) * means[0] + np.asarray(weights[1]) * means[1], rtol=1e-5)
     # One weight for all of theta needs all variances: neither part has them, so both count alike where they can.
-    mean, weights = merge_moments(parts, parts, "global")
+    mean, weights = merged(parts, parts, "global")
     np.testing.assert_allclose(weights[1], [0.5, 0.5, 0.5, 0.5, 1.0])
     np.testing.assert_allclose(mean[4], means[1, 4], rtol=1e-5)
-    mean, weights = merge_moments([parts[0], clean], [parts[0], clean], "global")
+    mean, weights = merged([parts[0], clean], [parts[0], clean], "global")
     np.testing.assert_allclose(weights[1], 1.0)
     (nothing,) = moments_of(np.full((3, 1), np.nan))
-    mean, weights = merge_moments([nothing, nothing], [nothing, nothing], "elementwise")
+    mean, weights = merged([nothing, nothing], [nothing, nothing], "elementwise")
     assert float(mean[0]) == 0
     assert np.isnan(weights[0]).all()
 
@@ -104,6 +107,6 @@ def test_weights_of_variances_that_overflow():
     draws = rng.normal(size=(2, 8, 3)).astype(np.float32)
     parts = moments_of(draws[0] * np.float32(1e21), draws[1] * np.float32(3e21))
     assert all(np.isposinf(part.variance).all() for part in parts)
-    _, weights = merge_moments(parts, parts, "elementwise")
+    _, weights = merged(parts, parts, "elementwise")
     inverse = 1 / np.array([draws[0].var(0, ddof=1), 9 * draws[1].var(0, ddof=1)], np.float64)
     np.testing.assert_allclose(weights[0], inverse[0] / inverse.sum(0), rtol=1e-4)
