@@ -1,4 +1,4 @@
-"""Eight CPU devices for every test, strict dtype promotion, warnings are errors (see pyproject.toml)."""
+"""Eight CPU devices for every test, strict dtype promotion, warnings are errors; slow.txt says what is slow."""
 
 import os
 from pathlib import Path
@@ -10,6 +10,17 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+# No directory is set, yet JAX forms the key of every program, an eighth of the time of a test that compiles many.
+jax.config.update("jax_enable_compilation_cache", False)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Marks what slow.txt names."""
+    lines = (Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").splitlines()
+    starts = tuple(f"tests/{line}" for line in lines if line and not line.startswith("#"))
+    for item in items:
+        if item.nodeid.startswith(starts):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

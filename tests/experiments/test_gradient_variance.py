@@ -8,8 +8,6 @@ import pytest
 from experiments import gradient_variance
 from experiments.double_well import LEARNING_RATE, START
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def variances():

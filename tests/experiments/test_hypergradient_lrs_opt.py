@@ -9,8 +9,6 @@ import pytest
 from experiments import lrs_opt
 from tasks.base import Task
 
-pytestmark = pytest.mark.slow
-
 NUM_STEPS = 7
 
 

@@ -17,8 +17,6 @@ from experiments.schedule_runs import over_runs, rows_of, split_rows, train
 from tasks.base import Task
 from tasks.datasets import digits
 
-pytestmark = pytest.mark.slow
-
 
 def regression_task():
     def sample_batch(data, key, split):

@@ -6,8 +6,6 @@ import pytest
 
 from experiments import hypergradient_surfaces
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):

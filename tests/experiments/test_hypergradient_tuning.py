@@ -23,8 +23,6 @@ from tasks.classifiers import MLP, classification_task
 from tasks.datasets import digits
 from tasks.image_data import sample_images
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.mark.parametrize("trials", [*DEFAULT_TRIALS.values(), *PAPER_TRIALS.values()])
 def test_every_method_has_as_many_trials(trials):

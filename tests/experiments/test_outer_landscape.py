@@ -8,8 +8,6 @@ import pytest
 from experiments import outer_landscape
 from experiments.outer_landscape import Config, local_minima, roughness
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def well():

@@ -1,11 +1,8 @@
 import json
 
 import numpy as np
-import pytest
 
 from experiments import nqm_horizons, nqm_schedules
-
-pytestmark = pytest.mark.slow
 
 
 def test_horizons(tmp_path):

@@ -15,8 +15,6 @@ from tasks.datasets import digits
 from tasks.families import fixed_family
 from tasks.quadratic import quadratic_task
 
-pytestmark = pytest.mark.slow
-
 KEY = jax.random.key(0)
 SMALL_HORIZONS = offline_smd.Config(
     horizons=(3, 8), num_seeds=1, num_warm_steps=4, num_meta_steps=(1,), meta_learning_rates=(0.1,)

@@ -5,8 +5,6 @@ import pytest
 
 from experiments import step_size_generalization, step_size_meta_gradient
 
-pytestmark = pytest.mark.slow
-
 # (n, sigma): |w - w*|^2 by train-by-train and by train-by-validation, d = 200, means over 40 tasks of their own.
 TABLE = {(100, 0.5): (0.750, 0.693), (100, 1.0): (1.524, 0.807), (100, 2.0): (4.293, 0.920)}
 LARGE_TABLE = {(800, 1.0): (0.327, 0.259), (3200, 1.0): (0.068, 0.071)}

@@ -10,8 +10,6 @@ from experiments import truncation_bias
 from experiments.nqm_truncation import stationary_rate, truncated_gradient
 from experiments.short_horizon import paper_problem
 
-pytestmark = pytest.mark.slow
-
 TRUNCATIONS = (1, 10, 50, 250)
 
 

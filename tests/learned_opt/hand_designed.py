@@ -39,7 +39,7 @@ def transformation(name):
 
 
 NAMES = [*LEARNED, *HYPERGRADIENTS, "hooks"]
-QUICK = ("adam8", "free", "marthe")
+QUICK = ("adam8", "marthe")
 """One of each kind; the others, which share their code, are slow tests: each compiles programs of its own."""
 
 

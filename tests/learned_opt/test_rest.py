@@ -48,8 +48,8 @@ IS_LIVE |= {"frozen": np.zeros((3, 2), bool), "bias": np.array([True, False, Tru
 
 
 def each(names):
-    """Parametrizes by `name`; all but one of each state and kind of inputs are slow: each compiles two programs."""
-    quick = ("general", "adafactor_mlp", "metz2019_released", "no momenta")
+    """Parametrizes by `name`; all but one of each kind of state are slow: each compiles two programs."""
+    quick = ("general", "adafactor_mlp")
     return pytest.mark.parametrize(
         "name", [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
     )

@@ -18,6 +18,10 @@ THETA = {"empty": jnp.zeros((0,), jnp.float32), "w": jnp.asarray([0.5, -1.0], jn
 PAIRED = ("evolution_strategies", "reparameterization", "merged", "persistent_es", "noise_reuse_es", "full_es")
 NAMES = (*PAIRED, "truncated_backprop", "forward_mode")
 BY_DIFFERENCES = ("evolution_strategies", "persistent_es", "noise_reuse_es", "full_es")
+QUICK = ("merged", "persistent_es", "truncated_backprop", "full_es")
+each = pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 
 
 def make(name, problem, num_particles, **options):
@@ -34,7 +38,7 @@ def counting(num_steps=4):
     return InnerProblem(lambda theta, key: jnp.int32(0), step, num_steps)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each
 def test_unknown_is_nan_and_the_gradient_moves_nothing(name):
     """Finite losses first, which shows that the odd theta and state are no matter; then losses that are all nan."""
     estimator = make(name, counting(), 4)
@@ -60,7 +64,7 @@ def test_unknown_is_nan_and_the_gradient_moves_nothing(name):
     assert np.isfinite(result.loss)  # the particles go on
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each
 def test_one_pair_of_an_episode_of_one_step_with_a_whole_number_for_a_loss(name):
     """No state at all, loss in int32: zero derivative, and a jump that differences see. One sample has no variance."""
 
@@ -88,7 +92,7 @@ def test_one_pair_of_an_episode_of_one_step_with_a_whole_number_for_a_loss(name)
         assert all(np.isnan(v) for v in result.info.variance.values())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each
 def test_what_cannot_be_is_refused_when_it_is_made(name):
     for bad in (0, -3, 2.5, True, 2**31, np.nan):
         with pytest.raises(ValueError, match="num_steps of the problem must be"):
