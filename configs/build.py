@@ -92,7 +92,6 @@ def build(config: base.TrainConfig, num_devices: int | None = None, *, trust: bo
     families, held_outs = zip(*map(build_family, (config.family, *config.extra_families)), strict=True)
     optimizer, name, kwargs = build_optimizer(config.optimizer)
     key_theta, key_loop = jax.random.split(jax.random.key(config.seed))
-    check_fits(f"optimizer {name} with {kwargs}: theta", num_bytes(jax.eval_shape(optimizer.init, key_theta)))
     # On the host: the outer step donates what is placed on the devices.
     untrained = jax.device_get(optimizer.init(key_theta))
     theta = initial_theta(config.init_theta, optimizer, untrained, name=name, trust=trust)
@@ -118,6 +117,7 @@ def check_numbers(config: base.TrainConfig) -> None:
     """Raises `ValueError` for counts that no factory sees."""
     for name in ("num_outer_steps", "checkpoint_every", "keep_checkpoints"):
         check_count(**{name: getattr(config, name)})
+    check_count(**{_particles_field(config.estimator): num_particles(config.estimator)})
     if config.held_out.num_tasks < 0 or config.held_out.num_steps < 1:
         raise ValueError(
             "held_out needs num_tasks >= 0 and num_steps >= 1, "
@@ -146,7 +146,11 @@ def _check_held_out_fits(config: base.HeldOut, family: TaskFamily, optimizer: Le
 
 def num_particles(estimator) -> int:
     """What is spread over the devices: pairs, or particles where there are no pairs."""
-    return estimator.num_pairs if hasattr(estimator, "num_pairs") else estimator.num_particles
+    return getattr(estimator, _particles_field(estimator))
+
+
+def _particles_field(estimator) -> str:
+    return "num_pairs" if hasattr(estimator, "num_pairs") else "num_particles"
 
 
 def build_optimizer(config) -> tuple[LearnedOptimizer, str, dict[str, Any]]:
@@ -160,7 +164,7 @@ def build_optimizer(config) -> tuple[LearnedOptimizer, str, dict[str, Any]]:
     optimizer = make_optimizer(name, kwargs)
     shapes = jax.eval_shape(optimizer.init, jax.random.key(0))  # takes no memory, however large theta is
     if (size := sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))) > MAX_ELEMENTS:
-        raise ValueError(f"the theta of {name} would have {size} numbers, allowed are {MAX_ELEMENTS}")
+        raise ValueError(f"{name} with {kwargs}: theta would have {size} numbers, allowed are {MAX_ELEMENTS}")
     return optimizer, name, kwargs
 
 
