@@ -179,13 +179,15 @@ def initial_theta(
       untrained: a theta of this optimizer.
       name: of this optimizer. A file that names the same code of a user's is judged by `optimizer`; nothing is imported
         for it.
-      trust: as in `learned_opt.load_theta`, for a file that names other code.
+      trust: as in `learned_opt.load_theta`, for a file that names other code; modules of the working directory count.
 
     Raises:
       ValueError: it is of another optimizer, or does not load.
     """
     if path is None:
         return untrained
+    if trust:
+        add_to_path(Path.cwd())
     is_same_code = is_own(name) and learned_opt.serialization.optimizer_name(path) == name
     factory = (lambda **kwargs: optimizer) if is_same_code else None
     theta = jax.device_get(learned_opt.load_theta(path, factory=factory, trust=trust)[1])

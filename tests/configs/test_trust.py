@@ -176,7 +176,7 @@ def test_values_are_of_their_fields_types():
         deep = [deep]
     with pytest.raises(ValueError, match="nested too deeply"):
         from_json(deep)
-    with pytest.raises(ValueError, match="theta of mlp would have"):
+    with pytest.raises(ValueError, match="theta would have"):
         build(dataclasses.replace(CONFIG, optimizer=base.Mlp(hidden_sizes=(10**9,))))
 
 

@@ -47,9 +47,8 @@ IS_LIVE = {"kernel": np.ones((4, 3), bool), "rows": np.arange(5)[:, None] % 2 * 
 IS_LIVE |= {"frozen": np.zeros((3, 2), bool), "bias": np.array([True, False, True])}
 
 
-def each(names):
+def each(names, quick=("general", "adafactor_mlp")):
     """Parametrizes by `name`; all but one of each kind of state are slow: each compiles two programs."""
-    quick = ("general", "adafactor_mlp")
     return pytest.mark.parametrize(
         "name", [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
     )
@@ -163,7 +162,7 @@ def test_low_precision_parameters_rest_too(dtype):
     np.testing.assert_array_equal(updates["frozen"], 0)
 
 
-@each(["mlp", "two layers", "adafactor_mlp", "general"])
+@each(["mlp", "two layers", "adafactor_mlp", "general"], quick=("mlp",))
 def test_derivatives_are_finite_where_gradients_are_zero_or_tiny(name):
     """Through five steps, to theta and to the loss's unit, in float32."""
     optimizer, theta = OPTIMIZERS[name]()
