@@ -62,7 +62,7 @@ def outer_training_code() -> str:
 
 def code(*objects: Any) -> str:
     """Digest of callables, or of trees of them and of what parametrizes them, and of the user's files they are from."""
-    seen: set[int] = set()
+    seen: dict[int, Any] = {}
     files: set[str] = set()
     parts = [part for each in objects for part in _parts(each, seen, files)]
     return _hexdigest([*parts, *(part for name in sorted(files) for part in _file_parts(name))])
@@ -100,8 +100,11 @@ def _array_parts(leaf: Any) -> Iterator[bytes]:
     yield repr(array.tolist()).encode() if array.dtype == object else np.ascontiguousarray(array).tobytes()
 
 
-def _parts(value: Any, seen: set[int], files: set[str]) -> Iterator[bytes]:
-    """A value's bytes, those of what it holds and closes over among them; notes the user's files on the way."""
+def _parts(value: Any, seen: dict[int, Any], files: set[str]) -> Iterator[bytes]:
+    """A value's bytes, those of what it holds and closes over among them; notes the user's files on the way.
+
+    What was seen is held: some of it is made on the way, and another object would get its id.
+    """
     yield type(value).__qualname__.encode()
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.dtype):
         yield repr(value).encode()
@@ -110,7 +113,7 @@ def _parts(value: Any, seen: set[int], files: set[str]) -> Iterator[bytes]:
     elif id(value) in seen:
         yield b"again"
     else:
-        seen.add(id(value))
+        seen[id(value)] = value
         for part in _children(value, files):
             yield from _parts(part, seen, files)
 

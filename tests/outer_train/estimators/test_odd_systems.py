@@ -18,7 +18,7 @@ THETA = {"empty": jnp.zeros((0,), jnp.float32), "w": jnp.asarray([0.5, -1.0], jn
 PAIRED = ("evolution_strategies", "reparameterization", "merged", "persistent_es", "noise_reuse_es", "full_es")
 NAMES = (*PAIRED, "truncated_backprop", "forward_mode")
 BY_DIFFERENCES = ("evolution_strategies", "persistent_es", "noise_reuse_es", "full_es")
-QUICK = ("merged", "persistent_es", "truncated_backprop", "full_es")
+QUICK = ("persistent_es", "truncated_backprop", "full_es")
 each = pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 )
