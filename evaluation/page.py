@@ -19,7 +19,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from evaluation.suite_figures import Captioned
-from evaluation.text import UNKNOWN, format_number, json_for_script, plain
+from evaluation.text import UNKNOWN, format_number, json_for_script, plain, well_formed
 
 _OVERVIEW = ("overview", "profile", "axis")
 _RANKING = (
@@ -144,7 +144,7 @@ def _terms(report: dict[str, Any]) -> list[tuple[str, str]]:
 def to_svg(figure: Figure, name: str) -> str:
     """The figure as an SVG element with text as text and colours as CSS variables (`--c-` and the hex digits)."""
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": well_formed(name)}):
         figure.patch.set_alpha(0)
         for axes in figure.axes:
             axes.patch.set_alpha(0)

@@ -50,10 +50,10 @@ class Parsed(html.parser.HTMLParser):
 def replaced(value, name):
     """A report with another name at the end of every text that is not a key."""
     if isinstance(value, dict):
-        return {key: replaced(item, name) for key, item in value.items()}
+        return {key: item if key == "kind" else replaced(item, name) for key, item in value.items()}
     if isinstance(value, list):
         return [replaced(item, name) for item in value]
-    return value + name if isinstance(value, str) and value not in ("learned", "baseline") else value
+    return value + name if isinstance(value, str) else value
 
 
 def random_texts(num_texts):
