@@ -16,7 +16,7 @@ against 95.7 %. The range of usable hyper-rates is what differs.
 HD decays below a tenth of its first rate where beta is large (`hd_decay` in the result): from .01 at beta 1e-2 and
 3.2e-2, 1.1 and .6 points below its best; from .1 at beta 3.2e-3 and 1e-2, 1.7 and 1.9 points below. At the beta that is
 best on the sweep it does not, unlike in the paper's figure: from .01 it rises fivefold, then falls back to 1.2 times
-the first rate, and from .1 the best beta is so small that the rate stays as it was.
+the first rate, and from .1 the best beta is so small that the rate hardly changes.
 """
 
 import dataclasses

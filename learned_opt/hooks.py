@@ -23,8 +23,8 @@ def with_hooks(
 
     Args:
       optimizer: its updates are to be added to the parameters.
-      learning_rate: factor of the learned step, or an Optax schedule of it; 1 or None leaves the step as it was
-        learned. A scalar may be traced, so `optax.inject_hyperparams` works. A step whose rate turns out infinite or
+      learning_rate: factor of the learned step, or an Optax schedule of it; 1 or None leaves the learned step
+        alone. A scalar may be traced, so `optax.inject_hyperparams` works. A step whose rate turns out infinite or
         nan is not made.
       weight_decay: share of a parameter taken away a step, before the factor.
       mask: tree of bools shaped as the parameters (or a prefix of it), or a function that gives one: what decays.

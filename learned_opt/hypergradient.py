@@ -188,7 +188,7 @@ def marthe(
 
 
 def _next_rates(state: HypergradientState, delta: Array, meta_step: Array) -> tuple[Array, Array]:
-    """eta_t and beta_t; each stays as it was where its update is not finite."""
+    """eta_t and beta_t; each is kept where its update is not finite."""
     beta = _keep_unless_finite(
         jnp.maximum(state.hyper_learning_rate + meta_step * delta * state.hypergradient, 0), state.hyper_learning_rate
     )

@@ -133,7 +133,7 @@ def create(
 
     Raises:
       ValueError: the directory holds a run and `overwrite` is false, or another process writes to it.
-      OSError: something cannot be moved or written; what was there is as it was.
+      OSError: something cannot be moved or written; what was there is untouched.
     """
     check_free(path, overwrite)
     source = config_file.read_bytes() if config_file else None  # it may lie in the run that is moved

@@ -90,7 +90,7 @@ def main(address, process_id, out):
 
 
 def run_dir_copy(source, target, keep=CHECKPOINT_EVERY):
-    """A run as it was at checkpoint `keep`."""
+    """A run cut back to its checkpoint `keep`."""
     shutil.copytree(source, target)
     for path in (target / "checkpoints").iterdir():
         if path.name.isdigit() and int(path.name) > keep:
