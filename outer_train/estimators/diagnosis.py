@@ -44,9 +44,8 @@ def disagreement(found: dict, first: FirstPass, weights: dict) -> Array:
 
     def score(mean_rp, mean_es, var_rp, var_es, num_rp, num_es, weight):
         variance = var_rp / jnp.maximum(num_rp, 1) + var_es / jnp.maximum(num_es, 1)
-        squared = jnp.square(
-            in_units(mean_rp, unit.astype(mean_rp.dtype)) - in_units(mean_es, unit.astype(mean_es.dtype))
-        )
+        own = unit.astype(mean_rp.dtype)
+        squared = jnp.square(in_units(mean_rp, own) - in_units(mean_es, own))
         squared = jnp.minimum(squared / jnp.maximum(variance, jnp.finfo(variance.dtype).tiny), LARGEST_SCORE)
         share = jnp.where((num_rp >= 2) & (num_es >= 2) & jnp.isfinite(squared), weight, 0)
         return jnp.sum(jnp.where(share > 0, share * squared, 0)), jnp.sum(share)

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
-
 NOTEBOOK = Path(__file__).parent.parent.parent / "examples" / "from_nothing_to_a_trained_optimizer.ipynb"
 EXECUTE = """
 import sys, nbformat

@@ -7,8 +7,6 @@ import jax
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
-
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 from learned_opt import hyperparameters, schedules
 from learned_opt.hooks import with_hooks
 from learned_opt.hypergradient import hd, marthe, rtho
+from tests.quick import by_name
 
 LEARNED = {
     "sgd": hyperparameters.sgd,
@@ -40,16 +40,8 @@ def transformation(name):
 
 NAMES = [*LEARNED, *HYPERGRADIENTS, "hooks"]
 QUICK = ("adam8", "marthe")
-"""One of each kind; the others, which share their code, are slow tests: each compiles programs of its own."""
-
-
-def by_kind(names):
-    """Parametrizes by `name`, all but `QUICK` slow."""
-    return pytest.mark.parametrize(
-        "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
-    )
-
-
+"""One of each kind; the others share their code."""
+by_kind = functools.partial(by_name, quick=QUICK)
 every_optimizer = by_kind(NAMES)
 
 PARAMS = {"live": [1.0, -2.0, 0.5], "dead": [[1.0, -1e-3], [0.0, 3.0]], "mixed": [0.7, 2.0, -1.0]}

@@ -15,6 +15,7 @@ from jax import lax
 import learned_opt
 from learned_opt.rest import steps_to_rest
 from tests.learned_opt.thetas import LOG_FEATURES, loud_theta
+from tests.quick import by_name
 
 NUM_STEPS, STOPS = 230, 20
 SCENARIOS = {"ordinary": 1.0, "times 1e-10": 1e-10, "times 1e6": 1e6, "stops": 1.0, "one of 1e20": 1.0}
@@ -47,11 +48,8 @@ IS_LIVE = {"kernel": np.ones((4, 3), bool), "rows": np.arange(5)[:, None] % 2 * 
 IS_LIVE |= {"frozen": np.zeros((3, 2), bool), "bias": np.array([True, False, True])}
 
 
-def each(names, quick=("general", "adafactor_mlp")):
-    """Parametrizes by `name`; all but one of each kind of state are slow: each compiles two programs."""
-    return pytest.mark.parametrize(
-        "name", [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
-    )
+each = functools.partial(by_name, quick=("general", "adafactor_mlp"))
+"""One of each kind of state."""
 
 
 @functools.cache
@@ -162,7 +160,7 @@ def test_low_precision_parameters_rest_too(dtype):
     np.testing.assert_array_equal(updates["frozen"], 0)
 
 
-@each(["mlp", "two layers", "adafactor_mlp", "general"], quick=("mlp",))
+@by_name(["mlp", "two layers", "adafactor_mlp", "general"], quick=("mlp",))
 def test_derivatives_are_finite_where_gradients_are_zero_or_tiny(name):
     """Through five steps, to theta and to the loss's unit, in float32."""
     optimizer, theta = OPTIMIZERS[name]()

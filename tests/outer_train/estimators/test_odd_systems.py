@@ -12,16 +12,14 @@ from outer_train import estimators
 from outer_train.estimators.counts import count, over_live_steps
 from outer_train.particles import staggered_steps
 from outer_train.problem import InnerProblem
+from tests.quick import by_name
 
 KEY = jax.random.key(0)
 THETA = {"empty": jnp.zeros((0,), jnp.float32), "w": jnp.asarray([0.5, -1.0], jnp.float32)}
 PAIRED = ("evolution_strategies", "reparameterization", "merged", "persistent_es", "noise_reuse_es", "full_es")
 NAMES = (*PAIRED, "truncated_backprop", "forward_mode")
 BY_DIFFERENCES = ("evolution_strategies", "persistent_es", "noise_reuse_es", "full_es")
-QUICK = ("persistent_es", "truncated_backprop", "full_es")
-each = pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
-)
+each = by_name(NAMES, quick=("persistent_es", "truncated_backprop", "full_es"))
 
 
 def make(name, problem, num_particles, **options):
