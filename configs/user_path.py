@@ -17,21 +17,23 @@ _ROOT = str(Path(__file__).resolve().parent.parent)
 _directories: list[Path] = []
 
 
-class OwnFirst(importlib.abc.MetaPathFinder):
+class _OwnFirst(importlib.abc.MetaPathFinder):
     """Finds the packages of this project where this file is, whatever `sys.path` holds."""
 
-    @classmethod
-    def find_spec(cls, fullname: str, path: Sequence[str] | None = None, target=None):
+    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target=None):
         """The spec of a top-level package of ours; None for everything else."""
         if path is not None or fullname not in OWN:
             return None
         return importlib.machinery.PathFinder.find_spec(fullname, [_ROOT])
 
 
+_FINDER = _OwnFirst()
+
+
 def own_first() -> None:
     """From here on our names mean our packages."""
-    if OwnFirst not in sys.meta_path:
-        sys.meta_path.insert(0, OwnFirst)
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
 
 
 def add_to_path(directory: Path) -> None:

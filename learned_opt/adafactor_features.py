@@ -207,12 +207,13 @@ def from_matrices(x: Array, shape: tuple[int, ...]) -> Array:
 
 
 def accumulate(factors: Factors, gradient: Array, decays: Sequence[float]) -> Factors:
-    """One step on with a gradient `[batch, rows, columns]`."""
+    """One step on with a gradient `[batch, rows, columns]`, in its type."""
     decay = jnp.asarray(decays, gradient.dtype).reshape(-1, 1, 1)
     rest = jnp.asarray([1.0 - d for d in decays], gradient.dtype).reshape(-1, 1, 1)
     square = gradient * gradient
-    rows = decay * factors.rows + rest * jnp.mean(square, axis=2)
-    return Factors(rows, decay * factors.columns + rest * jnp.mean(square, axis=1))
+    rows, columns = (old.astype(gradient.dtype) for old in factors)
+    rows = decay * rows + rest * jnp.mean(square, axis=2)
+    return Factors(rows, decay * columns + rest * jnp.mean(square, axis=1))
 
 
 @jax.custom_jvp

@@ -10,7 +10,6 @@ of a step is `step_multiplier` times what m makes of it, whatever the tensor; a 
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,11 +20,13 @@ from jax.typing import DTypeLike
 
 from learned_opt import adafactor_features as inputs
 from learned_opt.adafactor_features import Decays, Factors
-from learned_opt.adafactor_update import GroupAverages, Rule, update_group
+from learned_opt.adafactor_update import Rule, update_group
 from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt.blockwise import running_averages
 from learned_opt.mlp_kernel import mlp_rows
 from learned_opt.mlp_theta import init_theta, layers_at, resolve
-from learned_opt.packing import Group, at_least_float32, group_leaves, pack_averages, place, unpack, unpack_averages
+from learned_opt.packing import Group, at_least_float32, group_leaves, joined_averages, pack, place, unpack
+from learned_opt.ranges import bounded_gradient
 from learned_opt.rest import is_moving
 from learned_opt.trees import Trained, averages_of, check_averages, trained, with_leaves, zero_averages
 
@@ -202,24 +203,33 @@ def _update_mirrored(
     settings: AdafactorMLPSettings, theta: Theta, state: AdafactorMLPState, which: Trained
 ) -> tuple[list[Array], list[list[Array]]]:
     """The updates of the trained leaves, and their momenta, second moments, row and column averages one step on."""
-    gradients, matrices = ([inputs.as_matrices(jnp.asarray(x)) for x in each] for each in which[:2])
-    full = [list(map(jax.vmap(inputs.as_matrices), averages_of(which, tree))) for tree in state[1:3]]
+    momenta, seconds = (averages_of(which, tree) for tree in state[1:3])
     factors = [Factors(*each) for each in zip(*(averages_of(which, tree) for tree in state.factors), strict=True)]
-    out = list(matrices)
+    matrices = [inputs.as_matrices(jnp.asarray(x)) for x in which.params]
+    out, gradients = list(matrices), {}
     for group in group_leaves(matrices):
-        packed = (pack_averages(averages, group) for averages in full)
-        of_group = tuple(factors[i] for i in group.leaves)
-        step, (*packed, of_group) = _update_group(
-            settings, theta, state.count, group, (gradients, matrices), (*packed, of_group)
-        )
-        place(out, unpack(step, group, matrices))
-        place(factors, dict(zip(group.leaves, of_group, strict=True)))
-        for averages, matrix in zip(full, packed, strict=True):
-            place(averages, unpack_averages(matrix, group, averages))
-    backs = [partial(inputs.from_matrices, shape=jnp.shape(leaf)) for leaf in which.params]
-    full = [[jax.vmap(back)(x) for back, x in zip(backs, averages, strict=True)] for averages in full]
-    step = [back(x) for back, x in zip(backs, out, strict=True)]
-    return step, [*full, [each.rows for each in factors], [each.columns for each in factors]]
+        rule = _rule(settings, theta, state.count, group)
+        for i in group.leaves:
+            g = bounded_gradient(jnp.asarray(which.gradients[i], rule.dtype))
+            momenta[i], seconds[i] = _accumulate(settings.decays, g, momenta[i], seconds[i])
+            gradients[i] = inputs.as_matrices(g)
+            factors[i] = inputs.accumulate(factors[i], gradients[i], settings.decays.factored)
+        full = ([jax.vmap(inputs.as_matrices)(leaves[i]) for i in group.leaves] for leaves in (momenta, seconds))
+        packed = (*map(joined_averages, full), tuple(factors[i] for i in group.leaves))
+        place(out, unpack(update_group(rule, group, gradients, matrices, packed), group, matrices))
+        for leaves in (momenta, seconds, factors):
+            place(leaves, {i: _cast(leaves[i], group.dtype) for i in group.leaves})
+    step = [inputs.from_matrices(x, jnp.shape(leaf)) for x, leaf in zip(out, which.params, strict=True)]
+    return step, [momenta, seconds, [each.rows for each in factors], [each.columns for each in factors]]
+
+
+def _accumulate(decays: Decays, g: Array, momenta: Array, seconds: Array) -> tuple[Array, Array]:
+    """The averages `[decays, *shape]`, one step on with `g` `[*shape]`, in its type."""
+    return running_averages(momenta, g, decays.momenta), running_averages(seconds, g * g, decays.second_moments)
+
+
+def _cast(tree: Any, dtype: DTypeLike) -> Any:
+    return jax.tree.map(lambda x: x.astype(dtype), tree)
 
 
 def _packed(settings: AdafactorMLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
@@ -242,9 +252,13 @@ def _packed(settings: AdafactorMLPSettings, theta: Theta) -> optax.GradientTrans
         gradients, matrices = ([inputs.as_matrices(jnp.asarray(x)) for x in each] for each in which[:2])
         out, averages = list(matrices), []
         for group, *old in zip(group_leaves(matrices), *state[1:], strict=True):
-            step, new = _update_group(settings, theta, state.count, group, (gradients, matrices), tuple(old))
-            place(out, unpack(step, group, matrices))
-            averages.append(new)
+            rule = _rule(settings, theta, state.count, group)
+            bounded = {i: bounded_gradient(gradients[i].astype(rule.dtype)) for i in group.leaves}
+            full = _accumulate(settings.decays, pack(bounded, group, rule.dtype), *old[:2])
+            each = zip(old[2], bounded.values(), strict=True)
+            of_group = tuple(inputs.accumulate(factors, g, settings.decays.factored) for factors, g in each)
+            place(out, unpack(update_group(rule, group, bounded, matrices, (*full, of_group)), group, matrices))
+            averages.append(_cast((*full, of_group), group.dtype))
         step = [inputs.from_matrices(x, jnp.shape(leaf)) for x, leaf in zip(out, which.params, strict=True)]
         columns = zip(*averages, strict=True) if averages else ((), (), ())
         return with_leaves(which, step), AdafactorMLPState(optax.safe_increment(state.count), *map(tuple, columns))
@@ -257,21 +271,9 @@ def _zero_factors(num_decays: int, shape: tuple[int, int, int], dtype: DTypeLike
     return Factors(jnp.zeros((num_decays, batch, rows), dtype), jnp.zeros((num_decays, batch, columns), dtype))
 
 
-def _update_group(
-    settings: AdafactorMLPSettings,
-    theta: Theta,
-    count: Array,
-    group: Group,
-    gradients_and_params: tuple[Sequence[Array], Sequence[Array]],
-    averages: GroupAverages,
-) -> tuple[Array, GroupAverages]:
-    """The update `[n]` of one group of matrices, and its averages one step on."""
-    dtype = at_least_float32(group.dtype, *(jnp.result_type(x) for x in jax.tree.leaves(theta)))
-    return update_group(_rule(settings, theta, count, dtype), group, *gradients_and_params, *averages)
-
-
-def _rule(settings: AdafactorMLPSettings, theta: Theta, count: Array, dtype: DTypeLike) -> Rule:
+def _rule(settings: AdafactorMLPSettings, theta: Theta, count: Array, group: Group) -> Rule:
     """The update of this step, as functions of any number of parameters side by side."""
+    dtype = at_least_float32(group.dtype, *(jnp.result_type(x) for x in jax.tree.leaves(theta)))
     corrections = inputs.debias_factors(settings.decays, (count + 1).astype(dtype))
     is_normalized = inputs.normalized_rows(settings.features, settings.decays)
     weights, biases = layers_at(settings, len(is_normalized), theta, count, dtype)

@@ -1,20 +1,18 @@
 """How `learned_opt.adafactor_mlp` goes over the elements of a group: at once, or a large tensor by blocks of rows."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from learned_opt.adafactor_features import Averages, Decays, Factors, accumulate, expand
-from learned_opt.blockwise import normalize, running_averages, split_rows
+from learned_opt.adafactor_features import Averages, Decays, Factors, expand
+from learned_opt.blockwise import normalize, split_rows
 from learned_opt.features import inverse_norm
 from learned_opt.mlp_kernel import in_blocks
 from learned_opt.packing import Group, pack
-from learned_opt.ranges import bounded_gradient
 
 BLOCK = 32_768
 """Elements of a large tensor that are updated at once, rounded down to whole rows."""
@@ -30,7 +28,7 @@ class Rule(NamedTuple):
     Attributes:
       decays: of the running averages.
       rows: `averages -> rows [n]`, the inputs before they are normalised.
-      is_moving: `averages -> [n]`, 1 for parameters that move and 0 for those that rest.
+      is_moving: `averages -> [n]`, which parameters move; the others rest.
       is_normalized: for each row whether it is divided by its root mean square over the tensor.
       outputs: `rows -> (d, m)`, `[n]` each.
       step: `(d, m) -> update [n]`, linear in d.
@@ -49,42 +47,22 @@ class Rule(NamedTuple):
 
 
 def update_group(
-    rule: Rule,
-    group: Group,
-    gradients: Sequence[Array],
-    matrices: Sequence[Array],
-    momentum: Array,
-    second: Array,
-    factors: tuple[Factors, ...],
-) -> tuple[Array, GroupAverages]:
-    """Updates one group.
+    rule: Rule, group: Group, gradients: Mapping[int, Array], matrices: Sequence[Array], averages: GroupAverages
+) -> Array:
+    """The update `[n]` of one group, to be added.
 
     Args:
       rule: of this step.
       group: indices into the following two.
-      gradients: `[batch, rows, columns]` each.
+      gradients: as the averages count them, `[batch, rows, columns]` each, in the rule's type.
       matrices: the parameters, shaped alike.
-      momentum: `[momentum decays, n]`.
-      second: `[second-moment decays, n]`.
-      factors: of each leaf.
-
-    Returns:
-      The update `[n]`, to be added, and the new `(momentum, second, factors)` in their own types.
+      averages: this step's gradient included, in the rule's type.
     """
-    gradients = {i: bounded_gradient(gradients[i].astype(rule.dtype)) for i in group.leaves}
     g, w = pack(gradients, group, rule.dtype), pack(matrices, group, rule.dtype)
-    momentum_now = running_averages(momentum.astype(rule.dtype), g, rule.decays.momenta)
-    second_now = running_averages(second.astype(rule.dtype), g * g, rule.decays.second_moments)
-    factors_now = tuple(
-        accumulate(Factors(*(x.astype(rule.dtype) for x in old)), gradients[i], rule.decays.factored)
-        for i, old in zip(group.leaves, factors, strict=True)
-    )
+    momentum, second, factors = averages
     if len(group.leaves) == 1 and group.size > BLOCK:
-        update = _by_rows(rule, g, w, momentum_now, second_now, factors_now[0])
-    else:
-        update = _at_once(rule, group.sizes, g, w, momentum_now, second_now, factors_now)
-    new = (momentum_now, second_now, factors_now)
-    return update, jax.tree.map(lambda now, old: now.astype(old.dtype), new, (momentum, second, factors))
+        return _by_rows(rule, g, w, momentum, second, factors[0])
+    return _at_once(rule, group.sizes, g, w, momentum, second, factors)
 
 
 def _at_once(rule: Rule, sizes: Sequence[int], g, w, momentum, second, factors: tuple[Factors, ...]) -> Array:
@@ -107,13 +85,15 @@ def _at_once(rule: Rule, sizes: Sequence[int], g, w, momentum, second, factors: 
 
 
 def _while_moving(direction: Array, moving: Array) -> Array:
-    return jnp.where(moving > 0, direction, jnp.zeros_like(direction))
+    return jnp.where(moving, direction, jnp.zeros_like(direction))
 
 
 def _normalize_moving(direction: Array, moving: Array, sizes: Sequence[int]) -> Array:
     """Each tensor's direction over its root mean square; parameters at rest are no part of it."""
     parts = zip(lax.split(direction, tuple(sizes)), lax.split(moving, tuple(sizes)), strict=True)
-    scaled = [part * inverse_norm(jnp.sum(part * part) / _count(jnp.sum(which))) for part, which in parts]
+    scaled = [
+        part * inverse_norm(jnp.sum(part * part) / _count(jnp.sum(which, dtype=part.dtype))) for part, which in parts
+    ]
     return scaled[0] if len(scaled) == 1 else jnp.concatenate(scaled)
 
 
@@ -155,7 +135,7 @@ def _by_rows(rule: Rule, g, w, momentum, second, factors: Factors) -> Array:
         direction, magnitude = rule.outputs(rows)
         direction = _while_moving(direction, moving)
         square = square + jnp.sum(jnp.where(is_new, direction * direction, 0.0))
-        number = number + jnp.sum(jnp.where(is_new, moving, 0.0))
+        number = number + jnp.sum(is_new & moving, dtype=number.dtype)
         return lax.dynamic_update_slice_in_dim(update, rule.step(direction, magnitude), start, axis=0), square, number
 
     nothing = jnp.zeros_like(g[0])

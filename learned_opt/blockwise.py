@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 from learned_opt.features import NORMALIZED, OverTensor
 from learned_opt.mlp_kernel import in_halves
@@ -29,8 +30,7 @@ class UpdateRule(NamedTuple):
     """The update of one step.
 
     Attributes:
-      accumulate: `(g [n], momenta [a, n], second moments [b, n]) -> (momenta, second moments)`, one step on.
-      rows: `(g, w, momenta, second moments) -> rows [n]`, each element on its own.
+      rows: `(g, w, momenta, second moments) -> rows [n]`, numbers or booleans, each element on its own.
       over_tensor: for each row what is made of it once its mean square over the tensor is known; None for nothing.
       step: `(weights, rows) -> update [n]`, from rows `[n]` or scalars that stand for as many equal ones; what may
         carry a derivative comes in by the arguments.
@@ -38,7 +38,6 @@ class UpdateRule(NamedTuple):
       is_one_loop: whether `step` is elementwise throughout, so that nothing it computes needs memory.
     """
 
-    accumulate: Callable[[Array, Array, Array], tuple[Array, Array]]
     rows: Callable[[Array, Array, Array, Array], list[Array]]
     over_tensor: Sequence[OverTensor | None]
     step: Callable[[Any, list[Array]], Array]
@@ -47,11 +46,16 @@ class UpdateRule(NamedTuple):
 
 
 def running_averages(averages: Array, value: Array, decays: Sequence[float]) -> Array:
-    """Running averages `[decays, n]`, one step on with `value` `[n]`."""
-    decay = jnp.asarray(decays, averages.dtype).reshape(-1, 1)
+    """Running averages `[decays, *shape]`, one step on with `value` `[*shape]`, in its type.
+
+    Averages that mirror a parameter are to come in its shape: XLA writes them where the old ones were only if nothing
+    reshapes them in between.
+    """
+    column = (-1, *(1,) * value.ndim)
+    decay = jnp.asarray(decays, value.dtype).reshape(column)
     # In Python's precision: 1 - .9999 has only three digits left in float32.
-    rest = jnp.asarray([1.0 - d for d in decays], averages.dtype).reshape(-1, 1)
-    return decay * averages + rest * value[None]
+    rest = jnp.asarray([1.0 - d for d in decays], value.dtype).reshape(column)
+    return decay * averages.astype(value.dtype) + rest * value[None]
 
 
 def split_rows(matrix: Array) -> list[Array]:
@@ -61,35 +65,29 @@ def split_rows(matrix: Array) -> list[Array]:
     return [lax.squeeze(row, (0,)) for row in lax.split(matrix, (1,) * matrix.shape[0])]
 
 
-def apply_rule(
-    rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Array, sizes: Sequence[int]
-) -> tuple[Array, Array, Array]:
+def apply_rule(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Array, sizes: Sequence[int]) -> Array:
     """Updates one group.
 
     Args:
       rule: of this step.
       g: gradient, `[n]`.
       w: parameters, `[n]`.
-      momentum: `[momentum decays, n]`.
-      second: `[second-moment decays, n]`.
+      momentum: `[momentum decays, n]`, this step's gradient included.
+      second: `[second-moment decays, n]`, alike.
       sizes: elements of each tensor in the group; they sum to n.
 
     Returns:
-      The update `[n]`, to be added, in the type of g; the momenta and the second moments, in their own type.
+      The update `[n]`, to be added, in the type of g.
     """
-    if len(sizes) > 1:
-        g = _tangent_once(g)
-    new_momentum, new_second = rule.accumulate(g, momentum.astype(g.dtype), second.astype(g.dtype))
     if len(sizes) == 1 and sizes[0] > SAMPLE:
-        rule = _with_sampled(rule, g, w, new_momentum, new_second)
+        rule = _with_sampled(rule, g, w, momentum, second)
     if len(sizes) == 1 and sizes[0] > BLOCK and not rule.is_one_loop:
-        update = _in_blocks(rule, g, w, new_momentum, new_second)
+        update = _in_blocks(rule, g, w, momentum, second)
     else:
-        rows = rule.rows(g, w, new_momentum, new_second)
+        rows = rule.rows(g, w, momentum, second)
         rows = [over_tensors(*each, sizes) for each in zip(rows, rule.over_tensor, strict=True)]
-        update = _at_once(rule, rows, len(sizes))
-    update = jnp.broadcast_to(update, g.shape)  # a scalar where every row is
-    return update, new_momentum.astype(momentum.dtype), new_second.astype(second.dtype)
+        update = _at_once(rule, rows, len(sizes), g.dtype)
+    return jnp.broadcast_to(update, g.shape)  # a scalar where every row is
 
 
 def _with_sampled(rule: UpdateRule, *state: Array) -> UpdateRule:
@@ -109,9 +107,9 @@ def _with_sampled(rule: UpdateRule, *state: Array) -> UpdateRule:
     return rule._replace(rows=rows, over_tensor=left)
 
 
-def _at_once(rule: UpdateRule, rows: list[Array], num_tensors: int) -> Array:
+def _at_once(rule: UpdateRule, rows: list[Array], num_tensors: int, dtype: DTypeLike) -> Array:
     if num_tensors > 1:
-        return _step_once(rule.step, rule.weights, rows)
+        return _step_once(rule.step, dtype, rule.weights, rows)
     if rule.is_one_loop:
         # Without it XLA moves the reshapes of the state's rows down to each of their many readers, one to a hidden
         # unit, and then computes the rows apart, since it counts each reader's as another index.
@@ -119,14 +117,15 @@ def _at_once(rule: UpdateRule, rows: list[Array], num_tensors: int) -> Array:
     return rule.step(rule.weights, rows)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _step_once(step: Callable[[Any, list[Array]], Array], weights: Any, rows: list[Array]) -> Array:
-    """`step(weights, rows)`, computed once whatever reads its parts."""
-    return in_halves(lambda parts: [step(weights, parts)], rows, 1)[0]
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _step_once(step: Callable[[Any, list[Array]], Array], dtype: DTypeLike, weights: Any, rows: list[Array]) -> Array:
+    """`step(weights, rows)`, of that type, computed once whatever reads its parts."""
+    return in_halves(lambda parts: [step(weights, parts)], rows, 1, dtype)[0]
 
 
 @_step_once.defjvp
-def _step_once_jvp(step: Callable, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+def _step_once_jvp(step: Callable, dtype: DTypeLike, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    del dtype
     # The derivative is made of matrix products, which XLA does not copy.
     return jax.jvp(step, primals, tangents)
 
@@ -148,12 +147,12 @@ def normalize(row: Array, sizes: Sequence[int]) -> Array:
 
 
 @jax.custom_jvp
-def _tangent_once(x: Array) -> Array:
+def tangent_once(x: Array) -> Array:
     """x `[n]`, with a derivative that is computed once whatever reads its parts."""
     return x
 
 
-@_tangent_once.defjvp
+@tangent_once.defjvp
 def _tangent_once_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     padded = jnp.pad(dx, (0, dx.size % 2)).reshape(2, -1)

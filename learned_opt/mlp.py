@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 
 from learned_opt import adam_start
 from learned_opt.base import LearnedOptimizer, Theta
-from learned_opt.blockwise import UpdateRule, apply_rule, running_averages, split_rows
+from learned_opt.blockwise import UpdateRule, apply_rule, running_averages, split_rows, tangent_once
 from learned_opt.features import (
     Averages,
     check_features,
@@ -31,11 +31,10 @@ from learned_opt.packing import (
     Group,
     at_least_float32,
     group_leaves,
+    joined_averages,
     pack,
-    pack_averages,
     place,
     unpack,
-    unpack_averages,
 )
 from learned_opt.ranges import bounded_gradient
 from learned_opt.rest import is_moving
@@ -192,11 +191,15 @@ def _transformation(settings: MLPSettings, theta: Theta) -> optax.GradientTransf
         momenta, seconds = (averages_of(which, tree) for tree in (state.momenta, state.second_moments))
         out = list(which.params)
         for group in group_leaves(which.params):
-            packed = (pack_averages(momenta, group), pack_averages(seconds, group))
-            step, *packed = _update_group(settings, theta, state.count, group, which, *packed)
-            place(out, unpack(step, group, out))
-            for leaves, matrix in zip((momenta, seconds), packed, strict=True):
-                place(leaves, unpack_averages(matrix, group, leaves))
+            dtype = _dtype(theta, group)
+            for i in group.leaves:
+                g = bounded_gradient(jnp.asarray(which.gradients[i], dtype))
+                momenta[i], seconds[i] = _accumulate(settings, g, momenta[i], seconds[i])
+            g = bounded_gradient(pack(which.gradients, group, dtype))
+            packed = (joined_averages([leaves[i] for i in group.leaves]) for leaves in (momenta, seconds))
+            place(out, unpack(_step(settings, theta, state.count, group, which, g, *packed), group, out))
+            for leaves in (momenta, seconds):
+                place(leaves, {i: leaves[i].astype(group.dtype) for i in group.leaves})
         averages = (with_leaves(which, *each) for each in ((momenta, state.momenta), (seconds, state.second_moments)))
         return with_leaves(which, out), MLPState(optax.safe_increment(state.count), *averages)
 
@@ -216,10 +219,12 @@ def _packed(settings: MLPSettings, theta: Theta) -> optax.GradientTransformation
         which = trained("mlp", updates, params)
         out, momenta, seconds = list(which.params), [], []
         for group, *packed in zip(group_leaves(which.params), state.momenta, state.second_moments, strict=True):
-            step, momentum, second = _update_group(settings, theta, state.count, group, which, *packed)
-            place(out, unpack(step, group, out))
-            momenta.append(momentum)
-            seconds.append(second)
+            g = bounded_gradient(pack(which.gradients, group, _dtype(theta, group)))
+            g = tangent_once(g) if len(group.sizes) > 1 else g
+            packed = _accumulate(settings, g, *packed)
+            place(out, unpack(_step(settings, theta, state.count, group, which, g, *packed), group, out))
+            momenta.append(packed[0].astype(group.dtype))
+            seconds.append(packed[1].astype(group.dtype))
         return with_leaves(which, out), MLPState(optax.safe_increment(state.count), tuple(momenta), tuple(seconds))
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -230,20 +235,32 @@ def _num_averages(settings: MLPSettings) -> tuple[int, int]:
     return len(settings.momentum_decays), len(settings.second_moment_decays) if settings.live_second_moments else 0
 
 
-def _update_group(
+def _dtype(theta: Theta, group: Group) -> DTypeLike:
+    """In which the update of a group is computed."""
+    return at_least_float32(group.dtype, *(jnp.result_type(x) for x in jax.tree.leaves(theta)))
+
+
+def _accumulate(settings: MLPSettings, g: Array, momenta: Array, seconds: Array) -> tuple[Array, Array]:
+    """Both kinds of averages `[decays, *shape]`, one step on with `g` `[*shape]`, in its type."""
+    momenta = running_averages(momenta, g, settings.momentum_decays)
+    if not settings.live_second_moments:
+        return momenta, seconds.astype(g.dtype)
+    return momenta, running_averages(seconds, g * g, settings.second_moment_decays)
+
+
+def _step(
     settings: MLPSettings,
     theta: Theta,
     count: Array,
     group: Group,
     which: Trained,
-    momentum: Array,
-    second: Array,
-) -> tuple[Array, Array, Array]:
-    """The update `[n]` of one group, and its averages one step on."""
-    dtype = at_least_float32(group.dtype, *(jnp.result_type(x) for x in jax.tree.leaves(theta)))
-    rule = _update_rule(settings, theta, count, dtype)
-    g, w = bounded_gradient(pack(which.gradients, group, dtype)), pack(which.params, group, dtype)
-    return apply_rule(rule, g, w, momentum, second, group.sizes)
+    g: Array,
+    momenta: Array,
+    seconds: Array,
+) -> Array:
+    """The update `[n]` of one group, whose averages know the gradient `g` already."""
+    w = pack(which.params, group, g.dtype)
+    return apply_rule(_update_rule(settings, theta, count, g.dtype), g, w, momenta, seconds, group.sizes)
 
 
 def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DTypeLike) -> UpdateRule:
@@ -252,11 +269,6 @@ def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DType
     momentum_debias = [debias(decay, num_updates) for decay in settings.momentum_decays]
     second_moment_debias = [debias(decay, num_updates) for decay in settings.second_moment_decays]
     weights, biases = layers_at(settings, adam_start.count_rows(settings), theta, count, dtype)
-
-    def accumulate(g: Array, momentum: Array, second: Array) -> tuple[Array, Array]:
-        momentum = running_averages(momentum, g, settings.momentum_decays)
-        live = settings.live_second_moments
-        return momentum, running_averages(second, g * g, settings.second_moment_decays) if live else second
 
     def rows(g: Array, w: Array, momentum: Array, second: Array) -> list[Array]:
         held = [jnp.zeros_like(g)] * len(settings.second_moment_decays)
@@ -272,9 +284,9 @@ def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DType
             inputs = [jnp.clip(row, -settings.input_bound, settings.input_bound) for row in inputs]
         direction, magnitude = (mlp_rows if is_one_loop else matmul_rows)(*layers, inputs)
         update = -settings.step_multiplier * direction * jnp.exp(settings.exp_multiplier * magnitude)
-        return jnp.where(moving > 0, update, jnp.zeros_like(moving))
+        return jnp.where(moving, update, jnp.zeros_like(update))
 
     over_tensor = rows_over_tensor(settings.features, len(momentum_debias), len(second_moment_debias))
     is_one_loop = is_summed(len(weights), len(over_tensor))
     weights = weights if is_one_loop else [weight.T for weight in weights]
-    return UpdateRule(accumulate, rows, [*over_tensor, None], step, (weights, biases), is_one_loop)
+    return UpdateRule(rows, [*over_tensor, None], step, (weights, biases), is_one_loop)

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 FORWARD_BLOCK = 4096
 """Parameters to a block of matrix products: 32 hidden rows of it are 0.5 MB."""
@@ -97,16 +98,19 @@ def in_blocks(function: Callable[[Any], Array], columns: Any, block: int) -> Arr
     return out.reshape(out.shape[0], num_blocks * size)[:, :n]
 
 
-def in_halves(function: Callable[[list[Array]], Sequence[Array]], rows: Sequence[Array], num_outputs: int) -> list:
+def in_halves(
+    function: Callable[[list[Array]], Sequence[Array]], rows: Sequence[Array], num_outputs: int, dtype: DTypeLike
+) -> list[Array]:
     """`function(rows)` for a function of each element alone, as a loop of two.
 
     XLA copies what is elementwise, an MLP of sums even, to each place that reads it, but not out of a loop. With an odd
     number of elements the second half reaches back over one that is done.
 
     Args:
-      function: rows `[k]` -> as many outputs `[k]`, of the first row's type.
+      function: rows `[k]` -> outputs `[k]`.
       rows: `[n]` each.
       num_outputs: of the function.
+      dtype: of the outputs.
     """
     n = rows[0].size
     half = math.ceil(n / 2)
@@ -118,7 +122,7 @@ def in_halves(function: Callable[[list[Array]], Sequence[Array]], rows: Sequence
             lax.dynamic_update_slice_in_dim(out, part, start, axis=0) for out, part in zip(outputs, parts, strict=True)
         ]
 
-    return lax.fori_loop(0, 2, write_half, [jnp.zeros_like(rows[0])] * num_outputs)
+    return lax.fori_loop(0, 2, write_half, [jnp.zeros_like(rows[0], dtype)] * num_outputs)
 
 
 @jax.custom_jvp
@@ -172,7 +176,7 @@ def _one_hidden_layer_jvp(primals: tuple, tangents: tuple) -> tuple[tuple[Array,
     inputs = jnp.stack([*rows, jnp.ones_like(rows[0])]), jnp.stack([*d_rows, jnp.zeros_like(rows[0])])
     d_out = in_blocks(tangent, inputs, TANGENT_BLOCK)
     # In halves, since a derivative reads the outputs several times.
-    out = in_halves(lambda part: one_hidden_layer(weights, biases, tuple(part)), rows, len(d_out))
+    out = in_halves(lambda part: one_hidden_layer(weights, biases, tuple(part)), rows, len(d_out), rows[0].dtype)
     return tuple(out), tuple(d_out + d_biases[1][:, None])
 
 

@@ -98,20 +98,9 @@ def unpack(vector: Array, group: Group, like: Sequence[Array]) -> dict[int, Arra
     return out
 
 
-def pack_averages(averages: Sequence[Array], group: Group) -> Array:
-    """The group's averages `[decays, *shape]` as one matrix `[decays, group.size]`."""
-    return _joined(
-        [averages[i].reshape(averages[i].shape[0], size) for i, size in zip(group.leaves, group.sizes, strict=True)]
-    )
-
-
-def unpack_averages(matrix: Array, group: Group, like: Sequence[Array]) -> dict[int, Array]:
-    """Undoes `pack_averages`: leaf index -> averages with the shape of `like`'s."""
-    out, start = {}, 0
-    for index, size in zip(group.leaves, group.sizes, strict=True):
-        out[index] = matrix[:, start : start + size].reshape(like[index].shape)
-        start += size
-    return out
+def joined_averages(averages: Sequence[Array]) -> Array:
+    """The averages `[decays, *shape]` of a group's leaves as one matrix `[decays, group.size]`."""
+    return _joined([each.reshape(each.shape[0], math.prod(each.shape[1:])) for each in averages])
 
 
 def place(leaves: list[Array], new: Mapping[int, Array]) -> None:

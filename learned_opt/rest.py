@@ -4,7 +4,7 @@ A per-parameter MLP gives a step for inputs of zero too: its biases, a weight de
 time. A parameter that the loss does not depend on (a frozen backbone, an embedding row that no batch names, a pruned
 weight) would drift by it. So a parameter moves only while its gradient lives,
 
-    max(|g|, |m|) > 2^-20 h
+    g^2 + m^2 > (2^-20 h)^2
 
 with m the average of the gradient that forgets fastest, and h what the longest memory says of the gradient's size: the
 root of the slowest second moment, or the slowest average. All of it is in the gradient's own unit. A gradient that has
@@ -44,7 +44,7 @@ def is_moving(
     momentum_decays: Sequence[float],
     second_moment_decays: Sequence[float],
 ) -> Array:
-    """1 for parameters that move and 0 for those that rest, in the type of the gradient.
+    """Which parameters move, `[n]` booleans; the others rest.
 
     Args:
       gradient: of this step, `[n]`.
@@ -56,7 +56,7 @@ def is_moving(
     square = gradient * gradient
     recent, memory = fastest(momentum_decays), slowest(momentum_decays)
     if recent is not None:
-        square = jnp.maximum(square, momenta[recent] * momenta[recent])
+        square = square + momenta[recent] * momenta[recent]
     if second_moments:
         remembered = second_moments[slowest(second_moment_decays)]
     elif memory is not None and memory != recent:
@@ -64,7 +64,7 @@ def is_moving(
     else:
         remembered = jnp.zeros_like(square)
     # Not "above": what is not a number moves, so that it is seen.
-    return jnp.logical_not(square <= REST**2 * remembered).astype(gradient.dtype)
+    return jnp.logical_not(square <= REST**2 * remembered)
 
 
 def steps_to_rest(momentum_decays: Sequence[float], second_moment_decays: Sequence[float]) -> int:

@@ -1,9 +1,12 @@
 """Eight CPU devices for every test, strict dtype promotion, warnings are errors; slow.txt says what is slow."""
 
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most of a test's time is LLVM's, optimizing a program that runs once; `make test-slow` has what users run.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import pytest
@@ -21,6 +24,12 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.nodeid.startswith(starts):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_runtest_logreport(report):
+    """Tells a failure at once, too: a run that is ended from outside never comes to its summary."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        print(f"\n{report.nodeid} failed in its {report.when}\n{report.longreprtext}", file=sys.__stderr__, flush=True)
 
 
 @pytest.fixture(scope="session")
