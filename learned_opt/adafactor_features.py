@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from learned_opt.blockwise import split_rows
+from learned_opt.blockwise import running_averages, split_rows
 from learned_opt.features import debias, inverse_root
 
 PAPER_EPS = 1e-6
@@ -208,12 +208,9 @@ def from_matrices(x: Array, shape: tuple[int, ...]) -> Array:
 
 def accumulate(factors: Factors, gradient: Array, decays: Sequence[float]) -> Factors:
     """One step on with a gradient `[batch, rows, columns]`, in its type."""
-    decay = jnp.asarray(decays, gradient.dtype).reshape(-1, 1, 1)
-    rest = jnp.asarray([1.0 - d for d in decays], gradient.dtype).reshape(-1, 1, 1)
     square = gradient * gradient
-    rows, columns = (old.astype(gradient.dtype) for old in factors)
-    rows = decay * rows + rest * jnp.mean(square, axis=2)
-    return Factors(rows, decay * columns + rest * jnp.mean(square, axis=1))
+    means = (jnp.mean(square, axis=2), jnp.mean(square, axis=1))
+    return Factors(*(running_averages(old, mean, decays) for old, mean in zip(factors, means, strict=True)))
 
 
 @jax.custom_jvp

@@ -25,7 +25,7 @@ from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.blockwise import running_averages
 from learned_opt.mlp_kernel import mlp_rows
 from learned_opt.mlp_theta import init_theta, layers_at, resolve
-from learned_opt.packing import Group, at_least_float32, group_leaves, joined_averages, pack, place, unpack
+from learned_opt.packing import Group, computing_dtype, group_leaves, joined_averages, pack, place, unpack
 from learned_opt.ranges import bounded_gradient
 from learned_opt.rest import is_moving
 from learned_opt.trees import Trained, averages_of, check_averages, trained, with_leaves, zero_averages
@@ -273,7 +273,7 @@ def _zero_factors(num_decays: int, shape: tuple[int, int, int], dtype: DTypeLike
 
 def _rule(settings: AdafactorMLPSettings, theta: Theta, count: Array, group: Group) -> Rule:
     """The update of this step, as functions of any number of parameters side by side."""
-    dtype = at_least_float32(group.dtype, *(jnp.result_type(x) for x in jax.tree.leaves(theta)))
+    dtype = computing_dtype(group, theta)
     corrections = inputs.debias_factors(settings.decays, (count + 1).astype(dtype))
     is_normalized = inputs.normalized_rows(settings.features, settings.decays)
     weights, biases = layers_at(settings, len(is_normalized), theta, count, dtype)

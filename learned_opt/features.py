@@ -68,7 +68,7 @@ def inverse_norm(mean_square: Array) -> Array:
 @jax.custom_jvp
 def inverse_root(x: Array) -> Array:
     """`1 / sqrt(x)` with a derivative that is finite at every float32; for an x of zero finite too, and large."""
-    # The smallest number there is: it changes no x that is more than some millions of it.
+    # The smallest normal number: it changes no x above 2^25 of it.
     return lax.rsqrt(x + float(jnp.finfo(x.dtype).tiny))
 
 

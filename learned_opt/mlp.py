@@ -29,7 +29,7 @@ from learned_opt.mlp_kernel import is_summed, matmul_rows, mlp_rows
 from learned_opt.mlp_theta import init_theta, layers_at, resolve
 from learned_opt.packing import (
     Group,
-    at_least_float32,
+    computing_dtype,
     group_leaves,
     joined_averages,
     pack,
@@ -189,13 +189,13 @@ def _transformation(settings: MLPSettings, theta: Theta) -> optax.GradientTransf
         check_averages("mlp", "momenta", state.momenta, updates, num_momenta)
         check_averages("mlp", "second_moments", state.second_moments, updates, num_seconds)
         momenta, seconds = (averages_of(which, tree) for tree in (state.momenta, state.second_moments))
-        out = list(which.params)
+        out, gradients = list(which.params), {}
         for group in group_leaves(which.params):
-            dtype = _dtype(theta, group)
+            dtype = computing_dtype(group, theta)
             for i in group.leaves:
-                g = bounded_gradient(jnp.asarray(which.gradients[i], dtype))
-                momenta[i], seconds[i] = _accumulate(settings, g, momenta[i], seconds[i])
-            g = bounded_gradient(pack(which.gradients, group, dtype))
+                gradients[i] = bounded_gradient(jnp.asarray(which.gradients[i], dtype))
+                momenta[i], seconds[i] = _accumulate(settings, gradients[i], momenta[i], seconds[i])
+            g = pack(gradients, group, dtype)
             packed = (joined_averages([leaves[i] for i in group.leaves]) for leaves in (momenta, seconds))
             place(out, unpack(_step(settings, theta, state.count, group, which, g, *packed), group, out))
             for leaves in (momenta, seconds):
@@ -219,7 +219,7 @@ def _packed(settings: MLPSettings, theta: Theta) -> optax.GradientTransformation
         which = trained("mlp", updates, params)
         out, momenta, seconds = list(which.params), [], []
         for group, *packed in zip(group_leaves(which.params), state.momenta, state.second_moments, strict=True):
-            g = bounded_gradient(pack(which.gradients, group, _dtype(theta, group)))
+            g = bounded_gradient(pack(which.gradients, group, computing_dtype(group, theta)))
             g = tangent_once(g) if len(group.sizes) > 1 else g
             packed = _accumulate(settings, g, *packed)
             place(out, unpack(_step(settings, theta, state.count, group, which, g, *packed), group, out))
@@ -233,11 +233,6 @@ def _packed(settings: MLPSettings, theta: Theta) -> optax.GradientTransformation
 def _num_averages(settings: MLPSettings) -> tuple[int, int]:
     """How many momenta and second moments the state keeps."""
     return len(settings.momentum_decays), len(settings.second_moment_decays) if settings.live_second_moments else 0
-
-
-def _dtype(theta: Theta, group: Group) -> DTypeLike:
-    """In which the update of a group is computed."""
-    return at_least_float32(group.dtype, *(jnp.result_type(x) for x in jax.tree.leaves(theta)))
 
 
 def _accumulate(settings: MLPSettings, g: Array, momenta: Array, seconds: Array) -> tuple[Array, Array]:

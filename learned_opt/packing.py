@@ -5,8 +5,9 @@ Averages `[decays, *shape]` of the leaves are packed alike, into `[decays, eleme
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
@@ -83,7 +84,12 @@ def group_leaves(leaves: Sequence[Array]) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def pack(leaves: Sequence[Array], group: Group, dtype: DTypeLike) -> Array:
+def computing_dtype(group: Group, theta: Any) -> DTypeLike:
+    """In which the update of a group is computed: float64 where its accumulators or a weight of theta are."""
+    return at_least_float32(group.dtype, *(jnp.result_type(x) for x in jax.tree.leaves(theta)))
+
+
+def pack(leaves: Sequence[Array] | Mapping[int, Array], group: Group, dtype: DTypeLike) -> Array:
     """The group's leaves as one vector `[group.size]` of type `dtype`."""
     return _joined([jnp.ravel(leaves[i]).astype(dtype) for i in group.leaves])
 
