@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from configs import quickstart, workers
+from configs import quickstart
+from learned_opt_lab.runs.engines import sources as workers
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
 from outer_train.truncation import TruncationSchedule, constant
 from outer_train.workers import ray_crew
@@ -135,8 +136,8 @@ def _reduce_in_pair(address: str, process_id: int, repetitions: int = 2000) -> N
     from jax.sharding import NamedSharding
     from jax.sharding import PartitionSpec as P
 
-    from outer_train import distributed
     from outer_train.devices import PARTICLES, particle_mesh
+    from outer_train.processes import cluster as distributed
 
     jax.config.update("jax_num_cpu_devices", 1)
     distributed.start(distributed.explicit(address, 2, process_id), {})

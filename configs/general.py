@@ -1,6 +1,6 @@
 """What `learned_opt.load()` gives: `general_es`, then a search over how its step depends on tensor and time.
 
-    TFDS_DATA_DIR=... python -m configs.step_search general --out DIR
+    TFDS_DATA_DIR=... python -m learned_opt_lab.searches.step_search general --out DIR
 
 The weights `general_es` (config of that name) were outer-trained on eleven families by noise-reuse ES. The search adds
 two units, a weight decay with a gate first set by hand, to its sixteen, moves what rate and direction hang on most, and
@@ -39,8 +39,10 @@ config = dataclasses.replace(
         dataclasses.replace(_mnist1d, hidden_sizes=(64,)),
         dataclasses.replace(_fashion, hidden_sizes=(64,), activation="gelu"),
         dataclasses.replace(_fashion, image_size=14, network="cnn", channels=(8, 8), batch_size=16, weight=1.5),
-        CustomFamily("tasks.autoencoder:tfds_autoencoder_family", kwargs={"width": 24, "bottleneck": 6}, weight=3.0),
-        CustomFamily("tasks.char_model:char_family", kwargs=_text, weight=8.0),
+        CustomFamily(
+            "tasks.images.autoencoder:tfds_autoencoder_family", kwargs={"width": 24, "bottleneck": 6}, weight=3.0
+        ),
+        CustomFamily("tasks.text:char_family", kwargs=_text, weight=8.0),
         RandomQuadratic(dim=30, weight=0.1),
     ),
     # Without a bound, one gradient out of the blue made a step 3,000 times the others.

@@ -1,11 +1,11 @@
 """How it is optimized: learned optimizers as Optax transformations."""
 
-from learned_opt.adafactor_mlp import adafactor_mlp
 from learned_opt.base import LearnedOptimizer
-from learned_opt.hypergradient import hd, marthe, rtho
-from learned_opt.hypergradient_search import find_hyper_learning_rate
-from learned_opt.mlp import mlp
-from learned_opt.serialization import load, load_theta, save
+from learned_opt.hypergradient._marthe import hd, marthe, rtho
+from learned_opt.hypergradient.search import find_hyper_learning_rate
+from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp
+from learned_opt.per_parameter._mlp import mlp
+from learned_opt.saving import load, load_theta, save
 
 __all__ = [
     "LearnedOptimizer",

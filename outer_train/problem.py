@@ -9,10 +9,10 @@ import optax
 from jax import Array
 
 from learned_opt.base import LearnedOptimizer
-from learned_opt.packing import at_least_float32
+from learned_opt.trees.packing import at_least_float32
 from outer_train.checks import check_count, check_positive
-from tasks import threefry
 from tasks.base import TaskFamily
+from tasks.numerics import threefry
 
 Key = Array
 Theta = Any

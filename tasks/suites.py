@@ -13,15 +13,15 @@ from collections.abc import Callable
 
 import jax
 
-from tasks.autoencoder import autoencoder_family
+from tasks.analytic.random_quadratic import random_quadratic_family
 from tasks.base import Key, TaskFamily
-from tasks.char_model import char_family
-from tasks.classifiers import MLP, ConvNet
-from tasks.datasets import digits, tfds_images
-from tasks.families import class_split, class_subset_family
-from tasks.image_data import ImageData
-from tasks.mnist1d import mnist1d
-from tasks.random_quadratic import random_quadratic_family
+from tasks.images._mnist1d import mnist1d
+from tasks.images.autoencoder import autoencoder_family
+from tasks.images.class_subsets import class_split, class_subset_family
+from tasks.images.datasets import digits, tfds_images
+from tasks.images.image_data import ImageData
+from tasks.images.networks import MLP, ConvNet
+from tasks.text import char_family
 
 NUM_TRAIN_CLASSES = 7
 
@@ -33,7 +33,7 @@ class SuiteTask:
     Attributes:
       name: unique among all tasks of one version; part of file names.
       build: makes the family; the task itself is the draw with `task_key`. Reads data, so it may raise
-        `tasks.datasets.DatasetNotPrepared`.
+        `tasks.images.datasets.DatasetNotPrepared`.
       num_steps: inner steps of a run.
       eval_every: inner steps between measurements.
       description: one line for reports.

@@ -8,12 +8,10 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = (
     "benchmarks",
-    "cli",
     "configs",
-    "evaluation",
     "examples",
-    "experiments",
     "learned_opt",
+    "learned_opt_lab",
     "outer_train",
     "tasks",
 )

@@ -12,14 +12,14 @@
 | `full_es` | whole episodes | none | level; a whole episode an estimate |
 """
 
+from outer_train.estimators._evolution_strategies import evolution_strategies
+from outer_train.estimators._forward_mode import forward_mode
+from outer_train.estimators._full_es import full_es
+from outer_train.estimators._merged import inverse_variance_weights, merged
+from outer_train.estimators._persistent_es import noise_reuse_es, persistent_es
+from outer_train.estimators._reparameterization import reparameterization
+from outer_train.estimators._truncated_backprop import truncated_backprop
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
-from outer_train.estimators.evolution_strategies import evolution_strategies
-from outer_train.estimators.forward_mode import forward_mode
-from outer_train.estimators.full_es import full_es
-from outer_train.estimators.merged import inverse_variance_weights, merged
-from outer_train.estimators.persistent_es import noise_reuse_es, persistent_es
-from outer_train.estimators.reparameterization import reparameterization
-from outer_train.estimators.truncated_backprop import truncated_backprop
 
 __all__ = [
     "Estimate",

@@ -20,7 +20,7 @@ class Info(NamedTuple):
       num_non_finite: particles (pairs) whose gradient or loss was not finite in this truncation.
       num_resets: particles that start a new episode after this truncation.
       num_live_steps: inner steps that counted, summed over particles, both sides of a pair; int32, or float where
-        there may be more than `outer_train.estimators.counts.LARGEST_EXACT`.
+        there may be more than `outer_train.particles.counts.LARGEST_EXACT`.
       num_steps: the truncation length asked for.
       variance: estimator name -> mean over outer parameters of the variance of one sample's gradient.
       weight: estimator name -> mean share in the merge; `{}` where nothing is merged.

@@ -4,7 +4,7 @@ import collections
 import math
 from typing import Any, NamedTuple, Protocol
 
-from outer_train.printable import printable
+from outer_train.processes._printable import printable
 from outer_train.workers.messages import Gradient
 
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from outer_train.estimators.merged import merge_moments
-from outer_train.moments import Moments
+from outer_train.estimators._merged import merge_moments
+from outer_train.particles._moments import Moments
 from outer_train.workers.messages import Gradient
 
 

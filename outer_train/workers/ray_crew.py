@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from outer_train.printable import printable
+from outer_train.processes._printable import printable
 from outer_train.workers import ray_door
 from outer_train.workers.crew import Answer, checked_answer
 from outer_train.workers.worker import MakeSource

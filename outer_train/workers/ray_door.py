@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from outer_train.secret import write_private
+from outer_train.processes.secret import write_private
 
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 ELSEWHERE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"

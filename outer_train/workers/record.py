@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from outer_train import metrics as metrics_lib
-from outer_train.loop import SMOOTHING_WINDOW
-from outer_train.progress import make_progress
-from outer_train.run_dir import RunDirectory
+from outer_train.run import metrics as metrics_lib
+from outer_train.run.directory import RunDirectory
+from outer_train.run.loop import SMOOTHING_WINDOW
+from outer_train.run.progress import make_progress
 from outer_train.workers.learner import ACCEPTED, DUPLICATE, REFUSED, STALE
 from outer_train.workers.merge import Merged
 from outer_train.workers.messages import Gradient

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from outer_train import run_lock
-from outer_train.checkpoint import Checkpoints
-from outer_train.continuation import STRICT, Allowed, rows_so_far
-from outer_train.loop import StopSignals
-from outer_train.run_dir import RunDirectory
+from outer_train.run import lock as run_lock
+from outer_train.run.checkpoint import Checkpoints
+from outer_train.run.continuation import STRICT, Allowed, rows_so_far
+from outer_train.run.directory import RunDirectory
+from outer_train.run.loop import StopSignals
 from outer_train.workers.crew import Answer, Crew, foreign
 from outer_train.workers.learner import ACCEPTED, REFUSED, Learner, fresh_state
 from outer_train.workers.messages import defect, unpack

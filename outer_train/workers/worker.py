@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from outer_train import run_dir
 from outer_train.estimators.base import GradientEstimator
+from outer_train.run import directory as run_dir
 from outer_train.truncation import TruncationSchedule
 from outer_train.workers.messages import Gradient, pack
 

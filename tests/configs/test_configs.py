@@ -10,11 +10,14 @@ import optax
 import pytest
 
 import learned_opt
-from configs import base, estimator_kinds, problem_kinds, registry
-from configs.build import ESTIMATORS, build, build_outer_optimizer
-from configs.serialize import TYPES, from_json, to_json
-from tasks.char_model import ALPHABET
-from tasks.synthetic import write_synthetic_imagenet
+from configs import base
+from configs.base import estimators as estimator_kinds
+from configs.base import problems as problem_kinds
+from learned_opt_lab.runs import catalog as registry
+from learned_opt_lab.runs.build import ESTIMATORS, build, build_outer_optimizer
+from learned_opt_lab.runs.config_json import TYPES, from_json, to_json
+from tasks.text import ALPHABET
+from tests.support.synthetic import write_synthetic_imagenet
 
 NEEDS_DATA = {
     "metz2019_cnn": "imagenet_resized/32x32",
@@ -210,8 +213,8 @@ def test_clipping(clip, expected):
 
 
 def test_a_kind_can_be_chosen_after_its_flags():
-    from cli.parsing import parse_with_config
-    from cli.train import Args
+    from learned_opt_lab.cli.commands.train import Args
+    from learned_opt_lab.cli.parsing import parse_with_config
 
     for argv in (
         ["estimator:merged", "--estimator.num-pairs", "8"],

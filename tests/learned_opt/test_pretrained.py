@@ -6,7 +6,7 @@ import numpy as np
 import optax
 
 import learned_opt
-from learned_opt.serialization import PRETRAINED_DIR, pretrained_names
+from learned_opt.saving import PRETRAINED_DIR, pretrained_names
 from tasks import MLP, class_subset_family, digits
 
 
@@ -32,7 +32,7 @@ def test_the_default_trains_faster_than_adam_at_its_usual_rate():
 
 
 def test_every_shipped_optimizer_has_a_card_and_loads():
-    assert learned_opt.serialization.DEFAULT_PRETRAINED in pretrained_names()
+    assert learned_opt.saving.DEFAULT_PRETRAINED in pretrained_names()
     for name in pretrained_names():
         _, theta = learned_opt.load_theta(name)
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(theta))

@@ -14,12 +14,12 @@ OLDEST = ROOT / "tests" / "oldest.txt"
 VERSIONS = ("3.11", "3.12", "3.13")
 SUBSET = (
     "tests/learned_opt/test_composition.py",
-    "tests/learned_opt/test_serialization.py",
-    "tests/learned_opt/test_mlp.py",
+    "tests/learned_opt/disk/test_serialization.py",
+    "tests/learned_opt/per_parameter/test_mlp.py",
     "tests/outer_train/estimators/test_merged.py",
-    "tests/outer_train/test_loop.py",
-    "tests/outer_train/test_checkpoint.py",
-    "tests/cli/test_surroundings.py",
+    "tests/outer_train/run/test_loop.py",
+    "tests/outer_train/run/test_checkpoint.py",
+    "tests/learned_opt_lab/cli/test_surroundings.py",
     "tests/modes/test_modes.py",
 )
 

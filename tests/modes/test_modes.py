@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.modes.uses import FAMILIES, mode, outer_trained, trained
+from tests.support.uses import FAMILIES, mode, outer_trained, trained
 
 ROOT = Path(__file__).parent.parent.parent
 ORDINARY = {"jax_numpy_dtype_promotion": "standard"}
@@ -59,7 +59,7 @@ def test_jax(name, options, ordinary):
 def test_python_optimized_and_warnings_are_errors(ordinary):
     """`python -OO` has neither docstrings nor `assert`; one process for both, and the same numbers."""
     done = subprocess.run(
-        [sys.executable, "-OO", "-W", "error", "-m", "tests.modes.uses"],
+        [sys.executable, "-OO", "-W", "error", "-m", "tests.support.uses"],
         cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -5,9 +5,9 @@ from pathlib import Path
 import jax
 import pytest
 
-from outer_train import run_dir
-from outer_train.checkpoint import Checkpoints
-from tests.outer_train.states import make_state
+from outer_train.run import directory as run_dir
+from outer_train.run.checkpoint import Checkpoints
+from tests.support.outer_train.states import make_state
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import numpy as np
 import optax
 import pytest
 
-from evaluation.sweep import make_runs, make_sweep
+from learned_opt_lab.evaluation.sweep import make_runs, make_sweep
 from outer_train import memory
-from tasks.random_quadratic import random_quadratic_family
+from tasks.analytic.random_quadratic import random_quadratic_family
 
 
 def test_bytes_of_shapes():

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from learned_opt import hyperparameters
 from learned_opt.base import LearnedOptimizer
+from learned_opt.hand_designed import hyperparameters
 from outer_train import estimators, inner_problem
 from tasks.base import Task, TaskFamily
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from outer_train import PARTICLES, estimators, outer_step, particle_mesh, truncation
-from tests.outer_train.systems import linear_quadratic
+from tests.support.outer_train.systems import linear_quadratic
 
 KEY = jax.random.key(0)
 

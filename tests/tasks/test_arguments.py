@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from tasks import least_squares, toy
-from tasks.char_model import char_family
-from tasks.classifiers import MLP
-from tasks.image_data import from_arrays
-from tasks.quadratic import log_loss_after_steps, quadratic_task
-from tasks.random_quadratic import random_quadratic_family
+from tasks.analytic import least_squares
+from tasks.analytic import surfaces as toy
+from tasks.analytic.quadratic import log_loss_after_steps, quadratic_task
+from tasks.analytic.random_quadratic import random_quadratic_family
+from tasks.images.image_data import from_arrays
+from tasks.images.networks import MLP
+from tasks.text import char_family
 
 IMAGES, LABELS = np.zeros((40, 2, 2), np.float32), np.arange(40) % 2
 

@@ -11,12 +11,12 @@ import numpy as np
 import optax
 import pytest
 
-from tasks.autoencoder import autoencoder_family
 from tasks.base import SPLITS
-from tasks.char_model import ALPHABET, MODELS, TEXTS, char_family, characters
-from tasks.datasets import digits
-from tasks.mnist1d import NUM_POINTS, mnist1d
+from tasks.images._mnist1d import NUM_POINTS, mnist1d
+from tasks.images.autoencoder import autoencoder_family
+from tasks.images.datasets import digits
 from tasks.suites import SUITES, suite, task_key
+from tasks.text import ALPHABET, MODELS, TEXTS, char_family, characters
 
 TASKS = {task.name: task for each in SUITES.values() for task in each.tasks}
 
@@ -52,7 +52,7 @@ def test_every_task_builds_and_has_gradients_of_its_parameters(name):
         return losses, params, grad
 
     closed, (losses, params, grad) = jax.make_jaxpr(step, return_shape=True)(jax.random.key(0), family.data)
-    # A batched decomposition on two CPU devices may never return: see `tasks.char_model.CharGRU`.
+    # A batched decomposition on two CPU devices may never return: see `tasks.text.CharGRU`.
     assert not re.search(r"\b(geqrf|householder_product|qr|svd|eigh|cholesky|lu)\[", str(closed))
     assert all(loss.shape == () and loss.dtype == jnp.float32 for loss in losses)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), grad) == jax.tree.map(lambda x: (x.shape, x.dtype), params)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tasks.classifiers import MLP
-from tasks.datasets import digits
-from tasks.families import class_subset_family
+from tasks.images.class_subsets import class_subset_family
+from tasks.images.datasets import digits
+from tasks.images.networks import MLP
 from tasks.weight_scales import rescaled_weights
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from outer_train import estimators
-from tests.outer_train.systems import gradient, linear_quadratic
+from tests.support.outer_train.systems import gradient, linear_quadratic
 
 NUM_REPEATS, NUM_PARTICLES = 48, 128  # 6,144 particles
 LENGTHS = (4, 5, 3)

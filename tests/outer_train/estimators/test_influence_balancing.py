@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from outer_train import estimators
-from tests.outer_train.systems import influence_balancing
+from tests.support.outer_train.systems import influence_balancing
 
 THETA_0 = 0.5
 

@@ -10,7 +10,7 @@ import pytest
 from outer_train import estimators
 from outer_train.estimators import inverse_variance_weights
 from outer_train.problem import InnerProblem
-from tests.outer_train.systems import gradient, linear_quadratic
+from tests.support.outer_train.systems import gradient, linear_quadratic
 
 THETA = np.array([0.3, -0.5, 0.2, 0.4])
 PARTS = ("reparameterization", "evolution_strategies")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import learned_opt
-from learned_opt import hyperparameters
+from learned_opt.hand_designed import hyperparameters
 from outer_train import estimators, inner_problem
-from outer_train.estimators.truncated_backprop import clipped
+from outer_train.estimators._truncated_backprop import clipped
 from tasks.base import Task, TaskFamily
-from tests.outer_train.systems import linear_quadratic
+from tests.support.outer_train.systems import linear_quadratic
 
 NUM_STEPS = 9
 NUM_WEIGHTS = 5

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from outer_train import estimators
-from outer_train.estimators.counts import count, over_live_steps
-from outer_train.particles import staggered_steps
+from outer_train.particles.counts import count, over_live_steps
+from outer_train.particles.particles import staggered_steps
 from outer_train.problem import InnerProblem
-from tests.quick import by_name
+from tests.support.quick import by_name
 
 KEY = jax.random.key(0)
 THETA = {"empty": jnp.zeros((0,), jnp.float32), "w": jnp.asarray([0.5, -1.0], jnp.float32)}

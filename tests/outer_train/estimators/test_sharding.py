@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 import learned_opt
 from outer_train import PARTICLES, estimators, inner_problem, outer_step, particle_mesh, truncation
 from tasks import MLP, class_subset_family, digits
-from tests.outer_train.systems import linear_quadratic
+from tests.support.outer_train.systems import linear_quadratic
 
 NUM_PARTICLES = 16
 KEY = jax.random.key(3)

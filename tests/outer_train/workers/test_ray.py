@@ -12,11 +12,12 @@ import numpy as np
 import optax
 import pytest
 
-from outer_train import metrics, run_dir
+from outer_train.run import directory as run_dir
+from outer_train.run import metrics
 from outer_train.workers import ray_crew, ray_door
 from outer_train.workers.train import Settings, train
-from tests.outer_train.wire import tcp_bytes
-from tests.outer_train.workers.sources import SIZE, parabola
+from tests.support.outer_train.sources import SIZE, parabola
+from tests.support.outer_train.wire import tcp_bytes
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings(

@@ -8,10 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from outer_train import metrics, run_dir
+from outer_train.run import directory as run_dir
+from outer_train.run import metrics
 from outer_train.workers.train import Answer, Settings, train
 from outer_train.workers.worker import Worker
-from tests.outer_train.workers.sources import NUM_SAMPLES, SIZE, NumpyWorker, parabola
+from tests.support.outer_train.sources import NUM_SAMPLES, SIZE, NumpyWorker, parabola
 
 KEY = np.asarray(jax.random.key_data(jax.random.key(0)))
 

@@ -1,0 +1,1 @@
+"""Hand-designed optimizers and schedules whose hyperparameters are theta."""

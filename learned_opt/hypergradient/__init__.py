@@ -1,0 +1,1 @@
+"""Online learning rates by hypergradients."""

@@ -1,0 +1,190 @@
+"""The derivative of one optimizer step with respect to its learning rate, carried forward.
+
+A step `(w, s) -> (w', s') = Phi(w, s, rate)` has Jacobians A (of weights and optimizer state) and B (of the rate). One
+jvp gives `A Z + B` (MARTHE, eq. 3 and 9) for any Optax rule, with no row of A or B written by hand.
+
+Tangents are float32 (float64 beside float64 leaves) and are cast to the leaf's own dtype only where the jvp needs it:
+the weights' tangent accumulates outside it, because a bfloat16 accumulator stops moving once an increment falls below
+its last bit. Leaves that are no floats (counts, keys, a model's functions) carry no tangent: `None`. A weight whose
+gradient is None keeps the tangent it has, which is zero.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from learned_opt.trees.gradient_tree import is_float, kept_where_untrained, map_trained
+
+Params = Any
+InnerFactory = Callable[[Any], optax.GradientTransformation]
+
+
+class Tangent(NamedTuple):
+    """d(weights, optimizer state) / d(learning rate).
+
+    Attributes:
+      params: shaped as the weights.
+      inner_state: shaped as the inner optimizer's state, `None` at leaves that are no floats.
+    """
+
+    params: Params
+    inner_state: Any
+
+
+def tangent_dtype(*leaves: Any) -> Any:
+    """`float64` if one of the leaves is, else `float32`."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(jnp.float32, *(x for x in leaves if is_float(x)))
+
+
+def zero_tangent(tree: Any) -> Any:
+    """Zeros in the tangent's dtype, `None` for leaves that are no floats."""
+    return jax.tree.map(lambda x: jnp.zeros(jnp.shape(x), tangent_dtype(x)) if is_float(x) else None, tree)
+
+
+def inner_product(tangent: Params, grad: Params) -> Array:
+    """`tangent . grad`, summed in the tangent's dtype over the leaves that have a gradient."""
+    dtype = tangent_dtype(*jax.tree.leaves(tangent))
+    products = map_trained(lambda g, z: jnp.sum(z.astype(dtype) * g.astype(dtype)), grad, tangent)
+    return jax.tree.reduce(jnp.add, products, jnp.zeros((), dtype))
+
+
+def scale_tangent(tangent: Any, factor: Array, keep: Array) -> Any:
+    """`factor * tangent`, or zeros where `keep` is false, whatever the tangent holds (0 * inf would be nan)."""
+    return jax.tree.map(lambda z: jnp.where(keep, factor.astype(z.dtype) * z, jnp.zeros_like(z)), tangent)
+
+
+class StepResult(NamedTuple):
+    """One step of the inner optimizer and its derivatives.
+
+    Attributes:
+      updates: what the inner optimizer adds to the weights, in the gradients' dtypes.
+      inner_state: its new state.
+      tangent: `A Z + B`.
+      partial: the weights' part of B, the derivative of this step alone; `()` if not asked for.
+    """
+
+    updates: Params
+    inner_state: Any
+    tangent: Tangent
+    partial: Any
+
+
+def differentiate_step(
+    inner: InnerFactory,
+    learning_rate: Array,
+    grads: Params,
+    inner_state: Any,
+    params: Params,
+    tangent: Tangent | None,
+    value_fn: Callable[[Params], Array],
+    with_partial: bool,
+    extra_args: dict[str, Any],
+) -> StepResult:
+    """Takes the inner optimizer's step and pushes a tangent through it.
+
+    Args:
+      inner: `learning_rate -> optax transformation`.
+      learning_rate: scalar.
+      grads: gradient of `value_fn` at `params`.
+      inner_state: state of the inner optimizer.
+      params: weights.
+      tangent: Z, already discounted by mu; `None` for Z = 0, which needs no derivative of the gradient.
+      value_fn: `params -> scalar`, whose Hessian is in A.
+      with_partial: whether to give B alone too (one more pass over the optimizer's step, none over `value_fn`).
+      extra_args: further keyword arguments of the inner optimizer's update.
+
+    Returns:
+      See `StepResult`.
+    """
+    floats, treedef, rebuild = _split_floats(inner_state)
+    weights, _, rebuild_params = _split_floats(params)
+
+    def step(rate, grads, floats, weights):
+        with jax.numpy_dtype_promotion("standard"):
+            transformation = optax.with_extra_args_support(inner(rate))
+            updates, state = transformation.update(grads, rebuild(floats), rebuild_params(weights), **extra_args)
+        state = _keep_structure(state, inner_state)
+        return (jax.tree.map(_cast_like, updates, grads), _split_floats(state)[0]), state
+
+    one = jnp.ones_like(learning_rate)
+    # A singular rule makes nan tangents, which are then zeroed: no error under `jax_debug_nans`.
+    with jax.debug_nans(False):
+        (updates, _), partial_dot, new_state = jax.jvp(
+            lambda rate: step(rate, grads, floats, weights), (learning_rate,), (one,), has_aux=True
+        )
+        partial = kept_where_untrained(
+            grads, _widen(_finite_where_inputs_are(partial_dot, ())[0]), zero_tangent(params)
+        )
+        if tangent is None:
+            return StepResult(updates, new_state, Tangent(partial, ()), ())
+        primals = (learning_rate, grads, floats, weights)
+        updates_dot, floats_dot = _push(step, one, primals, tangent, params, value_fn)
+    moved = map_trained(lambda g, z, u: z + u.astype(z.dtype), grads, tangent.params, updates_dot)
+    new_tangent = Tangent(
+        params=kept_where_untrained(grads, moved, tangent.params),
+        inner_state=_place_floats(treedef, inner_state, floats_dot),
+    )
+    return StepResult(updates, new_state, new_tangent, partial if with_partial else ())
+
+
+def _push(step, one, primals, tangent, params, value_fn):
+    """The jvp of the whole step: through the gradient first, then through the optimizer's rule."""
+    _, grads, floats, weights = primals
+    _, treedef, rebuild = _split_floats(params)
+    weights_dot = [_cast_like(z, x) for z, x in zip(jax.tree.leaves(tangent.params), weights, strict=True)]
+    _, slopes = jax.jvp(jax.grad(lambda weights: value_fn(rebuild(weights))), (weights,), (weights_dot,))
+    grads_dot = map_trained(lambda g, d: _cast_like(d, g), grads, _place(treedef, params, slopes))
+    floats_dot = [_cast_like(z, x) for z, x in zip(jax.tree.leaves(tangent.inner_state), floats, strict=True)]
+    incoming = (one, grads_dot, floats_dot, weights_dot)
+    _, outgoing, _ = jax.jvp(step, primals, incoming, has_aux=True)
+    return _finite_where_inputs_are(outgoing, incoming)
+
+
+def _finite_where_inputs_are(outgoing, incoming):
+    """Zeros the tangents that a singularity of the rule made, such as sqrt'(0) * 0 where a gradient is always zero.
+
+    With finite tangents going in, only a singularity gives others. Where they went in non-finite, nothing is hidden.
+    """
+    inputs_finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(incoming)], bool))
+    return jax.tree.map(lambda x: jnp.where(inputs_finite & ~jnp.isfinite(x), jnp.zeros_like(x), x), outgoing)
+
+
+def _split_floats(state):
+    """The float leaves of a state, its structure, and the function that puts float leaves back."""
+    leaves, treedef = jax.tree.flatten(state)
+    floats = [x for x in leaves if is_float(x)]
+
+    def rebuild(new_floats):
+        remaining = iter(new_floats)
+        return jax.tree.unflatten(treedef, [next(remaining) if is_float(x) else x for x in leaves])
+
+    return floats, treedef, rebuild
+
+
+def _place_floats(treedef, state, floats):
+    """Wide tangents at a state's float leaves, `None` elsewhere."""
+    return _place(treedef, state, _widen(floats))
+
+
+def _place(treedef, tree, floats):
+    """Values for a tree's float leaves at their places, `None` elsewhere."""
+    remaining = iter(floats)
+    return jax.tree.unflatten(treedef, [next(remaining) if is_float(x) else None for x in jax.tree.leaves(tree)])
+
+
+def _keep_structure(state, old):
+    """A new state in the old one's types and tree: Optax puts None where a gradient is None."""
+    return jax.tree.map(lambda x, o: o if x is None else _cast_like(x, o), state, old, is_leaf=lambda x: x is None)
+
+
+def _cast_like(x, like):
+    return jnp.asarray(x, jnp.result_type(like)) if is_float(like) else x
+
+
+def _widen(tree):
+    return jax.tree.map(lambda x: x.astype(tangent_dtype(x)), tree)

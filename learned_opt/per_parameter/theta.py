@@ -1,0 +1,134 @@
+"""What the per-parameter MLP optimizers have in common: arguments over presets, their ranges, theta and its layers."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import DTypeLike
+from numpy.typing import NDArray
+
+from learned_opt.base import Key, Theta
+from learned_opt.per_parameter.features import time_features
+
+Settings = TypeVar("Settings", bound=NamedTuple)
+
+
+def resolve(defaults: Settings, presets: Mapping[str, Settings], preset: str | None, **given: Any) -> Settings:
+    """The preset's settings, or the defaults, with those arguments that are not None in their place.
+
+    Raises:
+      ValueError: for an unknown preset, a decay outside [0, 1), a width below 1, a timescale that is not positive, or a
+        multiplier that is not finite.
+    """
+    if preset is not None and preset not in presets:
+        raise ValueError(f"preset: got {preset!r}, allowed are None, {', '.join(map(repr, presets))}")
+    hashable = {k: tuple(v) if isinstance(v, Sequence) and not isinstance(v, str) else v for k, v in given.items()}
+    settings = presets.get(preset, defaults)._replace(**{k: v for k, v in hashable.items() if v is not None})
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    for name in (field for field in settings._fields if field.endswith("_decays")):
+        if bad := [decay for decay in getattr(settings, name) if not 0.0 <= decay < 1.0]:
+            raise ValueError(f"{name}: got {bad[0]}, allowed are decays in [0, 1)")
+    if bad := [size for size in settings.hidden_sizes if size != int(size) or size < 1]:
+        raise ValueError(f"hidden_sizes: got {bad[0]}, allowed are integers of at least 1")
+    if bad := [scale for scale in settings.timescales if not 0.0 < scale < math.inf]:
+        raise ValueError(f"timescales: got {bad[0]}, allowed are positive numbers of updates")
+    for name in ("step_multiplier", "exp_multiplier", "output_init_scale"):
+        if not math.isfinite(value := getattr(settings, name)):
+            raise ValueError(f"{name}: got {value}, allowed are finite numbers")
+
+
+def init_theta(settings: Settings, num_features: int, key: Key) -> Theta:
+    """He-normal weights, zero biases, the last layer scaled down; the inputs are the features, then the times."""
+    sizes = (num_features + len(settings.timescales), *settings.hidden_sizes, 2)
+    keys = jax.random.split(key, len(sizes) - 1)
+    theta = {}
+    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+        scale = settings.output_init_scale if layer == len(sizes) - 2 else 1.0
+        weights = jax.random.normal(keys[layer], (fan_in, fan_out), jnp.float32) * (scale * math.sqrt(2.0 / fan_in))
+        theta[f"layer_{layer}"] = {"weights": weights, "bias": jnp.zeros(fan_out, weights.dtype)}
+    return theta
+
+
+def with_linear_outputs(theta: Theta, direction: NDArray, magnitude: NDArray) -> Theta:
+    """Theta whose outputs are linear in the inputs, beside what its other units do.
+
+    A ReLU passes a number through as max(x, 0) - max(-x, 0): two units of every hidden layer for each output that is
+    wanted do that. One of all zeros takes no units. The coefficients are the first layer's weights: what outer-training
+    adds there to the weights of inputs that are the same for all parameters would else soon outweigh the gradient, and
+    drive every parameter the same way.
+
+    Args:
+      theta: of `init_theta`, with hidden layers of at least two units, or four for both outputs.
+      direction: `[inputs]`, its coefficients.
+      magnitude: `[inputs]`.
+    """
+    unit = 0
+    for output, coefficients in enumerate((direction, magnitude)):
+        if np.any(coefficients):
+            theta = _through(theta, output, slice(unit, unit + 2), coefficients)
+            unit += 2
+    return theta
+
+
+def _through(theta: Theta, output: int, units: slice, coefficients: NDArray) -> Theta:
+    last = len(theta) - 1
+    pair = np.asarray([1.0, -1.0], np.float32)
+    through = {}
+    for i in range(last + 1):
+        layer = theta[f"layer_{i}"]
+        weights = layer["weights"]
+        if i == 0:
+            weights = weights.at[:, units].set(coefficients[:, None] * pair)
+        elif i < last:
+            weights = weights.at[:, units].set(0.0).at[units, units].set(jnp.eye(2, dtype=weights.dtype))
+        else:
+            weights = weights.at[units].set(0.0).at[units, output].set(pair)
+        through[f"layer_{i}"] = {**layer, "weights": weights}
+    return through
+
+
+def widened(theta: Theta, wider: Theta) -> Theta:
+    """Theta with hidden units of `wider` beside its own, which give nothing to any other unit or output.
+
+    Args:
+      theta: of `init_theta`.
+      wider: of as many layers, inputs and outputs, with hidden layers at least as wide.
+
+    Raises:
+      ValueError: for one that is not.
+    """
+    sizes, wanted = ([layer["weights"].shape for layer in each.values()] for each in (theta, wider))
+    same_ends = (sizes[0][0], sizes[-1][1], theta.keys()) == (wanted[0][0], wanted[-1][1], wider.keys())
+    if not same_ends or np.any(np.asarray(sizes) > np.asarray(wanted)):
+        raise ValueError(f"theta: got weights of shapes {sizes}, allowed are those within {wanted}")
+    out = {}
+    for name, layer in theta.items():
+        fan_in, fan_out = layer["weights"].shape
+        weights, bias = (np.array(wider[name][part]) for part in ("weights", "bias"))
+        weights[fan_in:, :fan_out] = 0.0
+        weights[:fan_in, :fan_out], bias[:fan_out] = layer["weights"], layer["bias"]
+        out[name] = {"weights": weights, "bias": bias}
+    return out
+
+
+def layers_at(
+    settings: Settings, num_features: int, theta: Theta, count: Array, dtype: DTypeLike
+) -> tuple[list[Array], list[Array]]:
+    """Weights and biases of this update, with the time's share of the first layer in its bias."""
+    layers = [theta[f"layer_{i}"] for i in range(len(settings.hidden_sizes) + 1)]
+    weights = [layer["weights"].astype(dtype) for layer in layers]
+    biases = [layer["bias"].astype(dtype) for layer in layers]
+    if settings.timescales:
+        # The time is the same for every parameter.
+        biases[0] = biases[0] + time_features(count, settings.timescales, dtype) @ weights[0][num_features:]
+    weights[0] = weights[0][:num_features]
+    return weights, biases

@@ -1,0 +1,235 @@
+"""Theta on disk: `NAME.npz` with the arrays and `NAME.json` with what they belong to. Never a pickle.
+
+Both files may be anyone's, so nothing that they hold or name is run. The JSON names an optimizer of this library; a
+name of other code is refused unless the caller passes that code, or says that he trusts the file. Names, types and
+shapes are compared with those of that optimizer before any weights are read.
+"""
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from numpy.typing import NDArray
+
+from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt.catalog import Factory, FromFile, NotTrusted, is_own, make_optimizer, near_names
+from learned_opt.disk import files, reading, theta_file
+from learned_opt.rate_and_decay import with_hooks
+
+DEFAULT_PRETRAINED = "general"
+"""What `load()` gives without a name."""
+PRETRAINED_DIR = Path(__file__).parent / "pretrained"
+MAX_ARGUMENTS = 256
+"""Numbers and names among the arguments of an optimizer of this library, for those that a file gives."""
+MAX_NUMBER = 2**31 - 1
+"""Size of a number among them."""
+
+
+def save(
+    path: str | os.PathLike,
+    optimizer_name: str,
+    kwargs: dict[str, Any],
+    theta: Theta,
+    *,
+    factory: Factory | None = None,
+) -> Path:
+    """Writes theta and what is needed to use it again.
+
+    Both files are on the disk before the first is moved to its place, so a reader never sees half of one, and knows by
+    a checksum whether they belong together. What `load` would refuse is not written.
+
+    Args:
+      path: `NAME.npz`, `NAME` (then `.npz` is added), or an existing directory (then `theta.npz` in it).
+      optimizer_name: in `learned_opt.catalog.OPTIMIZERS`, or `"module:name"`; to load the latter takes the factory or
+        `trust=True`.
+      kwargs: of the factory; must come back from JSON as they are, tuples as lists.
+      theta: of the optimizer that these make.
+      factory: what a `"module:name"` means, which is then not imported.
+
+    Returns:
+      The path of the `.npz` file.
+
+    Raises:
+      ValueError: if theta is not of this optimizer, not finite, or of a type other than float16, float32 and float64,
+        or if kwargs do not come back from JSON.
+      OSError: if the files cannot be written; those that were there before still are.
+    """
+    what = f"{optimizer_name} to be saved"
+    kwargs = theta_file.plain_kwargs(optimizer_name, kwargs)
+    shapes = _shapes(what, _optimizer(what, optimizer_name, kwargs, factory)[1])
+    arrays = _named_arrays(what, theta)
+    theta_file.check_layouts(
+        what, shapes, {name: reading.Layout(x.dtype, x.shape, False) for name, x in arrays.items()}
+    )
+    theta_file.check_finite(what, arrays)
+    content, header = theta_file.pack(optimizer_name, kwargs, arrays)
+    # What reading refuses is not written.
+    theta_file.check_header(Path(what), reading.parse_json(header, what))
+    theta_file.read_arrays(io.BytesIO(content), what, shapes)
+    path = Path(path)
+    path = (
+        path / "theta.npz" if path.is_dir() else path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_together(
+        {path: lambda file: file.write(content), path.with_suffix(".json"): lambda file: file.write(header)}
+    )
+    return path
+
+
+def load_theta(
+    name_or_path: str | os.PathLike, *, factory: Factory | None = None, trust: bool = False
+) -> tuple[LearnedOptimizer, Theta]:
+    """Reads what `save` wrote, to go on training or to look inside. Runs nothing that the files hold or name.
+
+    Args:
+      name_or_path: a shipped optimizer's name, or the path of the `.npz`, of it without its ending, or of a run
+        directory that holds `theta.npz`.
+      factory: your own code, for files that name an optimizer `"module:name"`: it is called with their arguments, and
+        that module is not imported.
+      trust: import the module that the files name, and call its function with their arguments. This runs code that
+        their author chose. The function must take these arguments and be made to return a `LearnedOptimizer`
+        (`learned_opt.catalog.check_gives`).
+
+    Returns:
+      The optimizer and its theta.
+
+    Raises:
+      FileNotFoundError: if there is no such name or path.
+      ValueError: if the files are damaged, a pickle, hold the theta of another optimizer or one that is not finite, or
+        name code and neither `factory` nor `trust` is given.
+      OSError: if they cannot be read.
+    """
+    path = _find(name_or_path)
+    with reading.open_regular(path) as file:
+        header, same_bytes = theta_file.read_header(path, file)
+        name, unusable = header["optimizer"], f"{path} cannot be used"
+        optimizer, example = _optimizer(unusable, name if trust else FromFile(name), header["kwargs"], factory)
+        arrays = theta_file.read_arrays(file, str(path), _shapes(unusable, example))
+    theta_file.check_belongs(path, header, arrays, same_bytes)
+    keys, treedef = jax.tree.flatten_with_path(example)
+    with np.errstate(over="ignore"):
+        leaves = {_name(key): jnp.asarray(arrays[_name(key)]) for key, _ in keys}
+    theta_file.check_finite(str(path), leaves)  # as they are here: a float64 may be too large for float32
+    return optimizer, jax.tree.unflatten(treedef, leaves.values())
+
+
+def load(
+    name_or_path: str | os.PathLike | None = None,
+    *,
+    learning_rate: optax.ScalarOrSchedule | None = None,
+    weight_decay: float = 0.0,
+    mask: Any | Callable[[optax.Params], Any] | None = None,
+    factory: Factory | None = None,
+    trust: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """A learned optimizer as an Optax transformation; its updates are to be added to the parameters.
+
+    Args:
+      name_or_path: as in `load_theta`; None is the shipped default.
+      learning_rate: factor of the learned step, or an Optax schedule of it, such as
+        `optax.cosine_decay_schedule(1.0, num_steps)`.
+      weight_decay: share of a parameter taken away a step, times `learning_rate`; decoupled, as in AdamW.
+      mask: which parameters decay, as in `optax.add_decayed_weights`.
+      factory: as in `load_theta`.
+      trust: as in `load_theta`; without it nothing that the files hold or name is run.
+
+    Raises:
+      FileNotFoundError: if there is no such name or path.
+      ValueError: as in `load_theta`; for a rate or decay that is negative or not finite.
+      OSError: if the files cannot be read.
+    """
+    name_or_path = DEFAULT_PRETRAINED if name_or_path is None else name_or_path
+    optimizer, theta = load_theta(name_or_path, factory=factory, trust=trust)
+    return with_hooks(optimizer.optimizer(theta), learning_rate, weight_decay, mask)
+
+
+def optimizer_name(name_or_path: str | os.PathLike) -> str:
+    """The name of the optimizer of a saved theta, which is not looked up; raises as `load_theta`."""
+    path = _find(name_or_path)
+    with reading.open_regular(path) as file:
+        return FromFile(theta_file.read_header(path, file)[0]["optimizer"])
+
+
+def pretrained_names() -> list[str]:
+    """Names of the shipped optimizers."""
+    return sorted(path.stem for path in PRETRAINED_DIR.glob("*.npz"))
+
+
+def _optimizer(what: str, name: str, kwargs: dict[str, Any], factory: Factory | None) -> tuple[LearnedOptimizer, Theta]:
+    """The optimizer and the shapes of its theta, which takes no memory, however large it is."""
+    if not is_own(name):
+        _check_arguments(what, kwargs)
+    try:
+        optimizer = make_optimizer(name, kwargs, factory)
+        return optimizer, jax.eval_shape(optimizer.init, jax.random.key(0))
+    except NotTrusted as error:
+        raise NotTrusted(f"{what}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
+    except Exception as error:  # whatever comes of arguments that nobody meant
+        raise ValueError(f"{what}: {type(error).__name__}: {error!s:.200}") from error
+
+
+def _check_arguments(what: str, kwargs: dict[str, Any]) -> None:
+    """Raises `ValueError` for more than an optimizer is made of: a thousand layers take minutes to be told apart."""
+    waiting, count = [kwargs], 0
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list):
+            waiting += value.values() if isinstance(value, dict) else value
+        count += 1
+        if count > MAX_ARGUMENTS:
+            raise ValueError(f"{what}: more than {MAX_ARGUMENTS} arguments")
+        if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
+            raise ValueError(f"{what}: the argument {value!r} is out of range")
+
+
+def _shapes(what: str, example: Theta) -> dict[str, tuple[int, ...]]:
+    named = [(_name(keys), leaf.shape) for keys, leaf in jax.tree.leaves_with_path(example)]
+    shapes = dict(named)
+    if len(shapes) < len(named):
+        raise ValueError(f"{what}: two leaves of theta have the same name; they are {', '.join(sorted(shapes))}")
+    if sum(int(np.prod(shape, dtype=object)) for shape in shapes.values()) > theta_file.MAX_ELEMENTS:
+        raise ValueError(f"{what}: its theta would have more than {theta_file.MAX_ELEMENTS} numbers")
+    return shapes
+
+
+def _name(keys: tuple) -> str:
+    return jax.tree_util.keystr(keys, simple=True, separator="/")
+
+
+def _named_arrays(what: str, theta: Theta) -> dict[str, NDArray]:
+    named: dict[str, NDArray] = {}
+    for keys, leaf in jax.tree.leaves_with_path(theta):
+        try:
+            named[_name(keys)] = np.asarray(leaf)
+        except TypeError as error:  # a PRNG key, for example
+            raise ValueError(f"{what}: {_name(keys)} is no array: {error}") from error
+    return named
+
+
+def _find(name_or_path: str | os.PathLike) -> Path:
+    """The `.npz` file meant by a name or a path; an existing path goes before a name."""
+    text, path = os.fspath(name_or_path), Path(name_or_path)
+    candidates = [path, path / "theta.npz", path.with_name(path.name + ".npz") if path.name else path]
+    if os.sep not in text:
+        candidates.append(PRETRAINED_DIR / f"{text}.npz")
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is no regular file")
+    if not pretrained_names():
+        raise FileNotFoundError(
+            f"no learned optimizer {text!r}: there is no such path, and none ships with this version"
+        )
+    raise FileNotFoundError(
+        f"no learned optimizer {text!r}, neither path nor name; {near_names(text, pretrained_names())}"
+    )

@@ -1,0 +1,95 @@
+"""What a per-parameter rule updates: the leaves that have a gradient, and the averages that mirror them.
+
+Parameters may be a whole model and the gradients `None` wherever nothing is trained, as
+`learned_opt.trees.gradient_tree` says. A running average mirrors the parameters: the same tree, leaves of the same
+shapes with an axis of the decays in front, `None` at leaves that no gradient can have.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.tree_util import PyTreeDef
+
+from learned_opt.trees.gradient_tree import is_float, is_trained
+from learned_opt.trees.packing import accumulator_dtype
+from learned_opt.trees.state_check import check_mirrors, check_params
+
+
+class Trained(NamedTuple):
+    """The leaves that have a gradient.
+
+    Attributes:
+      gradients: of each.
+      params: of each.
+      indices: of these leaves among all.
+      all_gradients: those that are none too.
+      treedef: of the gradients, in which `None` is a leaf.
+    """
+
+    gradients: list[Array]
+    params: list[Array]
+    indices: list[int]
+    all_gradients: list[Any]
+    treedef: PyTreeDef
+
+
+def trained(optimizer: str, updates: Any, params: Any) -> Trained:
+    """Pairs gradients with their parameters.
+
+    Raises:
+      ValueError: without parameters; for parameters that have no leaf, or one of another shape, where a gradient is.
+    """
+    if params is None:
+        raise ValueError("a learned optimizer reads the parameters: got None, call update(grads, state, params)")
+    check_params(optimizer, params, updates)
+    gradients, treedef = jax.tree.flatten(updates, is_leaf=lambda leaf: leaf is None)
+    leaves = treedef.flatten_up_to(params)
+    indices = [i for i, gradient in enumerate(gradients) if is_trained(gradient)]
+    picked = ([tree[i] for i in indices] for tree in (gradients, leaves))
+    return Trained(*picked, indices, gradients, treedef)
+
+
+def averages_of(which: Trained, tree: Any) -> list[Array]:
+    """The averages of the trained leaves, from a tree that mirrors the parameters."""
+    leaves = which.treedef.flatten_up_to(tree)
+    return [leaves[i] for i in which.indices]
+
+
+def with_leaves(which: Trained, leaves: Sequence[Any], tree: Any = None) -> Any:
+    """The gradients' tree with `leaves` where something is trained, elsewhere what `tree` has, or the gradients."""
+    everywhere = list(which.all_gradients) if tree is None else which.treedef.flatten_up_to(tree)
+    for i, leaf in zip(which.indices, leaves, strict=True):
+        everywhere[i] = leaf
+    return jax.tree.unflatten(which.treedef, everywhere)
+
+
+def zero_averages(params: Any, num_decays: int, shape_of: Callable[[Array], tuple[int, ...]] = jnp.shape) -> Any:
+    """Fresh averages `[num_decays, *shape]` of every leaf of a floating type, `None` for others.
+
+    Args:
+      params: any tree.
+      num_decays: averages of each leaf.
+      shape_of: of a leaf's average; the leaf's own if not given.
+
+    Raises:
+      TypeError: if there are leaves, and none is of a floating type.
+    """
+    leaves = jax.tree.leaves(params)
+    if leaves and not any(is_float(leaf) for leaf in leaves):
+        accumulator_dtype(leaves[0])  # raises
+
+    def zeros(leaf: Any) -> Array | None:
+        return jnp.zeros((num_decays, *shape_of(leaf)), accumulator_dtype(leaf)) if is_float(leaf) else None
+
+    return jax.tree.map(zeros, params)
+
+
+def check_averages(optimizer: str, what: str, averages: Any, updates: Any, num_decays: int) -> None:
+    """Raises `ValueError` unless averages mirror the gradients, with that many decays in front."""
+    check_mirrors(optimizer, what, averages, updates, leading=1)
+    numbers = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(averages)}
+    if numbers - {num_decays}:
+        raise ValueError(f"{optimizer}: the state's {what} has {numbers.pop()} decays, needed are {num_decays}")

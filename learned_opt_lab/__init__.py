@@ -1,0 +1,1 @@
+"""What starts, judges, searches and compares runs of outer-training."""

@@ -1,0 +1,1 @@
+"""Ablations: outer-training without one part at a time."""

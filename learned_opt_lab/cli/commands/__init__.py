@@ -1,0 +1,1 @@
+"""The subcommands of `learned-opt`, one a file."""

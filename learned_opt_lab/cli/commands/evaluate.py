@@ -1,0 +1,108 @@
+"""evaluate OPTIMIZER... --suite S --out D: train a suite's tasks with every optimizer, and say who wins."""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Evaluate optimizers on a suite of held-out tasks; an interrupted evaluation goes on where it stopped."""
+
+    optimizers: tyro.conf.Positional[tuple[str, ...]]
+    """Each [LABEL=]SPEC. SPEC is a baseline (sgd, momentum, rmsprop, adam, adamw, nadamw, adam8, ...), a shipped
+    optimizer's name, a theta file, a run directory, or several run directories (a glob in quotes, or a comma list):
+    seeds of one config, of which the one with the lowest outer-training loss is shown."""
+    out: Path
+    """Folder for report.json, report.html, curves.npz and figures."""
+    suite: str = "quick"
+    """quick, heldout, or one axis: width, depth, horizon, dataset, architecture."""
+    reference: str = "adam"
+    """Label of the tuned baseline that everything is measured against; added where it is not among the optimizers."""
+    num_seeds: int = 5
+    """Runs of each task that are reported."""
+    num_tuning_seeds: int = 3
+    """Runs of each configuration in a baseline's search; none of them is reported."""
+    budget: int = 64
+    """Configurations of a random search (adam8); a learning-rate grid always has 11."""
+    seed: int = 0
+    """Of runs and searches."""
+    cache_dir: Path | None = None
+    """Where outcomes of searches are kept; LEARNED_OPT_CACHE or ~/.cache/learned_opt if not given."""
+    num_devices: int | None = None
+    """CPU devices; one for each core if not given."""
+    compilation_cache: bool = True
+    """Keep compiled programs on disk, so that the next run starts sooner."""
+    trust: bool = False
+    """Import and run the code that theta files name: optimizers given as "module:name", in modules of the working
+    directory too. Only for files whose author you trust."""
+
+
+def run(args: Args) -> int:
+    """Runs the evaluation and prints the ranking.
+
+    Raises:
+      ValueError: for an unknown suite or optimizer, a theta that does not load, or a folder that holds something else.
+    """
+    from learned_opt_lab.evaluation.suite._evaluate import evaluate
+    from learned_opt_lab.evaluation.suite.entries import parse_entries
+    from learned_opt_lab.evaluation.suite.run import Settings
+    from learned_opt_lab.runs.session import start
+    from learned_opt_lab.runs.user_path import add_to_path
+    from tasks.suites import suite
+
+    for name in ("num_seeds", "num_tuning_seeds", "budget"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(args, name)}")
+    chosen = suite(args.suite)
+    start(args.num_devices, args.compilation_cache)  # before theta is read: that starts JAX
+    if args.trust:
+        add_to_path(Path.cwd())
+    entries = parse_entries(args.optimizers, trust=args.trust)
+    settings = Settings(args.num_seeds, args.num_tuning_seeds, args.budget, args.seed, args.reference, args.cache_dir)
+    with shown_progress() as progress:
+        report = evaluate(args.out, chosen, entries, settings, progress)
+    print_ranking(report)
+    for optimizer in report["optimizers"]:
+        for name in ("tuning_source", "training_tasks"):
+            if optimizer.get(name):
+                print(f"{optimizer['label']}: {optimizer[name]}")
+    for skipped in report["skipped"]:
+        print(f"skipped {skipped['task']}: {skipped['reason']}", file=sys.stderr)
+    print(f"{args.out / 'report.html'} and report.json hold the rest")
+    return 0
+
+
+def print_ranking(report: dict) -> None:
+    """One line for each optimizer: normalized score with its interval, against the reference, divergence."""
+    from learned_opt_lab.results.folder import show
+
+    print(f"{'rank':>4} {'optimizer':<24} {'score':>9} {'95 % interval':>21} {'P(better)':>9} {'diverged':>8}")
+    for optimizer in report["optimizers"]:
+        score, better = optimizer["normalized"], optimizer["improvement_over_reference"]["estimate"]
+        interval = "unknown" if score["low"] is None else f"{show(score['low'], 3)} … {show(score['high'], 3)}"
+        better = "unknown" if better is None else f"{better:.2f}"
+        print(
+            f"{optimizer['rank']:>4} {optimizer['label']:<24} {show(score['estimate'], 3):>9} {interval:>21} "
+            f"{better:>9} {optimizer['divergence_rate']:>8.0%}"
+        )
+    print(f"score: 0 is tuned {report['reference']}, 1 is no progress; lower is better")
+
+
+@contextlib.contextmanager
+def shown_progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar with the time left on a terminal, one line a cell elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, what: print(f"[{done}/{total}] {what}", file=sys.stderr, flush=True)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        handle = bar.add_task("", total=None)
+        yield lambda done, total, what: bar.update(handle, completed=done, total=total, description=what)

@@ -1,0 +1,68 @@
+"""list: the configs, tasks, optimizers, estimators and experiments that can be named."""
+
+import dataclasses
+import importlib
+import typing
+from typing import Literal
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """List what can be named on the command line and in configs."""
+
+    what: tyro.conf.Positional[Literal["all", "configs", "tasks", "optimizers", "estimators", "experiments"]] = "all"
+    """Only these."""
+
+
+def run(args: Args) -> int:
+    """Prints a line for each."""
+    sections = {
+        "configs": _configs,
+        "tasks": lambda: _kinds("Family"),
+        "optimizers": _optimizers,
+        "estimators": lambda: _kinds("Estimator"),
+        "experiments": _experiments,
+    }
+    for name, entries in sections.items():
+        if args.what in ("all", name):
+            print(f"{name}:")
+            for entry, summary in entries().items():
+                print(f"  {entry:<22} {summary}")
+    return 0
+
+
+def _first_line(doc: str | None) -> str:
+    return (doc or "").strip().splitlines()[0] if doc else ""
+
+
+def _configs() -> dict[str, str]:
+    from learned_opt_lab.runs.catalog import CONFIGS
+
+    return {name: _first_line(importlib.import_module(module).__doc__) for name, module in CONFIGS.items()}
+
+
+def _kinds(union: str) -> dict[str, str]:
+    """Kinds of a field of the config, by the names the command line knows."""
+    from configs import base
+
+    kinds = {}
+    for alternative in typing.get_args(getattr(base, union)):
+        cls, subcommand = typing.get_args(alternative)
+        kinds[subcommand.name] = _first_line(cls.__doc__)
+    return kinds
+
+
+def _optimizers() -> dict[str, str]:
+    from learned_opt.catalog import OPTIMIZERS
+    from learned_opt.saving import pretrained_names
+
+    names = {name: _first_line(factory.__doc__) for name, factory in OPTIMIZERS.items()}
+    return names | {f"{name} (weights)": "Ships with the library: `learned_opt.load`." for name in pretrained_names()}
+
+
+def _experiments() -> dict[str, str]:
+    from learned_opt_lab.cli.commands.reproduce import experiments
+
+    return {name: _first_line(importlib.import_module(module).__doc__) for name, module in experiments().items()}

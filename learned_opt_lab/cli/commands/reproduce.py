@@ -1,0 +1,88 @@
+"""reproduce NAME: run one experiment of the papers and write its numbers and figures."""
+
+import contextlib
+import dataclasses
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+RESULT = "result.json"
+
+
+def parse(argv: list[str], prog: str) -> tuple[str, Any]:
+    """Reads `NAME --out DIR [--field value ...]`; returns the experiment's module and its arguments.
+
+    Raises:
+      ValueError: there is no such experiment or field, or `--out` is missing.
+    """
+    from learned_opt_lab.cli.parsing import HelpShown, parse
+    from learned_opt_lab.runs.config_json import near
+
+    known = experiments()
+    if argv and argv[0] in ("-h", "--help"):
+        print(f"usage: {prog} NAME --out DIR [--field value ...]\n\nNAME is one of {', '.join(known) or '(none)'}")
+        raise HelpShown
+    if not argv or argv[0].startswith("-"):
+        raise ValueError(f"{prog} needs an experiment first\nknown are {', '.join(known)}")
+    name, rest = argv[0], argv[1:]
+    if name not in known:
+        raise ValueError(f"unknown experiment {name!r}{near(name, known)}\nknown are {', '.join(known)}")
+    module = importlib.import_module(known[name])
+    return known[name], parse(arguments_of(module.Config), rest, f"{prog} {name}")
+
+
+def arguments_of(config_class: type) -> type:
+    """A dataclass of `--out`, `--overwrite` and the experiment's own fields at the top level."""
+    return dataclasses.make_dataclass(
+        "Args",
+        [
+            ("out", Annotated[Path, tyro.conf.arg(help="Directory for result.json and the figures.")]),
+            ("config", Annotated[config_class, tyro.conf.arg(name="")], dataclasses.field(default=config_class())),
+            (
+                "overwrite",
+                Annotated[bool, tyro.conf.arg(help="Replace another result in that directory.")],
+                dataclasses.field(default=False),
+            ),
+        ],
+        frozen=True,
+        namespace={"__doc__": config_class.__doc__},
+    )
+
+
+def run(args: tuple[str, Any]) -> int:
+    """Runs the experiment.
+
+    Raises:
+      ValueError: the directory holds another result and `overwrite` is false.
+    """
+    from outer_train.devices import use_cpu_devices
+
+    name, given = args
+    out: Path = given.out
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file, not a directory")
+    if (out / RESULT).exists() and not given.overwrite:
+        raise ValueError(f"{out} holds a result; give another --out or --overwrite")
+    use_cpu_devices()
+    module = importlib.import_module(name)
+    fresh = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        module.run(given.config, out)
+    except ValueError:
+        if fresh:  # bad input leaves nothing behind; results that are there already stay
+            with contextlib.suppress(OSError):
+                out.rmdir()
+        raise
+    print(f"{RESULT} and figures are in {out}")
+    return 0
+
+
+def experiments() -> dict[str, str]:
+    """The experiments of this version, name -> module."""
+    if importlib.util.find_spec("learned_opt_lab.papers.registry") is None:
+        return {}
+    return importlib.import_module("learned_opt_lab.papers.registry").EXPERIMENTS

@@ -1,0 +1,88 @@
+"""tune BASELINE... --suite S: search the baselines' hyperparameters on every task, and keep what was found."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Tune baselines on a suite's tasks. `evaluate` with the same budget and seeds takes the results from here."""
+
+    baselines: tyro.conf.Positional[tuple[str, ...]]
+    """Names: sgd, momentum, rmsprop, adam, adamw, nadamw (11 learning rates each), adam8 (random search), ..."""
+    suite: str = "quick"
+    """quick, heldout, or one axis: width, depth, horizon, dataset, architecture."""
+    task: str | None = None
+    """Only this task of the suite."""
+    budget: int = 64
+    """Configurations of a random search."""
+    num_tuning_seeds: int = 3
+    """Runs of each configuration."""
+    seed: int = 0
+    """Of the search and its runs."""
+    cache_dir: Path | None = None
+    """Where outcomes are kept; LEARNED_OPT_CACHE or ~/.cache/learned_opt if not given."""
+    num_devices: int | None = None
+    """CPU devices; one for each core if not given."""
+    compilation_cache: bool = True
+    """Keep compiled programs on disk, so that the next run starts sooner."""
+
+
+def run(args: Args) -> int:
+    """Searches, and prints the chosen hyperparameters.
+
+    Raises:
+      ValueError: for an unknown baseline, suite or task, or a budget below 1.
+    """
+    from learned_opt_lab.cli.commands.evaluate import shown_progress
+    from learned_opt_lab.evaluation.baselines import baseline
+    from learned_opt_lab.evaluation.tuning import default_cache_dir, tune
+    from learned_opt_lab.runs.session import start
+    from tasks.images.datasets import DatasetNotPrepared
+
+    tasks = _tasks(args)
+    for name in args.baselines:
+        baseline(name)
+    if args.budget < 1 or args.num_tuning_seeds < 1:
+        raise ValueError(f"budget and num_tuning_seeds must be at least 1, got {args.budget}, {args.num_tuning_seeds}")
+    start(args.num_devices, args.compilation_cache)
+    lines = []
+    with shown_progress() as progress:
+        for done, task in enumerate(tasks):
+            try:
+                family = task.build()
+            except DatasetNotPrepared as error:
+                print(f"skipped {task.name}: {str(error).splitlines()[0]}", file=sys.stderr)
+                continue
+            for name in args.baselines:
+                progress(done, len(tasks), f"{task.name}: {name}")
+                tuned = tune(
+                    task,
+                    family,
+                    name,
+                    budget=args.budget,
+                    num_seeds=args.num_tuning_seeds,
+                    seed=args.seed,
+                    cache_dir=args.cache_dir,
+                )
+                chosen = ", ".join(f"{key} {value:.3g}" for key, value in tuned.hyperparameters.items())
+                searched = f"{tuned.num_configurations} x {tuned.num_seeds} runs"
+                source = f"cached, made on {tuned.made[:10]}" if tuned.cached else searched
+                lines.append(f"{task.name:<28} {name:<10} {tuned.validation_loss:>9.4g}  {chosen}  ({source})")
+    print(f"{'task':<28} {'baseline':<10} {'loss':>9}  chosen", *lines, sep="\n")
+    print(f"kept in {args.cache_dir or default_cache_dir() or 'no cache: there is no home'}")
+    return 0
+
+
+def _tasks(args: Args) -> tuple:
+    from tasks.suites import suite
+
+    tasks = suite(args.suite).tasks
+    if args.task is None:
+        return tasks
+    if args.task not in (names := [task.name for task in tasks]):
+        raise ValueError(f"unknown task {args.task!r}; suite {args.suite!r} has {', '.join(names)}")
+    return tuple(task for task in tasks if task.name == args.task)

@@ -1,0 +1,197 @@
+"""variance CONFIG: compare estimators' gradients at one theta, by size, variance and angle to a long-run reference."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
+
+RESULT = "variance.json"
+FIGURE = "variance.png"
+KINDS = {
+    "evolution_strategies": "EvolutionStrategies",
+    "reparameterization": "Reparameterization",
+    "merged": "Merged",
+    "persistent_es": "PersistentES",
+    "noise_reuse_es": "NoiseReuseES",
+    "truncated_backprop": "TruncatedBackprop",
+    "forward_mode": "ForwardMode",
+    "full_es": "FullES",
+}
+DEFAULT_ESTIMATORS = "evolution_strategies,reparameterization,merged,persistent_es,noise_reuse_es,truncated_backprop"
+WHOLE_EPISODES = "full_es"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args(ConfigArgs):
+    """Compare gradient estimators at one theta.
+
+    CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`. All estimators get
+    the config's particles and perturbation; the reference is full ES over many whole episodes, which has no bias.
+    """
+
+    theta: str | None = None
+    """A theta file or pretrained name; the config's initial theta if not given."""
+    estimators: str = DEFAULT_ESTIMATORS
+    """Names, with commas between; forward_mode and full_es exist too."""
+    lengths: str = "10,100"
+    """Truncation lengths in inner steps, with commas between; those above the episode are refused."""
+    num_estimates: int = 4
+    """Estimates of each estimator at each length, after one episode that does not count."""
+    num_reference_estimates: int = 16
+    """Full-ES estimates in the reference, each of as many whole episodes as the config has particles."""
+    out: Path | None = None
+    """Directory for variance.json and variance.png; runs/CONFIG_variance if not given."""
+    trust: bool = False
+    """Import and run the code that the theta file names. What you name yourself needs no such flag."""
+    overwrite: bool = False
+    """Replace another result in that directory."""
+
+
+def parse(argv: list[str], prog: str) -> Args:
+    """Reads `CONFIG [--field value ...]`."""
+    return parse_with_config(Args, argv, prog)
+
+
+def run(args: Args) -> int:
+    """Measures, prints the table, writes JSON and figure.
+
+    Raises:
+      ValueError: for an unknown estimator, a length outside the episode, or a result that is there already.
+    """
+    names, lengths = checked_names(args.estimators), checked_lengths(args.lengths, args.config.problem.num_steps)
+    if min(args.num_estimates, args.num_reference_estimates) < 2:
+        raise ValueError("num_estimates and num_reference_estimates must be at least 2")
+    out = args.out or Path("runs") / f"{args.config_name}_variance"
+    if (out / RESULT).exists() and not args.overwrite:
+        raise ValueError(f"{out} holds a result; give another --out or --overwrite")
+
+    from learned_opt_lab.cli import surroundings
+    from learned_opt_lab.drawing.training_figures import save
+    from learned_opt_lab.drawing.variance_figure import variance_figure
+    from learned_opt_lab.results.folder import write_result
+    from learned_opt_lab.runs import session
+
+    surroundings.check_writable(out)
+    session.start(args.num_devices, args.compilation_cache)
+    result = measure(args, names, lengths)
+    out.mkdir(parents=True, exist_ok=True)
+    write_result(out / RESULT, result)
+    save(variance_figure(result), out / FIGURE)
+    _print(result)
+    print(f"{RESULT} and {FIGURE} are in {out}")
+    return 0
+
+
+def checked_names(text: str) -> list[str]:
+    """The estimators' names. Raises `ValueError` for an unknown one or none."""
+    from learned_opt_lab.runs.config_json import near
+
+    names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in KINDS:
+            raise ValueError(f"unknown estimator {name!r}{near(name, KINDS)}\nknown are {', '.join(KINDS)}")
+    if not names:
+        raise ValueError("estimators must name at least one")
+    return list(dict.fromkeys(names))
+
+
+def checked_lengths(text: str, longest: int) -> list[int]:
+    """The truncation lengths, ascending. Raises `ValueError` for what is no number or outside `[1, longest]`."""
+    try:
+        lengths = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise ValueError(f"lengths must be whole numbers with commas between, got {text!r}") from None
+    if lengths[0] < 1 or lengths[-1] > longest:
+        raise ValueError(f"lengths must lie in [1, {longest}], the episode (problem.num_steps), got {text!r}")
+    return lengths
+
+
+def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
+    """The reference, then every estimator at every length; JSON-ready."""
+    import jax
+
+    from learned_opt_lab.runs import build
+    from outer_train.gradient_quality import known, reliability, summarize
+
+    config = args.config
+    family, _ = build.build_family(config.family)
+    optimizer, name, _ = build.build_optimizer(config.optimizer)
+    key_theta, key_reference, key_samples = jax.random.split(jax.random.key(config.seed), 3)
+    untrained = jax.device_get(optimizer.init(key_theta))
+    path = args.theta or config.init_theta
+    theta = build.initial_theta(path, optimizer, untrained, name=name, trust=args.trust)
+    make = lambda name: _sampler(args, name, lengths[-1], family, optimizer)  # noqa: E731
+    reference = make(WHOLE_EPISODES)(
+        theta, key_reference, 1, args.num_reference_estimates, family.data, burn_in=False
+    )  # fmt: skip
+    usable = known(reference.grads)
+    mean = usable.mean(axis=0) if len(usable) else reference.grads[0]
+    rows = []
+    for name in names:
+        sampler = make(name)
+        for length in lengths[-1:] if name == WHOLE_EPISODES else lengths:
+            key = jax.random.fold_in(key_samples, len(rows))
+            found = sampler(theta, key, length, args.num_estimates, family.data, burn_in=name != WHOLE_EPISODES)
+            num_steps = config.problem.num_steps if name == WHOLE_EPISODES else length
+            row = {"estimator": name, "num_steps": num_steps, **summarize(found, mean)._asdict()}
+            rows.append({key: _printable(value) for key, value in row.items()})
+    about = {
+        "estimator": WHOLE_EPISODES,
+        "num_episode_pairs": args.num_reference_estimates * build.num_particles(config.estimator),
+        **{key: _printable(value) for key, value in summarize(reference, mean)._asdict().items()},
+        "reliability": _printable(reliability(reference)),
+    }
+    return {"config": args.config_name, "theta": args.theta or "initial", "reference": about, "rows": rows}
+
+
+def _sampler(args, name, longest, family, optimizer):
+    """One estimator with the particles, the perturbation and the options it shares with the config's own."""
+    from configs import base
+    from learned_opt_lab.runs import build
+    from outer_train.devices import PARTICLES, particle_mesh
+    from outer_train.gradient_quality import Sampler
+
+    given = args.config.estimator
+    kind = getattr(base, KINDS[name])
+    fields = {field.name for field in dataclasses.fields(kind)}
+    shared = {key: value for key, value in vars(given).items() if key in fields} | {"stagger": True}
+    count = build.num_particles(given)
+    shared |= {"num_pairs": count, "num_particles": count}
+    estimator = kind(**{key: value for key, value in shared.items() if key in fields})
+    config = dataclasses.replace(args.config, estimator=estimator, truncation=base.Constant(longest))
+    built = build.build_estimator(config, family, optimizer, build.build_truncation(config), axis_name=PARTICLES)
+    return Sampler(built, config.problem.num_steps, particle_mesh(count, args.num_devices))
+
+
+def _print(result: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = ("norm", "mean_norm", "variance", "cosine", "mean_cosine")
+    title = f"{result['config']}: outer gradients at the {result['theta']} theta"
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("estimator", no_wrap=True)
+    for name in ("length", *(column.replace("_", " ") for column in columns)):
+        table.add_column(name, justify="right")
+    for row in result["rows"]:
+        table.add_row(row["estimator"], str(row["num_steps"]), *(_short(row[column]) for column in columns))
+    Console().print(table)
+    reference = result["reference"]
+    print(
+        f"reference: full ES over {reference['num_episode_pairs']} pairs of whole episodes, norm "
+        f"{_short(reference['norm'])}; its halves agree to a cosine of {_short(reference['reliability'])}"
+    )
+
+
+def _printable(value):
+    """JSON has no nan and no infinity."""
+    return value if not isinstance(value, float) or math.isfinite(value) else None
+
+
+def _short(value) -> str:
+    from learned_opt_lab.results.folder import show
+
+    return show(value, 3)

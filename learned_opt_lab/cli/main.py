@@ -1,0 +1,134 @@
+"""The `learned-opt` command: one table of subcommands, one way to end on bad input.
+
+A subcommand is a module with `Args`, a frozen dataclass that tyro reads the command line into, and `run(args)`, which
+returns the exit status; one that reads the command line in its own way has `parse(argv, prog) -> Args` too. Modules are
+imported when they are called, and import JAX in `run`, so help and bad input are answered at once.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+
+from learned_opt_lab.cli import surroundings
+
+COMMANDS = {
+    "train": "learned_opt_lab.cli.commands.train",
+    "resume": "learned_opt_lab.cli.commands.resume",
+    "list": "learned_opt_lab.cli.commands.list",
+    "evaluate": "learned_opt_lab.cli.commands.evaluate",
+    "tune": "learned_opt_lab.cli.commands.tune",
+    "ablate": "learned_opt_lab.cli.commands.ablate",
+    "reproduce": "learned_opt_lab.cli.commands.reproduce",
+    "variance": "learned_opt_lab.cli.commands.variance",
+    "bench": "learned_opt_lab.cli.commands.bench",
+}
+TRACEBACK = "LEARNED_OPT_TRACEBACK"
+"""Set in the environment, every error is shown with its traceback."""
+MAX_ERROR_LINES = 5
+MAX_COLUMNS = 400
+BAD_INPUT = 2
+FAILED = 1
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one subcommand and returns its exit status.
+
+    0: all its work is done. 2: bad input, or a place that cannot be read or written. 1: it failed otherwise. 130: it
+    was interrupted. What went wrong is told on standard error in at most five lines. Nobody needs to read what it
+    prints: it goes on with its work when the reader is gone.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    with surroundings.outputs() as written:
+        status = _run(argv)
+        sys.stdout.flush()
+        lost = next((output.failure for output in written if output.failure), None)
+        if lost and status == 0:
+            print(f"error: what this command printed could not all be written: {lost}", file=sys.stderr)
+            return FAILED
+    return status
+
+
+def _run(argv: list[str]) -> int:
+    try:
+        surroundings.prepare()
+        return _dispatch(argv)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (Exception, SystemExit) as error:  # whatever a library raises: never a page of tracebacks, nor a silent 0
+        if os.environ.get(TRACEBACK):
+            raise
+        status, lines = explain(error)
+        print("\n".join(lines), file=sys.stderr)
+        return status
+
+
+def explain(error: BaseException) -> tuple[int, list[str]]:
+    """The exit status after an error, and at most five lines that say what is wrong."""
+    lines = [_shown(line) for line in str(error).splitlines() if line.strip()]
+    first, *rest = lines or [type(error).__name__]
+    lowered = str(error).lower()
+    if isinstance(error, MemoryError) or "resource_exhausted" in lowered or "out of memory" in lowered:
+        return FAILED, [f"error: there is not enough memory for this: {first}"]
+    if isinstance(error, RuntimeError) and ("unable to initialize backend" in lowered or "unknown backend" in lowered):
+        asked = os.environ.get("JAX_PLATFORMS")
+        return BAD_INPUT, [f"error: JAX cannot start{f' with JAX_PLATFORMS={_shown(asked)}' if asked else ''}: {first}"]
+    if isinstance(error, ValueError | OSError):
+        rest += _hidden_modules(str(error))
+        return BAD_INPUT, [f"error: {first}", *rest[: MAX_ERROR_LINES - 1]]
+    if lines:
+        first = f"{type(error).__name__}: {first}"
+    return FAILED, [f"error: {first} (a bug, or a limit of a library; {TRACEBACK}=1 shows the traceback)"]
+
+
+def _shown(line: str) -> str:
+    """A line without control characters, cut where it is endless."""
+    line = line if len(line) <= MAX_COLUMNS else f"{line[: MAX_COLUMNS - 3]}..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
+
+
+def _hidden_modules(text: str) -> list[str]:
+    """What is to be said where a user's own module has the name of another."""
+    module = sys.modules.get("learned_opt_lab.runs.user_path")
+    return module.hidden_modules(text) if module else []
+
+
+def commands() -> dict[str, str]:
+    """The subcommands of this version, name -> module."""
+    return {name: module for name, module in COMMANDS.items() if importlib.util.find_spec(module)}
+
+
+def _dispatch(argv: list[str]) -> int:
+    from learned_opt_lab.cli.parsing import HelpShown, parse
+    from learned_opt_lab.runs.config_json import near
+
+    known = commands()
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage(known))
+        return 0 if argv else BAD_INPUT
+    name, rest = argv[0], argv[1:]
+    if name not in known:
+        raise ValueError(f"unknown command {name!r}{near(name, known)}\nknown are {', '.join(known)}")
+    module = importlib.import_module(known[name])
+    prog = f"learned-opt {name}"
+    try:
+        args = module.parse(rest, prog) if hasattr(module, "parse") else parse(module.Args, rest, prog)
+    except HelpShown:
+        return 0
+    return module.run(args)
+
+
+def _usage(known: dict[str, str]) -> str:
+    """The list of subcommands with the first line of each module's docstring."""
+    lines = ["usage: learned-opt COMMAND ...", ""]
+    for name, module in known.items():
+        summary = (importlib.import_module(module).__doc__ or "").strip().partition("\n")[0]  # none with `python -OO`
+        lines.append(f"  {name:<10} {summary.split(': ', 1)[-1]}".rstrip())
+    return "\n".join([*lines, "", "`learned-opt COMMAND --help` explains every option."])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

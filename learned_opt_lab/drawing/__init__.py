@@ -1,0 +1,1 @@
+"""Figures, and text fit to be shown."""

@@ -1,0 +1,193 @@
+"""Hand-designed optimizers and the search each one is entitled to: one open table, name -> `Baseline`.
+
+A factory takes a dict of traced hyperparameters, so that one program serves every configuration of the search. Adam
+with eight hyperparameters follows METZ (arXiv 1810.10180, figure 6) with the ranges of TaskSet (arXiv 2002.11887,
+appendix), its learning rates narrowed to 1e-5..10.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from numpy.typing import NDArray
+
+from learned_opt.hypergradient._marthe import hd, marthe, rtho
+from learned_opt.ranges import LARGEST, SMALLEST_COMPLEMENT, require_count
+
+LEARNING_RATES = tuple(float(rate) for rate in np.logspace(-4, 1, 11))
+"""The minimum of honest tuning: 11 log-spaced rates from 1e-4 to 10."""
+DEFAULT_RANDOM_BUDGET = 64
+UNTUNED = 1e-3
+"""What Adam is given by those who tune nothing."""
+
+Configurations = dict[str, NDArray]
+"""hyperparameter -> `[configurations]`."""
+
+_RANGES = {
+    "learning_rate": (0.0, LARGEST),
+    "hyper_learning_rate": (0.0, LARGEST),
+    "meta_step": (0.0, LARGEST),
+    "one_minus_b1": (SMALLEST_COMPLEMENT, 1.0),
+    "one_minus_b2": (SMALLEST_COMPLEMENT, 1.0),
+    "eps": (0.0, LARGEST),
+    "exponential_decay": (0.0, LARGEST),
+    "linear_decay": (0.0, LARGEST),
+    "l1": (0.0, LARGEST),
+    "l2": (0.0, LARGEST),
+    "weight_decay": (0.0, LARGEST),
+    "momentum": (0.0, 1.0 - SMALLEST_COMPLEMENT),
+}
+"""A hyperparameter of another name may be any finite number."""
+
+
+class Baseline(NamedTuple):
+    """An optimizer and its search space.
+
+    Attributes:
+      factory: `{hyperparameter: scalar, possibly traced} -> optax.GradientTransformation`.
+      configurations: `(budget, seed) -> Configurations`; a grid ignores both, a random search draws `budget` points.
+      search: "grid" or "random".
+      extra_args: what its `update` is given, of `learned_opt_lab.evaluation.sweep.EXTRA_ARGS`.
+      description: one line for reports.
+    """
+
+    factory: Callable[[Mapping[str, Array]], optax.GradientTransformation]
+    configurations: Callable[[int, int], Configurations]
+    search: str
+    description: str
+    extra_args: tuple[str, ...] = ()
+
+    def search_space(self, budget: int, seed: int) -> Configurations:
+        """The configurations, checked: a search over nan, or over a decay of 1, would choose among failures.
+
+        Raises:
+          ValueError: for no configuration, vectors of several lengths, or a value that is not finite or out of its
+            hyperparameter's range.
+        """
+        space = {name: np.asarray(values) for name, values in self.configurations(budget, seed).items()}
+        if len({values.shape for values in space.values()}) != 1 or any(values.ndim != 1 for values in space.values()):
+            shapes = {name: values.shape for name, values in space.items()}
+            raise ValueError(f"configurations are vectors of one length, one a hyperparameter; got shapes {shapes}")
+        for name, values in space.items():
+            low, high = _RANGES.get(name, (-LARGEST, LARGEST))
+            bad = values[~((values >= low) & (values <= high))]
+            if not values.size or bad.size:
+                got = f"got {bad[0]}" if bad.size else "got none"
+                raise ValueError(f"configurations of {name} must be finite, from {low:g} to {high:g}; {got}")
+        return space
+
+    def num_configurations(self, budget: int) -> int:
+        """How many configurations a search with this budget tries."""
+        return len(next(iter(self.search_space(budget, 0).values())))
+
+
+def learning_rate_grid(budget: int, seed: int) -> Configurations:
+    """All of `LEARNING_RATES`: 11 configurations, whatever the budget."""
+    del budget, seed
+    return {"learning_rate": np.asarray(LEARNING_RATES, np.float32)}
+
+
+ADAM8_RANGES = {
+    "learning_rate": (1e-5, 1e1),
+    "one_minus_b1": (1e-4, 1.0),
+    "one_minus_b2": (1e-6, 1.0),
+    "eps": (1e-10, 1e3),
+    "exponential_decay": (1e-6, 1e-3),
+    "linear_decay": (1e-7, 1e-4),
+    "l1": (1e-8, 1e1),
+    "l2": (1e-8, 1e1),
+}
+"""Log-uniform ranges of the eight hyperparameters; decays are per step."""
+
+
+def adam8_search(budget: int, seed: int) -> Configurations:
+    """`budget` log-uniform draws from `ADAM8_RANGES`.
+
+    A larger budget with the same seed keeps the draws of a smaller one.
+    """
+    budget = require_count("the budget of a random search", budget, 1, 2**31 - 1, "be at least 1")
+    low, high = (np.log([bounds[i] for bounds in ADAM8_RANGES.values()]) for i in (0, 1))
+    draws = np.exp(np.random.default_rng(seed).uniform(low, high, (budget, len(ADAM8_RANGES))))
+    return {name: draws[:, i].astype(np.float32) for i, name in enumerate(ADAM8_RANGES)}
+
+
+def adam8(hyperparameters: Mapping[str, Array]) -> optax.GradientTransformation:
+    """Adam on `loss + l1 |w|_1 + l2 |w|_2^2` with rate `lr exp(-exponential_decay t) max(0, 1 - linear_decay t)`."""
+    h = hyperparameters
+
+    def regularize(grads, params):
+        return jax.tree.map(lambda g, p: g + (h["l1"] * jnp.sign(p) + 2 * h["l2"] * p).astype(g.dtype), grads, params)
+
+    def schedule(count):
+        linear = jnp.maximum(0.0, 1.0 - h["linear_decay"] * count)
+        return -h["learning_rate"] * jnp.exp(-h["exponential_decay"] * count) * linear
+
+    return optax.chain(
+        optax.stateless(regularize),
+        optax.scale_by_adam(b1=1.0 - h["one_minus_b1"], b2=1.0 - h["one_minus_b2"], eps=h["eps"]),
+        optax.scale_by_schedule(schedule),
+    )
+
+
+def _tuned_rate(optimizer: Callable[..., optax.GradientTransformation], description: str, **fixed) -> Baseline:
+    return Baseline(lambda h: optimizer(h["learning_rate"], **fixed), learning_rate_grid, "grid", description)
+
+
+FIRST_RATES = (1e-3, 1e-2, 1e-1)
+
+
+def _hypergradient(method: Callable, hyper_rates: tuple[float, ...], description: str) -> Baseline:
+    """SGD whose rate adapts online: three first rates times four hyper-learning rates, 12 configurations."""
+
+    def grid(budget: int, seed: int) -> Configurations:
+        del budget, seed
+        first, hyper = np.meshgrid(FIRST_RATES, hyper_rates, indexing="ij")
+        return {
+            "learning_rate": first.ravel().astype(np.float32),
+            "hyper_learning_rate": hyper.ravel().astype(np.float32),
+        }
+
+    def factory(h: Mapping[str, Array]) -> optax.GradientTransformation:
+        return method(optax.sgd, h["learning_rate"], h["hyper_learning_rate"])
+
+    return Baseline(factory, grid, "grid", description, extra_args=("value_fn", "objective_grad"))
+
+
+def _marthe(inner: Callable, learning_rate: Array, meta_step: Array) -> optax.GradientTransformation:
+    return marthe(inner, learning_rate, meta_step=meta_step)
+
+
+BASELINES: dict[str, Baseline] = {
+    "sgd": _tuned_rate(optax.sgd, "SGD"),
+    "momentum": _tuned_rate(optax.sgd, "SGD with momentum .9", momentum=0.9),
+    "rmsprop": _tuned_rate(optax.rmsprop, "RMSProp, decay .9"),
+    "adam": _tuned_rate(optax.adam, "Adam"),
+    "adam_1e-3": _tuned_rate(optax.adam, "Adam at rate 1e-3, not tuned")._replace(
+        configurations=lambda budget, seed: {"learning_rate": np.full(1, UNTUNED, np.float32)}
+    ),
+    "adamw": _tuned_rate(optax.adamw, "AdamW, weight decay 1e-4"),
+    "nadamw": _tuned_rate(optax.nadamw, "Nesterov AdamW, weight decay 1e-4"),
+    "adam8": Baseline(adam8, adam8_search, "random", "Adam, eight hyperparameters by random search"),
+    "hd": _hypergradient(hd, (1e-5, 1e-4, 1e-3, 1e-2), "SGD, rate by hypergradient descent"),
+    "rtho": _hypergradient(rtho, (1e-7, 1e-6, 1e-5, 1e-4), "SGD, rate by real-time hyperparameter optimization"),
+    "marthe": _hypergradient(_marthe, (1e-9, 1e-8, 1e-7, 1e-6), "SGD, rate by MARTHE; tuned: its meta step"),
+}
+"""Open: a further entry is a baseline everywhere (`evaluate`, `tune`, tests)."""
+
+
+def baseline(name: str) -> Baseline:
+    """Looks a name up.
+
+    Raises:
+      ValueError: for an unknown name, with near ones.
+    """
+    if name not in BASELINES:
+        near = difflib.get_close_matches(name, BASELINES, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(BASELINES)}"
+        raise ValueError(f"unknown baseline {name!r}; {hint}")
+    return BASELINES[name]

@@ -1,0 +1,1 @@
+"""A whole suite: who takes part, cells, report, figures, page."""

@@ -1,0 +1,134 @@
+"""Who takes part: from `[label=]SPEC` on the command line to something that can be swept.
+
+SPEC is a baseline's name, a shipped optimizer's name, a theta file, a run directory, or several run directories (a
+comma list or a glob): seeds of one config, of which the one with the lowest outer-training loss is shown. Held-out
+losses have no part in that choice.
+"""
+
+import difflib
+import glob
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from learned_opt import load_theta
+from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt_lab.drawing.text import well_formed
+from learned_opt_lab.evaluation import statistics
+from learned_opt_lab.evaluation.baselines import BASELINES
+from learned_opt_lab.evaluation.suite import training_tasks
+from learned_opt_lab.results import content
+
+
+class Entry(NamedTuple):
+    """One optimizer of an evaluation.
+
+    Attributes:
+      label: its name in the report.
+      spec: what the user wrote.
+      baseline: a key of `learned_opt_lab.evaluation.baselines.BASELINES`, or None for a learned optimizer.
+      optimizer: the learned optimizer, or None.
+      theta: its outer parameters, or None.
+      details: what the report says about it; JSON.
+    """
+
+    label: str
+    spec: str
+    baseline: str | None = None
+    optimizer: LearnedOptimizer | None = None
+    theta: Theta = None
+    details: dict[str, Any] = {}  # noqa: RUF012  A NamedTuple's default; never changed.
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the optimizer does: a digest of its weights, or the baseline's name."""
+        if self.baseline is not None:
+            return f"baseline:{self.baseline}"
+        return f"theta:{content.data(self.theta)[:16]}"
+
+
+def parse_entries(specs: list[str] | tuple[str, ...], *, trust: bool = False) -> list[Entry]:
+    """Reads `[label=]SPEC` arguments.
+
+    Args:
+      specs: the arguments.
+      trust: import and run the code that theta files name, as in `learned_opt.load_theta`.
+
+    Raises:
+      ValueError: for no argument at all, a label given twice, or a SPEC that is nothing known or does not load.
+    """
+    if not specs:
+        raise ValueError("no optimizer given; name baselines, run directories, theta files or shipped optimizers")
+    entries = [_parse(spec, trust) for spec in specs]
+    labels = [entry.label for entry in entries]
+    if repeated := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ValueError(f"label {repeated[0]!r} is given to several optimizers; name them with label=SPEC")
+    return entries
+
+
+def _parse(argument: str, trust: bool) -> Entry:
+    label, equals, spec = argument.partition("=")
+    if not equals:
+        label, spec = "", argument
+    if not spec or (equals and not label):
+        raise ValueError(f"{argument!r} is no optimizer: expected SPEC or label=SPEC")
+    if spec in BASELINES:
+        return Entry(
+            well_formed(label or spec), spec, baseline=spec, details={"description": BASELINES[spec].description}
+        )
+    paths = _several(spec)
+    path, details = (spec, {}) if paths is None else pick_by_outer_loss(paths)
+    try:
+        optimizer, theta = load_theta(path, trust=trust)
+    except FileNotFoundError as error:
+        near = difflib.get_close_matches(spec, BASELINES, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"baselines are {', '.join(BASELINES)}"
+        raise ValueError(f"{error}\n{hint}") from error
+    num_weights = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(theta))
+    details = {"description": f"learned optimizer, {num_weights} weights", "path": str(path), **details}
+    if Path(path).exists():  # not the name of a shipped one, which no suite was trained on
+        details["trained_on"] = training_tasks.trained_on(path)
+    name = Path(path).name if Path(path).name not in ("theta.npz", "") else Path(path).resolve().parent.name
+    name = Path(name).stem if name.endswith(".npz") else name
+    return Entry(well_formed(label or name), spec, optimizer=optimizer, theta=theta, details=details)
+
+
+def _several(spec: str) -> list[Path] | None:
+    """The run directories that a comma list or a glob names; None where SPEC is neither or is an existing path."""
+    if Path(spec).exists() or not any(character in spec for character in ",*?["):
+        return None
+    found = [Path(path) for part in spec.split(",") if part for path in sorted(glob.glob(part)) or [part]]
+    paths = list(dict.fromkeys(found))
+    if missing := [str(path) for path in paths if not path.is_dir()]:
+        raise ValueError(f"{missing[0]!r}, from {spec!r}, is no run directory")
+    return paths
+
+
+def pick_by_outer_loss(run_dirs: list[Path]) -> tuple[Path, dict[str, Any]]:
+    """Of several runs the one with the lowest `outer_loss_last` in its `summary.json`; an unknown one is never picked.
+
+    Returns:
+      The run directory, and for the report which runs there were and what they were picked by.
+
+    Raises:
+      ValueError: where a run has no such entry, or none of them a finite one.
+    """
+    losses = []
+    for run_dir in run_dirs:
+        try:
+            value = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))["outer_loss_last"]
+            losses.append(math.nan if value is None else float(value))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{run_dir}/summary.json has no outer_loss_last: is the run finished?") from error
+    chosen = statistics.lowest(losses)
+    if chosen is None:
+        raise ValueError(f"the outer loss of none of these runs is known: {', '.join(map(str, run_dirs))}")
+    candidates = [
+        {"path": str(path), "outer_loss_last": loss if math.isfinite(loss) else None}
+        for path, loss in zip(run_dirs, losses, strict=True)
+    ]
+    return run_dirs[chosen], {"picked_by": "outer_loss_last", "candidates": candidates}

@@ -1,0 +1,108 @@
+"""From the rows of a report, one for each task and optimizer, to what holds over all tasks: ranks, pairs, profiles.
+
+Inside, what was never reached is infinity and what is unknown is nan; both are null in `report.json`.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_opt_lab.evaluation import measures, statistics
+from learned_opt_lab.evaluation.suite.entries import Entry
+
+
+def _column(rows: list[dict], label: str, *path: str) -> NDArray:
+    """`[tasks, runs]` of one optimizer."""
+    values = []
+    for row in rows:
+        if row["optimizer"] == label:
+            value = row
+            for key in path:
+                value = value[key]
+            values.append(value)
+    return np.asarray(values, np.float64)
+
+
+def summaries(entries: list[Entry], rows: list[dict], reference: str) -> list[dict[str, Any]]:
+    """One summary for each optimizer, best first: by interquartile mean, then by mean, of the normalized scores.
+
+    Equal ones share a rank. An optimizer whose score is unknown stands behind all others.
+    """
+    reference_scores = _column(rows, reference, "normalized", "runs")
+    summaries = []
+    for entry in entries:
+        scores = _column(rows, entry.label, "normalized", "runs")
+        summary = {
+            "label": entry.label,
+            "spec": entry.spec,
+            "kind": "learned" if entry.baseline is None else "baseline",
+            "fingerprint": entry.fingerprint,
+            **entry.details,
+            "normalized": statistics.stratified_bootstrap(scores)._asdict(),
+            "normalized_mean": statistics.stratified_bootstrap(scores, statistics.mean)._asdict(),
+            "improvement_over_reference": statistics.probability_of_improvement_interval(
+                scores, reference_scores
+            )._asdict(),
+            "divergence_rate": float(np.mean([r["divergence_rate"] for r in rows if r["optimizer"] == entry.label])),
+            "validation_at_most_reference": _at_most(rows, entry.label, reference),
+            **{f"steps_to_{name}": _ratios(rows, entry.label, f"steps_to_{name}") for name in ("target", "best")},
+        }
+        summaries.append(summary)
+    keys = [_place(summary) for summary in summaries]
+    ranked = [{"rank": 1 + sum(k < key for k in keys), **s} for key, s in zip(keys, summaries, strict=True)]
+    return sorted(ranked, key=_place)
+
+
+def _place(summary: dict[str, Any]) -> tuple:
+    """What optimizers are sorted by; nan, which compares with nothing, is behind everything."""
+    scores = [summary[name]["estimate"] for name in ("normalized", "normalized_mean")]
+    return tuple((math.isnan(score), 0.0 if math.isnan(score) else score) for score in scores)
+
+
+def _at_most(rows: list[dict], label: str, reference: str) -> dict[str, int]:
+    """On how many of the tasks on which both are known the final validation loss is no higher than the reference's."""
+    final = {(row["task"], row["optimizer"]): row["validation_loss"]["estimate"] for row in rows}
+    tasks = {task for task, _ in final if not np.isnan([final[task, label], final[task, reference]]).any()}
+    return {
+        "tasks": sum(final[task, label] <= final[task, reference] for task in tasks),
+        "num_tasks": len(tasks),
+    }
+
+
+def _ratios(rows: list[dict], label: str, name: str) -> dict[str, Any]:
+    """Interquartile means over tasks and runs of the ratios to the reference's own; tasks without a ratio left out."""
+    own = [row for row in rows if row["optimizer"] == label and not np.isnan(row[name]["steps_ratio"])]
+    if not own:
+        return {"steps_ratio": None, "seconds_ratio": None, "tasks_reached": 0, "num_tasks": 0}
+    intervals = {
+        f"{unit}_ratio": statistics.stratified_bootstrap(_column(own, label, name, f"{unit}_ratio_runs"))._asdict()
+        for unit in ("steps", "seconds")
+    }
+    reached = sum(math.isfinite(row[name]["steps"]) for row in own)
+    return {**intervals, "tasks_reached": reached, "num_tasks": len(own)}
+
+
+def pairwise(entries: list[Entry], rows: list[dict]) -> list[dict[str, Any]]:
+    """How often a run of x ends below a run of y, for all ordered pairs."""
+    scores = {entry.label: _column(rows, entry.label, "normalized", "runs") for entry in entries}
+    return [
+        {"x": x, "y": y, **statistics.probability_of_improvement_interval(scores[x], scores[y])._asdict()}
+        for x in scores
+        for y in scores
+        if x != y
+    ]
+
+
+def profiles(entries: list[Entry], rows: list[dict]) -> dict[str, Any]:
+    """Share of runs at or below each normalized score."""
+    scores = {entry.label: _column(rows, entry.label, "normalized", "runs") for entry in entries}
+    known = np.concatenate([values.ravel() for values in scores.values()])
+    lowest = max(-1.0, min([-0.01, *known[~np.isnan(known)].tolist()]))
+    positive = np.geomspace(0.01, measures.WORST_SCORE, 60)
+    thresholds = np.concatenate([np.linspace(lowest, 0.01, 60, endpoint=False), positive])
+    return {
+        "thresholds": thresholds.tolist(),
+        "shares": {label: statistics.performance_profile(s, thresholds).tolist() for label, s in scores.items()},
+    }

@@ -1,0 +1,95 @@
+"""Which tasks of a suite an optimizer was outer-trained on, as far as the config beside its theta tells.
+
+The suites hold out what the shipped configs hold out: three of ten classes, by `class_split` with seed 0. Another
+split, or a family of the user's own, may train on the very tasks that a report would call held out.
+"""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from tasks.images.class_subsets import class_split
+from tasks.suites import NUM_TRAIN_CLASSES, Suite, SuiteTask
+
+NUM_CLASSES = 10
+"""Of each data set of which the suites hold classes out."""
+_CLASSES_OF = {
+    "_digits": "digits",
+    "_digits_cnn": "digits",
+    "_fashion_mlp": "fashion_mnist",
+    "_fashion_cnn": "fashion_mnist",
+    "_mnist1d": "mnist1d",
+}
+"""Builder in `tasks.suites` -> the data set whose held-out classes its tasks tell apart."""
+_FAMILY_OF = {"_quadratic": "RandomQuadratic", "char_family": "tasks.text:char_family"}
+_OWN = ("tasks.images.autoencoder:", "tasks.text:")
+"""Custom families that are the project's; what a user's holds is not known here."""
+
+
+def trained_on(path: str | Path) -> list[dict[str, Any]] | None:
+    """The families of the run that a theta lies in, as `config.json` has them; None where there is no such file."""
+    path = Path(path)
+    config = (path if path.is_dir() else path.parent) / "config.json"
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+        families = [content["family"], *content.get("extra_families", [])]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return families if all(isinstance(family, dict) for family in families) else None
+
+
+def seen_tasks(suite: Suite, families: list[dict[str, Any]]) -> list[str]:
+    """Names of the suite's tasks that are, or are drawn like, tasks of these families."""
+    return [task.name for task in suite.tasks if any(_holds(family, task) for family in families)]
+
+
+def about(suite: Suite, details: dict[str, Any]) -> str | None:
+    """A sentence for the report where not all tasks are known to be new to an optimizer; None where they are.
+
+    Args:
+      suite: the tasks.
+      details: of its entry; `trained_on` is what `trained_on` returned.
+    """
+    if "trained_on" not in details:
+        return None
+    families = details["trained_on"]
+    if families is None:
+        return "what it was outer-trained on is not known, so these tasks may not be new to it"
+    seen = seen_tasks(suite, families)
+    own = [family["target"] for family in families if _is_users(family)]
+    sentences = []
+    if seen:
+        sentences.append(f"NOT held out: it was outer-trained on classes or draws of {', '.join(seen)}")
+    if own:
+        sentences.append(f"whether {', '.join(dict.fromkeys(own))} holds tasks of this suite is not known")
+    return "; ".join(sentences) or None
+
+
+def _is_users(family: dict[str, Any]) -> bool:
+    return family.get("type") == "CustomFamily" and not str(family.get("target")).startswith(_OWN)
+
+
+def _holds(family: dict[str, Any], task: SuiteTask) -> bool:
+    build = task.build
+    name = getattr(build.func if isinstance(build, functools.partial) else build, "__name__", "")
+    if family.get("type") == "ClassSubset":
+        return _CLASSES_OF.get(name) == family["dataset"] and bool(_held_out() & _training_classes(family))
+    kind = family["target"] if family.get("type") == "CustomFamily" else family.get("type")
+    return _FAMILY_OF.get(name) == kind and _same_arguments(family, build)
+
+
+def _held_out() -> set[int]:
+    return set(class_split(NUM_CLASSES, NUM_TRAIN_CLASSES)[1])
+
+
+def _training_classes(family: dict[str, Any]) -> set[int]:
+    return set(class_split(NUM_CLASSES, family["num_train_classes"], family["split_seed"])[0])
+
+
+def _same_arguments(family: dict[str, Any], build: functools.partial) -> bool:
+    """Whether a quadratic has the suite's number of dimensions, or a model of text the suite's kind and text."""
+    if family["type"] == "RandomQuadratic":
+        return build.args == (family["dim"],)
+    kwargs = family.get("kwargs", {})
+    return build.args == (kwargs.get("model"),) and "text" not in kwargs

@@ -1,0 +1,251 @@
+"""All configurations x runs of one optimizer factory as one vmapped, jitted program over traced hyperparameters.
+
+A *configuration* is one point of the hyperparameter space (for a learned optimizer: one theta). A *run* is a task drawn
+from the family together with its initialization and its batches. Every configuration sees the same runs: the keys of
+tasks, initial parameters and batches belong to the run alone. The batches are drawn once for each run, so that the
+first layer of all configurations is one large matmul.
+
+The larger saving is that one program serves all rates: rates are traced, never constants. Sharded with
+`jax.shard_map` over a one-dimensional mesh, along whichever of the two axes wastes less on padding.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.sharding import AxisType, Mesh, PartitionSpec
+
+from outer_train.compilation import compiler_options
+from outer_train.memory import check_fits, num_bytes
+from outer_train.particles.particles import vary
+from tasks.base import SPLITS, Data, Key, Task, TaskFamily
+
+Hyperparameters = Any
+Factory = Callable[[Hyperparameters], optax.GradientTransformation]
+Curves = dict[str, dict[str, Array]]
+"""split -> metric (`loss`, and what the task's own metrics hold) -> `[configurations, runs, points]`."""
+
+EXTRA_ARGS = ("value", "grad", "value_fn", "objective_grad")
+"""What an optimizer's `update` may ask for: Optax's line-search arguments, and the gradient of a fresh `inner_valid`
+batch."""
+BYTES_OF_KEYS = 24
+"""Of one run, while they are made."""
+_AXIS = "sweep"
+
+
+class Runs(NamedTuple):
+    """The keys of the runs, each `[num_runs]`: which task, and which initialization and batches on it."""
+
+    task: Key
+    seed: Key
+
+
+def make_runs(key: Key, num_tasks: int, num_seeds: int = 1) -> Runs:
+    """Keys of `num_tasks * num_seeds` runs; seeds of one task lie next to each other."""
+    if num_tasks < 1 or num_seeds < 1:
+        raise ValueError(f"num_tasks and num_seeds must be at least 1, got {num_tasks} and {num_seeds}")
+    check_fits(f"{num_tasks} tasks and {num_seeds} seeds of each: keys", num_tasks * num_seeds * BYTES_OF_KEYS)
+    task_key, seed_key = jax.random.split(key)
+    return Runs(
+        task=jnp.repeat(jax.random.split(task_key, num_tasks), num_seeds),
+        seed=jax.random.split(seed_key, num_tasks * num_seeds),
+    )
+
+
+def make_sweep(
+    family: TaskFamily,
+    factory: Factory,
+    *,
+    num_steps: int,
+    splits: tuple[str, ...] = ("outer_valid", "test"),
+    eval_every: int = 1,
+    num_eval_batches: int = 1,
+    extra_args: tuple[str, ...] = (),
+    mesh: Mesh | None = None,
+) -> Callable[[Hyperparameters, Runs], Curves]:
+    """Builds the program; calling it again with other values of the same shapes compiles nothing.
+
+    Args:
+      family: the tasks; its `data` is an argument of the jitted program.
+      factory: `hyperparameters -> optax.GradientTransformation`; hyperparameters are traced.
+      num_steps: inner steps of a run.
+      splits: where losses are measured, each on fresh batches.
+      eval_every: inner steps between two measurements; divides `num_steps`.
+      num_eval_batches: batches of each split that a measurement is the mean over.
+      extra_args: which of `EXTRA_ARGS` the optimizer's `update` is given.
+      mesh: one-dimensional mesh; default: all devices, at most as many as there are configurations or runs.
+
+    Returns:
+      `(hyperparameters, runs) -> curves`. Every leaf of hyperparameters leads with the configurations axis. Curves have
+      `num_steps // eval_every + 1` points: point i is measured after `i * eval_every` steps, point 0 before the first.
+
+    Raises:
+      ValueError: for a number of steps, an interval, a split or an extra argument outside the above.
+    """
+    _check(num_steps, splits, eval_every, num_eval_batches, extra_args)
+    run = functools.partial(
+        _run,
+        family,
+        factory,
+        num_steps=num_steps,
+        splits=splits,
+        eval_every=eval_every,
+        num_eval_batches=num_eval_batches,
+        extra_args=extra_args,
+    )
+
+    @functools.partial(
+        jax.jit, static_argnames=("program_mesh", "by_configuration"), compiler_options=compiler_options()
+    )
+    def program(hyperparameters, runs, data, program_mesh, by_configuration):
+        sharded, whole = PartitionSpec(program_mesh.axis_names[0]), PartitionSpec()
+        in_specs = (sharded, whole, whole) if by_configuration else (whole, sharded, whole)
+        out_specs = sharded if by_configuration else PartitionSpec(None, *sharded)
+        of_run = jax.vmap(functools.partial(run, axis_name=program_mesh.axis_names[0]), in_axes=(0, None, None))
+        grid = jax.vmap(of_run, in_axes=(None, 0, None), out_axes=1)
+        return jax.shard_map(grid, mesh=program_mesh, in_specs=in_specs, out_specs=out_specs)(
+            hyperparameters, runs, data
+        )
+
+    def sweep(hyperparameters: Hyperparameters, runs: Runs) -> Curves:
+        num_configurations, num_runs = _axis_size(hyperparameters), runs.seed.shape[0]
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (hyperparameters, runs))
+        start = jax.eval_shape(lambda h, r: start_run(family, factory, h, r, family.data, extra_args)[1], *shapes)
+        together = num_configurations * num_runs * num_bytes(start)
+        check_fits(f"{num_configurations} configurations on {num_runs} runs at once: parameters and states", together)
+        used_mesh = mesh if mesh is not None else _default_mesh(max(num_configurations, num_runs))
+        padded_configurations, padded_runs = (
+            -(-n // used_mesh.size) * used_mesh.size for n in (num_configurations, num_runs)
+        )
+        by_configuration = padded_configurations * num_runs < num_configurations * padded_runs
+        if by_configuration:
+            hyperparameters = _pad(hyperparameters, padded_configurations)
+        else:
+            runs = _pad(runs, padded_runs)
+        curves = program(hyperparameters, runs, family.data, used_mesh, by_configuration)
+        return jax.tree.map(lambda curve: curve[:num_configurations, :num_runs], curves)
+
+    return sweep
+
+
+def _check(
+    num_steps: int, splits: tuple[str, ...], eval_every: int, num_eval_batches: int, extra_args: tuple[str, ...]
+) -> None:
+    if num_eval_batches < 1:
+        raise ValueError(f"num_eval_batches must be at least 1, got {num_eval_batches}")
+    if num_steps < 1 or eval_every < 1 or num_steps % eval_every:
+        raise ValueError(f"num_steps must be a positive multiple of eval_every, got {num_steps} and {eval_every}")
+    if unknown := [split for split in splits if split not in SPLITS]:
+        raise ValueError(f"unknown splits {unknown}; a task has {SPLITS}")
+    if unknown := [name for name in extra_args if name not in EXTRA_ARGS]:
+        raise ValueError(f"unknown extra arguments {unknown}; there are {EXTRA_ARGS}")
+
+
+def _axis_size(tree: Any) -> int:
+    sizes = {leaf.shape[0] for leaf in jax.tree.leaves(tree) if leaf.ndim}
+    if len(sizes) != 1 or any(leaf.ndim == 0 for leaf in jax.tree.leaves(tree)):
+        raise ValueError(f"every leaf of hyperparameters leads with one configurations axis, got sizes {sorted(sizes)}")
+    return sizes.pop()
+
+
+def _default_mesh(useful: int) -> Mesh:
+    devices = jax.local_devices()[:useful]
+    return jax.make_mesh((len(devices),), (_AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def _pad(tree: Any, size: int) -> Any:
+    """Repeats the last entry: a finite, harmless configuration, thrown away afterwards."""
+    return jax.tree.map(lambda x: x[jnp.minimum(jnp.arange(size), x.shape[0] - 1)], tree)
+
+
+def _run(
+    family: TaskFamily,
+    factory: Factory,
+    hyperparameters: Hyperparameters,
+    runs: Runs,
+    data: Data,
+    *,
+    num_steps: int,
+    splits: tuple[str, ...],
+    eval_every: int,
+    num_eval_batches: int,
+    extra_args: tuple[str, ...],
+    axis_name: str,
+) -> dict[str, dict[str, Array]]:
+    """One configuration on one run: `split -> metric -> [points]`."""
+    task, start, step = start_run(family, factory, hyperparameters, runs, data, extra_args)
+    _, _, eval_key = jax.random.split(runs.seed, 3)
+
+    def measured(carry, point):
+        key = jax.random.fold_in(eval_key, point)
+        measure = functools.partial(_measure, task, splits, data, carry[0])
+        if num_eval_batches == 1:
+            measurements = measure(key)
+        else:
+            each = jax.vmap(measure)(jax.random.split(key, num_eval_batches))
+            measurements = jax.tree.map(lambda values: jnp.mean(values, axis=0), each)
+        first = point * eval_every
+        # The last point has no steps left: one loop body serves all points, and is compiled once.
+        return jax.lax.fori_loop(first, jnp.minimum(first + eval_every, num_steps), step, carry), measurements
+
+    # What starts as a constant (a momentum of zeros) does not stay one.
+    carry = vary(start, axis_name)
+    curves = jax.lax.scan(measured, carry, jnp.arange(num_steps // eval_every + 1))[1]
+    return vary(curves, axis_name)
+
+
+def start_run(
+    family: TaskFamily,
+    factory: Factory,
+    hyperparameters: Hyperparameters,
+    run: Runs,
+    data: Data,
+    extra_args: tuple[str, ...],
+) -> tuple[Task, tuple[Any, Any], Callable[[Array, tuple[Any, Any]], tuple[Any, Any]]]:
+    """One configuration at the start of one run: its task, `(params, state)`, and a step `(index, (params, state))`."""
+    init_key, train_key, _ = jax.random.split(run.seed, 3)
+    task = family.task(family.sample(run.task))
+    with jax.numpy_dtype_promotion("standard"):
+        optimizer = optax.with_extra_args_support(factory(hyperparameters))
+        params = task.init(init_key)
+        state = optimizer.init(params)
+
+    def step(index, carry):
+        return train_step(task, optimizer, extra_args, data, jax.random.fold_in(train_key, index), *carry)
+
+    return task, (params, state), step
+
+
+def train_step(task: Task, optimizer, extra_args: tuple[str, ...], data: Data, key: Key, params, state):
+    """One inner step on a fresh `train` batch: `(params, state)` of the next step."""
+    batch_key, loss_key, valid_batch_key, valid_loss_key = jax.random.split(key, 4)
+    batch = task.sample_batch(data, batch_key, "train")
+
+    def value_fn(at):
+        return task.loss(at, loss_key, batch)[0]
+
+    def valid_fn(at):
+        return task.loss(at, valid_loss_key, task.sample_batch(data, valid_batch_key, "inner_valid"))[0]
+
+    value, grad = jax.value_and_grad(value_fn)(params)
+    available = {"value": lambda: value, "grad": lambda: grad, "value_fn": lambda: value_fn}
+    available["objective_grad"] = lambda: jax.grad(valid_fn)(params)
+    extra = {name: available[name]() for name in extra_args}
+    with jax.numpy_dtype_promotion("standard"):
+        updates, state = optimizer.update(grad, state, params, **extra)
+        return optax.apply_updates(params, updates), state
+
+
+def _measure(task: Task, splits: tuple[str, ...], data: Data, params, key: Key) -> dict[str, dict[str, Array]]:
+    """Loss and metrics on one fresh batch of each split; its key does not depend on the other splits asked for."""
+    measurements = {}
+    for split in splits:
+        batch_key, loss_key = jax.random.split(jax.random.fold_in(key, SPLITS.index(split)))
+        loss, metrics = task.loss(params, loss_key, task.sample_batch(data, batch_key, split))
+        scalars = {name: value for name, value in metrics.items() if jnp.ndim(value) == 0}
+        measurements[split] = {**scalars, "loss": loss}
+    return measurements

@@ -1,0 +1,53 @@
+"""Fig 3 and Fig 4 of arXiv 1910.08525, from what `image_classification_schedules` measured."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from learned_opt_lab.drawing.axes import known, legend, log_scale, set_limits
+from learned_opt_lab.drawing.text import format_number
+from learned_opt_lab.drawing.training_figures import save
+
+STYLES = {
+    "constant": {"color": "0.6", "linestyle": ":"},
+    "exponential": {"color": "#E69F00", "linestyle": "--"},
+    "staircase": {"color": "#CC79A7", "linestyle": "--"},
+    "SGDR": {"color": "#009E73", "linestyle": "--"},
+    "HD": {"color": "#D55E00"},
+    "RTHO": {"color": "#0072B2"},
+    "MARTHE": {"color": "#000000", "linewidth": 2.4},
+}
+TITLES = {"vgg_sgdm": "VGG, SGD + momentum", "resnet_adam": "ResNet, Adam"}
+
+
+def draw(name: str, result: dict[str, Any], curves: dict[str, dict[str, np.ndarray]], path: pathlib.Path) -> None:
+    """Test accuracy and loss, means over seeds with a band of one deviation, and one seed's learning rate."""
+    figure = Figure(figsize=(15, 4.4), dpi=140, layout="constrained")
+    accuracy, loss, rate = figure.subplots(1, 3)
+    for method, runs in curves.items():
+        points = runs["test_accuracy"].shape[1]
+        steps = np.arange(1, points + 1) * runs["rates"].shape[1] / points
+        label = f"{method}, {format_number(100 * result['methods'][method]['accuracy'])} %"
+        _draw_mean(accuracy, steps, 100 * runs["test_accuracy"], label, STYLES[method])
+        _draw_mean(loss, steps, runs["test_loss"], method, STYLES[method])
+        rate.plot(np.maximum(known(runs["rates"][0]), 1e-7), label=method, **STYLES[method])
+    rows = result["methods"].values()
+    best = 100 * np.fmax.reduce(known([row["accuracy"] for row in rows]))
+    lowest = np.fmin.reduce(known([row["test_loss"] for row in rows]))
+    accuracy.set(title=f"{TITLES[name]}: test accuracy, %", xlabel="step")
+    set_limits(accuracy, "y", best - 15, best + 2)
+    legend(accuracy, fontsize=10, loc="lower right")
+    loss.set(title="Test loss", xlabel="step")
+    set_limits(loss, "y", 0.9 * lowest, 2.5 * lowest)
+    rate.set(title="Learning rate, seed 0", xlabel="step")
+    log_scale(rate, "y", *(line.get_ydata() for line in rate.lines))
+    save(figure, path)
+
+
+def _draw_mean(axes, steps: np.ndarray, values: np.ndarray, label: str, style: dict[str, Any]) -> None:
+    values = known(values)
+    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    axes.plot(steps, mean, label=label, **style)
+    axes.fill_between(steps, mean - deviation, mean + deviation, color=style["color"], alpha=0.12, linewidth=0)

@@ -1,0 +1,115 @@
+"""Learned optimizers outer-trained for figures 5 to 7 of arXiv 1810.10180, and the one of several seeds that is shown.
+
+Several seeds on each objective, side by side; the optimizer that is shown is the one with the lowest outer-training
+loss, its own objective on the outer-training family. No held-out loss has a part in that choice.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from numpy.typing import NDArray
+
+from learned_opt_lab.evaluation.held_out import LOSS_CAP
+from learned_opt_lab.evaluation.statistics import lowest_known
+from learned_opt_lab.papers.metz2019.outer_trained_evaluation import evaluator
+from learned_opt_lab.papers.metz2019.outer_trained_setup import (
+    OBJECTIVES,
+    OWN_SPLIT,
+    Config,
+    Families,
+    learned_optimizer,
+    picking_key,
+)
+from outer_train import estimators, truncation
+from outer_train.devices import PARTICLES, particle_mesh
+from outer_train.guard import clip_by_global_norm
+from outer_train.problem import inner_problem
+from outer_train.side_by_side import SeedsResult, outer_step_of_seeds, train_seeds
+from tasks.base import TaskFamily
+
+
+def outer_train(
+    config: Config,
+    family: TaskFamily,
+    objective: str,
+    outer_optimizer: optax.GradientTransformation | None = None,
+    num_seeds: int | None = None,
+) -> SeedsResult:
+    """Outer-trains all seeds on one objective.
+
+    Args:
+      config: resolved.
+      family: the tasks.
+      objective: a key of `OBJECTIVES`.
+      outer_optimizer: the scale's own if None.
+      num_seeds: the config's if None.
+    """
+    optimizer = learned_optimizer(config)
+    kwargs = {"num_loss_batches": 5} if config.scale == "paper" else {}
+    problem = inner_problem(family, optimizer, config.num_steps, OBJECTIVES[objective], loss_clip=LOSS_CAP, **kwargs)
+    if config.scale == "paper":
+        schedule = truncation.linear(min(50, config.num_steps), config.num_steps, max(1, config.num_outer_steps // 2))
+        kind = estimators.merged
+    else:
+        schedule, kind = truncation.constant(min(20, config.num_steps)), estimators.persistent_es
+    longest = min(schedule.max_num_steps, config.num_steps)
+    estimator = kind(problem, config.num_pairs, 0.01, PARTICLES, max_num_steps=longest, stagger=True)
+    seeds = range(num_seeds or config.num_seeds)
+    key_theta, key_run = jax.random.split(jax.random.key(config.seed))
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key_theta, np.asarray(seeds, np.int32))
+    outer_optimizer = outer_optimizer or default_outer_optimizer(config)
+    step = outer_step_of_seeds([estimator], outer_optimizer, schedule, particle_mesh(config.num_pairs), seeds)
+    thetas = jax.device_get(jax.vmap(optimizer.init)(keys))
+    datas = step.place_data((family.data,))
+    return train_seeds(step, thetas, key_run, datas, config.num_outer_steps, config.num_points)
+
+
+def default_outer_optimizer(config: Config) -> optax.GradientTransformation:
+    """The paper's code's clip by value and constant rate, or a clip by norm and a half cosine."""
+    if config.scale == "paper":
+        return optax.chain(optax.clip(0.1), optax.adam(config.outer_learning_rate, b1=0.5))
+    schedule = optax.cosine_decay_schedule(config.outer_learning_rate, config.num_outer_steps, 0.1)
+    return optax.chain(clip_by_global_norm(1.0), optax.adam(schedule))
+
+
+def own_losses(losses: dict[str, NDArray], objective: str) -> NDArray:
+    """Mean over episode and tasks of what was descended, `[n]`: the outer-training loss that seeds are chosen by."""
+    return losses[OWN_SPLIT[objective]][..., 1:].mean(axis=(-2, -1))
+
+
+class Picked(NamedTuple):
+    """The seeds of one objective, and the one that is shown.
+
+    Attributes:
+      thetas: after outer-training, leaves `[seeds, ...]`.
+      outer_losses: `[seeds]`, see `own_losses`.
+      index: of the lowest.
+    """
+
+    thetas: Any
+    outer_losses: NDArray
+    index: int
+
+    @property
+    def theta(self) -> Any:
+        """The one that is shown, leaves `[1, ...]`."""
+        return jax.tree.map(lambda leaf: leaf[self.index : self.index + 1], self.thetas)
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"picked_by": "outer_loss", "picked_seed": self.index, "outer_loss": self.outer_losses.tolist()}
+
+
+def outer_train_and_pick(config: Config, made: Families) -> dict[str, Picked]:
+    """Outer-trains the seeds on each objective, and picks by the outer-training loss."""
+    on_outer_train = evaluator(made.outer_train, picking_key(config), config.num_tasks, config.num_steps)
+    run = on_outer_train.learned(config)
+    picked = {}
+    for objective in OBJECTIVES:
+        trained = outer_train(config, made.outer_train, objective)
+        thetas = jax.tree.map(lambda leaf: leaf[-1], trained.thetas)
+        losses = own_losses(run(thetas), objective)
+        picked[objective] = Picked(thetas, losses, lowest_known(losses, "outer loss of a seed"))
+    return picked

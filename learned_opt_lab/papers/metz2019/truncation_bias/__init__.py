@@ -1,0 +1,1 @@
+"""Short truncations choose learning rates that are too small (arXiv 1810.10180, figure 3)."""

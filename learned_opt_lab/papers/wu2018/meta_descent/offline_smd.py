@@ -1,0 +1,229 @@
+"""Offline stochastic meta-descent on a decay schedule (Wu et al., ICLR 2018, arXiv 1803.02021, Figs 5 and 6).
+
+    learned-opt reproduce offline_smd --out DIR
+
+From a warm start, `alpha_t = alpha_0 / (1 + t / K)^beta` is fitted to the training loss after a horizon. The surface
+over (alpha_0, beta) is one vmapped program, which every horizon reads off the same runs; SMD is forward mode over an
+`InnerProblem`. The shorter the horizon, the faster the chosen schedule decays, and the worse it ends in the long run.
+Four CPU minutes; `--scale paper` is the paper's MNIST experiment.
+
+Seen at the default size: the exponents chosen at 20, 100, 500 and 2,000 steps are 3.8, 7.4, .14 and .019 (shortest over
+longest: 196); what is chosen at 20 steps ends 473 times above the minimum at 2,000. The medians of SMD's four ends are
+1.02, 1.12, 1.25 and 1.96 times the surface's minimum, the worst ends 1.02, 1.20, 1.89 and 3.15 times, where diverged
+training is 30 to 80,000 times above it. With a third to half as many meta-steps the medians were 1.03, 1.20, 1.39 and
+2.84, and one end at 100 steps was 4.2 times above.
+
+The minima of the longer horizons lie at the edge of stability, beyond which gradients through the training are noise.
+There SMD needs what `smd_decay.meta_descent` adds to it: without it Adam's steps freeze before the edge, at 6.1 times
+the minimum for 500 steps and 14.5 times for 2,000; with clipped gradients alone three of four starts run over the edge.
+"""
+
+import dataclasses
+import pathlib
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from learned_opt.hand_designed.schedules import constant_schedule
+from learned_opt_lab.drawing.training_figures import save
+from learned_opt_lab.papers.scales import at_scale
+from learned_opt_lab.papers.wu2018.meta_descent.offline_smd_figures import curve_figure, surface_figure
+from learned_opt_lab.papers.wu2018.meta_descent.offline_smd_summary import chosen_schedules, smd_summary
+from learned_opt_lab.papers.wu2018.meta_descent.smd_decay import (
+    LOG10_EXPONENTS,
+    LOG10_RATES,
+    Points,
+    decaying_sgd,
+    meta_descent,
+    random_starts,
+    thetas_of,
+)
+from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import Training, jit_over, load_data, make_training, sgd_steps
+from learned_opt_lab.results.folder import write_result
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Sizes of the experiment; None stands for the scale's own, in `SIZES`.
+
+    Attributes:
+      scale: `"paper"` is MNIST through TFDS, with the paper's sizes.
+      dataset: a name in `learned_opt_lab.papers.wu2018.meta_descent.smd_tasks.DATASETS`.
+      network: a name in `learned_opt_lab.papers.wu2018.meta_descent.smd_tasks.NETWORKS`.
+      batch_size: of training.
+      num_warm_steps: before the schedule starts, at rate .1 and momentum .9.
+      horizons: steps after which the training loss is the meta-objective.
+      time_constant: K, in steps.
+      num_points: of the surface along each axis.
+      num_seeds: minibatch sequences averaged in the surface, common to all its points.
+      num_smd_starts: random starts of SMD.
+      num_meta_steps: of SMD at each horizon, shortest first; a horizon beyond the last has none, as in the paper.
+      meta_learning_rates: of SMD at each of these, at its start.
+      seed: of everything.
+    """
+
+    scale: Literal["default", "paper"] = "default"
+    dataset: str | None = None
+    network: str | None = None
+    batch_size: int | None = None
+    num_warm_steps: int = 50
+    horizons: tuple[int, ...] | None = None
+    time_constant: float | None = None
+    num_points: int | None = None
+    num_seeds: int | None = None
+    num_smd_starts: int = 4
+    num_meta_steps: tuple[int, ...] | None = None
+    meta_learning_rates: tuple[float, ...] | None = None
+    seed: int = 0
+
+
+SIZES = {
+    "default": Config(
+        dataset="digits",
+        network="mlp_32_32",
+        batch_size=50,
+        horizons=(20, 100, 500, 2000),
+        time_constant=500.0,
+        num_points=16,
+        num_seeds=4,
+        num_meta_steps=(300, 600, 200, 120),
+        meta_learning_rates=(0.1, 0.1, 0.1, 0.2),
+    ),
+    "paper": Config(
+        scale="paper",
+        dataset="mnist",
+        network="mlp_100_100",
+        batch_size=100,
+        horizons=(100, 1000, 5000, 20_000),
+        time_constant=5000.0,
+        num_points=50,
+        num_seeds=1,
+        num_meta_steps=(5000, 5000, 5000),
+        meta_learning_rates=(0.01, 0.01, 0.01),
+    ),
+}
+
+
+def run(config: Config, out: pathlib.Path) -> dict:
+    """Writes `result.json`, `surfaces.png` and `curves.png` to `out`; returns what is in the former."""
+    config = resolve(config)
+    training = make_training(load_data(config.dataset)[1], config.network, config.batch_size)
+    key_warm, key_surface, key_smd = jax.random.split(jax.random.key(config.seed), 3)
+    warm = _warm_start(training, config, key_warm)
+    rates = np.linspace(*LOG10_RATES, config.num_points)
+    exponents = np.linspace(*LOG10_EXPONENTS, config.num_points)
+    grid = Points(*(axis.ravel() for axis in np.meshgrid(rates, exponents, indexing="ij")))
+    paths = {
+        horizon: _descend(training, config, warm, i, jax.random.fold_in(key_smd, horizon))
+        for i, horizon in enumerate(config.horizons[: len(config.num_meta_steps)])
+    }
+    ends = Points(*(np.concatenate([path[axis][-1] for path in paths.values()]) for axis in (0, 1)))
+    # The ends are evaluated in the surface's own program, on its minibatches.
+    points = Points(*(np.concatenate(pair) for pair in zip(grid, ends, strict=True)))
+    losses = _surface(training, config, warm, points, key_surface)
+    surface, at_ends = losses[:, : len(grid.rate)], losses[:, len(grid.rate) :]
+    result = {
+        "dataset": config.dataset,
+        "horizons": chosen_schedules(config.horizons, grid, surface),
+        "smd": smd_summary(config.num_smd_starts, paths, surface, at_ends),
+        "loss_at_start": float(training.full_loss(warm)),
+    }
+    shortest, longest = result["horizons"][0], result["horizons"][-1]
+    result["exponent_ratio"] = shortest["decay_exponent"] / longest["decay_exponent"]
+    result["loss_ratio_at_longest"] = shortest["loss_at_longest"] / longest["loss_at_longest"]
+    out.mkdir(parents=True, exist_ok=True)
+    write_result(out / "result.json", result)
+    save(surface_figure(config.horizons, rates, exponents, surface, paths), out / "surfaces.png")
+    curves = _curves(training, config, warm, result["horizons"], key_surface)
+    save(curve_figure(result["horizons"], *curves), out / "curves.png")
+    return result
+
+
+def resolve(config: Config) -> Config:
+    """Fills in what is None from the scale's sizes.
+
+    Raises:
+      ValueError: for horizons that do not rise from at least 1, or meta-steps that do not belong to them.
+    """
+    config = at_scale(config, SIZES)
+    if config.horizons[0] < 1 or list(config.horizons) != sorted(set(config.horizons)):
+        raise ValueError(f"horizons must rise from at least 1, got {config.horizons}")
+    counts = config.num_meta_steps
+    if min(counts, default=0) < 1 or not len(config.meta_learning_rates) == len(counts) <= len(config.horizons):
+        raise ValueError(
+            f"num_meta_steps must be at least 1 and, like meta_learning_rates, one a horizon, shortest first, "
+            f"got {counts}, {config.meta_learning_rates} and {len(config.horizons)} horizons"
+        )
+    return config
+
+
+def _warm_start(training: Training, config: Config, key):
+    """Weights after a short training at a constant rate: the very start of training has dynamics of its own."""
+    key_init, key_steps = jax.random.split(key)
+    learned = constant_schedule(0.1, 0.9)
+    theta = learned.init(key_init)
+    params = training.task.init(key_init)
+    keys = jax.random.split(key_steps, config.num_warm_steps)
+    opt_state = learned.optimizer(theta).init(params)
+    steps = lambda training, *args: sgd_steps(training, learned, *args)[0]  # noqa: E731
+    return jit_over(training, steps, theta, params, opt_state, keys)
+
+
+def _surface(training: Training, config: Config, warm, points: Points, key) -> np.ndarray:
+    """Training loss at each horizon, `[horizons, points]`: one run a point, read at all horizons."""
+    learned = decaying_sgd(config.time_constant)
+
+    def one(training, theta, key):
+        params, opt_state, losses = warm, learned.optimizer(theta).init(warm), []
+        for start, stop in zip((0, *config.horizons), config.horizons, strict=False):
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(start, stop))
+            params, opt_state = sgd_steps(training, learned, theta, params, opt_state, keys)
+            losses.append(training.full_loss(params))
+        return jnp.stack(losses)
+
+    def all_points(training, thetas, keys):
+        return lax.map(lambda key: jax.vmap(lambda theta: one(training, theta, key))(thetas), keys)
+
+    keys = jax.random.split(key, config.num_seeds)
+    losses = np.asarray(jit_over(training, all_points, thetas_of(points), keys), float)
+    return np.where(np.isfinite(losses), losses, np.inf).mean(0).T
+
+
+def _descend(training: Training, config: Config, warm, index: int, key) -> Points:
+    """SMD at one of the horizons: paths `[meta steps + 1, starts]`."""
+    key_start, key_steps = jax.random.split(key)
+    return meta_descent(
+        training,
+        decaying_sgd(config.time_constant),
+        warm,
+        config.horizons[index],
+        random_starts(key_start, config.num_smd_starts),
+        config.num_meta_steps[index],
+        config.meta_learning_rates[index],
+        key_steps,
+    )
+
+
+def _curves(training, config, warm, chosen, key, num_points: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Steps `[points]`, and the training loss there under each horizon's choice, `[horizons, points]`."""
+    learned = decaying_sgd(config.time_constant)
+    points = Points(*(np.log10([row[field] for row in chosen]) for field in ("learning_rate", "decay_exponent")))
+    stops = np.unique(np.geomspace(1, config.horizons[-1], num_points).astype(int))
+
+    def one(training, theta):
+        def stretch(carry, bounds):
+            def step(i, carry):
+                return sgd_steps(training, learned, theta, *carry, jax.random.fold_in(key, i)[None])
+
+            carry = lax.fori_loop(bounds[0], bounds[1], step, carry)
+            return carry, training.full_loss(carry[0])
+
+        bounds = jnp.stack([jnp.asarray([0, *stops[:-1]]), jnp.asarray(stops)], 1)
+        return lax.scan(stretch, (warm, learned.optimizer(theta).init(warm)), bounds)[1]
+
+    over_points = lambda training, thetas: jax.vmap(partial(one, training))(thetas)  # noqa: E731
+    return stops, np.asarray(jit_over(training, over_points, thetas_of(points)))

@@ -1,0 +1,158 @@
+"""Stochastic meta-descent on a decaying schedule (Wu et al., ICLR 2018, arXiv 1803.02021, section 3.2).
+
+The schedule is `alpha_t = alpha_0 / (1 + t / K)^beta` with momentum .9. Its two hyperparameters descend the training
+loss at a horizon, by forward mode over an `InnerProblem` whose one step is the whole training up to there.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+
+from learned_opt.base import LearnedOptimizer
+from learned_opt.hand_designed.schedules import Decayed, encode_pair, inverse_time_schedule
+from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import Training, jit_over, sgd_steps
+from outer_train.estimators._forward_mode import forward_mode
+from outer_train.problem import InnerProblem
+
+MOMENTUM = 0.9
+GRADIENT_CLIP = 1.0
+RATE_CUT = 0.9
+WORSE = 3.0
+MEAN_WEIGHT = 0.2
+LOG10_RATES = (-3.0, -0.3)
+LOG10_EXPONENTS = (-2.0, 2.3)
+
+
+class Points(NamedTuple):
+    """Schedules: log10 of alpha_0 and of beta, `[points]` each."""
+
+    rate: np.ndarray
+    exponent: np.ndarray
+
+
+class Decay(NamedTuple):
+    """What is descended: natural logs of alpha_0 and of beta, float32 scalars."""
+
+    log_rate: Array
+    log_exponent: Array
+
+
+def decaying_sgd(time_constant: float) -> LearnedOptimizer:
+    """SGD with momentum whose theta is a `Decay`; K is the time constant, in steps."""
+    learned = inverse_time_schedule(0.1, MOMENTUM, 1.0, time_constant=time_constant)
+
+    def decayed(theta: Decay) -> Decayed:
+        return Decayed(encode_pair(jnp.exp(theta.log_rate), MOMENTUM), theta.log_exponent)
+
+    return LearnedOptimizer(
+        init=lambda key: Decay(jnp.float32(np.log(0.1)), jnp.float32(0)),
+        optimizer=lambda theta: learned.optimizer(decayed(theta)),
+    )
+
+
+def thetas_of(points: Points) -> Decay:
+    """Leaves `[points]`."""
+    return Decay(*(jnp.asarray(np.log(10) * np.asarray(axis), jnp.float32) for axis in points))
+
+
+def points_of(theta: Decay) -> Points:
+    """Inverse of `thetas_of`."""
+    return Points(*(np.asarray(leaf, float) / np.log(10) for leaf in theta))
+
+
+def horizon_problem(training: Training, learned: LearnedOptimizer, warm, horizon: int) -> InnerProblem:
+    """An inner problem of one step: training from the weights `warm` over the horizon, and the log of the loss there.
+
+    The logarithm leaves the minimum where it is, and its gradient has one size whether the loss is 1 or .001; the loss
+    is that over the training set, so that minibatches bring noise by the training alone.
+    """
+
+    def step(theta, state, key, data):
+        bound = training._replace(data=data)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(horizon))
+        params, _ = sgd_steps(bound, learned, theta, warm, learned.optimizer(theta).init(warm), keys)
+        return state, jnp.log(training.full_loss(params))
+
+    return InnerProblem(init=lambda theta, key: (), step=step, num_steps=1, data=training.data)
+
+
+def random_starts(key: Array, num_starts: int) -> Points:
+    """Uniform over the surface's range in logs, but for its edges: beyond the upper rates training diverges."""
+    corners = [np.array(axis)[:, None] for axis in (LOG10_RATES, LOG10_EXPONENTS)]
+    shares = np.asarray(jax.random.uniform(key, (2, num_starts), minval=0.1, maxval=0.7))
+    return Points(*(low + (high - low) * share for (low, high), share in zip(corners, shares, strict=True)))
+
+
+def meta_descent(
+    training: Training,
+    learned: LearnedOptimizer,
+    warm,
+    horizon: int,
+    starts: Points,
+    num_meta_steps: int,
+    meta_learning_rate: float,
+    key: Array,
+) -> Points:
+    """SMD from each start: Adam on clipped forward-mode gradients, its rate falling to 0 along a cosine.
+
+    The best schedules of long horizons lie at the edge of stability, and past it no gradient leads back: the loss is
+    chaotic, then flat. So where a training ends at more than `WORSE` times the (geometric, running) mean loss of those
+    before it, or its gradient is not known, alpha_0 is multiplied by `RATE_CUT` instead, and Adam starts afresh. The
+    mean follows bad endings too: a rate that was cut too far ends worse as well, and would be cut for ever.
+
+    Args:
+      training: the task.
+      learned: of `decaying_sgd`.
+      warm: weights every training starts from.
+      horizon: in steps.
+      starts: `[starts]`.
+      num_meta_steps: of Adam.
+      meta_learning_rate: of Adam at its start.
+      key: of the minibatches.
+
+    Returns:
+      The paths, `[meta steps + 1, starts]`.
+    """
+    adam = optax.scale_by_adam(b2=0.99)
+    steps = np.arange(num_meta_steps)
+    rates = np.float32(meta_learning_rate) * (1 + np.cos(np.pi * steps / num_meta_steps, dtype=np.float32)) / 2
+
+    def descend(training, theta, key):
+        estimator = forward_mode(horizon_problem(training, learned, warm, horizon), num_particles=1)
+        first_loss = jnp.log(training.full_loss(warm))
+
+        def step(carry, now):
+            i, rate = now
+            theta, adam_state, mean = carry
+            key_init, key_estimate = jax.random.split(jax.random.fold_in(key, i))
+            state = estimator.init(theta, key_init)
+            estimate, _ = estimator.estimate(theta, state, key_estimate, 1, training.data)
+            moved = _adam_step(adam, rate, theta, adam_state, estimate.grad)
+            cut = theta._replace(log_rate=theta.log_rate + float(np.log(RATE_CUT)))
+            known = jnp.all(jnp.stack([~jnp.isnan(leaf) for leaf in jax.tree.leaves(estimate.grad)]))
+            stable = known & (estimate.loss < mean + float(np.log(WORSE)))
+            theta, adam_state = jax.tree.map(partial(jnp.where, stable), moved, (cut, adam.init(theta)))
+            excess = jnp.where(jnp.isfinite(estimate.loss), estimate.loss - mean, 0.0)
+            return (theta, adam_state, mean + MEAN_WEIGHT * excess), theta
+
+        schedule = (jnp.asarray(steps), jnp.asarray(rates, jnp.float32))
+        _, path = lax.scan(step, (theta, adam.init(theta), first_loss), schedule)
+        return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), theta, path)
+
+    over_starts = lambda training, *args: jax.vmap(partial(descend, training))(*args)  # noqa: E731
+    keys = jax.random.split(key, len(starts.rate))
+    paths = jit_over(training, over_starts, thetas_of(starts), keys)
+    return points_of(jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), paths))
+
+
+def _adam_step(adam, rate, theta: Decay, adam_state, grad: Decay):
+    """Theta and Adam's state after a step against the clipped gradient."""
+    grad = jax.tree.map(lambda g: jnp.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP), grad)
+    with jax.numpy_dtype_promotion("standard"):
+        updates, adam_state = adam.update(grad, adam_state)
+        return jax.tree.map(lambda x, u: x - rate * u, theta, updates), adam_state

@@ -1,0 +1,1 @@
+"""Results on disk: cells, folders, and what they follow from."""

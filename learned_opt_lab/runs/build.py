@@ -1,0 +1,289 @@
+"""From a `TrainConfig` to what the training loop runs: families x optimizer -> problems -> estimators -> outer step."""
+
+import dataclasses
+import functools
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+import learned_opt
+from configs import base
+from learned_opt import LearnedOptimizer
+from learned_opt.catalog import FromFile, is_own, make_optimizer
+from learned_opt.disk.theta_file import MAX_ELEMENTS
+from learned_opt_lab.runs.families import build_family
+from learned_opt_lab.runs.user_path import add_to_path
+from outer_train import devices, estimators, truncation
+from outer_train.checks import LARGEST_FLOAT, check_count, check_positive, check_theta, check_within
+from outer_train.estimators import GradientEstimator
+from outer_train.guard import clip_by_global_norm
+from outer_train.memory import check_fits, num_bytes
+from outer_train.problem import inner_problem
+from outer_train.step import OuterStep, outer_step
+from outer_train.truncation import TruncationSchedule
+from tasks.base import TaskFamily
+
+ESTIMATORS = {
+    base.EvolutionStrategies: estimators.evolution_strategies,
+    base.Reparameterization: estimators.reparameterization,
+    base.Merged: estimators.merged,
+    base.PersistentES: estimators.persistent_es,
+    base.NoiseReuseES: estimators.noise_reuse_es,
+    base.TruncatedBackprop: estimators.truncated_backprop,
+    base.ForwardMode: estimators.forward_mode,
+    base.FullES: estimators.full_es,
+}
+TRUNCATIONS = {
+    base.Constant: truncation.constant,
+    base.Linear: truncation.linear,
+    base.LogUniform: truncation.log_uniform,
+}
+
+
+class Built(NamedTuple):
+    """Everything a run needs.
+
+    Attributes:
+      families: the outer-training families.
+      held_out: the family that is scored after training.
+      optimizer: the learned optimizer.
+      optimizer_name: what `learned_opt.save` writes, with `optimizer_kwargs`.
+      optimizer_kwargs: see there.
+      theta: initial outer parameters.
+      untrained_theta: fresh ones, to compare with; equal to `theta` unless the run goes on from a saved one.
+      step: the outer step.
+      datas: one entry a family, replicated over the mesh.
+      key: of the loop.
+      mesh: over the particles.
+    """
+
+    families: tuple[TaskFamily, ...]
+    held_out: TaskFamily
+    optimizer: LearnedOptimizer
+    optimizer_name: str
+    optimizer_kwargs: dict[str, Any]
+    theta: Any
+    untrained_theta: Any
+    step: OuterStep
+    datas: tuple
+    key: jax.Array
+    mesh: Mesh
+
+
+def build(config: base.TrainConfig, num_devices: int | None = None, *, trust: bool = False) -> Built:
+    """Builds and checks everything, data included.
+
+    Args:
+      config: the run.
+      num_devices: devices to spread the particles over; as many as divide them if None.
+      trust: run the code that the file `init_theta` names; code that the config names is run if it is the user's own
+        config, or one that `from_json` was told to trust.
+
+    Raises:
+      ValueError: for anything that does not fit; nothing has been written then.
+      FileNotFoundError: `init_theta` is no file and no pretrained name.
+    """
+    check_numbers(config)
+    families, held_outs = zip(*map(build_family, (config.family, *config.extra_families)), strict=True)
+    optimizer, name, kwargs = build_optimizer(config.optimizer)
+    key_theta, key_loop = jax.random.split(jax.random.key(config.seed))
+    # On the host: the outer step donates what is placed on the devices.
+    untrained = jax.device_get(optimizer.init(key_theta))
+    theta = initial_theta(config.init_theta, optimizer, untrained, name=name, trust=trust)
+    schedule = build_truncation(config)
+    mesh = devices.particle_mesh(num_particles(config.estimator), num_devices)
+    step = outer_step(
+        [build_estimator(config, family, optimizer, schedule, axis_name=devices.PARTICLES) for family in families],
+        build_outer_optimizer(config.outer_optimizer, config.num_outer_steps),
+        schedule,
+        mesh,
+    )
+    state = jax.eval_shape(step.init, theta, key_loop)
+    check_fits(f"{num_particles(config.estimator)} particles: their inner states", num_bytes(state))
+    _check_held_out_fits(config.held_out, held_outs[0], optimizer, theta)
+    datas = step.place_data(tuple(family.data for family in families))
+    jax.eval_shape(step.step, state, key_loop, datas)
+    return Built(
+        families, held_outs[0], optimizer, name, kwargs, theta, untrained, step, datas, key_loop, mesh
+    )  # fmt: skip
+
+
+def check_numbers(config: base.TrainConfig) -> None:
+    """Raises `ValueError` for counts that no factory sees."""
+    for name in ("num_outer_steps", "checkpoint_every", "keep_checkpoints"):
+        check_count(**{name: getattr(config, name)})
+    check_count(**{_particles_field(config.estimator): num_particles(config.estimator)})
+    if config.held_out.num_tasks < 0 or config.held_out.num_steps < 1:
+        raise ValueError(
+            "held_out needs num_tasks >= 0 and num_steps >= 1, "
+            f"got {config.held_out.num_tasks} and {config.held_out.num_steps}"
+        )
+    check_count(0, **{"held_out.num_tasks": config.held_out.num_tasks, "held_out.num_steps": config.held_out.num_steps})
+    check_seed(config.seed)
+
+
+def check_seed(seed: int) -> None:
+    """Raises `ValueError` for a seed that is no whole number of 32 bits: JAX would cut it to those without a word."""
+    if not isinstance(seed, int) or not -(2**31) <= seed < 2**32:
+        raise ValueError(f"seed must be a whole number within {-(2**31)}..{2**32 - 1}, got {seed}")
+
+
+def _check_held_out_fits(config: base.HeldOut, family: TaskFamily, optimizer: LearnedOptimizer, theta: Any) -> None:
+    """Refuses before training what could not be scored after it."""
+
+    def start(key):
+        params = family.task(family.sample(key)).init(key)
+        return params, optimizer.fastest(theta).init(params)
+
+    size = num_bytes(jax.eval_shape(start, jax.random.key(0))) + np.dtype(np.float32).itemsize * config.num_steps
+    check_fits(f"held_out.num_tasks {config.num_tasks} of {config.num_steps} steps", config.num_tasks * size)
+
+
+def num_particles(estimator) -> int:
+    """What is spread over the devices: pairs, or particles where there are no pairs."""
+    return getattr(estimator, _particles_field(estimator))
+
+
+def _particles_field(estimator) -> str:
+    return "num_pairs" if hasattr(estimator, "num_pairs") else "num_particles"
+
+
+def build_optimizer(config) -> tuple[LearnedOptimizer, str, dict[str, Any]]:
+    """The learned optimizer with the name and arguments under which it is saved."""
+    if isinstance(config, base.Mlp):
+        name, kwargs = "mlp", {k: v for k, v in _fields(config).items() if v is not None}
+    else:
+        name, kwargs = config.name, dict(config.kwargs)
+    if is_own(name) and not isinstance(name, FromFile):
+        add_to_path(Path.cwd())
+    optimizer = make_optimizer(name, kwargs)
+    shapes = jax.eval_shape(optimizer.init, jax.random.key(0))  # takes no memory, however large theta is
+    if (size := sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))) > MAX_ELEMENTS:
+        raise ValueError(f"{name} with {kwargs}: theta would have {size} numbers, allowed are {MAX_ELEMENTS}")
+    return optimizer, name, kwargs
+
+
+def initial_theta(
+    path: str | None, optimizer: LearnedOptimizer, untrained: Any, *, name: str = "", trust: bool = False
+) -> Any:
+    """The theta to start from: a saved one if a path or name is given.
+
+    Args:
+      path: as in `learned_opt.load_theta`.
+      optimizer: that it must be of.
+      untrained: a theta of this optimizer.
+      name: of this optimizer. A file that names the same code of a user's is judged by `optimizer`; nothing is imported
+        for it.
+      trust: as in `learned_opt.load_theta`, for a file that names other code; modules of the working directory count.
+
+    Raises:
+      ValueError: it is of another optimizer, or does not load.
+    """
+    if path is None:
+        return untrained
+    if trust:
+        add_to_path(Path.cwd())
+    is_same_code = is_own(name) and learned_opt.saving.optimizer_name(path) == name
+    factory = (lambda **kwargs: optimizer) if is_same_code else None
+    theta = jax.device_get(learned_opt.load_theta(path, factory=factory, trust=trust)[1])
+    shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (theta, untrained)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{path} holds the theta of another optimizer: shapes {shapes[0]}, needed are {shapes[1]}")
+    try:
+        check_theta(theta)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return theta
+
+
+def build_truncation(config: base.TrainConfig) -> TruncationSchedule:
+    """The schedule of truncation lengths.
+
+    Raises:
+      ValueError: for a schedule that does not fit in itself, or whose lengths exceed the episode.
+    """
+    longest = _longest(config.truncation)
+    if longest > config.problem.num_steps:
+        raise ValueError(
+            f"the truncation grows to {longest} inner steps, above the episode's {config.problem.num_steps} "
+            "(problem.num_steps)"
+        )
+    return TRUNCATIONS[type(config.truncation)](**_fields(config.truncation))
+
+
+def _longest(config) -> int:
+    names = {base.Constant: "num_steps", base.Linear: "end", base.LogUniform: "high"}
+    return getattr(config, names[type(config)])
+
+
+def build_estimator(
+    config: base.TrainConfig,
+    family: TaskFamily,
+    optimizer: LearnedOptimizer,
+    schedule: TruncationSchedule,
+    *,
+    axis_name: str | None = None,
+) -> GradientEstimator:
+    """The estimator of one family's outer gradient."""
+    problem = inner_problem(family, optimizer, **_fields(config.problem))
+    settings = _fields(config.estimator)
+    if not isinstance(config.estimator, base.FullES):
+        settings["max_num_steps"] = min(schedule.max_num_steps, config.problem.num_steps)
+    return ESTIMATORS[type(config.estimator)](problem, axis_name=axis_name, **settings)
+
+
+def build_outer_optimizer(config: base.OuterOptimizer, num_outer_steps: int) -> optax.GradientTransformation:
+    """Clip, then Adam or AdamW under the schedule.
+
+    Raises:
+      ValueError: for a rate, clip or epsilon that is not positive and finite, a decay outside `[0, 1)`, or a warm-up
+        longer than the run.
+    """
+    _check_outer_optimizer(config)
+    if not 0 <= config.num_warmup_steps < num_outer_steps:
+        raise ValueError(f"num_warmup_steps must be within 0..{num_outer_steps - 1}, got {config.num_warmup_steps}")
+    check_count(0, num_warmup_steps=config.num_warmup_steps)
+    clips = {
+        "global_norm": functools.partial(clip_by_global_norm, config.clip_at),
+        "value": functools.partial(optax.clip, config.clip_at),
+        "none": optax.identity,
+    }
+    moments = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
+    rate = _rate(config, num_outer_steps)
+    if config.name == "adamw":
+        adam = optax.adamw(rate, weight_decay=config.weight_decay, **moments)
+    else:
+        adam = optax.adam(rate, **moments)
+    return optax.chain(clips[config.clip](), adam)
+
+
+def _check_outer_optimizer(config: base.OuterOptimizer) -> None:
+    if not config.learning_rate > 0 or (config.clip != "none" and not config.clip_at > 0):
+        raise ValueError(f"learning_rate and clip_at must be above 0, got {config.learning_rate} and {config.clip_at}")
+    check_positive(learning_rate=config.learning_rate, eps=config.eps)
+    if config.clip != "none":
+        check_positive(clip_at=config.clip_at)
+    check_within(0, 1, below=True, b1=config.b1, b2=config.b2)
+    check_within(0, 1, final_fraction=config.final_fraction)
+    check_within(0, LARGEST_FLOAT, weight_decay=config.weight_decay)
+
+
+def _rate(config: base.OuterOptimizer, num_outer_steps: int) -> optax.ScalarOrSchedule:
+    num_decay_steps = num_outer_steps - config.num_warmup_steps
+    if config.decay == "cosine":
+        rate = optax.cosine_decay_schedule(config.learning_rate, num_decay_steps, alpha=config.final_fraction)
+    elif config.num_warmup_steps == 0:
+        return config.learning_rate
+    else:
+        rate = optax.constant_schedule(config.learning_rate)
+    warmup = optax.linear_schedule(0.0, config.learning_rate, max(config.num_warmup_steps, 1))
+    return optax.join_schedules([warmup, rate], [config.num_warmup_steps])
+
+
+def _fields(config) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}

@@ -1,0 +1,55 @@
+"""The configs that ship, by name, and how a name or the path of a user's own file becomes a `TrainConfig`."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+from configs.base import TrainConfig
+from learned_opt_lab.runs.config_json import near
+from learned_opt_lab.runs.user_path import add_to_path as add_to_path
+
+CONFIGS = {
+    "quickstart": "configs.quickstart",
+    "digits_mlp": "configs.digits_mlp",
+    "fashion_mnist_mlp": "configs.fashion_mnist_mlp",
+    "general": "configs.general",
+    "general_es": "configs.general_es",
+    "metz2019_cnn": "configs.metz2019_cnn",
+    "quadratic": "configs.quadratic",
+}
+
+
+def load(name_or_path: str) -> tuple[TrainConfig, Path | None]:
+    """The config, and the file it is from if it is the user's own.
+
+    Raises:
+      ValueError: there is no such name, the file cannot be run, or it defines no `config`.
+      FileNotFoundError: there is no such file.
+    """
+    if name_or_path in CONFIGS:
+        return importlib.import_module(CONFIGS[name_or_path]).config, None
+    path = Path(name_or_path)
+    if path.suffix != ".py":
+        raise ValueError(
+            f"unknown config {name_or_path!r}{near(name_or_path, CONFIGS)}\n"
+            f"known are {', '.join(CONFIGS)}, and the path of a .py file that defines `config`"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no config file {path}")
+    return _run_file(path), path.absolute()
+
+
+def _run_file(path: Path) -> TrainConfig:
+    add_to_path(path.absolute().parent)
+    spec = importlib.util.spec_from_file_location("user_config", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look for their own module there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        raise ValueError(f"config file {path} cannot be run: {type(error).__name__}: {error}") from error
+    config = getattr(module, "config", None)
+    if not isinstance(config, TrainConfig):
+        raise ValueError(f"config file {path} must define `config`, a configs.base.TrainConfig; got {config!r:.80}")
+    return config

@@ -1,0 +1,139 @@
+"""`TrainConfig` to and from JSON with type tags, exactly."""
+
+import dataclasses
+import difflib
+import functools
+import math
+import types
+import typing
+from typing import Any
+
+from configs import base
+
+TYPES = {
+    cls.__name__: cls
+    for cls in (
+        base.TrainConfig,
+        base.ClassSubset,
+        base.RandomQuadratic,
+        base.CustomFamily,
+        base.Mlp,
+        base.NamedOptimizer,
+        base.InnerProblem,
+        base.EvolutionStrategies,
+        base.Reparameterization,
+        base.Merged,
+        base.PersistentES,
+        base.NoiseReuseES,
+        base.TruncatedBackprop,
+        base.ForwardMode,
+        base.FullES,
+        base.Constant,
+        base.Linear,
+        base.LogUniform,
+        base.OuterOptimizer,
+        base.HeldOut,
+    )
+}
+
+CODE = {("CustomFamily", "target"), ("CustomFamily", "held_out_target"), ("NamedOptimizer", "name")}
+"""Fields whose value may be a `"module:name"`."""
+MAX_DEPTH = 32
+MAX_WHOLE_NUMBER = 2**63 - 1
+
+
+def to_json(value: Any) -> Any:
+    """Plain JSON values; a dataclass becomes an object whose `type` names its class, a tuple a list."""
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, tuple):
+        return [to_json(v) for v in value]
+    if isinstance(value, dict):
+        return {k: to_json(v) for k, v in value.items()}
+    return value
+
+
+def from_json(value: Any, *, trust: bool = False) -> Any:
+    """The inverse of `to_json`. Runs nothing that the JSON names.
+
+    Args:
+      value: plain JSON values.
+      trust: names of code in it may be imported and run when the config is built. Without it they are `FromFile`, equal
+        to what they were, and building refuses those that are not of this project.
+
+    Raises:
+      ValueError: for a type or a field that does not exist, naming the nearest ones, or a value that is not of its
+        field's type.
+    """
+    return _from_json(value, trust, 0)
+
+
+def _from_json(value: Any, trust: bool, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"the config is nested too deeply: more than {MAX_DEPTH} levels")
+    if isinstance(value, list):
+        return tuple(_from_json(v, trust, depth + 1) for v in value)
+    if not isinstance(value, dict):
+        return value
+    if "type" not in value:
+        return {k: _from_json(v, trust, depth + 1) for k, v in value.items()}
+    kind = value["type"]
+    if not isinstance(kind, str) or kind not in TYPES:
+        raise ValueError(f"unknown config type {kind!r:.80}{near(str(kind), TYPES)}")
+    cls, hints, found = TYPES[kind], _hints(TYPES[kind]), {}
+    for name, field in value.items():
+        if name == "type":
+            continue
+        if name not in hints:
+            raise ValueError(f"{kind} has no field {name!r:.80}{near(name, list(hints))}")
+        is_dict = typing.get_origin(hints[name]) is dict and isinstance(field, dict)
+        # Arguments are anyone's: one may be called "type".
+        found[name] = (
+            {k: _from_json(v, trust, depth + 1) for k, v in field.items()}
+            if is_dict
+            else _from_json(field, trust, depth + 1)
+        )
+        if not _fits(found[name], hints[name]):
+            raise ValueError(f"{kind}.{name} cannot be {field!r:.80}")
+    if not trust:
+        from learned_opt.catalog import FromFile  # imports JAX, which this module does not
+
+        found |= {k: FromFile(v) for k, v in found.items() if (kind, k) in CODE}
+    return cls(**found)
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Field -> its type, in the order of the fields."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a field's type; a whole number is a float too, and a dict holds anything."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, arg) for arg in args)
+    if origin is typing.Literal:
+        return any(type(value) is type(arg) and value == arg for arg in args)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
+        return len(value) == len(kinds) and all(map(_fits, value, kinds))
+    if origin is dict:
+        return isinstance(value, dict)
+    if hint is float:
+        return (type(value) is float and math.isfinite(value)) or (
+            type(value) is int and abs(value) <= MAX_WHOLE_NUMBER
+        )
+    if hint is int:
+        return type(value) is int and abs(value) <= MAX_WHOLE_NUMBER
+    return isinstance(value, hint)
+
+
+def near(name: str, names) -> str:
+    """A hint at the names closest to a mistyped one, or nothing."""
+    matches = difflib.get_close_matches(name[:200], list(names), n=3, cutoff=0.5)
+    return f"; did you mean {', '.join(matches)}?" if matches else ""

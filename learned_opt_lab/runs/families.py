@@ -1,0 +1,141 @@
+"""From a config's family to task families: the built-in kinds, and a user's own as `"module:name"`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from configs import base
+from learned_opt import catalog as registry
+from learned_opt_lab.runs.user_path import add_to_path
+from tasks.analytic.random_quadratic import random_quadratic_family
+from tasks.base import TaskFamily
+from tasks.images import datasets
+from tasks.images._mnist1d import mnist1d
+from tasks.images.autoencoder import tfds_autoencoder_family
+from tasks.images.class_subsets import class_split, class_subset_family
+from tasks.images.networks import MLP, ConvNet
+from tasks.text import char_family
+from tasks.weight_scales import rescaled_weights
+
+FAMILIES: dict[str, Callable[..., TaskFamily]] = {
+    "tasks.images.autoencoder:tfds_autoencoder_family": tfds_autoencoder_family,
+    "tasks.text:char_family": char_family,
+}
+"""The project's own among custom families: any file may name them."""
+
+
+def build_family(config) -> tuple[TaskFamily, TaskFamily]:
+    """The outer-training family, of the config's weight, and the held-out one."""
+    family, held_out = _build(config)
+    return family._replace(weight=config.weight), held_out
+
+
+HELD_OUT, TRAINED_ON = "heldout", "training_family"
+
+
+def scored_on(config: base.TrainConfig) -> str:
+    """What a run is scored on afterwards: `HELD_OUT` tasks, or `TRAINED_ON` where the config holds none out.
+
+    Quadratics are drawn afresh from a continuum, so that those scored are never those trained on. Classes are held out
+    unless another family of the run trains on them. A user's own family is held out where the config names one that is
+    neither the family trained on nor another of the run's.
+    """
+    families = (config.family, *config.extra_families)
+    if isinstance(config.family, base.ClassSubset):
+        seen = any(_trains_on_the_held_out_of(config.family, each) for each in families)
+    elif isinstance(config.family, base.RandomQuadratic):
+        seen = False
+    else:
+        held_out = config.family.held_out_target
+        targets = [each.target for each in families if isinstance(each, base.CustomFamily)]
+        seen = not held_out or any(_is_same(held_out, target) for target in targets)
+    return TRAINED_ON if seen else HELD_OUT
+
+
+def _trains_on_the_held_out_of(config: base.ClassSubset, other) -> bool:
+    """Of one order of the classes, the first ones are trained on; with another order some of the others are too."""
+    if not isinstance(other, base.ClassSubset) or other.dataset != config.dataset:
+        return False
+    return other.split_seed != config.split_seed or other.num_train_classes > config.num_train_classes
+
+
+def _is_same(target: str, other: str) -> bool:
+    return target == other or resolve(target) is resolve(other)
+
+
+def _build(config) -> tuple[TaskFamily, TaskFamily]:
+    if isinstance(config, base.ClassSubset):
+        return _class_subset(config)
+    if isinstance(config, base.RandomQuadratic):
+        family = random_quadratic_family(**{k: v for k, v in vars(config).items() if k != "weight"})
+        return family, family
+    family = _custom_family(config.target, config.kwargs)
+    return family, _custom_family(config.held_out_target, config.kwargs) if config.held_out_target else family
+
+
+def _custom_family(target: str, kwargs: dict[str, Any]) -> TaskFamily:
+    factory = resolve(target)
+    try:
+        registry.check_call(factory, kwargs)
+    except TypeError as error:
+        raise ValueError(f"{target} does not take the arguments {kwargs!r:.200}: {error}") from error
+    try:
+        registry.check_gives(factory, TaskFamily)
+    except TypeError as error:
+        raise ValueError(f"{target} must return a tasks.base.TaskFamily, {error}") from error
+    try:
+        family = factory(**kwargs)
+    except TypeError as error:
+        raise ValueError(f"{target} does not take the arguments {kwargs!r:.200}: {error}") from error
+    if not isinstance(family, TaskFamily):
+        raise ValueError(f"{target} must return a tasks.base.TaskFamily, got {type(family).__name__}")
+    return family
+
+
+def _class_subset(config: base.ClassSubset) -> tuple[TaskFamily, TaskFamily]:
+    if config.dataset == "digits":
+        data = datasets.digits(config.fractions)
+    elif config.dataset == "mnist1d":
+        data = mnist1d()
+    else:
+        data = datasets.tfds_images(
+            config.dataset, config.image_size, config.grayscale, config.data_dir, fractions=config.fractions
+        )
+    train, held_out = class_split(data.num_classes, config.num_train_classes, config.split_seed)
+    num_held_out = config.held_out_num_classes or min(config.num_classes, len(held_out))
+
+    def family(classes, num_classes):
+        if config.network == "cnn":
+            module = ConvNet(config.channels, num_classes, config.activation)
+        else:
+            module = MLP(config.hidden_sizes, num_classes, config.activation)
+        return class_subset_family(data, module, num_classes, classes, config.batch_size)
+
+    outer_training = rescaled_weights(family(train, config.num_classes), config.max_weight_scale)
+    return outer_training, family(held_out, num_held_out)
+
+
+def resolve(target: str) -> Any:
+    """The family's factory that a `"module:name"` means, found in the working directory too.
+
+    Raises:
+      learned_opt.catalog.NotTrusted: the name is from a file, and of code that is not this project's.
+      ValueError: there is none.
+    """
+    if target in FAMILIES:
+        return FAMILIES[target]
+    if not registry.is_own(target):
+        raise ValueError(f'your own family is given as "module:name", got {target[:200]!r}')
+    if not isinstance(target, registry.FromFile):
+        add_to_path(Path.cwd())
+    return registry.resolve(target)
+
+
+def check_trusted(config: base.TrainConfig) -> None:
+    """Raises `NotTrusted` for a config from a file that names code which is not this project's; imports nothing."""
+    families = [each for each in (config.family, *config.extra_families) if isinstance(each, base.CustomFamily)]
+    names = [name for each in families for name in (each.target, each.held_out_target) if name not in FAMILIES]
+    names += [config.optimizer.name] if isinstance(config.optimizer, base.NamedOptimizer) else []
+    for name in names:
+        if isinstance(name, registry.FromFile) and registry.is_own(name):
+            registry.resolve(name)

@@ -1,0 +1,62 @@
+"""Where modules of the user are looked for, and that none of them takes the place of one of ours.
+
+The packages of this project have plain names. A `tasks.py` beside a user's config, or in the folder a command is
+started in, must not become what `import tasks` means here.
+"""
+
+import importlib.abc
+import importlib.machinery
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+OWN = ("configs", "learned_opt", "learned_opt_lab", "outer_train", "tasks")
+"""The packages of this project."""
+_ROOT = str(Path(__file__).resolve().parents[2])
+_directories: list[Path] = []
+
+
+class _OwnFirst(importlib.abc.MetaPathFinder):
+    """Finds the packages of this project where this file is, whatever `sys.path` holds."""
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target=None):
+        """The spec of a top-level package of ours; None for everything else."""
+        if path is not None or fullname not in OWN:
+            return None
+        return importlib.machinery.PathFinder.find_spec(fullname, [_ROOT])
+
+
+_FINDER = _OwnFirst()
+
+
+def own_first() -> None:
+    """From here on our names mean our packages."""
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
+
+
+def add_to_path(directory: Path) -> None:
+    """Lets `module:name` in a config mean a module in `directory`.
+
+    It is looked into last: a user's `tree.py` must not become a module that a library imports in the middle of a run.
+    """
+    own_first()
+    if directory not in _directories:
+        _directories.append(directory)
+    if str(directory) not in sys.path:
+        sys.path.append(str(directory))
+
+
+def hidden_modules(text: str) -> list[str]:
+    """One line for each module of the user that `text`, an error, names, and that is hidden by another of its name."""
+    lines = []
+    for name in dict.fromkeys(re.findall(r"[A-Za-z_]\w*", text)):
+        for directory in _directories:
+            mine = next((p for p in (directory / f"{name}.py", directory / name / "__init__.py") if p.is_file()), None)
+            other = getattr(sys.modules.get(name), "__file__", None)
+            if mine is None or other is None or Path(other).resolve() == mine.resolve():
+                continue
+            whose = "a package of learned-opt" if name in OWN else "an installed module"
+            lines.append(f"{mine} is not looked at, since {name!r} is {whose} ({other}); rename yours")
+    return lines

@@ -1,0 +1,1 @@
+"""Searches for a few numbers that make a theta."""

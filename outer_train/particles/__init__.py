@@ -1,0 +1,1 @@
+"""What estimators stand on: particles, their noise and unrolls, and moments over all devices."""

@@ -1,0 +1,122 @@
+"""Single particles at unperturbed theta: what backpropagation and forward mode share."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from outer_train.checks import check_count, check_theta
+from outer_train.estimators.base import Estimate, GradientEstimator, Info
+from outer_train.particles._moments import mean_variance, num_unknown
+from outer_train.particles.counts import count, over_live_steps
+from outer_train.particles.particles import (
+    all_finite,
+    checked_length,
+    global_indices,
+    particle_keys,
+    select,
+    staggered_steps,
+    start_episodes,
+    vary,
+    widen,
+)
+from outer_train.problem import InnerProblem
+
+Tree = Any
+
+
+class ParticleState(NamedTuple):
+    """Every leaf leads with the particles.
+
+    Attributes:
+      inner: inner states.
+      step: int32 `[particles]`, steps into the episode.
+      tangents: what else an estimator carries with the inner state; zero at an episode's start.
+    """
+
+    inner: Tree
+    step: Array
+    tangents: Tree
+
+
+class Run(NamedTuple):
+    """One truncation: losses `[particles]` and their gradients `[particles, ...]`, both summed over live steps."""
+
+    loss: Array
+    grad: Tree
+    inner: Tree
+    tangents: Tree
+
+
+def unpaired(
+    name: str,
+    problem: InnerProblem,
+    num_particles: int,
+    axis_name: str | None,
+    start_tangents: Callable[[Tree, Tree, Array], Tree],
+    run: Callable[[Tree, ParticleState, Array, Array, Any], Run],
+    *,
+    max_num_steps: int,
+    stagger: bool,
+) -> GradientEstimator:
+    """Builds an estimator that averages one gradient a particle.
+
+    Args:
+      name: of the estimator.
+      problem: the unrolled system, as `check_system` returns it.
+      num_particles: over all devices.
+      axis_name: mesh axis over which particles are spread, or None.
+      start_tangents: `(theta, inner, keys [particles]) -> tangents` at an episode's start.
+      run: `(theta, state, keys [particles], num_live int32 [particles], data) -> Run`.
+      max_num_steps: longest truncation.
+      stagger: start with step counters spread over the episode.
+
+    Raises:
+      ValueError: for values out of range.
+    """
+    check_count(num_particles=num_particles)
+
+    def start(theta, key, indices, step):
+        key_state, key_tangents = jax.random.split(key)
+        inner = start_episodes(problem, theta, key_state, indices, axis_name)
+        return ParticleState(inner, step, start_tangents(theta, inner, particle_keys(key_tangents, indices)))
+
+    def init(theta, key):
+        check_theta(theta)
+        key_state, key_stagger = jax.random.split(key)
+        indices = global_indices(num_particles, axis_name)
+        step = jnp.zeros_like(indices)
+        if stagger:
+            step = staggered_steps(problem.num_steps, num_particles, key_stagger, indices)
+        return start(vary(widen(theta), axis_name), key_state, indices, step)
+
+    def estimate(theta, state, key, num_steps, data=()):
+        num_steps = checked_length(num_steps, max_num_steps)
+        key_unroll, key_reset = jax.random.split(key)
+        indices = global_indices(num_particles, axis_name)
+        theta = vary(widen(theta), axis_name)
+        num_live = jnp.minimum(num_steps, problem.num_steps - state.step)
+        ran = run(theta, state, particle_keys(key_unroll, indices), num_live, data)
+        samples, loss = jax.tree.map(lambda x: x / num_steps.astype(x.dtype), (ran.grad, ran.loss))
+        state = ParticleState(ran.inner, state.step + num_live, ran.tangents)
+        done = (state.step >= problem.num_steps) | ~all_finite((state.inner, state.tangents), indices)
+        fresh = lambda state: select(done, start(theta, key_reset, indices, jnp.zeros_like(state.step)), state)  # noqa: E731
+        state = lax.cond(jnp.any(done), fresh, lambda state: state, state)
+        limits = {"num_particles": num_particles, "max_num_steps": max_num_steps}
+        counted = count(loss, all_finite((samples, loss), indices), num_live, done, **limits)
+        samples, first, counted = over_live_steps(samples, counted, num_steps, num_particles, axis_name)
+        info = Info(
+            num_non_finite=counted.num_non_finite,
+            num_resets=counted.num_resets,
+            num_live_steps=counted.num_live_steps,
+            num_steps=num_steps,
+            variance={name: mean_variance(samples, first, axis_name)},
+            weight={},
+            diagnosis={},
+            num_unknown=num_unknown([first.count]),
+        )
+        return Estimate(first.mean, counted.mean_loss, info), state
+
+    return GradientEstimator(init, estimate)

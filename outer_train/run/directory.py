@@ -1,0 +1,285 @@
+"""The directory of one run: what is in it, and when it may be written."""
+
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import itertools
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from learned_opt.disk import files, reading
+from learned_opt.disk.files import write_json as write_json
+from outer_train.run import lock as run_lock
+
+LIBRARIES = ("learned-opt", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+CONTENTS = (
+    "config.py",
+    "versions.json",
+    "metrics.jsonl",
+    "engine.json",
+    "workers.jsonl",
+    "checkpoints",
+    "newest_checkpoint.json",
+    "tensorboard",
+    "theta.npz",
+    "theta.json",
+    "heldout_curves.npz",
+    "training_family_curves.npz",
+    "summary.json",
+    "figures",
+    "config.json",
+)
+"""Everything a run writes; `overwrite` moves these and nothing else, `config.json`, which makes it a run, last."""
+CONFIG_HASH = "config_sha256"
+
+
+class RunDirectory(NamedTuple):
+    """Paths inside the directory of a run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config; a directory that has it holds a run."""
+        return self.path / "config.json"
+
+    @property
+    def versions(self) -> Path:
+        """Versions of the libraries, the git commit, and which config file the run is from."""
+        return self.path / "versions.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row an outer step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def engine(self) -> Path:
+        """Settings of the asynchronous engine; a run that has none is in step."""
+        return self.path / "engine.json"
+
+    @property
+    def worker_log(self) -> Path:
+        """Who came, left, died or was refused in an asynchronous run."""
+        return self.path / "workers.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Orbax's directory."""
+        return self.path / "checkpoints"
+
+    @property
+    def newest_checkpoint(self) -> Path:
+        """The outer step of the newest checkpoint, so that it is known when the checkpoints are gone."""
+        return self.path / "newest_checkpoint.json"
+
+    @property
+    def theta(self) -> Path:
+        """The trained outer parameters."""
+        return self.path / "theta.npz"
+
+    @property
+    def summary(self) -> Path:
+        """The run in a few numbers; it is there once the run is complete."""
+        return self.path / "summary.json"
+
+    def curves_of(self, scored: str) -> Path:
+        """As `held_out_curves`; another file where the tasks that were scored, `scored`, are not held out."""
+        return self.path / f"{scored}_curves.npz"
+
+    @property
+    def held_out_curves(self) -> Path:
+        """Test losses of the held-out tasks, optimizer -> `[tasks, steps]`."""
+        return self.path / "heldout_curves.npz"
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raises `ValueError` if a new run may not be written to `path`."""
+    if os.path.lexists(path) and not path.is_dir():
+        raise ValueError(f"{path} is {'a file' if path.exists() else 'a broken link'}, not a directory")
+    run_lock.check(path)
+    if RunDirectory(path).config.exists() and not overwrite:
+        raise ValueError(
+            f"{path} holds a run\n"
+            f"go on with it by `learned-opt resume {path}`, or give another --run-dir, or --overwrite"
+        )
+
+
+def create(
+    path: Path,
+    config: dict[str, Any],
+    *,
+    config_file: Path | None,
+    overwrite: bool,
+    tell: Callable[[str], None] = lambda line: None,
+) -> RunDirectory:
+    """Makes the directory and writes what is known before the first step.
+
+    What a run has left in the directory is moved to a folder beside it, `NAME.old-1`, or, where that is another file
+    system, within it; it comes back if the new run cannot be written.
+
+    Args:
+      path: of the directory.
+      config: the resolved config as JSON.
+      config_file: the user's own config file, copied as `config.py`.
+      overwrite: move a run that is there out of the way.
+      tell: called with a line that says where the old run is.
+
+    Raises:
+      ValueError: the directory holds a run and `overwrite` is false, or another process writes to it.
+      OSError: something cannot be moved or written; what was there is untouched.
+    """
+    check_free(path, overwrite)
+    source = config_file.read_bytes() if config_file else None  # it may lie in the run that is moved
+    path.mkdir(parents=True, exist_ok=True)
+    run = RunDirectory(path)
+    about = versions() | {"config_file": str(config_file) if config_file else None, CONFIG_HASH: _hash(config)}
+    contents = {run.versions: _json(about), run.config: _json(config)}
+    if source is not None:
+        contents = {path / "config.py": source, **contents}
+    with run_lock.hold(path):
+        check_free(path, overwrite)
+        with _old_run_aside(path) as aside:
+            files.write_together({name: functools.partial(_put, data) for name, data in contents.items()})
+        if aside is not None:
+            tell(f"the run that was in {path} is now in {aside}")
+    return run
+
+
+def open_run(path: Path) -> tuple[RunDirectory, dict[str, Any]]:
+    """The directory of an existing run and its config.
+
+    Raises:
+      ValueError: there is no run, or its config cannot be read.
+      OSError: its config cannot be read for a reason of the file system.
+    """
+    run = RunDirectory(path)
+    if not run.config.exists():
+        raise ValueError(f"{path} holds no run: it has no config.json")
+    return run, read_object(run.config)
+
+
+def check_config(run: RunDirectory, config: dict[str, Any]) -> None:
+    """Raises `ValueError` if `config.json` was changed since the run began; runs of older versions cannot tell."""
+    if not run.versions.exists():
+        return
+    known = read_object(run.versions).get(CONFIG_HASH)
+    if known is not None and known != _hash(config):
+        raise ValueError(
+            f"{run.config} was changed since the run began\nput it back, or go on with it by --allow-changed-config"
+        )
+
+
+def config_file(run: RunDirectory) -> str | None:
+    """The user's own config file that the run is from; raises `ValueError` if `versions.json` is broken."""
+    found = read_object(run.versions).get("config_file") if run.versions.exists() else None
+    if found is not None and (not isinstance(found, str) or "\0" in found):
+        raise ValueError(f"{run.versions}: config_file must be a path")
+    return found
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Raises:
+      ValueError: it holds something else; it names the file.
+      OSError: it cannot be read.
+    """
+    value = reading.read_json(path)
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} must hold a JSON object, got a {type(value).__name__}")
+    return value
+
+
+@contextlib.contextmanager
+def _old_run_aside(path: Path) -> Iterator[Path | None]:
+    """Moves what a run has left in `path` to a new folder, whose path it gives, and back if the body fails."""
+    names = [name for name in CONTENTS if os.path.lexists(path / name)]
+    if not names:
+        yield None
+        return
+    aside = _new_folder(path)
+    moved = []
+    try:
+        for name in names:
+            os.rename(path / name, aside / name)
+            moved.append(name)
+        yield aside
+    except BaseException:
+        for name in reversed(moved):
+            os.rename(aside / name, path / name)
+        with contextlib.suppress(OSError):
+            aside.rmdir()
+        raise
+    files.sync_folder(aside)
+    files.sync_folder(path)
+
+
+def _new_folder(path: Path) -> Path:
+    """A folder on the file system of `path`: beside it, or beside what it links to, or else within it."""
+    real = path.resolve()
+    try:
+        probe, target = path / ".old-run-probe", _free_name(real.parent, f"{real.name}.old-")
+        target.mkdir()
+        try:
+            probe.mkdir()
+            os.rename(probe, target / probe.name)  # a mount point may be of the same device, and yet refuse
+            (target / probe.name).rmdir()
+            return target
+        except OSError:
+            target.rmdir()
+            raise
+        finally:
+            with contextlib.suppress(OSError):
+                probe.rmdir()
+    except OSError:
+        target = _free_name(path, "old-")
+        target.mkdir()
+        return target
+
+
+def _free_name(folder: Path, prefix: str) -> Path:
+    names = (folder / f"{prefix}{number}" for number in itertools.count(1))
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def _put(data: bytes, file: BinaryIO) -> None:
+    file.write(data)
+
+
+def _hash(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def versions() -> dict[str, Any]:
+    """Versions of Python and of the libraries that matter, and the project's git commit if it is a checkout."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return {"python": platform.python_version(), "platform": platform.platform(), **found, "git": _git_commit()}
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout this file lies in, `-dirty` if it has changes, or None outside of one."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        found = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=10)
+        return found.stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,242 @@
+"""The training loop: outer steps, metrics, checkpoints, signals.
+
+A run that was killed and resumed gives bitwise the metrics of one that was not (on the same devices; timings apart):
+every random draw of a step follows from the run's key and the step's number, and a checkpoint holds all that is
+carried. Of several processes each runs the same loop, and the first one writes.
+"""
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from types import FrameType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+from jax.sharding import Sharding
+
+from outer_train.processes import cluster as distributed
+from outer_train.run import lock as run_lock
+from outer_train.run import metrics as metrics_lib
+from outer_train.run.checkpoint import Checkpoints
+from outer_train.run.continuation import STRICT, Allowed, rows_so_far
+from outer_train.run.directory import RunDirectory
+from outer_train.run.progress import make_progress
+from outer_train.step import OuterState, OuterStep
+
+MAX_IN_FLIGHT = 8
+"""Outer steps dispatched and not yet read. About 50 unread steps deadlock the CPU backend once there is a psum over two
+or more devices; with none in flight the devices would wait for the host."""
+SMOOTHING_WINDOW = 50
+"""Rows that the smoothed outer loss is a mean of."""
+HANG_UP = getattr(signal, "SIGHUP", None)
+"""Comes when the terminal is closed; not every system has it."""
+STOP_SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, HANG_UP) if number is not None)
+MAX_SIGNAL_STEPS = 64
+"""Outer steps after which several processes tell each other of signals at the latest; at a second's pace otherwise."""
+
+
+class LoopResult(NamedTuple):
+    """How the loop ended.
+
+    Attributes:
+      state: after the last step.
+      signal: SIGINT, SIGTERM or SIGHUP if one ended the loop early, else None.
+    """
+
+    state: OuterState
+    signal: int | None
+
+
+class Checkpointed(NamedTuple):
+    """All that a run carries from step to step."""
+
+    state: OuterState
+    key: Array
+
+
+def train(
+    outer_step: OuterStep,
+    theta: Any,
+    key: Array,
+    datas: tuple,
+    run: RunDirectory,
+    *,
+    num_outer_steps: int,
+    checkpoint_every: int = 100,
+    keep_checkpoints: int = 3,
+    tensorboard: bool = False,
+    warn=print,
+    allowed: Allowed = STRICT,
+) -> LoopResult:
+    """Runs outer steps until `num_outer_steps` are done, going on from the newest whole checkpoint if there is one.
+
+    SIGINT, SIGTERM or SIGHUP let the current step end, save, and return; a second one acts as usual.
+
+    Args:
+      outer_step: from `outer_train.step.outer_step`.
+      theta: fresh outer parameters; not used where a checkpoint is.
+      key: the run's key.
+      datas: one entry a family, placed on the devices.
+      run: an existing run directory.
+      num_outer_steps: at which the run is complete.
+      checkpoint_every: outer steps between two checkpoints; the last step is always saved.
+      keep_checkpoints: newest ones kept.
+      tensorboard: also write TensorBoard scalars.
+      warn: called with a line for each damaged checkpoint.
+      allowed: what the run may go on without.
+
+    Raises:
+      ValueError: no checkpoint can be read though there are some, rows or checkpoints are missing, another process
+        trains this run, or TensorBoard is not installed.
+      OSError: something cannot be read or written, for want of room for example; what was whole is whole.
+    """
+    if num_outer_steps < 1 or checkpoint_every < 1:
+        raise ValueError(
+            f"num_outer_steps and checkpoint_every must be at least 1, got {num_outer_steps} and {checkpoint_every}"
+        )
+    key_init, key_steps = jax.random.split(key)
+    with (
+        run_lock.hold_by_first(run.path),
+        Checkpoints(run.checkpoints, keep=keep_checkpoints, record=run.newest_checkpoint) as checkpoints,
+        StopSignals() as stop,
+    ):
+        fresh = outer_step.init(theta, key_init)
+        # A restored key is bound to its devices, so it must be on those of the state from the start.
+        fresh = Checkpointed(fresh, _placed(key_steps, fresh.step.sharding))
+        step, carried = checkpoints.restore_newest(fresh, warn, allow_none=allowed.restart) or (0, fresh)
+        rows = distributed.from_first(
+            lambda: rows_so_far(run, step, checkpoint_every, allowed, warn)[-SMOOTHING_WINDOW:]
+        )
+        recorder = _Recorder(run, rows, step, num_outer_steps, tensorboard)
+        signals = _SharedSignals(stop, step)
+        try:
+            state = carried.state
+            while step < num_outer_steps and signals.at(step) is None:
+                state, metrics = outer_step.step(state, carried.key, datas)
+                recorder.add(step, metrics)
+                step += 1
+                checkpoints.seal()
+                if step % checkpoint_every == 0 or step == num_outer_steps or signals.at(step) is not None:
+                    recorder.drain()
+                    checkpoints.save(step, Checkpointed(state, carried.key), recorder.smoothed_loss)
+            return LoopResult(state, signals.at(step))
+        finally:
+            recorder.close(quietly=sys.exception() is not None)
+
+
+def _placed(key: Array, sharding: Sharding) -> Array:
+    """The key on all devices of a mesh, those of other processes too, which `device_put` does for plain data only."""
+    data = jax.device_put(np.asarray(jax.random.key_data(key)), sharding)
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))
+
+
+class StopSignals:
+    """Notes the first SIGINT, SIGTERM or SIGHUP instead of dying of it; outside the main thread it does nothing."""
+
+    def __init__(self):
+        """Notes nothing yet."""
+        self.signal: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        """Installs the handlers."""
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                if number == HANG_UP and signal.getsignal(number) == signal.SIG_IGN:
+                    continue  # as under nohup
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        """Puts the old handlers back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.signal = number
+        for each in self._previous:
+            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
+
+
+class _SharedSignals:
+    """The signal that any process noted, seen by all of them at the same step; asking costs little.
+
+    Asking the others waits for the steps in flight, so it is done about once a second, at steps that the first process
+    chooses by its clock and tells with the answer.
+    """
+
+    def __init__(self, stop: StopSignals, step: int):
+        self._stop, self._alone = stop, jax.process_count() == 1
+        self._agreed: int | None = None
+        self._last, self._next, self._time = step, step + 1, time.monotonic()
+
+    def at(self, step: int) -> int | None:
+        if self._alone:
+            return self._stop.signal
+        if step >= self._next and self._agreed is None:
+            pace = (time.monotonic() - self._time) / max(step - self._last, 1)
+            wait = min(max(round(1 / max(pace, 1e-6)), 1), MAX_SIGNAL_STEPS)
+            answers = distributed.agree((self._stop.signal or 0, wait))
+            self._agreed = max(number for number, _ in answers) or None
+            self._last, self._next, self._time = step, step + answers[0][1], time.monotonic()
+        return self._agreed
+
+
+class _Recorder:
+    """Reads metrics late, so that the devices never wait for the host; the first process writes them in order."""
+
+    def __init__(
+        self, run: RunDirectory, rows: list[dict[str, Any]], step: int, num_outer_steps: int, tensorboard: bool
+    ):
+        self._pending: deque[tuple[int, dict[str, Array]]] = deque()
+        first = distributed.is_first()
+        self._writer = metrics_lib.MetricsWriter(run.path, tensorboard=tensorboard) if first else None
+        self._progress = make_progress(num_outer_steps, step) if first else None
+        self._recent = deque(rows, maxlen=SMOOTHING_WINDOW)
+        self._inner_steps = rows[-1]["inner_steps"] if rows else 0
+        self._last_time: float | None = None
+
+    @property
+    def smoothed_loss(self) -> float | None:
+        return metrics_lib.mean_loss(list(self._recent))
+
+    def add(self, step: int, metrics: dict[str, Array]) -> None:
+        self._pending.append((step, metrics))
+        if len(self._pending) >= MAX_IN_FLIGHT:
+            self._retire()
+
+    def drain(self) -> None:
+        while self._pending:
+            self._retire()
+        if self._writer:
+            self._writer.flush(to_disk=True)
+
+    def _retire(self) -> None:
+        step, metrics = self._pending.popleft()
+        values = {name: value.item() for name, value in jax.device_get(metrics).items()}
+        now = time.perf_counter()
+        self._inner_steps += values["num_live_inner_steps"]
+        row = {
+            "outer_step": step,
+            **values,
+            "inner_steps": self._inner_steps,
+            # The first step of a session waits for its compilation, and so do the rows read together with it.
+            "seconds": None if self._last_time is None else now - self._last_time,
+        }
+        self._last_time = now
+        self._recent.append(row)
+        if self._writer:
+            self._writer.write(row)
+            self._progress.update(row, self.smoothed_loss)
+
+    def close(self, quietly: bool) -> None:
+        """With `quietly`, rows that cannot be written are no error: one is on its way out."""
+        if self._writer:
+            self._progress.close()
+            with contextlib.suppress(*((OSError,) if quietly else ())):
+                self._writer.close()

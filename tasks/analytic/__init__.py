@@ -1,0 +1,1 @@
+"""Tasks with formulas: quadratics, least squares, surfaces."""

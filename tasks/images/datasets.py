@@ -1,0 +1,237 @@
+"""Data sets by name: the bundled digits, and any image-classification set of tensorflow-datasets.
+
+Nothing here needs TensorFlow or the network: prepared sets are read from their array_record files.
+"""
+
+import functools
+import io
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.images.image_data import FRACTIONS, ImageData, from_arrays
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_BLOCK = 1024
+_FEATURES = "tensorflow_datasets.core.features."
+
+
+class DatasetNotPrepared(ValueError):
+    """The data set is not on this machine in a form that can be read; the message says how to prepare it."""
+
+
+@functools.cache
+def digits(fractions: tuple[float, ...] = FRACTIONS, seed: int = 0) -> ImageData:
+    """The 1,797 handwritten digits that scikit-learn bundles: 8x8x1, values 0..16, ten classes.
+
+    Args:
+      fractions: share of each of `SPLITS`.
+      seed: of the division into splits.
+    """
+    from sklearn.datasets import load_digits  # Half a second of imports that only this set needs.
+
+    bunch = load_digits()
+    return from_arrays(bunch.images.astype(np.uint8), bunch.target, fractions=fractions, seed=seed)
+
+
+def tfds_images(
+    name: str,
+    image_size: int | None = None,
+    grayscale: bool = False,
+    data_dir: str | os.PathLike[str] | None = None,
+    max_per_class: int | None = None,
+    fractions: tuple[float, ...] = FRACTIONS,
+    seed: int = 0,
+) -> ImageData:
+    """An image-classification set of tensorflow-datasets, prepared beforehand in array_record form.
+
+    The set's own `test` split (or else its `validation` split) becomes `test`, and its `train` split is divided into
+    the other three; a set with `train` alone is divided into all four. Results are kept for the life of the process.
+
+    Args:
+      name: as TFDS writes it: `"fashion_mnist"`, `"imagenet_resized/32x32"`, `"cifar10:3.0.2"`.
+      image_size: height and width to resize to, by averaging areas; None leaves images as they are.
+      grayscale: reduces colour to luma (ITU-R 601).
+      data_dir: where the prepared sets lie; None means `TFDS_DATA_DIR`, or else `~/tensorflow_datasets`.
+      max_per_class: keeps only the first so many examples of each class in each split of the set.
+      fractions: share of each of `SPLITS`.
+      seed: of the division into splits.
+
+    Raises:
+      DatasetNotPrepared: if the set is not there, or not in array_record form. The network is never tried.
+      ValueError: for a set that is no image-classification set, or that has too few examples of a class.
+    """
+    for option, value in (("image_size", image_size), ("max_per_class", max_per_class)):
+        if value is not None and value < 1:
+            raise ValueError(f"{option} must be 1 or more; got {value}")
+    where = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return _load(name, image_size, grayscale, where, max_per_class, tuple(fractions), seed)
+
+
+@functools.cache
+def _load(
+    name: str,
+    image_size: int | None,
+    grayscale: bool,
+    data_dir: Path,
+    max_per_class: int | None,
+    fractions: tuple[float, ...],
+    seed: int,
+) -> ImageData:
+    builder = _open(name, data_dir)
+    splits = set(builder.info.splits)
+    if "train" not in splits:
+        raise ValueError(f"data set {name!r} has no split 'train'; it has {', '.join(sorted(splits))}")
+    read = functools.partial(_read, builder, image_size=image_size, grayscale=grayscale, max_per_class=max_per_class)
+    images, labels = read("train")
+    test = next((split for split in ("test", "validation") if split in splits), None)
+    test_images, test_labels = read(test) if test else (None, None)
+    return from_arrays(images, labels, test_images=test_images, test_labels=test_labels, fractions=fractions, seed=seed)
+
+
+def _open(name: str, data_dir: Path) -> Any:
+    """The read-only TFDS builder of a prepared set.
+
+    Opening by directory, not by name: `tfds.builder(name)` asks a server about sets that it does not find.
+    """
+    base, _, version = name.partition(":")
+    root = data_dir / base
+    versions = [path.parent for path in root.glob("*/dataset_info.json")]
+    versions = [path for path in versions if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and version in ("", path.name)]
+    if not versions:
+        raise _not_prepared(f"data set {name!r} is not prepared in {data_dir}", base, data_dir)
+    directory = max(versions, key=lambda path: [int(n) for n in path.name.split(".")])
+    _check_features(directory / "features.json")
+    import tensorflow_datasets as tfds  # Digits and user arrays should not pay for this import.
+
+    builder = tfds.builder_from_directory(directory)
+    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
+        form = builder.info.file_format.value
+        raise _not_prepared(f"data set {name!r} is prepared as {form}, not as array_record", base, data_dir)
+    missing = [f for split in builder.info.splits.values() for f in split.filepaths if not os.path.isfile(f)]
+    if missing:
+        raise _not_prepared(f"data set {name!r} lacks {len(missing)} files, such as {missing[0]}", base, data_dir)
+    return builder
+
+
+def _check_features(path: Path) -> None:
+    """Raises `ValueError` for types of features that are not TFDS's own: it imports the modules that they name."""
+    try:
+        waiting = [json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, list):
+                waiting += value
+            elif isinstance(value, dict):
+                waiting += value.values()
+                for key in ("pythonClassName", "python_class_name", "type"):
+                    kind = value.get(key)
+                    if isinstance(kind, str) and "." in kind and not kind.startswith(_FEATURES):
+                        raise ValueError(f"{kind[:100]!r} is no type of features of tensorflow-datasets")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
+
+
+def _not_prepared(what: str, name: str, data_dir: Path) -> DatasetNotPrepared:
+    return DatasetNotPrepared(
+        f"{what}\n"
+        "Prepare it once, with network and TensorFlow (reading it needs neither):\n"
+        f"  tfds build {name} --file_format=array_record --data_dir={data_dir}\n"
+        "or set TFDS_DATA_DIR to the directory that holds it."
+    )
+
+
+def _read(
+    builder: Any, split: str, image_size: int | None, grayscale: bool, max_per_class: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """All images of one split, uint8 `[n, height, width, channels]`, and their labels `[n]`."""
+    image_key, label_key = _keys(builder.info)
+    channels = builder.info.features[image_key].shape[-1]
+    images, labels = [], []
+    for block in _blocks(builder, split, image_key, label_key, max_per_class):
+        decoded = [_decode(png, channels) for png, _ in block]
+        if image_size is None and len({image.shape for image in decoded}) > 1:
+            raise ValueError(f"images of data set {builder.info.name!r} differ in size; give image_size")
+        images.append(_prepared(decoded, image_size, grayscale))
+        labels += [label for _, label in block]
+    if len({block.shape[1:] for block in images}) > 1:
+        raise ValueError(f"images of data set {builder.info.name!r} differ in size; give image_size")
+    return np.concatenate(images), np.array(labels, np.int32)
+
+
+def _keys(info: Any) -> tuple[str, str]:
+    import tensorflow_datasets as tfds
+
+    keys = info.supervised_keys or ("image", "label")
+    kinds = [type(info.features[key]) for key in keys if key in info.features]
+    if kinds != [tfds.features.Image, tfds.features.ClassLabel]:
+        raise ValueError(
+            f"data set {info.name!r} is no image-classification set; it has features {', '.join(info.features)}"
+        )
+    return keys
+
+
+def _blocks(
+    builder: Any, split: str, image_key: str, label_key: str, max_per_class: int | None
+) -> Iterator[list[tuple[bytes, int]]]:
+    """Encoded images with their labels, in file order (which TFDS shuffles), a block at a time."""
+    import tensorflow_datasets as tfds
+
+    # Skipping TFDS's decoding leaves images that max_per_class drops undecoded.
+    source = builder.as_data_source(split, decoders={image_key: tfds.decode.SkipDecoding()})
+    limit = len(source) if max_per_class is None else max_per_class
+    kept = np.zeros(builder.info.features[label_key].num_classes, int)
+    for start in range(0, len(source), _BLOCK):
+        block = []
+        for example in source.__getitems__(list(range(start, min(start + _BLOCK, len(source))))):
+            label = int(example[label_key])
+            if kept[label] < limit:
+                kept[label] += 1
+                block.append((example[image_key], label))
+        if block:
+            yield block
+        if kept.min() == limit:
+            return
+
+
+def _decode(encoded: bytes, channels: int) -> np.ndarray:
+    from PIL import Image
+
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+    with Image.open(io.BytesIO(encoded)) as image:
+        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _prepared(images: list[np.ndarray], image_size: int | None, grayscale: bool) -> np.ndarray:
+    """Stacks decoded images, in grey and resized if asked; one matrix product where all sizes agree."""
+    same = len({image.shape for image in images}) == 1
+    groups = [np.stack(images)] if same else [image[None] for image in images]
+    return np.concatenate([_resized(_grey(group) if grayscale else group, image_size) for group in groups])
+
+
+def _grey(images: np.ndarray) -> np.ndarray:
+    if images.shape[-1] < 3:
+        return images
+    return np.rint(images[..., :3].astype(np.float32) @ _LUMA).astype(np.uint8)[..., None]
+
+
+def _resized(images: np.ndarray, size: int | None) -> np.ndarray:
+    if size is None or images.shape[1:3] == (size, size):
+        return images
+    rows, columns = _area_weights(images.shape[1], size), _area_weights(images.shape[2], size)
+    averaged = np.einsum("yh,nhwc,xw->nyxc", rows, images.astype(np.float32), columns, optimize=True)
+    return np.rint(averaged).astype(np.uint8)
+
+
+def _area_weights(size_in: int, size_out: int) -> np.ndarray:
+    """`[size_out, size_in]`: the share of output pixel i's extent that input pixel j covers; rows sum to 1."""
+    out_edges, in_edges = np.arange(size_out + 1) * (size_in / size_out), np.arange(size_in + 1)
+    upper = np.minimum(out_edges[1:, None], in_edges[None, 1:])
+    lower = np.maximum(out_edges[:-1, None], in_edges[None, :-1])
+    return (np.maximum(upper - lower, 0) * (size_out / size_in)).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Numbers that tasks need: random words, rotations, numbers of twice the precision."""

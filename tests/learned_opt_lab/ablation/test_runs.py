@@ -1,0 +1,148 @@
+"""Ablations: cells that are there are not run again, statistics against closed forms, budgets of inner steps."""
+
+import json
+
+import numpy as np
+import pytest
+
+from learned_opt_lab.ablation.figure import ablation_figure
+from learned_opt_lab.ablation.results import crossed_bootstrap, results, table, untrained
+from learned_opt_lab.ablation.runs import Settings, Variant, measuring_interval, prepare_folder, read_cell, write_cell
+from learned_opt_lab.results.folder import finite
+
+SETTINGS = Settings(
+    seeds=(0, 1, 2), seed=0, num_steps=20, num_tasks=4, num_points=2, loss_cap=10.0, seeds_at_once=3
+)  # fmt: skip
+
+
+def cell(loss, seed):
+    """A run whose tasks end at `loss` + .01 x task, and whose test loss is a tenth more."""
+    rng = np.random.default_rng(seed)
+    tasks = 0.01 * np.arange(4) + 0.001 * rng.normal(size=4)
+    curve = np.stack([2 + tasks, 1 + tasks, loss + tasks])
+    names = ("outer_train/outer_valid", "held_out_final/test", "held_out_final/train")
+    return {
+        "inner_steps": np.array([0, 100, 200]),
+        "seconds": np.asarray(3.0),
+        "held_out/test": 1.1 * curve,
+        **dict.fromkeys(names, curve),
+    }
+
+
+def found(**losses):
+    variants = [Variant(name, name, {}, None, 7, None) for name in losses]
+    cells = {name: {seed: cell(loss, seed) for seed in range(3)} for name, loss in losses.items()}
+    return results(variants, cells, SETTINGS)
+
+
+def test_best_and_within_noise():
+    result = found(merged=0.5, persistent_es=0.4, fixed_10=0.4 + 1e-9, train_objective=0.6)
+    assert result["best"] == "persistent_es"
+    rows = {row["variant"]: row for row in result["variants"]}
+    assert [row["variant"] for row in result["variants"]][-1] == "train_objective"
+    # Paired: the tasks' own spread of .03 is not in the differences, which are exact here.
+    for name, difference in (("merged", 0.1), ("train_objective", 0.2)):
+        assert rows[name]["difference_to_best"]["estimate"] == pytest.approx(difference)
+        assert rows[name]["difference_to_best"]["low"] == pytest.approx(difference)
+        assert not rows[name]["within_noise_of_best"]
+    assert rows["persistent_es"]["within_noise_of_best"]
+    assert rows["merged"]["outer_loss"]["estimate"] == pytest.approx(0.515, abs=2e-3)
+    assert rows["merged"]["held_out_test_loss"]["estimate"] == pytest.approx(1.1 * 0.515, abs=2e-3)
+    assert result["objective"]["test_loss"]["difference"]["estimate"] == pytest.approx(0.11)
+    assert "not within noise of best: 0.1 [0.1, 0.1]" in result["findings"][1]
+    assert "after training on L_valid is lower" in result["findings"][2]
+    assert "| persistent_es | 7 |" in table(result)
+    assert json.loads(json.dumps(result))["num_seeds"] == 3
+
+
+def test_the_figure_shows_every_variant_once():
+    figure = ablation_figure(found(merged=0.5, persistent_es=0.4, no_time=0.45))
+    curves = [line.get_label() for axes in figure.axes[:-1] for line in axes.get_lines()]
+    assert sorted(set(curves)) == ["merged", "no_time", "persistent_es"]
+    assert curves.count("merged") == 2
+    assert len(figure.axes[-1].get_yticks()) == 3
+
+
+def test_crossed_bootstrap_covers_both_kinds_of_spread():
+    rng = np.random.default_rng(0)
+    seeds, tasks = rng.normal(size=(40, 1)), rng.normal(size=(1, 50))
+    interval = crossed_bootstrap(seeds + tasks)
+    assert interval.estimate == pytest.approx(seeds.mean() + tasks.mean())
+    # Variances of the two means add up; treating all 2000 cells as independent would give .03.
+    expected = 2 * 1.96 * np.sqrt(seeds.var() / 40 + tasks.var() / 50)
+    assert interval.high - interval.low == pytest.approx(expected, rel=0.1)
+
+
+def test_cells_come_back_and_damaged_ones_are_run_again(tmp_path):
+    path = tmp_path / "cells" / "merged" / "0.npz"
+    assert read_cell(path) is None
+    write_cell(path, cell(0.5, 0))
+    np.testing.assert_array_equal(read_cell(path)["inner_steps"], [0, 100, 200])
+    assert [file.name for file in path.parent.iterdir()] == ["0.npz"]
+    path.write_bytes(path.read_bytes()[:100])
+    assert read_cell(path) is None
+
+
+def test_another_ablation_does_not_go_in(tmp_path):
+    prepare_folder(tmp_path / "a", {"num_tasks": 4, "seed": 0})
+    prepare_folder(tmp_path / "a", {"num_tasks": 4, "seed": 0})
+    with pytest.raises(ValueError, match="num_tasks is 4, not 5"):
+        prepare_folder(tmp_path / "a", {"num_tasks": 5, "seed": 0})
+    with pytest.raises(ValueError, match="is no ablation"):
+        prepare_folder(tmp_path, {})
+
+
+def test_measuring_interval_divides():
+    assert [measuring_interval(n) for n in (20, 80, 100, 300, 1000, 997)] == [1, 2, 2, 6, 25, 1]
+
+
+def unknown_cell(seed, held_out=True):
+    made = cell(0.5, seed) | {"outer_loss": np.full(7, np.nan)}
+    return made if held_out else {name: value for name, value in made.items() if not name.startswith("held_out")}
+
+
+def results_of(cells):
+    seeds = tuple(next(iter(cells.values())))
+    variants = [Variant(name, name, {}, None, 7, None) for name in cells]
+    return results(variants, cells, SETTINGS._replace(seeds=seeds))
+
+
+def test_an_unknown_loss_is_never_the_best_and_the_last():
+    bad = cell(0.1, 0)
+    bad["outer_train/outer_valid"] = np.full((3, 4), np.nan)
+    cells = {"merged": dict.fromkeys(range(2), bad), "persistent_es": {s: cell(0.4, s) for s in range(2)}}
+    result = results_of(cells)
+    assert result["best"] == "persistent_es"
+    assert [row["variant"] for row in result["variants"]] == ["persistent_es", "merged"]
+    assert result["variants"][1]["within_noise_of_best"] is None
+    assert "| merged | 7 | unknown | unknown | unknown |" in table(result)
+    ablation_figure(finite(result))
+    with pytest.raises(ValueError, match="outer loss of none"):
+        results_of({"merged": dict.fromkeys(range(2), bad)})
+
+
+def test_one_seed_has_no_interval():
+    result = results_of({name: {0: cell(loss, 0)} for name, loss in (("merged", 0.5), ("persistent_es", 0.4))})
+    best, other = result["variants"]
+    assert np.isnan([best["outer_loss"]["low"], other["difference_to_best"]["high"]]).all()
+    assert (best["within_noise_of_best"], other["within_noise_of_best"]) == (True, None)
+    assert "Within noise of it: unknown" in result["findings"][0]
+    assert "[unknown]" in table(result)
+    assert "nan" not in table(result)
+
+
+def test_runs_without_a_finite_loss_are_told():
+    result = results_of(
+        {"merged": {s: unknown_cell(s) for s in range(2)}, "fixed_10": {s: cell(0.4, s) for s in (0, 1)}}
+    )
+    ((row, count),) = untrained(result)
+    assert (row["variant"], count) == ("merged", 2)
+    assert "merged: in 2 of its runs no outer loss was finite." in result["findings"]
+
+
+def test_without_a_held_out_family_there_is_no_held_out_loss():
+    cells = {n: {s: unknown_cell(s, held_out=False) for s in range(2)} for n in ("merged", "train_objective")}
+    result = results_of(cells)
+    assert result["objective"] is None
+    assert np.isnan(result["variants"][0]["held_out_test_loss"]["estimate"])
+    assert result["variants"][0]["outer_loss"]["estimate"] == pytest.approx(0.515, abs=2e-3)

@@ -1,0 +1,111 @@
+"""The table of commands, the help, `list`, and `reproduce` with a small experiment of its own."""
+
+import dataclasses
+import json
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from learned_opt_lab.cli import main as main_module
+from learned_opt_lab.cli.commands import reproduce
+from learned_opt_lab.cli.main import main
+from learned_opt_lab.runs.catalog import CONFIGS
+
+
+def test_help_lists_the_commands_that_exist(capsys):
+    assert main(["--help"]) == 0
+    shown = re.findall(r"^  (\w+) ", capsys.readouterr().out, re.MULTILINE)
+    assert shown == list(main_module.commands())
+    assert {"train", "resume", "list", "reproduce"} <= set(shown)
+
+
+@pytest.mark.parametrize("command", [["train"], ["train", "metz2019_cnn"], ["resume"], ["list"], ["reproduce"]])
+def test_each_command_has_help(command, capsys):
+    assert main([*command, "--help"]) == 0
+    shown = capsys.readouterr()
+    assert "usage: learned-opt" in shown.out
+    assert shown.err == ""
+
+
+def test_the_help_of_train_explains_every_field(capsys):
+    main(["train", "quickstart", "--help"])
+    shown = capsys.readouterr().out
+    for flag in (
+        "--num-outer-steps", "--checkpoint-every", "--seed", "--estimator.num-pairs", "--estimator.std", "--run-dir",
+        "--overwrite", "--num-devices", "--tensorboard", "--init-theta", "--truncation.num-steps", "--family.dataset",
+    ):  # fmt: skip
+        assert flag in shown
+    # An option's line is followed by its explanation, which is more than the default.
+    bare = re.findall(r"^\W*(--[\w.-]+) [^\n]*\n\W*\(default", shown, re.MULTILINE)
+    assert bare == []
+
+
+def test_list_names_the_configs(capsys):
+    assert main(["list", "configs"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["configs:", *CONFIGS]
+    assert all(len(line.split()) > 3 for line in lines[1:])
+
+
+def test_list_names_everything(capsys):
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    headings = [line for line in lines if not line.startswith(" ")]
+    assert headings == ["configs:", "tasks:", "optimizers:", "estimators:", "experiments:"]
+    assert {"mlp", "merged", "persistent-es", "class-subset"} <= {line.split()[0] for line in lines}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A small experiment."""
+
+    scale: float = 1.0
+    """Size."""
+
+
+def run(config: Config, out: Path) -> dict:
+    if config.scale < 0:
+        raise ValueError(f"scale must not be negative, got {config.scale}")
+    result = {"scale": config.scale}
+    (out / "result.json").write_text(json.dumps(result))
+    return result
+
+
+@pytest.fixture
+def small_experiment(monkeypatch):
+    module = types.ModuleType("small_experiment", "A small experiment.")
+    module.Config, module.run = Config, run
+    monkeypatch.setitem(sys.modules, "small_experiment", module)
+    monkeypatch.setattr(reproduce, "experiments", lambda: {"small": "small_experiment"})
+
+
+def test_reproduce_writes_its_result_once(small_experiment, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["reproduce", "small", "--out", str(out), "--scale", "2.5"]) == 0
+    assert json.loads((out / "result.json").read_text()) == {"scale": 2.5}
+    assert main(["reproduce", "small", "--out", str(out), "--scale", "3"]) == 2
+    assert "holds a result" in capsys.readouterr().err
+    assert main(["reproduce", "small", "--out", str(out), "--scale", "3", "--overwrite"]) == 0
+    assert json.loads((out / "result.json").read_text()) == {"scale": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["smal", "--out", "x"], "unknown experiment 'smal'; did you mean small"),
+        (["small"], "--out"),
+        (["small", "--out", "x", "--scal", "1"], "nrecognized options: --scal"),
+        (["small", "--out", "x", "--scale", "-1"], "scale must not be negative"),
+        ([], "needs an experiment first"),
+    ],
+)
+def test_reproduce_refuses_and_writes_nothing(small_experiment, tmp_path, monkeypatch, capsys, argv, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", *argv]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) <= 5
+    assert message in " ".join(lines[:1])
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,47 @@
+"""Bad input on the command line: exit status 2, a first line that says what is wrong, nothing written."""
+
+import pytest
+
+from learned_opt_lab.cli.main import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "adam", "--suite", "quik"], "unknown suite 'quik'; did you mean quick?"),
+        (["evaluate", "nosuch"], "no learned optimizer 'nosuch'"),
+        (["evaluate", "adam", "--num-seeds", "0"], "num_seeds must be at least 1"),
+        (["evaluate", "adam", "--reference", "x"], "unknown reference 'x'"),
+        (["evaluate"], "no optimizer given"),
+    ],
+)
+def test_bad_input_to_evaluate(arguments, message, tmp_path, capsys):
+    status = main([*arguments, "--out", str(tmp_path / "out"), "--no-compilation-cache"])
+    lines = capsys.readouterr().err.splitlines()
+    assert status == 2
+    assert message in lines[0]
+    assert len(lines) <= 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_theta_and_a_foreign_folder(tmp_path, capsys):
+    (tmp_path / "theta.npz").write_bytes(b"PK cut short")
+    (tmp_path / "theta.json").write_text('{"format_version": 1, "optimizer": "mlp", "kwargs": {}, "shapes": {}}')
+    out = str(tmp_path / "out")
+    assert main(["evaluate", str(tmp_path / "theta.npz"), "--out", out, "--no-compilation-cache"]) == 2
+    assert "theta.npz" in capsys.readouterr().err
+    assert main(["evaluate", "adam", "--out", str(tmp_path), "--no-compilation-cache"]) == 2
+    assert "choose another folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tune", "adamm"], "did you mean"),
+        (["tune", "adam", "--task", "x"], "suite 'quick' has quick_digits_mlp"),
+        (["tune", "adam8", "--budget", "0"], "budget"),
+    ],
+)
+def test_bad_input_to_tune(arguments, message, capsys):
+    assert main([*arguments, "--no-compilation-cache"]) == 2
+    assert message in capsys.readouterr().err

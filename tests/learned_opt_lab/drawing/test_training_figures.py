@@ -1,0 +1,197 @@
+"""Figures are drawn from the files of a run directory; what they say is checked by reading the artists back."""
+
+import json
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.image import imread
+
+from learned_opt_lab.drawing import text
+from learned_opt_lab.drawing import training_figures as figures
+from learned_opt_lab.drawing.variance_figure import variance_figure
+
+
+def write_run(path, merged=True, curves=True, num_steps=60):
+    rows = [
+        {
+            "outer_step": i,
+            "outer_loss": 2.0 * 0.97**i if i != 7 else None,
+            "truncation_length": 50 + i,
+            "inner_steps": 1600 * i,
+            **({"weight_reparameterization": 0.5} if merged else {}),
+        }
+        for i in range(num_steps)
+    ]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    if curves:
+        rng = np.random.default_rng(0)
+        falling = np.exp(-np.arange(1, 41) / 20) + 0.05
+        names = {"learned": 0.8, "untrained": 2.0, "adam_1e-3": 1.4, "adam_tuned": 0.82}
+        np.savez(
+            path / "heldout_curves.npz", **{k: v * falling + 0.01 * rng.random((20, 40)) for k, v in names.items()}
+        )
+
+
+def test_all_pngs_of_a_merged_run(tmp_path):
+    write_run(tmp_path)
+    paths = figures.training_figures(tmp_path)
+    assert [path.name for path in paths] == ["outer_loss.png", "merge_weights.png", "heldout.png"]
+    for path in paths:
+        image = imread(path)
+        assert path.parent == tmp_path / "figures"
+        assert image.shape[1] >= 1000
+        assert image[..., :3].std() > 0.02
+
+
+def test_only_what_there_is_data_for(tmp_path):
+    write_run(tmp_path, merged=False, curves=False)
+    assert [path.name for path in figures.training_figures(tmp_path)] == ["outer_loss.png"]
+    with pytest.raises(ValueError, match="nothing to draw"):
+        figures.training_figures(tmp_path / "empty")
+
+
+def test_held_out_figure_names_every_line_and_states_the_means():
+    curves = {name: np.full((3, 10), level) for name, level in (("learned", 0.5), ("adam_tuned", 0.25))}
+    axes = figures.held_out_figure(curves).axes[0]
+    names = {text.get_text(): text for text in axes.texts if text.get_position()[0] > 1}
+    assert set(names) == {"learned", "Adam, tuned for each task"}
+    assert axes.get_title("left") == "Held-out mean test loss: learned 0.5, tuned Adam 0.25"
+    heights = sorted(text.get_position()[1] for text in names.values())
+    assert heights[1] - heights[0] >= 0.05
+
+
+def test_running_median_ignores_nan():
+    values = np.array([1.0, 2.0, np.nan, 4.0, 100.0, 6.0])
+    result = figures.running_median(values, window=3)
+    np.testing.assert_allclose(result[1:5], [1.5, 3.0, 52.0, 6.0])
+
+
+UNKNOWN = (None, float("nan"), float("inf"), -float("inf"), 1e308)
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 30])
+@pytest.mark.parametrize("value", [*UNKNOWN, -3.0, 0.0])
+def test_runs_of_one_unknown_or_negative_loss_are_drawn(tmp_path, value, num_rows):
+    row = {"outer_loss": value, "weight_reparameterization": value, "truncation_length": value, "inner_steps": value}
+    rows = [row | {"outer_step": i} for i in range(num_rows)]
+    figure = figures.outer_loss_figure(rows)
+    is_known = value in (-3.0, 0.0)
+    title = figure.get_suptitle()
+    assert title == (
+        f"Outer loss: {value:.3g} in the first tenth, {value:.3g} in the last (medians)"
+        if is_known
+        else f"Outer loss: unknown, not one of {num_rows} is finite"
+    )
+    for line in figure.axes[0].lines:
+        assert np.isnan(line.get_ydata()).all() != is_known
+    for i, each in enumerate((figure, figures.merge_weight_figure(rows))):
+        assert figures.save(each, tmp_path / f"{i}.png").stat().st_size > 1000
+
+
+def test_a_lone_known_loss_is_a_point():
+    rows = [{"outer_step": i, "outer_loss": 1.0 if i == 3 else None} for i in range(9)]
+    thin = figures.outer_loss_figure(rows).axes[0].lines[0]
+    assert thin.get_marker() == "o"
+    assert np.isfinite(thin.get_ydata()).sum() == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 1), (3, 7), (0, 7), (3, 0)])
+@pytest.mark.parametrize("value", [*UNKNOWN[1:], -1.0, 0.0])
+def test_held_out_curves_that_are_unknown_or_negative(tmp_path, value, shape):
+    curves = {"learned": np.full(shape, value), "adam_tuned": np.full((3, 7), 0.5)}
+    figure = figures.held_out_figure(curves)
+    (axes,) = figure.axes
+    lines = {line.get_color(): line.get_ydata() for line in axes.lines}
+    drawn = np.prod(shape) > 0 and value in (-1.0, 0.0)
+    assert np.isfinite(lines[figures.BLUE]).all() == drawn if shape[1] else lines[figures.BLUE].size == 0
+    assert lines[figures.BLACK].tolist() == [0.5] * 7
+    names = [each.get_text() for each in axes.texts]
+    assert ("learned" in names) == drawn
+    assert ("learned –" in names) != drawn
+    assert axes.get_yscale() == ("linear" if drawn else "log")
+    assert figures.save(figure, tmp_path / "figure.png").stat().st_size > 1000
+
+
+def test_of_tasks_the_lost_ones_count_as_worst():
+    losses = np.array([[1.0, 1.0, 1.0], [2.0, 2.0, np.nan], [3.0, np.inf, np.nan]])
+    (line,) = figures.held_out_figure({"learned": losses}).axes[0].lines
+    # The median of the last column is unknown; the running median smooths over it.
+    assert line.get_ydata().tolist() == [2.0, 2.0, 2.0]
+
+
+def test_names_of_curves_are_shown_as_they_are(tmp_path):
+    names = [
+        r"$\bad$",
+        "_private",
+        "\ud800",
+        "a\nb",
+        "W" * 500,
+        "\u202e",
+        "<b>&",
+        "日本",
+        "",
+        "\U0001f468\u200d\U0001f469",
+    ]
+    curves = {name: np.full((2, 3), 1.0 + i) for i, name in enumerate(names)}
+    figure = figures.held_out_figure(curves)
+    assert figures.save(figure, tmp_path / "figure.png").stat().st_size > 1000
+    shown = {each.get_text() for each in figure.axes[0].texts}
+    assert {text.figure_label(name, limit=28) for name in names} <= shown
+
+
+@pytest.mark.parametrize("curves", [{}, {"learned": np.zeros(3)}, {"learned": np.zeros((1, 2, 3))}])
+def test_other_curves_are_refused(curves):
+    with pytest.raises(ValueError, match=r"must be \[tasks, steps\]"):
+        figures.held_out_figure(curves)
+
+
+def test_a_metrics_file_that_was_cut_short_is_drawn(tmp_path):
+    write_run(tmp_path, merged=False, curves=False, num_steps=5)
+    with (tmp_path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"outer_step": 5, "outer_lo')
+    assert [path.name for path in figures.training_figures(tmp_path)] == ["outer_loss.png"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"no archive", None])
+def test_damaged_curves_are_named(tmp_path, content):
+    path = tmp_path / "heldout_curves.npz"
+    if content is None:
+        np.savez(path, learned=np.ones((2, 2)))
+        content = path.read_bytes()[:-30]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"heldout_curves\.npz is damaged"):
+        figures.training_figures(tmp_path)
+
+
+def test_many_names_stay_in_the_picture(tmp_path):
+    curves = {f"optimizer {i}": np.full((2, 3), 1.0) for i in range(60)}
+    figure = figures.held_out_figure(curves)
+    places = [each.get_position()[1] for each in figure.axes[0].texts if each.get_position()[0] > 1]
+    assert len(places) == 60
+    assert min(places) > -0.02
+    assert max(places) < 1
+    figures.save(figure, tmp_path / "figure.png")
+
+
+@pytest.mark.parametrize("reference", [*UNKNOWN[:3], 0.0, 1.0])
+def test_variances_that_are_unknown_zero_or_of_an_estimator_of_ones_own(tmp_path, reference):
+    row = {"variance": 2.0, "norm": 1.0, "cosine": 0.5}
+    nothing = dict.fromkeys(row)
+    result = {
+        "rows": [
+            {"estimator": "merged", "num_steps": 10, **row},
+            {"estimator": "merged", "num_steps": 20, **nothing},
+            {"estimator": r"my $\bad$ one", "num_steps": 10, "variance": 0.0, "norm": float("nan"), "cosine": -1.0},
+            {"estimator": "_unknown", "num_steps": 10, **nothing},
+        ],
+        "reference": {"norm": reference, "reliability": None},
+    }
+    figure = variance_figure(result)
+    variance, norm, cosine = figure.axes
+    assert [line.get_ydata().tolist() for line in variance.lines] == [[2.0], [], []]
+    assert [line.get_ydata().tolist() for line in norm.lines[:3]] == [[1.0], [], []]
+    assert len(norm.lines) == 3 + (reference == 1.0)
+    assert [line.get_ydata().tolist() for line in cosine.lines[:3]] == [[0.5], [-1.0], []]
+    FigureCanvasAgg(figure).draw()
+    FigureCanvasAgg(variance_figure({"rows": [], "reference": {"norm": None}})).draw()

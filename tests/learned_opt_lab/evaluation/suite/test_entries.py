@@ -1,0 +1,86 @@
+"""Who takes part: labels, digests, and the choice among seeds by outer-training loss alone."""
+
+import json
+
+import jax
+import pytest
+
+from learned_opt import mlp, save
+from learned_opt_lab.evaluation.suite.entries import Entry, parse_entries, pick_by_outer_loss
+
+KWARGS = {"hidden_sizes": [4]}
+
+
+def write_run(path, outer_loss, held_out, seed=0):
+    """A finished run directory, as outer-training leaves it."""
+    path.mkdir(parents=True)
+    save(path / "theta.npz", "mlp", KWARGS, mlp(**KWARGS).init(jax.random.key(seed)))
+    summary = {"outer_loss_last": outer_loss, "heldout": {"learned": held_out}}
+    (path / "summary.json").write_text(json.dumps(summary))
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """The run with the best held-out loss has not the best outer-training loss."""
+    return [
+        write_run(tmp_path / f"seed{i}", *losses, seed=i)
+        for i, losses in enumerate([(0.5, 0.1), (0.3, 0.9), (0.4, 0.5)])
+    ]
+
+
+@pytest.mark.parametrize("form", ["glob", "commas"])
+def test_of_several_seeds_the_one_with_the_lowest_outer_loss_is_shown(form, runs, tmp_path):
+    spec = f"{tmp_path}/seed*" if form == "glob" else ",".join(map(str, runs))
+    (entry,) = parse_entries([f"mine={spec}"])
+    assert entry.label == "mine"
+    assert entry.details["path"] == str(runs[1])
+    assert entry.details["picked_by"] == "outer_loss_last"
+    assert [c["outer_loss_last"] for c in entry.details["candidates"]] == [0.5, 0.3, 0.4]
+    (alone,) = parse_entries([str(runs[1])])
+    assert entry.fingerprint == alone.fingerprint
+    assert alone.label == "seed1"
+
+
+def test_a_run_whose_outer_loss_is_nan_is_never_picked(runs, tmp_path):
+    broken = write_run(tmp_path / "broken", float("nan"), 0.0)
+    path, details = pick_by_outer_loss([broken, runs[0]])
+    assert path == runs[0]
+    assert details["candidates"][0]["outer_loss_last"] is None
+    json.dumps(details, allow_nan=False)
+
+
+def test_labels_and_specs(runs):
+    entries = parse_entries(["adam", "again=adam", f"x={runs[0]}/theta.npz", str(runs[1] / "theta.npz")])
+    assert [entry.label for entry in entries] == ["adam", "again", "x", "seed1"]
+    assert [entry.baseline for entry in entries] == ["adam", "adam", None, None]
+    assert len({entry.fingerprint for entry in entries}) == 3
+
+
+def test_digest_follows_the_weights(runs):
+    entries = parse_entries([str(run) for run in runs])
+    assert len({entry.fingerprint for entry in entries}) == 3
+    same = Entry("other", "other", optimizer=entries[0].optimizer, theta=entries[0].theta)
+    assert same.fingerprint == entries[0].fingerprint
+
+
+@pytest.mark.parametrize(
+    ("specs", "message"),
+    [
+        ([], "no optimizer given"),
+        (["=adam"], "expected SPEC or label=SPEC"),
+        (["x="], "expected SPEC or label=SPEC"),
+        (["adam", "adam=sgd"], "label 'adam' is given to several"),
+        (["adan"], "did you mean adam"),
+        (["nowhere/*"], "is no run directory"),
+    ],
+)
+def test_bad_specs(specs, message):
+    with pytest.raises(ValueError, match=message):
+        parse_entries(specs)
+
+
+def test_a_run_without_a_summary_cannot_be_picked(runs, tmp_path):
+    (runs[2] / "summary.json").unlink()
+    with pytest.raises(ValueError, match="no outer_loss_last"):
+        parse_entries([f"{tmp_path}/seed*"])

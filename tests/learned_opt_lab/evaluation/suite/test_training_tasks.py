@@ -1,0 +1,62 @@
+"""Tasks that an optimizer was trained on are said not to be held out."""
+
+import json
+
+import pytest
+
+from configs import base
+from learned_opt_lab.evaluation.suite import training_tasks
+from learned_opt_lab.runs.catalog import CONFIGS, load
+from learned_opt_lab.runs.config_json import to_json
+from tasks.suites import SUITES
+
+DIGITS = ["quick_digits_mlp"]
+
+
+def families_of(config):
+    return [to_json(config)["family"], *to_json(config)["extra_families"]]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_no_shipped_config_trains_on_a_task_of_the_heldout_suite(name):
+    assert training_tasks.seen_tasks(SUITES["heldout"], families_of(load(name)[0])) == []
+
+
+@pytest.mark.parametrize(
+    ("family", "seen"),
+    [
+        (base.ClassSubset(), []),
+        (base.ClassSubset(num_train_classes=9), DIGITS),
+        (base.ClassSubset(split_seed=1), DIGITS),
+        (base.ClassSubset(num_train_classes=3), []),
+        (base.ClassSubset(dataset="mnist1d", split_seed=1), ["quick_mnist1d_mlp"]),
+        (base.RandomQuadratic(dim=20), ["quick_quadratic"]),
+        (base.RandomQuadratic(dim=21), []),
+    ],
+)
+def test_tasks_of_the_quick_suite(family, seen, tmp_path):
+    config = to_json(base.TrainConfig(family=family))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "theta.npz").touch()
+    for path in (tmp_path, tmp_path / "theta.npz"):
+        families = training_tasks.trained_on(path)
+        assert training_tasks.seen_tasks(SUITES["quick"], families) == seen
+    said = training_tasks.about(SUITES["quick"], {"trained_on": families})
+    assert said == (f"NOT held out: it was outer-trained on classes or draws of {', '.join(seen)}" if seen else None)
+
+
+def test_what_is_not_known_is_said(tmp_path):
+    quick = SUITES["quick"]
+    own = [{"type": "CustomFamily", "target": "mine:family", "held_out_target": "", "kwargs": {}}]
+    assert "mine:family holds tasks of this suite is not known" in training_tasks.about(quick, {"trained_on": own})
+    assert training_tasks.trained_on(tmp_path / "theta.npz") is None
+    (tmp_path / "config.json").write_text("[1")
+    assert training_tasks.trained_on(tmp_path) is None
+    assert "may not be new to it" in training_tasks.about(quick, {"trained_on": None})
+    assert training_tasks.about(quick, {}) is None
+
+
+def test_every_kind_of_task_of_the_suites_is_known():
+    """A new builder in `tasks.suites` has to be told here what its data is."""
+    known = {*training_tasks._CLASSES_OF, *training_tasks._FAMILY_OF, "_autoencoder"}
+    assert {task.build.func.__name__ for suite in SUITES.values() for task in suite.tasks} == known

@@ -1,0 +1,81 @@
+"""A user's own modules of our names, beside his config or in the folder he is in."""
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from learned_opt_lab.cli import surroundings
+from learned_opt_lab.cli.main import COMMANDS, main
+from learned_opt_lab.runs import catalog as registry
+from learned_opt_lab.runs import user_path
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def own_path(monkeypatch):
+    """What a command changes of its process is put back."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(user_path, "_directories", [])
+    for name in ("HOME", "MPLCONFIGDIR"):  # recorded, so that they are restored
+        monkeypatch.setenv(name, os.environ.get(name) or "/nowhere")
+
+
+HOSTILE = "raise SystemError('this is not the module that was meant')"
+NAMES = (*user_path.OWN, "secrets", "tree", "statistics")
+
+
+@pytest.fixture
+def shadows(tmp_path, monkeypatch) -> Path:
+    """A folder whose modules have the names of ours, of the standard library and of libraries; we are in it."""
+    for name in NAMES[:4]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(HOSTILE)
+    for name in NAMES[4:]:
+        (tmp_path / f"{name}.py").write_text(HOSTILE)
+    (tmp_path / "mine_of_shadows.py").write_text("count = 3")
+    (tmp_path / "good.py").write_text(
+        "from mine_of_shadows import count\nfrom configs.base import *\nconfig = TrainConfig(num_outer_steps=count)"
+    )
+    (tmp_path / "bad.py").write_text("from tasks import my_family")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_our_packages_are_those_of_setup_cfg():
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert folders == set(user_path.OWN)
+
+
+def test_our_names_mean_our_packages(shadows, monkeypatch):
+    monkeypatch.setattr(sys, "path", ["", str(shadows), *sys.path])
+    surroundings.prepare()
+    importlib.invalidate_caches()  # asks every finder to
+    for name in NAMES:
+        spec = next(filter(None, (finder.find_spec(name, None) for finder in sys.meta_path)))
+        assert shadows not in Path(spec.origin).parents, name
+
+
+def test_modules_beside_a_config(shadows, capsys):
+    assert registry.load("good.py")[0].num_outer_steps == 3
+    assert main(["train", "bad.py"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "cannot import name 'my_family' from 'tasks'" in first
+    assert second.startswith(f"{shadows}/tasks.py is not looked at, since 'tasks' is a package of learned-opt")
+
+
+def test_started_in_such_a_folder(shadows):
+    """`python -m` looks into the working directory first; `cli` alone must be found by Python itself."""
+    (shadows / "learned_opt_lab" / "__init__.py").unlink()
+    code = "import sys; from learned_opt_lab.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-OO", "-c", code, "--help"],
+        cwd=shadows, env=os.environ | {"PYTHONPATH": f"{shadows}:{ROOT}"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.findall(r"^  (\w+)$", done.stdout, re.MULTILINE) == list(COMMANDS)
