@@ -9,7 +9,7 @@ import json
 
 import numpy as np
 
-from learned_opt_lab.bench.outer_training import throughput, w1_family
+from learned_opt_lab.bench import throughput, w1_family
 from outer_train import use_cpu_devices
 
 ESTIMATORS = ("evolution_strategies", "persistent_es", "noise_reuse_es")

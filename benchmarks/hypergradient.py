@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from learned_opt.hypergradient._marthe import hd, marthe, rtho
-from tasks.images.networks import MLP, softmax_cross_entropy
+from learned_opt.hypergradient import hd, marthe, rtho
+from tasks.images import MLP, softmax_cross_entropy
 
 INNERS = {
     "sgd": optax.sgd,

@@ -22,13 +22,10 @@ import numpy as np
 import optax
 
 from configs import quickstart
-from learned_opt_lab.runs.engines import sources as workers
-from outer_train.estimators.base import Estimate, GradientEstimator, Info
-from outer_train.truncation import TruncationSchedule, constant
-from outer_train.workers import ray_crew
-from outer_train.workers.learner import Learner, fresh_state
-from outer_train.workers.messages import Gradient, pack, unpack
-from outer_train.workers.worker import Source, Worker
+from learned_opt_lab.runs.engines import sources
+from outer_train import truncation
+from outer_train.estimators import Estimate, GradientEstimator, Info
+from outer_train.workers import Learner, Source, Worker, fresh_state, messages, ray_crew
 
 SIZE = 610
 NUM_PAIRS = 8
@@ -43,10 +40,10 @@ def worker_seconds(repetitions: int = 8) -> dict[str, float]:
         estimator=dataclasses.replace(quickstart.config.estimator, num_pairs=NUM_PAIRS),
         truncation=dataclasses.replace(quickstart.config.truncation, num_steps=max(LENGTHS)),
     )
-    make = workers.make_source(config, 1)
+    make = sources.make_source(config, 1)
 
     def by_version(place):
-        schedule = TruncationSchedule(lambda key, version: version, max(LENGTHS))  # the length is asked for
+        schedule = truncation.TruncationSchedule(lambda key, version: version, max(LENGTHS))  # the length is asked for
         return make(place)._replace(truncation=schedule)
 
     worker = Worker(by_version, 0, 0, KEY_DATA)
@@ -54,7 +51,9 @@ def worker_seconds(repetitions: int = 8) -> dict[str, float]:
     worker.gradient(theta, LENGTHS[0])
     seconds = []
     for length in LENGTHS:
-        times = [unpack(worker.gradient(theta, length), len(theta) // 4).seconds_working for _ in range(repetitions)]
+        times = [
+            messages.unpack(worker.gradient(theta, length), len(theta) // 4).seconds_working for _ in range(repetitions)
+        ]
         seconds.append(min(times))
     slope, overhead = np.polyfit(LENGTHS, seconds, 1)
     return {"overhead": max(float(overhead), 0.0), "per_inner_step": float(slope), "num_pairs": NUM_PAIRS}
@@ -64,8 +63,8 @@ def learner_seconds(num_gradients: int = 2000) -> dict[str, float]:
     """Seconds of the learner for each gradient, and for each step."""
     rng = np.random.default_rng(0)
     means, variances = rng.normal(size=(1, SIZE)).astype(np.float32), np.ones((1, 1), np.float32)
-    messages = [
-        pack(Gradient(0, 0, i, 0, 0, NUM_PAIRS, 20, 320, 0, 0, 1.0, 1.0, 1.0, means, variances))
+    packed = [
+        messages.pack(messages.Gradient(0, 0, i, 0, 0, NUM_PAIRS, 20, 320, 0, 0, 1.0, 1.0, 1.0, means, variances))
         for i in range(num_gradients)
     ]
     each = {}
@@ -74,8 +73,8 @@ def learner_seconds(num_gradients: int = 2000) -> dict[str, float]:
         state = fresh_state(np.zeros(SIZE, np.float32), optimizer)
         learner = Learner(state, optimizer, gradients_per_step=batch, max_staleness=num_gradients)
         started = None
-        for message in messages:
-            learner.offer(unpack(message, SIZE))
+        for message in packed:
+            learner.offer(messages.unpack(message, SIZE))
             if learner.is_ready():
                 learner.step()
             started = started or time.perf_counter()  # the first step waits for its compilation
@@ -94,7 +93,7 @@ def idle_source(place: int) -> Source:
         return Estimate(theta, one, info), state
 
     estimator = GradientEstimator(lambda theta, key: theta, estimate)
-    return Source(estimator, constant(1), np.zeros(SIZE, np.float32), 1)
+    return Source(estimator, truncation.constant(1), np.zeros(SIZE, np.float32), 1)
 
 
 def ray_rates(seconds: float = 5.0, counts: tuple[int, ...] = (1, 2, 4)) -> dict[str, float]:
@@ -136,11 +135,11 @@ def _reduce_in_pair(address: str, process_id: int, repetitions: int = 2000) -> N
     from jax.sharding import NamedSharding
     from jax.sharding import PartitionSpec as P
 
-    from outer_train.devices import PARTICLES, particle_mesh
-    from outer_train.processes import cluster as distributed
+    from outer_train import PARTICLES, particle_mesh
+    from outer_train.processes import cluster
 
     jax.config.update("jax_num_cpu_devices", 1)
-    distributed.start(distributed.explicit(address, 2, process_id), {})
+    cluster.start(cluster.explicit(address, 2, process_id), {})
     mesh = particle_mesh(2)
     add = jax.jit(jax.shard_map(lambda x: jax.lax.psum(x, PARTICLES), mesh=mesh, in_specs=P(PARTICLES), out_specs=P()))
     values = jax.make_array_from_callback(

@@ -1,21 +1,26 @@
 """How it is optimized: learned optimizers as Optax transformations."""
 
-from learned_opt.base import LearnedOptimizer
+from learned_opt import catalog, ranges
+from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.hypergradient._marthe import hd, marthe, rtho
 from learned_opt.hypergradient.search import find_hyper_learning_rate
 from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp
 from learned_opt.per_parameter._mlp import mlp
-from learned_opt.saving import load, load_theta, save
+from learned_opt.saving import load, load_theta, pretrained_names, save
 
 __all__ = [
     "LearnedOptimizer",
+    "Theta",
     "adafactor_mlp",
+    "catalog",
     "find_hyper_learning_rate",
     "hd",
     "load",
     "load_theta",
     "marthe",
     "mlp",
+    "pretrained_names",
+    "ranges",
     "rtho",
     "save",
 ]

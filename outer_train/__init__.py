@@ -1,8 +1,12 @@
 """How theta is trained: inner problems, unrolls, gradient estimators, the outer loop."""
 
-from outer_train import estimators, truncation
+from outer_train import checks, devices, estimators, gradient_quality, memory, truncation
+from outer_train._unroll import unroll
+from outer_train.compilation import compiler_options
 from outer_train.devices import PARTICLES, particle_mesh, use_cpu_devices
+from outer_train.guard import clip_by_global_norm
 from outer_train.problem import InnerProblem, InnerState, inner_problem
+from outer_train.side_by_side import SeedsResult, outer_step_of_seeds, train_seeds
 from outer_train.step import OuterState, OuterStep, outer_step
 
 __all__ = [
@@ -11,10 +15,20 @@ __all__ = [
     "InnerState",
     "OuterState",
     "OuterStep",
+    "SeedsResult",
+    "checks",
+    "clip_by_global_norm",
+    "compiler_options",
+    "devices",
     "estimators",
+    "gradient_quality",
     "inner_problem",
+    "memory",
     "outer_step",
+    "outer_step_of_seeds",
     "particle_mesh",
+    "train_seeds",
     "truncation",
+    "unroll",
     "use_cpu_devices",
 ]

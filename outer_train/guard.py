@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from learned_opt.trees.packing import at_least_float32
+from learned_opt.trees import at_least_float32
 
 Tree = Any
 

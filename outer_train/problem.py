@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from learned_opt.base import LearnedOptimizer
-from learned_opt.trees.packing import at_least_float32
+from learned_opt import LearnedOptimizer
+from learned_opt.trees import at_least_float32
 from outer_train.checks import check_count, check_positive
-from tasks.base import TaskFamily
+from tasks import TaskFamily
 from tasks.numerics import threefry
 
 Key = Array

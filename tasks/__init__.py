@@ -1,24 +1,34 @@
 """What is optimized: tasks, task families, data sets."""
 
 from tasks.analytic.random_quadratic import Quadratic, random_quadratic_family
-from tasks.base import SPLITS, Task, TaskFamily
+from tasks.base import SPLITS, Batch, Data, Key, Params, Task, TaskFamily
 from tasks.images.class_subsets import class_split, class_subset_family, fixed_family
 from tasks.images.datasets import DatasetNotPrepared, digits, tfds_images
 from tasks.images.image_data import FRACTIONS, ImageData, from_arrays, sample_images
 from tasks.images.networks import ACTIVATIONS, MLP, ConvNet, classification_task
-from tests.support.synthetic import write_synthetic_imagenet
+from tasks.suites import NUM_TRAIN_CLASSES, Suite, SuiteTask, suite, task_key
+from tasks.text import char_family
+from tasks.weight_scales import rescaled_weights
 
 __all__ = [
     "ACTIVATIONS",
     "FRACTIONS",
     "MLP",
+    "NUM_TRAIN_CLASSES",
     "SPLITS",
+    "Batch",
     "ConvNet",
+    "Data",
     "DatasetNotPrepared",
     "ImageData",
+    "Key",
+    "Params",
     "Quadratic",
+    "Suite",
+    "SuiteTask",
     "Task",
     "TaskFamily",
+    "char_family",
     "class_split",
     "class_subset_family",
     "classification_task",
@@ -26,7 +36,9 @@ __all__ = [
     "fixed_family",
     "from_arrays",
     "random_quadratic_family",
+    "rescaled_weights",
     "sample_images",
+    "suite",
+    "task_key",
     "tfds_images",
-    "write_synthetic_imagenet",
 ]

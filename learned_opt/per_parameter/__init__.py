@@ -1,1 +1,14 @@
 """The per-parameter MLP optimizers: inputs, network, outer parameters, and how an update goes over a tree."""
+
+from learned_opt.per_parameter import adam_start, theta
+from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp
+from learned_opt.per_parameter._mlp import PRESETS, MLPSettings, mlp
+
+__all__ = [
+    "PRESETS",
+    "MLPSettings",
+    "adafactor_mlp",
+    "adam_start",
+    "mlp",
+    "theta",
+]

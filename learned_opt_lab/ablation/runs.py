@@ -17,15 +17,14 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_opt.base import LearnedOptimizer
+from learned_opt import LearnedOptimizer
 from learned_opt.disk import files
 from learned_opt_lab.evaluation.held_out import cap_losses
 from learned_opt_lab.evaluation.sweep import Runs, make_runs, make_sweep
 from learned_opt_lab.results import cells as cell_files
 from learned_opt_lab.results import content, folder
-from outer_train.side_by_side import SeedsResult, train_seeds
-from outer_train.step import OuterStep
-from tasks.base import TaskFamily
+from outer_train import OuterStep, SeedsResult, train_seeds
+from tasks import TaskFamily
 
 FORMAT_VERSION = 2
 SPLITS = ("train", "outer_valid", "test")

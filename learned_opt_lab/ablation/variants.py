@@ -81,7 +81,7 @@ def variants_of(
 
 
 def _without_momenta(optimizer: base.Mlp) -> dict[str, tuple[str, ...]]:
-    from learned_opt.per_parameter._mlp import PRESETS, MLPSettings
+    from learned_opt.per_parameter import PRESETS, MLPSettings
 
     features = optimizer.features or PRESETS.get(optimizer.preset, MLPSettings()).features
     return {"features": tuple(name for name in features if "momentum" not in name)}

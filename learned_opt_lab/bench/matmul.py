@@ -6,7 +6,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from learned_opt_lab.bench.timing import median_seconds
-from outer_train.devices import PARTICLES
+from outer_train import PARTICLES
 
 SIZE = 2048
 

@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 import learned_opt
-from learned_opt.per_parameter._mlp import MLPSettings
+from learned_opt.per_parameter import MLPSettings
 from learned_opt_lab.bench.matmul import matmul_gflops
 from outer_train import PARTICLES, estimators, inner_problem, outer_step, particle_mesh, truncation
 from tasks import MLP, ConvNet, TaskFamily, class_subset_family, from_arrays, tfds_images

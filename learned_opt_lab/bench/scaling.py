@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from learned_opt_lab.bench.outer_training import throughput, w1_family
-from outer_train.devices import use_cpu_devices
+from outer_train import use_cpu_devices
 
 AXES: dict[str, tuple[int, ...]] = {
     "pairs": (4, 8, 16, 32, 64, 128, 256),

@@ -21,11 +21,9 @@ from jax.sharding import Mesh
 
 from learned_opt_lab.evaluation.baselines import LEARNING_RATES
 from learned_opt_lab.evaluation.sweep import Runs, make_runs, make_sweep
-from outer_train.devices import use_cpu_devices
-from tasks.base import TaskFamily
-from tasks.images.class_subsets import class_subset_family
-from tasks.images.datasets import digits
-from tasks.images.networks import MLP
+from outer_train import use_cpu_devices
+from tasks import TaskFamily
+from tasks.images import MLP, class_subset_family, digits
 
 
 def measure(batch_size: int, num_steps: int = 1000, num_seeds: int = 5, repetitions: int = 3) -> dict[str, float]:

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import optax
 
 import learned_opt
-from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp
+from learned_opt.per_parameter import adafactor_mlp
 from learned_opt_lab.bench.timing import medians_in_turn
-from outer_train.devices import use_cpu_devices
+from outer_train import use_cpu_devices
 
 SIZES = (1e4, 1e6, 3e7)
 

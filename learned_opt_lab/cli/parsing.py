@@ -13,7 +13,7 @@ from typing import Annotated, TypeVar
 import tyro
 
 from configs.base import TrainConfig
-from learned_opt_lab.runs import catalog as registry
+from learned_opt_lab.runs import catalog
 
 ERROR_COLUMNS = 300
 TOP_LEVEL = ("config", "engine")
@@ -116,7 +116,7 @@ def parse_with_config(cls: type[C], argv: list[str], prog: str) -> C:
     if argv[0] in ("-h", "--help"):
         default = cls(config=TrainConfig(), config_name="", config_file=None)
         return parse(cls, ["--help"], f"{prog} CONFIG", default)
-    config, config_file = registry.load(argv[0])
+    config, config_file = catalog.load(argv[0])
     name = Path(argv[0]).stem if config_file else argv[0]
     default = cls(config=config, config_name=name, config_file=config_file)
     return parse(cls, _kinds_first(argv[1:]), f"{prog} {argv[0]}", default)
@@ -130,7 +130,7 @@ def _kinds_first(argv: list[str]) -> list[str]:
 
 
 def _known() -> str:
-    return f"known are {', '.join(registry.CONFIGS)}, and the path of a .py file that defines `config`"
+    return f"known are {', '.join(catalog.CONFIGS)}, and the path of a .py file that defines `config`"
 
 
 def _reshape(boxed: str, prog: str) -> str:

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from learned_opt.disk.files import write_atomically
+from learned_opt.disk import files
 from learned_opt_lab.drawing.axes import known, log_scale, quantiles, set_limits
 from learned_opt_lab.drawing.text import UNKNOWN, figure_label, format_number
-from outer_train.run.metrics import read_rows
+from outer_train.run import metrics
 
 BLACK, BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#000000",
@@ -54,7 +54,7 @@ def training_figures(run_dir: str | Path) -> list[Path]:
       ValueError: when there is neither, or one of them is damaged.
     """
     run_dir = Path(run_dir)
-    rows = read_rows(run_dir / "metrics.jsonl")
+    rows = metrics.read_rows(run_dir / "metrics.jsonl")
     figures = {}
     if rows:
         figures["outer_loss"] = outer_loss_figure(rows)
@@ -84,7 +84,7 @@ def save(figure: Figure, path: str | Path) -> Path:
     """Writes a PNG, whole or not at all, making the folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, FigureCanvasAgg(figure).print_png)
+    files.write_atomically(path, FigureCanvasAgg(figure).print_png)
     return path
 
 

@@ -16,8 +16,8 @@ import optax
 from jax import Array
 from numpy.typing import NDArray
 
-from learned_opt.hypergradient._marthe import hd, marthe, rtho
-from learned_opt.ranges import LARGEST, SMALLEST_COMPLEMENT, require_count
+from learned_opt import ranges
+from learned_opt.hypergradient import hd, marthe, rtho
 
 LEARNING_RATES = tuple(float(rate) for rate in np.logspace(-4, 1, 11))
 """The minimum of honest tuning: 11 log-spaced rates from 1e-4 to 10."""
@@ -29,18 +29,18 @@ Configurations = dict[str, NDArray]
 """hyperparameter -> `[configurations]`."""
 
 _RANGES = {
-    "learning_rate": (0.0, LARGEST),
-    "hyper_learning_rate": (0.0, LARGEST),
-    "meta_step": (0.0, LARGEST),
-    "one_minus_b1": (SMALLEST_COMPLEMENT, 1.0),
-    "one_minus_b2": (SMALLEST_COMPLEMENT, 1.0),
-    "eps": (0.0, LARGEST),
-    "exponential_decay": (0.0, LARGEST),
-    "linear_decay": (0.0, LARGEST),
-    "l1": (0.0, LARGEST),
-    "l2": (0.0, LARGEST),
-    "weight_decay": (0.0, LARGEST),
-    "momentum": (0.0, 1.0 - SMALLEST_COMPLEMENT),
+    "learning_rate": (0.0, ranges.LARGEST),
+    "hyper_learning_rate": (0.0, ranges.LARGEST),
+    "meta_step": (0.0, ranges.LARGEST),
+    "one_minus_b1": (ranges.SMALLEST_COMPLEMENT, 1.0),
+    "one_minus_b2": (ranges.SMALLEST_COMPLEMENT, 1.0),
+    "eps": (0.0, ranges.LARGEST),
+    "exponential_decay": (0.0, ranges.LARGEST),
+    "linear_decay": (0.0, ranges.LARGEST),
+    "l1": (0.0, ranges.LARGEST),
+    "l2": (0.0, ranges.LARGEST),
+    "weight_decay": (0.0, ranges.LARGEST),
+    "momentum": (0.0, 1.0 - ranges.SMALLEST_COMPLEMENT),
 }
 """A hyperparameter of another name may be any finite number."""
 
@@ -74,7 +74,7 @@ class Baseline(NamedTuple):
             shapes = {name: values.shape for name, values in space.items()}
             raise ValueError(f"configurations are vectors of one length, one a hyperparameter; got shapes {shapes}")
         for name, values in space.items():
-            low, high = _RANGES.get(name, (-LARGEST, LARGEST))
+            low, high = _RANGES.get(name, (-ranges.LARGEST, ranges.LARGEST))
             bad = values[~((values >= low) & (values <= high))]
             if not values.size or bad.size:
                 got = f"got {bad[0]}" if bad.size else "got none"
@@ -110,7 +110,7 @@ def adam8_search(budget: int, seed: int) -> Configurations:
 
     A larger budget with the same seed keeps the draws of a smaller one.
     """
-    budget = require_count("the budget of a random search", budget, 1, 2**31 - 1, "be at least 1")
+    budget = ranges.require_count("the budget of a random search", budget, 1, 2**31 - 1, "be at least 1")
     low, high = (np.log([bounds[i] for bounds in ADAM8_RANGES.values()]) for i in (0, 1))
     draws = np.exp(np.random.default_rng(seed).uniform(low, high, (budget, len(ADAM8_RANGES))))
     return {name: draws[:, i].astype(np.float32) for i, name in enumerate(ADAM8_RANGES)}

@@ -8,12 +8,12 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
-from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt import LearnedOptimizer, Theta
 from learned_opt_lab.evaluation.baselines import LEARNING_RATES, UNTUNED
 from learned_opt_lab.evaluation.statistics import mean, stratified_bootstrap
 from learned_opt_lab.evaluation.sweep import make_runs, make_sweep
 from learned_opt_lab.results.folder import finite
-from tasks.base import Key, TaskFamily
+from tasks import Key, TaskFamily
 
 LOSS_CAP = 10.0
 """The worst a step's loss can count; what is not finite counts as this. The clip value of outer-training."""

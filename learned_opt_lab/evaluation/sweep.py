@@ -19,10 +19,9 @@ import optax
 from jax import Array
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from outer_train.compilation import compiler_options
-from outer_train.memory import check_fits, num_bytes
-from outer_train.particles.particles import vary
-from tasks.base import SPLITS, Data, Key, Task, TaskFamily
+from outer_train import compiler_options, memory
+from outer_train.particles import vary
+from tasks import SPLITS, Data, Key, Task, TaskFamily
 
 Hyperparameters = Any
 Factory = Callable[[Hyperparameters], optax.GradientTransformation]
@@ -48,7 +47,7 @@ def make_runs(key: Key, num_tasks: int, num_seeds: int = 1) -> Runs:
     """Keys of `num_tasks * num_seeds` runs; seeds of one task lie next to each other."""
     if num_tasks < 1 or num_seeds < 1:
         raise ValueError(f"num_tasks and num_seeds must be at least 1, got {num_tasks} and {num_seeds}")
-    check_fits(f"{num_tasks} tasks and {num_seeds} seeds of each: keys", num_tasks * num_seeds * BYTES_OF_KEYS)
+    memory.check_fits(f"{num_tasks} tasks and {num_seeds} seeds of each: keys", num_tasks * num_seeds * BYTES_OF_KEYS)
     task_key, seed_key = jax.random.split(key)
     return Runs(
         task=jnp.repeat(jax.random.split(task_key, num_tasks), num_seeds),
@@ -115,8 +114,10 @@ def make_sweep(
         num_configurations, num_runs = _axis_size(hyperparameters), runs.seed.shape[0]
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (hyperparameters, runs))
         start = jax.eval_shape(lambda h, r: start_run(family, factory, h, r, family.data, extra_args)[1], *shapes)
-        together = num_configurations * num_runs * num_bytes(start)
-        check_fits(f"{num_configurations} configurations on {num_runs} runs at once: parameters and states", together)
+        together = num_configurations * num_runs * memory.num_bytes(start)
+        memory.check_fits(
+            f"{num_configurations} configurations on {num_runs} runs at once: parameters and states", together
+        )
         used_mesh = mesh if mesh is not None else _default_mesh(max(num_configurations, num_runs))
         padded_configurations, padded_runs = (
             -(-n // used_mesh.size) * used_mesh.size for n in (num_configurations, num_runs)

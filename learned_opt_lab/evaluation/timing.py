@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from learned_opt_lab.evaluation.sweep import Factory, Runs, start_run
-from tasks.base import TaskFamily
+from tasks import TaskFamily
 
 
 class Timing(NamedTuple):

@@ -20,8 +20,7 @@ from learned_opt_lab.evaluation.baselines import Baseline, baseline
 from learned_opt_lab.evaluation.measures import final_losses
 from learned_opt_lab.evaluation.sweep import Runs, make_sweep
 from learned_opt_lab.results import cells, content, folder
-from tasks.base import TaskFamily
-from tasks.suites import SuiteTask, task_key
+from tasks import SuiteTask, TaskFamily, task_key
 
 TUNING_VERSION = 2
 """Part of the cache's key: raised when its files hold something else."""

@@ -10,8 +10,8 @@ import optax
 from jax import Array
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from tasks.base import SPLITS, Batch, Task
-from tasks.images.image_data import ImageData
+from tasks import SPLITS, Batch, Task
+from tasks.images import ImageData
 
 _AXIS = "runs"
 

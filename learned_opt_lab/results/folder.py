@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from learned_opt.disk import files
-from outer_train.run import lock as run_lock
+from outer_train.run import lock
 
 
 def prepare_folder(
@@ -45,7 +45,7 @@ def prepare_folder(
             raise ValueError(f"{out} holds another {what}: {name} is {got}, not {needed}; {advice}")
         return found
     # What a process that was killed leaves is no file of anybody's.
-    left = (files.pending_path(path), out / run_lock.NAME)
+    left = (files.pending_path(path), out / lock.NAME)
     if out.exists() and (not out.is_dir() or any(each not in left for each in out.iterdir())):
         raise ValueError(f"{out} exists and is no {what}; {advice}")
     out.mkdir(parents=True, exist_ok=True)

@@ -13,20 +13,23 @@ from jax.sharding import Mesh
 
 import learned_opt
 from configs import base
-from learned_opt import LearnedOptimizer
-from learned_opt.catalog import FromFile, is_own, make_optimizer
-from learned_opt.disk.theta_file import MAX_ELEMENTS
+from learned_opt import LearnedOptimizer, catalog
+from learned_opt.disk import theta_file
 from learned_opt_lab.runs.families import build_family
 from learned_opt_lab.runs.user_path import add_to_path
-from outer_train import devices, estimators, truncation
-from outer_train.checks import LARGEST_FLOAT, check_count, check_positive, check_theta, check_within
+from outer_train import (
+    OuterStep,
+    checks,
+    clip_by_global_norm,
+    devices,
+    estimators,
+    inner_problem,
+    memory,
+    outer_step,
+    truncation,
+)
 from outer_train.estimators import GradientEstimator
-from outer_train.guard import clip_by_global_norm
-from outer_train.memory import check_fits, num_bytes
-from outer_train.problem import inner_problem
-from outer_train.step import OuterStep, outer_step
-from outer_train.truncation import TruncationSchedule
-from tasks.base import TaskFamily
+from tasks import TaskFamily
 
 ESTIMATORS = {
     base.EvolutionStrategies: estimators.evolution_strategies,
@@ -104,7 +107,7 @@ def build(config: base.TrainConfig, num_devices: int | None = None, *, trust: bo
         mesh,
     )
     state = jax.eval_shape(step.init, theta, key_loop)
-    check_fits(f"{num_particles(config.estimator)} particles: their inner states", num_bytes(state))
+    memory.check_fits(f"{num_particles(config.estimator)} particles: their inner states", memory.num_bytes(state))
     _check_held_out_fits(config.held_out, held_outs[0], optimizer, theta)
     datas = step.place_data(tuple(family.data for family in families))
     jax.eval_shape(step.step, state, key_loop, datas)
@@ -116,14 +119,16 @@ def build(config: base.TrainConfig, num_devices: int | None = None, *, trust: bo
 def check_numbers(config: base.TrainConfig) -> None:
     """Raises `ValueError` for counts that no factory sees."""
     for name in ("num_outer_steps", "checkpoint_every", "keep_checkpoints"):
-        check_count(**{name: getattr(config, name)})
-    check_count(**{_particles_field(config.estimator): num_particles(config.estimator)})
+        checks.check_count(**{name: getattr(config, name)})
+    checks.check_count(**{_particles_field(config.estimator): num_particles(config.estimator)})
     if config.held_out.num_tasks < 0 or config.held_out.num_steps < 1:
         raise ValueError(
             "held_out needs num_tasks >= 0 and num_steps >= 1, "
             f"got {config.held_out.num_tasks} and {config.held_out.num_steps}"
         )
-    check_count(0, **{"held_out.num_tasks": config.held_out.num_tasks, "held_out.num_steps": config.held_out.num_steps})
+    checks.check_count(
+        0, **{"held_out.num_tasks": config.held_out.num_tasks, "held_out.num_steps": config.held_out.num_steps}
+    )
     check_seed(config.seed)
 
 
@@ -140,8 +145,8 @@ def _check_held_out_fits(config: base.HeldOut, family: TaskFamily, optimizer: Le
         params = family.task(family.sample(key)).init(key)
         return params, optimizer.fastest(theta).init(params)
 
-    size = num_bytes(jax.eval_shape(start, jax.random.key(0))) + np.dtype(np.float32).itemsize * config.num_steps
-    check_fits(f"held_out.num_tasks {config.num_tasks} of {config.num_steps} steps", config.num_tasks * size)
+    size = memory.num_bytes(jax.eval_shape(start, jax.random.key(0))) + np.dtype(np.float32).itemsize * config.num_steps
+    memory.check_fits(f"held_out.num_tasks {config.num_tasks} of {config.num_steps} steps", config.num_tasks * size)
 
 
 def num_particles(estimator) -> int:
@@ -159,12 +164,14 @@ def build_optimizer(config) -> tuple[LearnedOptimizer, str, dict[str, Any]]:
         name, kwargs = "mlp", {k: v for k, v in _fields(config).items() if v is not None}
     else:
         name, kwargs = config.name, dict(config.kwargs)
-    if is_own(name) and not isinstance(name, FromFile):
+    if catalog.is_own(name) and not isinstance(name, catalog.FromFile):
         add_to_path(Path.cwd())
-    optimizer = make_optimizer(name, kwargs)
+    optimizer = catalog.make_optimizer(name, kwargs)
     shapes = jax.eval_shape(optimizer.init, jax.random.key(0))  # takes no memory, however large theta is
-    if (size := sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))) > MAX_ELEMENTS:
-        raise ValueError(f"{name} with {kwargs}: theta would have {size} numbers, allowed are {MAX_ELEMENTS}")
+    if (size := sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))) > theta_file.MAX_ELEMENTS:
+        raise ValueError(
+            f"{name} with {kwargs}: theta would have {size} numbers, allowed are {theta_file.MAX_ELEMENTS}"
+        )
     return optimizer, name, kwargs
 
 
@@ -188,20 +195,20 @@ def initial_theta(
         return untrained
     if trust:
         add_to_path(Path.cwd())
-    is_same_code = is_own(name) and learned_opt.saving.optimizer_name(path) == name
+    is_same_code = catalog.is_own(name) and learned_opt.saving.optimizer_name(path) == name
     factory = (lambda **kwargs: optimizer) if is_same_code else None
     theta = jax.device_get(learned_opt.load_theta(path, factory=factory, trust=trust)[1])
     shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (theta, untrained)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"{path} holds the theta of another optimizer: shapes {shapes[0]}, needed are {shapes[1]}")
     try:
-        check_theta(theta)
+        checks.check_theta(theta)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return theta
 
 
-def build_truncation(config: base.TrainConfig) -> TruncationSchedule:
+def build_truncation(config: base.TrainConfig) -> truncation.TruncationSchedule:
     """The schedule of truncation lengths.
 
     Raises:
@@ -225,7 +232,7 @@ def build_estimator(
     config: base.TrainConfig,
     family: TaskFamily,
     optimizer: LearnedOptimizer,
-    schedule: TruncationSchedule,
+    schedule: truncation.TruncationSchedule,
     *,
     axis_name: str | None = None,
 ) -> GradientEstimator:
@@ -247,7 +254,7 @@ def build_outer_optimizer(config: base.OuterOptimizer, num_outer_steps: int) -> 
     _check_outer_optimizer(config)
     if not 0 <= config.num_warmup_steps < num_outer_steps:
         raise ValueError(f"num_warmup_steps must be within 0..{num_outer_steps - 1}, got {config.num_warmup_steps}")
-    check_count(0, num_warmup_steps=config.num_warmup_steps)
+    checks.check_count(0, num_warmup_steps=config.num_warmup_steps)
     clips = {
         "global_norm": functools.partial(clip_by_global_norm, config.clip_at),
         "value": functools.partial(optax.clip, config.clip_at),
@@ -265,12 +272,12 @@ def build_outer_optimizer(config: base.OuterOptimizer, num_outer_steps: int) -> 
 def _check_outer_optimizer(config: base.OuterOptimizer) -> None:
     if not config.learning_rate > 0 or (config.clip != "none" and not config.clip_at > 0):
         raise ValueError(f"learning_rate and clip_at must be above 0, got {config.learning_rate} and {config.clip_at}")
-    check_positive(learning_rate=config.learning_rate, eps=config.eps)
+    checks.check_positive(learning_rate=config.learning_rate, eps=config.eps)
     if config.clip != "none":
-        check_positive(clip_at=config.clip_at)
-    check_within(0, 1, below=True, b1=config.b1, b2=config.b2)
-    check_within(0, 1, final_fraction=config.final_fraction)
-    check_within(0, LARGEST_FLOAT, weight_decay=config.weight_decay)
+        checks.check_positive(clip_at=config.clip_at)
+    checks.check_within(0, 1, below=True, b1=config.b1, b2=config.b2)
+    checks.check_within(0, 1, final_fraction=config.final_fraction)
+    checks.check_within(0, checks.LARGEST_FLOAT, weight_decay=config.weight_decay)
 
 
 def _rate(config: base.OuterOptimizer, num_outer_steps: int) -> optax.ScalarOrSchedule:

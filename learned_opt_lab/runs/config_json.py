@@ -97,9 +97,9 @@ def _from_json(value: Any, trust: bool, depth: int) -> Any:
         if not _fits(found[name], hints[name]):
             raise ValueError(f"{kind}.{name} cannot be {field!r:.80}")
     if not trust:
-        from learned_opt.catalog import FromFile  # imports JAX, which this module does not
+        from learned_opt import catalog
 
-        found |= {k: FromFile(v) for k, v in found.items() if (kind, k) in CODE}
+        found |= {k: catalog.FromFile(v) for k, v in found.items() if (kind, k) in CODE}
     return cls(**found)
 
 

@@ -5,17 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from configs import base
-from learned_opt import catalog as registry
+from learned_opt import catalog
 from learned_opt_lab.runs.user_path import add_to_path
-from tasks.analytic.random_quadratic import random_quadratic_family
-from tasks.base import TaskFamily
-from tasks.images import datasets
-from tasks.images._mnist1d import mnist1d
-from tasks.images.autoencoder import tfds_autoencoder_family
-from tasks.images.class_subsets import class_split, class_subset_family
-from tasks.images.networks import MLP, ConvNet
-from tasks.text import char_family
-from tasks.weight_scales import rescaled_weights
+from tasks import TaskFamily, char_family, rescaled_weights
+from tasks.analytic import random_quadratic_family
+from tasks.images import MLP, ConvNet, class_split, class_subset_family, datasets, mnist1d, tfds_autoencoder_family
 
 FAMILIES: dict[str, Callable[..., TaskFamily]] = {
     "tasks.images.autoencoder:tfds_autoencoder_family": tfds_autoencoder_family,
@@ -76,11 +70,11 @@ def _build(config) -> tuple[TaskFamily, TaskFamily]:
 def _custom_family(target: str, kwargs: dict[str, Any]) -> TaskFamily:
     factory = resolve(target)
     try:
-        registry.check_call(factory, kwargs)
+        catalog.check_call(factory, kwargs)
     except TypeError as error:
         raise ValueError(f"{target} does not take the arguments {kwargs!r:.200}: {error}") from error
     try:
-        registry.check_gives(factory, TaskFamily)
+        catalog.check_gives(factory, TaskFamily)
     except TypeError as error:
         raise ValueError(f"{target} must return a tasks.base.TaskFamily, {error}") from error
     try:
@@ -124,11 +118,11 @@ def resolve(target: str) -> Any:
     """
     if target in FAMILIES:
         return FAMILIES[target]
-    if not registry.is_own(target):
+    if not catalog.is_own(target):
         raise ValueError(f'your own family is given as "module:name", got {target[:200]!r}')
-    if not isinstance(target, registry.FromFile):
+    if not isinstance(target, catalog.FromFile):
         add_to_path(Path.cwd())
-    return registry.resolve(target)
+    return catalog.resolve(target)
 
 
 def check_trusted(config: base.TrainConfig) -> None:
@@ -137,5 +131,5 @@ def check_trusted(config: base.TrainConfig) -> None:
     names = [name for each in families for name in (each.target, each.held_out_target) if name not in FAMILIES]
     names += [config.optimizer.name] if isinstance(config.optimizer, base.NamedOptimizer) else []
     for name in names:
-        if isinstance(name, registry.FromFile) and registry.is_own(name):
-            registry.resolve(name)
+        if isinstance(name, catalog.FromFile) and catalog.is_own(name):
+            catalog.resolve(name)

@@ -19,7 +19,7 @@ import learned_opt
 from configs.base import TrainConfig
 from learned_opt.disk import files
 from learned_opt_lab.cli import surroundings
-from learned_opt_lab.drawing import training_figures as figures
+from learned_opt_lab.drawing import training_figures
 from learned_opt_lab.evaluation import held_out
 from learned_opt_lab.results import folder
 from learned_opt_lab.results.folder import show
@@ -28,13 +28,9 @@ from learned_opt_lab.runs.build import build as build_config
 from learned_opt_lab.runs.config_json import to_json
 from learned_opt_lab.runs.families import HELD_OUT, TRAINED_ON, scored_on
 from outer_train import devices
+from outer_train.processes import Cluster
 from outer_train.processes import cluster as distributed
-from outer_train.processes.cluster import Cluster
-from outer_train.run import directory as run_dir
-from outer_train.run import lock as run_lock
-from outer_train.run import loop, metrics
-from outer_train.run.continuation import STRICT, Allowed
-from outer_train.run.directory import RunDirectory
+from outer_train.run import STRICT, Allowed, RunDirectory, directory, lock, loop, metrics
 
 LOST_PROCESS = 1
 """Exit status of the processes that remain when one was lost."""
@@ -62,8 +58,8 @@ def connect(cluster: Cluster, config: TrainConfig, num_devices: int | None, time
     Raises:
       ValueError: one did not come within `timeout` seconds, or has other versions or another config.
     """
-    found = run_dir.versions()
-    same = {name: found[name] for name in ("python", *run_dir.LIBRARIES, "git")}
+    found = directory.versions()
+    same = {name: found[name] for name in ("python", *directory.LIBRARIES, "git")}
     fingerprint = {**same, "config": to_json(config), "num_devices": num_devices}
     distributed.start(
         cluster, fingerprint, timeout, on_loss=lambda reason: _end_without_the_lost(cluster.process_id, reason, run)
@@ -127,7 +123,7 @@ _ending = threading.Lock()
 def _end_without_the_lost(process_id: int, reason: str, run: RunDirectory) -> NoReturn:
     """Ends this process at once: what JAX does at an ordinary exit would wait for processes that are gone."""
     _ending.acquire()  # for good: of several threads that notice, one tells
-    run_lock.release_all()
+    lock.release_all()
     resume = f"go on with `learned-opt resume {run.path}`" if run.config.exists() else "start the run again"
     print(
         f"error: process {process_id} lost another process of this run ({reason}); {resume} on as many as there are",
@@ -149,7 +145,7 @@ def finish(
     if config.held_out.num_tasks:
         summary[name], curves = score(config, built, theta)
     write_results(run, summary | settings, curves, run.curves_of(name))
-    figures.training_figures(run.path)
+    training_figures.training_figures(run.path)
     report(summary, run)
     if metrics.mean_loss(metrics.read_rows(run.metrics)) is None:
         print("error: no outer loss of this run was finite, so theta has learned nothing", file=sys.stderr)

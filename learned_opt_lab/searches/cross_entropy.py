@@ -17,14 +17,14 @@ import optax
 from numpy.typing import NDArray
 
 from configs import base
-from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt import LearnedOptimizer, Theta
 from learned_opt_lab.evaluation.baselines import LEARNING_RATES
 from learned_opt_lab.evaluation.measures import cap_losses, final_losses, smooth
 from learned_opt_lab.evaluation.sweep import make_runs, make_sweep
-from learned_opt_lab.runs import catalog as registry
+from learned_opt_lab.runs import catalog
 from learned_opt_lab.runs.families import build_family
-from outer_train.devices import use_cpu_devices
-from tasks.base import TaskFamily
+from outer_train import use_cpu_devices
+from tasks import TaskFamily
 
 RATES = LEARNING_RATES[:6]
 OFFSET = 4e-3
@@ -136,7 +136,7 @@ def from_command_line(
     args = parser.parse_args()
     use_cpu_devices()
     try:
-        config = registry.load(args.config)[0]
+        config = catalog.load(args.config)[0]
         around = start(config.optimizer)
     except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))

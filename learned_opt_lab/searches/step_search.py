@@ -37,10 +37,9 @@ from numpy.typing import NDArray
 
 import learned_opt
 from configs import base
-from learned_opt.base import Theta
-from learned_opt.per_parameter._mlp import PRESETS, MLPSettings
-from learned_opt.per_parameter.adam_start import count_rows, first_row, log_rows
-from learned_opt.per_parameter.theta import resolve, widened
+from learned_opt import Theta
+from learned_opt.per_parameter import PRESETS, MLPSettings, adam_start
+from learned_opt.per_parameter import theta as theta_lib
 from learned_opt_lab.results.folder import warn, write_result
 from learned_opt_lab.runs.build import build_optimizer, initial_theta
 from learned_opt_lab.searches.cross_entropy import Scores, Search, from_command_line
@@ -76,7 +75,11 @@ def settings_of(optimizer: base.Optimizer) -> MLPSettings:
       ValueError: for an optimizer that does not start as Adam at a rate of the tensor, or has another number of hidden
         layers than one, or no weights or gradient's logarithm among its inputs.
     """
-    settings = resolve(MLPSettings(), PRESETS, **vars(optimizer)) if isinstance(optimizer, base.Mlp) else MLPSettings()
+    settings = (
+        theta_lib.resolve(MLPSettings(), PRESETS, **vars(optimizer))
+        if isinstance(optimizer, base.Mlp)
+        else MLPSettings()
+    )
     starts_as_adam = settings.adam_learning_rate is not None and settings.adam_exponents
     has_inputs = {"parameter", "log_adam_gradient"} <= set(settings.features)
     if not (starts_as_adam and has_inputs and len(settings.hidden_sizes) == 1):
@@ -96,7 +99,7 @@ def start(optimizer: base.Optimizer) -> Search:
     """Numbers as `FOUND` and `GATE` have them; raises as `settings_of`."""
     settings = settings_of(optimizer)
     of_each, of_tensor = rows(settings)
-    unit, decay = settings.adam_learning_rate / settings.step_multiplier, first_row(settings, "parameter")
+    unit, decay = settings.adam_learning_rate / settings.step_multiplier, adam_start.first_row(settings, "parameter")
     num_logs, num_times = len(settings.adam_exponents), len(settings.timescales)
     found, gate = (numbers_of_inputs(settings, table) for table in (FOUND, GATE))
     # Weight decay is some hundredths of the direction; gradient and momenta are all of it.
@@ -109,8 +112,10 @@ def start(optimizer: base.Optimizer) -> Search:
 
 def numbers_of_inputs(settings: MLPSettings, table: Mapping[str, Sequence[float]]) -> NDArray:
     """`[inputs]`, a table's numbers at the inputs of the features it names, and of the times; zero elsewhere."""
-    numbers = np.zeros(count_rows(settings) + len(settings.timescales))
-    firsts = {name: first_row(settings, name) for name in settings.features} | {"times": count_rows(settings)}
+    numbers = np.zeros(adam_start.count_rows(settings) + len(settings.timescales))
+    firsts = {name: adam_start.first_row(settings, name) for name in settings.features} | {
+        "times": adam_start.count_rows(settings)
+    }
     for (name, first), end in zip(firsts.items(), [*list(firsts.values())[1:], len(numbers)], strict=True):
         values = table.get(name, ())[: end - first]
         numbers[first : first + len(values)] = values
@@ -119,7 +124,7 @@ def numbers_of_inputs(settings: MLPSettings, table: Mapping[str, Sequence[float]
 
 def rows(settings: MLPSettings) -> tuple[list[int], list[int]]:
     """The inputs that differ between a tensor's parameters, and the others, times last."""
-    logs, num_features = log_rows(settings), count_rows(settings)
+    logs, num_features = adam_start.log_rows(settings), adam_start.count_rows(settings)
     times = list(range(num_features, num_features + len(settings.timescales)))
     return [i for i in range(num_features) if i not in logs], logs + times
 
@@ -144,7 +149,7 @@ def moved(settings: MLPSettings, theta: Theta, numbers: NDArray) -> Theta:
     bias[MAGNITUDE] += rate[-1] * PAIR
     slope = np.exp(gate[0]) * settings.adam_learning_rate / settings.step_multiplier
     weights[:, DECAY] = 0.0
-    weights[first_row(settings, "parameter"), DECAY] = slope * PAIR
+    weights[adam_start.first_row(settings, "parameter"), DECAY] = slope * PAIR
     weights[of_tensor, DECAY] = slope * gate[2:, None]
     bias[DECAY] = slope * gate[1]
     outputs[DECAY] = np.stack([PAIR, np.zeros(2, np.float32)], axis=1)
@@ -160,7 +165,7 @@ def main() -> None:
     own, key = build_optimizer(config.optimizer)[0], jax.random.key(config.seed)
     theta = initial_theta(config.init_theta, own, own.init(key))
     optimizer, name, kwargs = build_optimizer(with_units(config.optimizer))
-    theta = widened(theta, optimizer.init(key))
+    theta = theta_lib.widened(theta, optimizer.init(key))
     args.out.mkdir(parents=True, exist_ok=True)
 
     def report(now: Search, scores: list[Scores]) -> None:

@@ -15,7 +15,7 @@
 from outer_train.estimators._evolution_strategies import evolution_strategies
 from outer_train.estimators._forward_mode import forward_mode
 from outer_train.estimators._full_es import full_es
-from outer_train.estimators._merged import inverse_variance_weights, merged
+from outer_train.estimators._merged import inverse_variance_weights, merged, part_moments
 from outer_train.estimators._persistent_es import noise_reuse_es, persistent_es
 from outer_train.estimators._reparameterization import reparameterization
 from outer_train.estimators._truncated_backprop import truncated_backprop
@@ -31,6 +31,7 @@ __all__ = [
     "inverse_variance_weights",
     "merged",
     "noise_reuse_es",
+    "part_moments",
     "persistent_es",
     "reparameterization",
     "truncated_backprop",

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
+from outer_train._unroll import add, fill_inexact, inexact_leaves, no_sum
 from outer_train.checks import check_count
 from outer_train.estimators.base import GradientEstimator
 from outer_train.particles._unpaired import Run, unpaired
 from outer_train.particles.particles import check_system, problem_data
 from outer_train.problem import InnerProblem
-from outer_train.unroll import add, fill_inexact, inexact_leaves, no_sum
 
 
 class Tangents(NamedTuple):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from outer_train._unroll import Sum, add, no_sum
 from outer_train.checks import check_count, check_std, check_theta
 from outer_train.estimators._evolution_strategies import finite_difference
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
@@ -23,7 +24,6 @@ from outer_train.particles.particles import (
     widen,
 )
 from outer_train.problem import InnerProblem
-from outer_train.unroll import Sum, add, no_sum
 
 OBJECTIVES = ("mean", "last", "min", "log_mean")
 

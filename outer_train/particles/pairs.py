@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from outer_train._unroll import changing_leaves, unroll
 from outer_train.particles.particles import all_finite, problem_data, select, staggered_steps, start_episodes
 from outer_train.problem import InnerProblem
-from outer_train.unroll import changing_leaves, unroll
 from tasks.numerics import threefry
 
 Tree = Any

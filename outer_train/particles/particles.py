@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from learned_opt.trees.packing import at_least_float32
+from learned_opt.trees import at_least_float32
 from outer_train.checks import check_count
 from outer_train.problem import SUM_REDUCTIONS, InnerProblem
 

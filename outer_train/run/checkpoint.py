@@ -17,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from learned_opt.disk import files
-from outer_train.processes import cluster as distributed
+from outer_train.processes import cluster
 from outer_train.run import checkpoint_files
 
 State = Any
@@ -91,7 +91,7 @@ class Checkpoints:
         """
         self._finish()
         with self._written_or_emptied(step):
-            distributed.from_first(lambda: self._begin(step, smoothed_loss))
+            cluster.from_first(lambda: self._begin(step, smoothed_loss))
             self._writer.save(self._unsealed(step), args=ocp.args.StandardSave(_named_leaves(state)))
         self._writing = step
 
@@ -105,7 +105,7 @@ class Checkpoints:
             return
         with self._written_or_emptied(self._writing):
             self._writer.check_for_errors()
-        if distributed.is_first() and self._unsealed(self._writing).is_dir():
+        if cluster.is_first() and self._unsealed(self._writing).is_dir():
             step, self._writing = self._writing, None
             self._seal(step)
 
@@ -127,10 +127,10 @@ class Checkpoints:
           ValueError: there are checkpoints, and none can be read, or one is whole and of another state.
           OSError: one cannot be read for a reason that may pass; nothing is moved.
         """
-        distributed.from_first(self._adopt)
+        cluster.from_first(self._adopt)
         damaged: list[int] = []
         restored = None
-        for step in distributed.from_first(lambda: checkpoint_files.steps(self._directory)[::-1]):
+        for step in cluster.from_first(lambda: checkpoint_files.steps(self._directory)[::-1]):
             try:
                 state = self._restore(step, like)
             except _DamagedError as error:
@@ -141,7 +141,7 @@ class Checkpoints:
             break
         if damaged and restored is None and not allow_none:
             raise ValueError(f"none of the checkpoints {damaged} can be read in {self._directory}")
-        distributed.from_first(lambda: [str(checkpoint_files.set_aside(self._directory, step)) for step in damaged])
+        cluster.from_first(lambda: [str(checkpoint_files.set_aside(self._directory, step)) for step in damaged])
         return restored
 
     def _finish(self) -> None:
@@ -151,7 +151,7 @@ class Checkpoints:
         step, self._writing = self._writing, None
         with self._written_or_emptied(step):
             self._writer.wait_until_finished()
-        if distributed.is_first():
+        if cluster.is_first():
             self._seal(step)
 
     @contextlib.contextmanager
@@ -162,7 +162,7 @@ class Checkpoints:
                 yield
         except OSError:
             self._writing = None
-            if distributed.is_first():
+            if cluster.is_first():
                 checkpoint_files.empty(self._directory, step)
             raise
 
@@ -190,7 +190,7 @@ class Checkpoints:
 
     def _restore(self, step: int, like: State) -> State:
         path = self._directory / str(step) / checkpoint_files.STATE
-        if reason := distributed.from_first(lambda: checkpoint_files.defect(self._directory, step)):
+        if reason := cluster.from_first(lambda: checkpoint_files.defect(self._directory, step)):
             raise _DamagedError(reason)
         wanted = _named_leaves(like)
         target = {

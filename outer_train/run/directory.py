@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from learned_opt.disk import files, reading
-from learned_opt.disk.files import write_json as write_json
-from outer_train.run import lock as run_lock
+from outer_train.run import lock
 
 LIBRARIES = ("learned-opt", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 CONTENTS = (
@@ -103,7 +102,7 @@ def check_free(path: Path, overwrite: bool) -> None:
     """Raises `ValueError` if a new run may not be written to `path`."""
     if os.path.lexists(path) and not path.is_dir():
         raise ValueError(f"{path} is {'a file' if path.exists() else 'a broken link'}, not a directory")
-    run_lock.check(path)
+    lock.check(path)
     if RunDirectory(path).config.exists() and not overwrite:
         raise ValueError(
             f"{path} holds a run\n"
@@ -143,7 +142,7 @@ def create(
     contents = {run.versions: _json(about), run.config: _json(config)}
     if source is not None:
         contents = {path / "config.py": source, **contents}
-    with run_lock.hold(path):
+    with lock.hold(path):
         check_free(path, overwrite)
         with _old_run_aside(path) as aside:
             files.write_together({name: functools.partial(_put, data) for name, data in contents.items()})

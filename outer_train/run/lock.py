@@ -60,10 +60,10 @@ def hold(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def hold_by_first(path: Path) -> Iterator[None]:
     """As `hold`, held by the first of several processes for all of them; all raise if it cannot be had."""
-    from outer_train.processes import cluster as distributed  # which imports JAX
+    from outer_train.processes import cluster  # which imports JAX
 
     with contextlib.ExitStack() as stack:
-        distributed.from_first(lambda: stack.enter_context(hold(path)))
+        cluster.from_first(lambda: stack.enter_context(hold(path)))
         yield
 
 

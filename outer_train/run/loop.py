@@ -19,8 +19,8 @@ import numpy as np
 from jax import Array
 from jax.sharding import Sharding
 
-from outer_train.processes import cluster as distributed
-from outer_train.run import lock as run_lock
+from outer_train.processes import cluster
+from outer_train.run import lock
 from outer_train.run import metrics as metrics_lib
 from outer_train.run.checkpoint import Checkpoints
 from outer_train.run.continuation import STRICT, Allowed, rows_so_far
@@ -101,7 +101,7 @@ def train(
         )
     key_init, key_steps = jax.random.split(key)
     with (
-        run_lock.hold_by_first(run.path),
+        lock.hold_by_first(run.path),
         Checkpoints(run.checkpoints, keep=keep_checkpoints, record=run.newest_checkpoint) as checkpoints,
         StopSignals() as stop,
     ):
@@ -109,9 +109,7 @@ def train(
         # A restored key is bound to its devices, so it must be on those of the state from the start.
         fresh = Checkpointed(fresh, _placed(key_steps, fresh.step.sharding))
         step, carried = checkpoints.restore_newest(fresh, warn, allow_none=allowed.restart) or (0, fresh)
-        rows = distributed.from_first(
-            lambda: rows_so_far(run, step, checkpoint_every, allowed, warn)[-SMOOTHING_WINDOW:]
-        )
+        rows = cluster.from_first(lambda: rows_so_far(run, step, checkpoint_every, allowed, warn)[-SMOOTHING_WINDOW:])
         recorder = _Recorder(run, rows, step, num_outer_steps, tensorboard)
         signals = _SharedSignals(stop, step)
         try:
@@ -181,7 +179,7 @@ class _SharedSignals:
         if step >= self._next and self._agreed is None:
             pace = (time.monotonic() - self._time) / max(step - self._last, 1)
             wait = min(max(round(1 / max(pace, 1e-6)), 1), MAX_SIGNAL_STEPS)
-            answers = distributed.agree((self._stop.signal or 0, wait))
+            answers = cluster.agree((self._stop.signal or 0, wait))
             self._agreed = max(number for number, _ in answers) or None
             self._last, self._next, self._time = step, step + answers[0][1], time.monotonic()
         return self._agreed
@@ -194,7 +192,7 @@ class _Recorder:
         self, run: RunDirectory, rows: list[dict[str, Any]], step: int, num_outer_steps: int, tensorboard: bool
     ):
         self._pending: deque[tuple[int, dict[str, Array]]] = deque()
-        first = distributed.is_first()
+        first = cluster.is_first()
         self._writer = metrics_lib.MetricsWriter(run.path, tensorboard=tensorboard) if first else None
         self._progress = make_progress(num_outer_steps, step) if first else None
         self._recent = deque(rows, maxlen=SMOOTHING_WINDOW)

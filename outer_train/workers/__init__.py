@@ -13,3 +13,20 @@
 Everything but `ray_crew` runs without Ray. Metz et al. 2019 (arXiv 1810.10180, section 4.3) trained this way, with
 asynchronous batched SGD on 128 workers.
 """
+
+from outer_train.workers import messages, ray_crew
+from outer_train.workers._train import Settings, train
+from outer_train.workers.learner import Learner, fresh_state
+from outer_train.workers.worker import MakeSource, Source, Worker
+
+__all__ = [
+    "Learner",
+    "MakeSource",
+    "Settings",
+    "Source",
+    "Worker",
+    "fresh_state",
+    "messages",
+    "ray_crew",
+    "train",
+]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from outer_train.run import lock as run_lock
+from outer_train.run import lock
 from outer_train.run.checkpoint import Checkpoints
 from outer_train.run.continuation import STRICT, Allowed, rows_so_far
 from outer_train.run.directory import RunDirectory
@@ -90,7 +90,7 @@ def train(
       OSError: something cannot be read or written, for want of room for example; what was whole is whole.
     """
     with (
-        run_lock.hold(run.path),
+        lock.hold(run.path),
         Checkpoints(run.checkpoints, keep=keep_checkpoints, record=run.newest_checkpoint) as checkpoints,
         StopSignals() as stop,
     ):

@@ -13,17 +13,17 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from outer_train.estimators.base import GradientEstimator
-from outer_train.run import directory as run_dir
+from outer_train.run import directory
 from outer_train.truncation import TruncationSchedule
 from outer_train.workers.messages import Gradient, pack
 
-COMPARED = ("python", *run_dir.LIBRARIES, "git")
+COMPARED = ("python", *directory.LIBRARIES, "git")
 
 
 @functools.cache
 def versions() -> dict[str, Any]:
     """What must be the same in workers and learner."""
-    found = run_dir.versions()
+    found = directory.versions()
     return {name: found[name] for name in COMPARED}
 
 

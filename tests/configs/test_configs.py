@@ -11,9 +11,8 @@ import pytest
 
 import learned_opt
 from configs import base
-from configs.base import estimators as estimator_kinds
-from configs.base import problems as problem_kinds
-from learned_opt_lab.runs import catalog as registry
+from configs.base import estimators, problems
+from learned_opt_lab.runs import catalog
 from learned_opt_lab.runs.build import ESTIMATORS, build, build_outer_optimizer
 from learned_opt_lab.runs.config_json import TYPES, from_json, to_json
 from tasks.text import ALPHABET
@@ -31,9 +30,9 @@ def num_weights(theta):
     return sum(leaf.size for leaf in jax.tree.leaves(theta))
 
 
-@pytest.mark.parametrize("name", [name for name in registry.CONFIGS if name not in NEEDS_DATA])
+@pytest.mark.parametrize("name", [name for name in catalog.CONFIGS if name not in NEEDS_DATA])
 def test_shipped_configs_build(name):
-    config, path = registry.load(name)
+    config, path = catalog.load(name)
     built = build(config, num_devices=2)
     state = jax.eval_shape(built.step.init, built.theta, built.key)
     assert path is None
@@ -44,7 +43,7 @@ def test_shipped_configs_build(name):
 
 
 def test_fashion_mnist_builds(fashion_mnist_dir):
-    config, _ = registry.load("fashion_mnist_mlp")
+    config, _ = catalog.load("fashion_mnist_mlp")
     family = dataclasses.replace(config.family, data_dir=str(fashion_mnist_dir))
     built = build(dataclasses.replace(config, family=family), num_devices=2)
     task_params = built.families[0].sample(jax.random.key(0))
@@ -64,7 +63,7 @@ TRANSFORMER = (len(ALPHABET) + 16) * 16 + 4 * (16 * 16 + 16) + 17 * 32 + 33 * 16
 
 def test_general_es_builds_its_eleven_families(fashion_mnist_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(fashion_mnist_dir))
-    built = build(registry.load("general_es")[0], num_devices=2)
+    built = build(catalog.load("general_es")[0], num_devices=2)
     assert [num_weights(params) for params in shapes_of(built)] == [
         65 * 32 + 33 * 5,
         65 * 32 + 2 * 33 * 32 + 33 * 5,
@@ -85,7 +84,7 @@ def test_general_es_builds_its_eleven_families(fashion_mnist_dir, monkeypatch):
 
 def test_general_builds_its_twelve_families_from_general_es(fashion_mnist_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(fashion_mnist_dir))
-    built = build(registry.load("general")[0], num_devices=2)
+    built = build(catalog.load("general")[0], num_devices=2)
     assert [num_weights(params) for params in shapes_of(built)] == [
         65 * 32 + 33 * 5,
         65 * 64 + 65 * 4,
@@ -105,7 +104,7 @@ def test_general_builds_its_twelve_families_from_general_es(fashion_mnist_dir, m
 
 def test_the_paper_s_config_builds_on_a_set_of_its_shape(tmp_path):
     write_synthetic_imagenet(tmp_path, images_per_class=6, validation_images_per_class=2)
-    config, _ = registry.load("metz2019_cnn")
+    config, _ = catalog.load("metz2019_cnn")
     family = dataclasses.replace(
         config.family, data_dir=str(tmp_path), batch_size=10, fractions=(0.25, 0.25, 0.25, 0.25)
     )
@@ -131,8 +130,8 @@ def every_kind():
     yield base.TrainConfig(estimator=base.ForwardMode(num_directions=3))
     yield base.TrainConfig(estimator=base.FullES())
     yield base.TrainConfig(truncation=base.LogUniform(), optimizer=base.NamedOptimizer("mlp", {"preset": "metz2019"}))
-    for name in registry.CONFIGS:
-        yield registry.load(name)[0]
+    for name in catalog.CONFIGS:
+        yield catalog.load(name)[0]
 
 
 def test_json_goes_back_exactly():
@@ -144,9 +143,9 @@ def test_json_goes_back_exactly():
 
 
 def test_json_knows_every_config_class():
-    modules = (base, estimator_kinds, problem_kinds)
+    modules = (base, estimators, problems)
     classes = {c for module in modules for c in vars(module).values() if dataclasses.is_dataclass(c)}
-    classes -= {estimator_kinds.PairEstimator}
+    classes -= {estimators.PairEstimator}
     assert set(TYPES.values()) == classes
 
 
@@ -155,7 +154,7 @@ def test_every_estimator_builds(estimator):
     """On two layers of two units, and with the schedule whose jitter exceeds the episode."""
     small = {field: 2 for field in ("num_pairs", "num_particles") if hasattr(estimator, field)}
     config = dataclasses.replace(
-        registry.load("quadratic")[0],
+        catalog.load("quadratic")[0],
         optimizer=base.Mlp(hidden_sizes=(2, 2)),
         estimator=estimator(**small),
         truncation=base.Linear(2, 100, 10),
@@ -179,7 +178,7 @@ def test_json_names_what_is_wrong(value, message):
 
 def test_every_field_is_explained():
     """tyro shows the docstring below a field; a field without one would stand in the help bare."""
-    for cls in (*TYPES.values(), estimator_kinds.PairEstimator):
+    for cls in (*TYPES.values(), estimators.PairEstimator):
         num_docstrings = inspect.getsource(cls).count('"""') / 2
         assert num_docstrings == 1 + len(cls.__annotations__), cls.__name__
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from outer_train.unroll import unroll
+from outer_train._unroll import unroll
 
 NUM_PARTICLES = 3
 

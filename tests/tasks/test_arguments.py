@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.analytic import least_squares
-from tasks.analytic import surfaces as toy
+from tasks.analytic import least_squares, surfaces
 from tasks.analytic.quadratic import log_loss_after_steps, quadratic_task
 from tasks.analytic.random_quadratic import random_quadratic_family
 from tasks.images.image_data import from_arrays
@@ -29,8 +28,8 @@ IMAGES, LABELS = np.zeros((40, 2, 2), np.float32), np.arange(40) % 2
         (lambda: from_arrays(np.full(IMAGES.shape, 1e300), LABELS), "images must be finite"),
         (lambda: char_family(length=10**6), "length must be below"),  # windows would end in another split
         (lambda: least_squares.least_squares_family(2, 4, np.inf), "noise_std must be 0 or more and finite"),
-        (lambda: toy.beale((np.nan, 1.0)), "start must be finite"),
-        (lambda: toy.smoothed_bukin(epsilon=np.inf), "epsilon must be > 0"),
+        (lambda: surfaces.beale((np.nan, 1.0)), "start must be finite"),
+        (lambda: surfaces.smoothed_bukin(epsilon=np.inf), "epsilon must be > 0"),
         (lambda: quadratic_task(np.array([1.0, np.inf]), np.ones(2)), "eigenvalues must be finite"),
         (lambda: quadratic_task(np.ones(2), np.array([1.0, np.nan])), "coefficients must be finite"),
         (lambda: log_loss_after_steps(np.ones(2), np.ones(2), 0.1, 2**30 + 1), "num_steps must be at most 1073741824"),

@@ -64,22 +64,22 @@ def run(args: Args) -> int:
     out = args.out or Path("runs") / f"{args.config_name}_ablation"
 
     from learned_opt.disk import files
-    from learned_opt_lab.ablation import runs as ablation
+    from learned_opt_lab.ablation import runs
     from learned_opt_lab.ablation.figure import ablation_figure
     from learned_opt_lab.ablation.results import results, table, untrained
     from learned_opt_lab.cli.commands.evaluate import shown_progress
     from learned_opt_lab.drawing.training_figures import save
     from learned_opt_lab.results.folder import warn, write_result
     from learned_opt_lab.runs import session
-    from outer_train.run import lock as run_lock
+    from outer_train.run import lock
 
     session.start(args.num_devices, args.compilation_cache)
     problem, variants = build(ablated, args)
     settings = settings_of(args)
-    ablation.prepare_folder(out, describe(args, settings))
-    with run_lock.hold(out):
+    runs.prepare_folder(out, describe(args, settings))
+    with lock.hold(out):
         with shown_progress() as progress:
-            cells = ablation.run_cells(out, problem, variants, settings, progress)
+            cells = runs.run_cells(out, problem, variants, settings, progress)
         result = {"config": args.config_name, **results(variants, cells, settings)}
         write_result(out / RESULT, result)
         files.write_text(out / "table.md", table(result))
@@ -163,8 +163,7 @@ def build(ablated: dict[str, Any], args: Args):
     from learned_opt_lab.runs import build as builder
     from learned_opt_lab.runs.config_json import to_json
     from learned_opt_lab.runs.families import HELD_OUT, scored_on
-    from outer_train import devices
-    from outer_train.side_by_side import outer_step_of_seeds
+    from outer_train import devices, outer_step_of_seeds
 
     config = args.config
     families, held_outs = zip(*map(builder.build_family, (config.family, *config.extra_families)), strict=True)

@@ -53,7 +53,7 @@ def run(args: Args) -> int:
     from learned_opt_lab.evaluation.suite.run import Settings
     from learned_opt_lab.runs.session import start
     from learned_opt_lab.runs.user_path import add_to_path
-    from tasks.suites import suite
+    from tasks import suite
 
     for name in ("num_seeds", "num_tuning_seeds", "budget"):
         if getattr(args, name) < 1:

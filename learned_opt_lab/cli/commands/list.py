@@ -55,10 +55,9 @@ def _kinds(union: str) -> dict[str, str]:
 
 
 def _optimizers() -> dict[str, str]:
-    from learned_opt.catalog import OPTIMIZERS
-    from learned_opt.saving import pretrained_names
+    from learned_opt import catalog, pretrained_names
 
-    names = {name: _first_line(factory.__doc__) for name, factory in OPTIMIZERS.items()}
+    names = {name: _first_line(factory.__doc__) for name, factory in catalog.OPTIMIZERS.items()}
     return names | {f"{name} (weights)": "Ships with the library: `learned_opt.load`." for name in pretrained_names()}
 
 

@@ -58,7 +58,7 @@ def run(args: tuple[str, Any]) -> int:
     Raises:
       ValueError: the directory holds another result and `overwrite` is false.
     """
-    from outer_train.devices import use_cpu_devices
+    from outer_train import use_cpu_devices
 
     name, given = args
     out: Path = given.out

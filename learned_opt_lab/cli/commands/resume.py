@@ -10,8 +10,7 @@ from learned_opt_lab.runs.engines.engine import Engine, EngineFlags
 
 if TYPE_CHECKING:
     from configs.base import TrainConfig
-    from outer_train.run.continuation import Allowed
-    from outer_train.run.directory import RunDirectory
+    from outer_train.run import Allowed, RunDirectory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,18 +41,18 @@ class Args:
 
 def run(args: Args) -> int:
     """Trains on, scores, writes the results; 130, 143 or 129 if SIGINT, SIGTERM or SIGHUP ended it."""
-    from learned_opt_lab.runs import catalog as registry
+    from learned_opt_lab.runs import catalog
     from outer_train.run import directory as run_dir
-    from outer_train.run import lock as run_lock
+    from outer_train.run import lock
 
     directory, stored = run_dir.open_run(args.run)
     if not args.allow_changed_config:
         run_dir.check_config(directory, stored)
     if not args.engine.distributed and args.engine.coordinator is None:  # the first of several looks for itself
-        run_lock.check(directory.path)
+        lock.check(directory.path)
     config = read_config(directory, stored, args.trust)
     if args.trust and (source := run_dir.config_file(directory)):
-        registry.add_to_path(Path(source).parent)
+        catalog.add_to_path(Path(source).parent)
 
     if args.engine.engine == "ray" or directory.engine.exists():
         return _run_with_ray(args, config, directory)
@@ -65,7 +64,7 @@ def run(args: Args) -> int:
     if cluster is not None:
         session.connect(cluster, config, args.num_devices, args.engine.connect_timeout, directory)
     built = session.build(config, args.num_devices, args.tensorboard, trust=args.trust)
-    with run_lock.hold_by_first(directory.path):
+    with lock.hold_by_first(directory.path):
         return session.train_and_score(config, built, directory, args.tensorboard, _allowed(args))
 
 
@@ -90,7 +89,7 @@ def read_config(directory: "RunDirectory", stored: dict[str, Any], trust: bool) 
 
 
 def _allowed(args: Args) -> "Allowed":
-    from outer_train.run.continuation import Allowed
+    from outer_train.run import Allowed
 
     return Allowed(restart=args.allow_restart, missing_rows=args.allow_missing_rows)
 
@@ -98,7 +97,7 @@ def _allowed(args: Args) -> "Allowed":
 def _run_with_ray(args: Args, config: "TrainConfig", directory: "RunDirectory") -> int:
     from learned_opt_lab.runs import session
     from learned_opt_lab.runs.engines import asynchronous
-    from outer_train.run import lock as run_lock
+    from outer_train.run import lock
     from outer_train.workers import ray_crew
 
     stored = asynchronous.stored(directory)
@@ -110,7 +109,7 @@ def _run_with_ray(args: Args, config: "TrainConfig", directory: "RunDirectory") 
     ray_crew.connect(args.engine.ray_address, args.engine.connect_timeout, settings["num_workers"])
     try:
         built = session.build(config, args.num_devices, args.tensorboard, trust=args.trust)
-        with run_lock.hold_by_first(directory.path):
+        with lock.hold_by_first(directory.path):
             return asynchronous.train_and_score(
                 config, built, directory, args.engine, settings, args.tensorboard, _allowed(args)
             )

@@ -47,7 +47,7 @@ def run(args: Args) -> int:
     from learned_opt_lab.runs import session
     from learned_opt_lab.runs.config_json import to_json
     from outer_train.processes import cluster as distributed
-    from outer_train.run import lock as run_lock
+    from outer_train.run import lock
 
     session.start(args.num_devices, args.compilation_cache, cluster)
     if cluster is not None:
@@ -55,7 +55,7 @@ def run(args: Args) -> int:
         distributed.from_first(lambda: run_dir.check_free(path, args.overwrite))
     built = session.build(args.config, args.num_devices, args.tensorboard, trust=args.trust)
     config = to_json(args.config)
-    with run_lock.hold_by_first(path):
+    with lock.hold_by_first(path):
         distributed.from_first(lambda: _create(args, path, config))
         return session.train_and_score(args.config, built, run_dir.RunDirectory(path), args.tensorboard)
 
@@ -74,7 +74,7 @@ def _run_with_ray(args: Args, path: Path) -> int:
     from learned_opt_lab.runs import session
     from learned_opt_lab.runs.config_json import to_json
     from learned_opt_lab.runs.engines import asynchronous
-    from outer_train.run import lock as run_lock
+    from outer_train.run import lock
     from outer_train.workers import ray_crew
 
     settings = asynchronous.checked(args.engine.settings())
@@ -84,7 +84,7 @@ def _run_with_ray(args: Args, path: Path) -> int:
         built = session.build(args.config, args.num_devices, args.tensorboard, trust=args.trust)
         asynchronous.workers.make_source(args.config, settings["gradients_per_step"])
         config = to_json(args.config)
-        with run_lock.hold_by_first(path):
+        with lock.hold_by_first(path):
             _create(args, path, config)
             directory = run_dir.RunDirectory(path)
             return asynchronous.train_and_score(args.config, built, directory, args.engine, settings, args.tensorboard)

@@ -41,7 +41,7 @@ def run(args: Args) -> int:
     from learned_opt_lab.evaluation.baselines import baseline
     from learned_opt_lab.evaluation.tuning import default_cache_dir, tune
     from learned_opt_lab.runs.session import start
-    from tasks.images.datasets import DatasetNotPrepared
+    from tasks.images import DatasetNotPrepared
 
     tasks = _tasks(args)
     for name in args.baselines:
@@ -78,7 +78,7 @@ def run(args: Args) -> int:
 
 
 def _tasks(args: Args) -> tuple:
-    from tasks.suites import suite
+    from tasks import suite
 
     tasks = suite(args.suite).tasks
     if args.task is None:

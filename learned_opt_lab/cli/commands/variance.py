@@ -113,7 +113,7 @@ def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
     import jax
 
     from learned_opt_lab.runs import build
-    from outer_train.gradient_quality import known, reliability, summarize
+    from outer_train import gradient_quality
 
     config = args.config
     family, _ = build.build_family(config.family)
@@ -126,7 +126,7 @@ def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
     reference = make(WHOLE_EPISODES)(
         theta, key_reference, 1, args.num_reference_estimates, family.data, burn_in=False
     )  # fmt: skip
-    usable = known(reference.grads)
+    usable = gradient_quality.known(reference.grads)
     mean = usable.mean(axis=0) if len(usable) else reference.grads[0]
     rows = []
     for name in names:
@@ -135,13 +135,13 @@ def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
             key = jax.random.fold_in(key_samples, len(rows))
             found = sampler(theta, key, length, args.num_estimates, family.data, burn_in=name != WHOLE_EPISODES)
             num_steps = config.problem.num_steps if name == WHOLE_EPISODES else length
-            row = {"estimator": name, "num_steps": num_steps, **summarize(found, mean)._asdict()}
+            row = {"estimator": name, "num_steps": num_steps, **gradient_quality.summarize(found, mean)._asdict()}
             rows.append({key: _printable(value) for key, value in row.items()})
     about = {
         "estimator": WHOLE_EPISODES,
         "num_episode_pairs": args.num_reference_estimates * build.num_particles(config.estimator),
-        **{key: _printable(value) for key, value in summarize(reference, mean)._asdict().items()},
-        "reliability": _printable(reliability(reference)),
+        **{key: _printable(value) for key, value in gradient_quality.summarize(reference, mean)._asdict().items()},
+        "reliability": _printable(gradient_quality.reliability(reference)),
     }
     return {"config": args.config_name, "theta": args.theta or "initial", "reference": about, "rows": rows}
 
@@ -150,8 +150,7 @@ def _sampler(args, name, longest, family, optimizer):
     """One estimator with the particles, the perturbation and the options it shares with the config's own."""
     from configs import base
     from learned_opt_lab.runs import build
-    from outer_train.devices import PARTICLES, particle_mesh
-    from outer_train.gradient_quality import Sampler
+    from outer_train import PARTICLES, gradient_quality, particle_mesh
 
     given = args.config.estimator
     kind = getattr(base, KINDS[name])
@@ -162,7 +161,7 @@ def _sampler(args, name, longest, family, optimizer):
     estimator = kind(**{key: value for key, value in shared.items() if key in fields})
     config = dataclasses.replace(args.config, estimator=estimator, truncation=base.Constant(longest))
     built = build.build_estimator(config, family, optimizer, build.build_truncation(config), axis_name=PARTICLES)
-    return Sampler(built, config.problem.num_steps, particle_mesh(count, args.num_devices))
+    return gradient_quality.Sampler(built, config.problem.num_steps, particle_mesh(count, args.num_devices))
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from learned_opt.disk import files
-from learned_opt_lab.drawing import training_figures as figures
+from learned_opt_lab.drawing import training_figures
 from learned_opt_lab.drawing.text import file_name
 from learned_opt_lab.evaluation.baselines import BASELINES
 from learned_opt_lab.evaluation.suite import page
@@ -13,8 +13,8 @@ from learned_opt_lab.evaluation.suite.entries import Entry, parse_entries
 from learned_opt_lab.evaluation.suite.figures import suite_figures
 from learned_opt_lab.evaluation.suite.report import build_report, curve_arrays
 from learned_opt_lab.evaluation.suite.run import Results, Settings, prepare_folder, run_suite
-from outer_train.run import lock as run_lock
-from tasks.suites import Suite
+from outer_train.run import lock
+from tasks import Suite
 
 
 def evaluate(
@@ -44,7 +44,7 @@ def evaluate(
     settings = settings or Settings()
     entries = with_reference(entries, settings.reference)
     started = prepare_folder(out, suite, entries, settings)
-    with run_lock.hold(out):
+    with lock.hold(out):
         results = run_suite(out, suite, entries, settings, progress, started)
         return write_report(out, suite, entries, settings, results)
 
@@ -59,7 +59,7 @@ def write_report(
     files.write_npz(out / "curves.npz", curves, compressed=True)
     drawn = suite_figures(report, curves)
     for name, captioned in drawn.items():
-        figures.save(captioned.figure, out / "figures" / f"{file_name(name)}.png")
+        training_figures.save(captioned.figure, out / "figures" / f"{file_name(name)}.png")
     files.write_text(out / "report.html", page.render(report, drawn))
     return report
 

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from learned_opt import load_theta
-from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt import LearnedOptimizer, Theta, load_theta
 from learned_opt_lab.drawing.text import well_formed
 from learned_opt_lab.evaluation import statistics
 from learned_opt_lab.evaluation.baselines import BASELINES

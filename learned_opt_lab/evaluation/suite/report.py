@@ -16,7 +16,7 @@ from learned_opt_lab.evaluation.suite import rankings, training_tasks
 from learned_opt_lab.evaluation.suite.entries import Entry
 from learned_opt_lab.evaluation.suite.run import FORMAT_VERSION, SPLITS, Cell, Results, Settings
 from learned_opt_lab.results.folder import finite
-from tasks.suites import Suite, SuiteTask
+from tasks import Suite, SuiteTask
 
 _NAMES = {"train": "train_loss", "outer_valid": "validation_loss", "test": "test_loss"}
 

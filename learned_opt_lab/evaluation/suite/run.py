@@ -23,9 +23,8 @@ from learned_opt_lab.evaluation.timing import time_plain_gradient_descent, time_
 from learned_opt_lab.evaluation.tuning import TUNING_VERSION, baseline_content, now, runs_of, task_content, tune
 from learned_opt_lab.results import cells as cell_files
 from learned_opt_lab.results import content, folder
-from tasks.base import TaskFamily
-from tasks.images.datasets import DatasetNotPrepared
-from tasks.suites import Suite, SuiteTask
+from tasks import Suite, SuiteTask, TaskFamily
+from tasks.images import DatasetNotPrepared
 
 FORMAT_VERSION = 3
 NUM_EVAL_BATCHES = 4

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.images.class_subsets import class_split
-from tasks.suites import NUM_TRAIN_CLASSES, Suite, SuiteTask
+from tasks import NUM_TRAIN_CLASSES, Suite, SuiteTask
+from tasks.images import class_split
 
 NUM_CLASSES = 10
 """Of each data set of which the suites hold classes out."""

@@ -19,12 +19,12 @@ import optax
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from learned_opt.hypergradient._marthe import hd, marthe, rtho
+from learned_opt.hypergradient import hd, marthe, rtho
 from learned_opt_lab.drawing.axes import known, log_scale, positive
 from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.results.folder import write_result
-from tasks.analytic import surfaces as toy
-from tasks.base import Task
+from tasks import Task
+from tasks.analytic import surfaces
 
 STYLES = {
     "HD": {"color": "#D55E00"},
@@ -99,7 +99,7 @@ def descend(task: Task, transformation: optax.GradientTransformationExtraArgs, n
 
 
 def _run_beale(config: Config) -> dict[str, list[dict[str, np.ndarray]]]:
-    task, rate = toy.beale(config.beale_start), config.beale_learning_rate
+    task, rate = surfaces.beale(config.beale_start), config.beale_learning_rate
     methods = {
         "HD": lambda beta: hd(optax.sgd, rate, beta),
         "RTHO": lambda beta: rtho(optax.sgd, rate, beta),
@@ -114,7 +114,7 @@ def _run_beale(config: Config) -> dict[str, list[dict[str, np.ndarray]]]:
 
 
 def _run_bukin(config: Config) -> dict[str, dict[str, np.ndarray]]:
-    task = toy.smoothed_bukin(config.bukin_start, config.bukin_epsilon)
+    task = surfaces.smoothed_bukin(config.bukin_start, config.bukin_epsilon)
     rate, beta = config.bukin_learning_rate, config.bukin_beta
     methods = {
         "HD": hd(optax.sgd, rate, beta),
@@ -157,12 +157,12 @@ def _figure(config: Config, beale: dict, bukin: dict) -> Figure:
     (beale_map, sweep, beale_rates), (bukin_map, bukin_losses, bukin_rates) = figure.subplots(2, 3)
     drawn = min(1, len(config.beale_betas) - 1)
     beale_drawn = {name: runs[drawn] for name, runs in beale.items()}
-    task = toy.beale(config.beale_start)
+    task = surfaces.beale(config.beale_start)
     _draw_map(beale_map, task, beale_drawn, np.linspace(0.7, 3.4, 200), np.linspace(-0.4, 1.3, 200), (3.0, 0.5))
     beale_map.set_title(f"Beale, beta = {config.beale_betas[drawn]:g}")
     _draw_sweep(sweep, config.beale_betas, beale)
     _draw_lines(beale_rates, beale_drawn, "rate", f"Beale: learning rate, beta = {config.beale_betas[drawn]:g}")
-    task = toy.smoothed_bukin(config.bukin_start, config.bukin_epsilon)
+    task = surfaces.smoothed_bukin(config.bukin_start, config.bukin_epsilon)
     _draw_map(bukin_map, task, bukin, np.linspace(-8.06, -7.94, 200), np.linspace(-0.55, 0.6, 200), None)
     bukin_map.plot([-8.06, -7.94], [-0.0806, -0.0794], color="0.3", linewidth=1, linestyle=":")
     bukin_map.set_title(f"Smoothed Bukin, beta = {config.bukin_beta:g}")

@@ -34,7 +34,7 @@ import optax
 
 from learned_opt.disk import files
 from learned_opt_lab.evaluation.statistics import deviation
-from learned_opt_lab.papers.donini2019 import image_classification_figures as figures
+from learned_opt_lab.papers.donini2019 import image_classification_figures
 from learned_opt_lab.papers.donini2019 import image_models as models
 from learned_opt_lab.papers.donini2019.hand_schedules import NUM_EPOCHS
 from learned_opt_lab.papers.donini2019.image_classification_tuning import (
@@ -48,10 +48,8 @@ from learned_opt_lab.papers.donini2019.image_classification_tuning import (
 )
 from learned_opt_lab.papers.schedule_runs import split_rows
 from learned_opt_lab.results.folder import write_result
-from tasks.base import Task
-from tasks.images.datasets import tfds_images
-from tasks.images.image_data import ImageData, sample_images
-from tasks.images.networks import classification_task
+from tasks import Task
+from tasks.images import ImageData, classification_task, sample_images, tfds_images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +109,7 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
             raise ValueError(f"num_steps must be a multiple of {config.num_points} points, got {setting.num_steps}")
         result[name], curves = _compare(config, setting, name)
         files.write_npz(out / f"curves_{name}.npz", {f"{m}/{k}": v for m, c in curves.items() for k, v in c.items()})
-        figures.draw(name, result[name], curves, out / f"{name}.png")
+        image_classification_figures.draw(name, result[name], curves, out / f"{name}.png")
         write_result(out / "result.json", result)
     return result
 

@@ -14,13 +14,12 @@ import numpy as np
 import optax
 import scipy.stats
 
-from learned_opt.hypergradient._marthe import hd, marthe, rtho
-from learned_opt.hypergradient.search import HyperLearningRateSearch, find_hyper_learning_rate, loss_diverged
+from learned_opt.hypergradient import HyperLearningRateSearch, find_hyper_learning_rate, hd, loss_diverged, marthe, rtho
 from learned_opt_lab.evaluation.statistics import lowest_known
 from learned_opt_lab.papers.donini2019.hand_schedules import HAND, hand_schedule
 from learned_opt_lab.papers.schedule_runs import over_runs, rows_of, train
-from tasks.base import Task
-from tasks.images.image_data import ImageData
+from tasks import Task
+from tasks.images import ImageData
 
 FIXED = ("constant", *HAND)
 """Schedules that do not look at the loss."""

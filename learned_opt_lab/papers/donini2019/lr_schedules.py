@@ -28,9 +28,8 @@ import numpy as np
 import optax
 
 from learned_opt.disk import files
-from learned_opt.hypergradient._marthe import hd, marthe, rtho
-from learned_opt_lab.papers.donini2019 import lr_schedules_figures as figures
-from learned_opt_lab.papers.donini2019 import lrs_opt
+from learned_opt.hypergradient import hd, marthe, rtho
+from learned_opt_lab.papers.donini2019 import lr_schedules_figures, lrs_opt
 from learned_opt_lab.papers.donini2019.lr_schedules_runs import (
     Method,
     Problem,
@@ -115,8 +114,8 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     write_result(out / "result.json", result)
     rates = {"lrs_opt": optimized["rates"]} | {name: runs["rates"] for name, runs in online.items()}
     files.write_npz(out / "schedules.npz", rates)
-    figures.draw_schedules(result, optimized["rates"], online, out / "figure_2.png")
-    figures.draw_sensitivity(over_mu, out / "sensitivity.png")
+    lr_schedules_figures.draw_schedules(result, optimized["rates"], online, out / "figure_2.png")
+    lr_schedules_figures.draw_sensitivity(over_mu, out / "sensitivity.png")
     return result
 
 

@@ -8,13 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from learned_opt.base import LearnedOptimizer
-from learned_opt.hypergradient._marthe import marthe
+from learned_opt import LearnedOptimizer
+from learned_opt.hypergradient import marthe
 from learned_opt_lab.papers.schedule_runs import over_runs, rows_of, split_rows, train
-from tasks.base import Task
-from tasks.images.datasets import digits, tfds_images
-from tasks.images.image_data import ImageData, sample_images
-from tasks.images.networks import MLP, classification_task
+from tasks import Task
+from tasks.images import MLP, ImageData, classification_task, digits, sample_images, tfds_images
 
 Method = Callable[[Any], optax.GradientTransformationExtraArgs]
 """Hyper-learning rate -> optimizer."""

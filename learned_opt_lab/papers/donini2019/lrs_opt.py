@@ -14,9 +14,9 @@ import optax
 from jax import Array
 from jaxtyping import Float
 
-from learned_opt.base import LearnedOptimizer
-from outer_train.unroll import unroll
-from tasks.base import Key, Task
+from learned_opt import LearnedOptimizer
+from outer_train import unroll
+from tasks import Key, Task
 
 Objective = Callable[[Any, Any], Array]
 

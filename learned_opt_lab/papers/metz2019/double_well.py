@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from outer_train.problem import InnerProblem
-from tasks.analytic.surfaces import double_well_loss
+from outer_train import InnerProblem
+from tasks.analytic import double_well_loss
 
 START = -1.2
 LEARNING_RATE = 0.01

@@ -22,13 +22,9 @@ from learned_opt_lab.drawing.axes import known, legend, log_scale, positive
 from learned_opt_lab.drawing.training_figures import BLACK, BLUE, GREY, RED, running_median, save, tidy
 from learned_opt_lab.papers.metz2019.double_well import double_well_problem
 from learned_opt_lab.results.folder import write_result
-from outer_train import devices
+from outer_train import clip_by_global_norm, devices, inner_problem, outer_step, truncation
 from outer_train.estimators import merged
-from outer_train.guard import clip_by_global_norm
-from outer_train.problem import inner_problem
-from outer_train.step import outer_step
-from outer_train.truncation import constant
-from tasks.analytic.random_quadratic import random_quadratic_family
+from tasks.analytic import random_quadratic_family
 
 RP, ES = "reparameterization", "evolution_strategies"
 
@@ -118,7 +114,7 @@ def outer_training_variances(config: Config) -> list[dict[str, Any]]:
     step = outer_step(
         [estimator],
         optax.chain(clip_by_global_norm(1.0), optax.adam(config.outer_learning_rate)),
-        constant(config.truncation),
+        truncation.constant(config.truncation),
         devices.particle_mesh(config.num_training_pairs),
     )
     key_theta, key_init, key_run = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 1), 3)

@@ -10,13 +10,9 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
 import learned_opt
-from outer_train import devices
+from outer_train import InnerProblem, clip_by_global_norm, devices, inner_problem, outer_step, truncation
 from outer_train.estimators import persistent_es
-from outer_train.guard import clip_by_global_norm
-from outer_train.problem import InnerProblem, inner_problem
-from outer_train.step import outer_step
-from outer_train.truncation import constant
-from tasks.base import TaskFamily
+from tasks import TaskFamily
 
 MAX_AT_ONCE = 32
 """Thetas evaluated at once, which bounds the memory."""
@@ -110,7 +106,7 @@ def _train(problem, optimizer, unroll_length, num_outer_steps, key) -> tuple[Any
     key_theta, key_init, key_run = jax.random.split(key, 3)
     estimator = persistent_es(problem, 16, 0.01, devices.PARTICLES, max_num_steps=unroll_length, stagger=True)
     chain = optax.chain(clip_by_global_norm(1.0), optax.adam(1e-2))
-    step = outer_step([estimator], chain, constant(unroll_length), devices.particle_mesh(16))
+    step = outer_step([estimator], chain, truncation.constant(unroll_length), devices.particle_mesh(16))
     state, datas = step.init(jax.device_get(optimizer.init(key_theta)), key_init), step.place_data((problem.data,))
     losses = []
     for _ in range(num_outer_steps):

@@ -23,10 +23,7 @@ from learned_opt_lab.papers.metz2019 import outer_trained
 from learned_opt_lab.papers.metz2019.outer_trained_evaluation import evaluator
 from learned_opt_lab.papers.metz2019.outer_trained_setup import OBJECTIVES, Config, families, reporting_key, resolve
 from learned_opt_lab.results.folder import write_result
-from tasks.images.class_subsets import class_subset_family
-from tasks.images.datasets import tfds_images
-from tasks.images.image_data import ImageData
-from tasks.images.networks import MLP, ConvNet
+from tasks.images import MLP, ConvNet, ImageData, class_subset_family, tfds_images
 
 STYLES = {
     "validation": (BLUE, "-", "learned, L_valid"),

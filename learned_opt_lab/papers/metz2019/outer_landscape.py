@@ -23,12 +23,10 @@ from learned_opt_lab.papers.metz2019.double_well import BARRIER, positions
 from learned_opt_lab.papers.metz2019.learned_slices import Slices, theta_slices
 from learned_opt_lab.papers.metz2019.outer_landscape_figures import landscape_figure
 from learned_opt_lab.results.folder import write_result
-from outer_train.problem import InnerProblem, inner_problem
-from tasks.analytic.surfaces import double_well_loss
-from tasks.base import TaskFamily
-from tasks.images.class_subsets import class_subset_family
-from tasks.images.datasets import digits
-from tasks.images.networks import MLP
+from outer_train import InnerProblem, inner_problem
+from tasks import TaskFamily
+from tasks.analytic import double_well_loss
+from tasks.images import MLP, class_subset_family, digits
 
 
 @dataclasses.dataclass(frozen=True)

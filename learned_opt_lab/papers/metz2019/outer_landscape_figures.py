@@ -12,7 +12,7 @@ from learned_opt_lab.drawing.axes import known
 from learned_opt_lab.drawing.training_figures import BLACK, RED, tidy
 from learned_opt_lab.papers.metz2019.double_well import START
 from learned_opt_lab.papers.metz2019.learned_slices import Slices
-from tasks.analytic.surfaces import double_well_loss
+from tasks.analytic import double_well_loss
 
 _MAP = matplotlib.colormaps["viridis"]
 

@@ -22,12 +22,18 @@ from learned_opt_lab.papers.metz2019.outer_trained_setup import (
     learned_optimizer,
     picking_key,
 )
-from outer_train import estimators, truncation
-from outer_train.devices import PARTICLES, particle_mesh
-from outer_train.guard import clip_by_global_norm
-from outer_train.problem import inner_problem
-from outer_train.side_by_side import SeedsResult, outer_step_of_seeds, train_seeds
-from tasks.base import TaskFamily
+from outer_train import (
+    PARTICLES,
+    SeedsResult,
+    clip_by_global_norm,
+    estimators,
+    inner_problem,
+    outer_step_of_seeds,
+    particle_mesh,
+    train_seeds,
+    truncation,
+)
+from tasks import TaskFamily
 
 
 def outer_train(

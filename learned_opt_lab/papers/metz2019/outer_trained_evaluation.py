@@ -13,7 +13,7 @@ from learned_opt_lab.evaluation.held_out import LOSS_CAP, cap_losses
 from learned_opt_lab.evaluation.sweep import Runs, make_runs, make_sweep
 from learned_opt_lab.evaluation.timing import time_training
 from learned_opt_lab.papers.metz2019.outer_trained_setup import Config, learned_optimizer
-from tasks.base import TaskFamily
+from tasks import TaskFamily
 
 
 class Evaluator(NamedTuple):

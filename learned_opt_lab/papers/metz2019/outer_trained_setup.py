@@ -9,13 +9,10 @@ from typing import Literal, NamedTuple
 
 import jax
 
-from learned_opt.per_parameter._mlp import mlp
+from learned_opt.per_parameter import mlp
 from learned_opt_lab.papers.scales import at_scale
-from tasks.base import TaskFamily
-from tasks.images.class_subsets import class_split, class_subset_family
-from tasks.images.datasets import digits, tfds_images
-from tasks.images.image_data import ImageData
-from tasks.images.networks import MLP, ConvNet
+from tasks import TaskFamily
+from tasks.images import MLP, ConvNet, ImageData, class_split, class_subset_family, digits, tfds_images
 
 OBJECTIVES = {"validation": "valid", "training": "train"}
 """Name in results -> objective of the inner problem."""

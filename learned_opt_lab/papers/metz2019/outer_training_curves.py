@@ -35,8 +35,7 @@ from learned_opt_lab.papers.metz2019.outer_trained_setup import (
     resolve,
 )
 from learned_opt_lab.results.folder import write_result
-from outer_train.guard import clip_by_global_norm
-from outer_train.side_by_side import SeedsResult
+from outer_train import SeedsResult, clip_by_global_norm
 
 COMPARED = "validation"
 """The objective that outer optimizers are compared on."""

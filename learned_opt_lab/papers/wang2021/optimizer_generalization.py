@@ -19,17 +19,16 @@ import optax
 from jax import lax
 from matplotlib.figure import Figure
 
-from learned_opt.per_parameter._mlp import mlp
+from learned_opt.per_parameter import mlp
 from learned_opt_lab.drawing.axes import known, log_scale
 from learned_opt_lab.drawing.training_figures import BLUE, ORANGE, save
 from learned_opt_lab.evaluation.statistics import deviation
 from learned_opt_lab.papers.scales import at_scale
 from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import load_data, make_training, with_label_noise
 from learned_opt_lab.results.folder import write_result
-from outer_train.estimators._persistent_es import persistent_es
-from outer_train.guard import clip_by_global_norm
-from outer_train.problem import inner_problem
-from tasks.images.class_subsets import fixed_family
+from outer_train import clip_by_global_norm, inner_problem
+from outer_train.estimators import persistent_es
+from tasks.images import fixed_family
 
 OBJECTIVES = {"train_by_train": "train", "train_by_validation": "valid"}
 VALID_SHARES = {"train_by_train": 0.01, "train_by_validation": 0.25}

@@ -22,13 +22,13 @@ import numpy as np
 from jax import lax
 from matplotlib.figure import Figure
 
-from learned_opt.hand_designed.schedules import constant_schedule, encode_pair
+from learned_opt.hand_designed import constant_schedule, encode_pair
 from learned_opt_lab.drawing.axes import known, log_scale, positive, set_limits
 from learned_opt_lab.drawing.training_figures import BLUE, ORANGE, save
 from learned_opt_lab.evaluation.statistics import deviation, lowest_known
 from learned_opt_lab.results.folder import write_result
-from outer_train.problem import inner_problem
-from tasks.analytic.least_squares import least_squares_family
+from outer_train import inner_problem
+from tasks.analytic import least_squares_family
 
 CHOICES = ("train_by_train", "train_by_validation")
 

@@ -30,7 +30,7 @@ from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.evaluation.statistics import lowest_known
 from learned_opt_lab.papers.wang2021.step_size_meta_gradient_figures import descent_figure, gradient_figure
 from learned_opt_lab.results.folder import write_result
-from tasks.analytic.quadratic import log_loss_after_steps, loss_after_steps
+from tasks.analytic import log_loss_after_steps, loss_after_steps
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,14 +9,11 @@ from configs import base
 from learned_opt.disk import files
 from learned_opt_lab.runs import session
 from learned_opt_lab.runs.build import Built, build_outer_optimizer
-from learned_opt_lab.runs.engines import sources as workers
+from learned_opt_lab.runs.engines import sources
 from learned_opt_lab.runs.engines.engine import Engine
-from outer_train.processes._printable import printable
-from outer_train.run import directory as run_dir
-from outer_train.run.continuation import STRICT, Allowed
-from outer_train.run.directory import RunDirectory
-from outer_train.workers import ray_crew
-from outer_train.workers.train import Settings, train
+from outer_train.processes import printable
+from outer_train.run import STRICT, Allowed, RunDirectory, directory
+from outer_train.workers import Settings, ray_crew, train
 
 DEFAULTS = {"num_workers": 2, "gradients_per_step": None, "max_staleness": 4, "gpus_per_worker": 0.0}
 
@@ -48,7 +45,7 @@ def stored(run: RunDirectory) -> dict[str, Any] | None:
     """
     if not run.engine.exists():
         return None
-    found = run_dir.read_object(run.engine)
+    found = directory.read_object(run.engine)
     for name, value in found.items():
         if name not in DEFAULTS or not (value is None or type(value) in (int, float)):
             raise ValueError(
@@ -68,7 +65,7 @@ def train_and_score(
 ) -> int:
     """Runs the loop over workers to its end; Ray is connected. Returns the exit status."""
     files.write_json(run.engine, settings)
-    source = workers.make_source(
+    source = sources.make_source(
         config, settings["gradients_per_step"], compilation_cache=jax.config.jax_compilation_cache_dir
     )
     key_data = np.asarray(jax.random.key_data(built.key))
@@ -83,7 +80,7 @@ def train_and_score(
             gradients_per_step=settings["gradients_per_step"],
             max_staleness=settings["max_staleness"],
             weighting=getattr(config.estimator, "weighting", "elementwise"),
-            parts=workers.parts(config),
+            parts=sources.parts(config),
             start_timeout=engine.connect_timeout,
         ),
         num_outer_steps=config.num_outer_steps,

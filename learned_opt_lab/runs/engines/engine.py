@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from outer_train.processes.cluster import Cluster
+    from outer_train.processes import Cluster
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,9 @@ import jax
 from configs import base
 from learned_opt_lab.runs import build
 from learned_opt_lab.runs.config_json import from_json, to_json
-from outer_train import estimators
-from outer_train.estimators._merged import part_moments
-from outer_train.problem import inner_problem
-from outer_train.workers.worker import MakeSource, Source
+from outer_train import estimators, inner_problem
+from outer_train.estimators import part_moments
+from outer_train.workers import MakeSource, Source
 
 
 def make_source(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import learned_opt
-from learned_opt import saving as serialization
+from learned_opt import saving
 from learned_opt.base import LearnedOptimizer
 from learned_opt.catalog import optimizer_factory
 
@@ -144,15 +144,15 @@ def test_names_of_shipped_optimizers(saved, monkeypatch, tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing_here"):
         learned_opt.load("nothing_here")
     shipped = tmp_path / "shipped"
-    monkeypatch.setattr(serialization, "PRETRAINED_DIR", shipped)
+    monkeypatch.setattr(saving, "PRETRAINED_DIR", shipped)
     with pytest.raises(FileNotFoundError, match="none ships"):
         learned_opt.load()
-    learned_opt.save(shipped / f"{serialization.DEFAULT_PRETRAINED}.npz", "mlp", KWARGS, theta)
-    assert serialization.pretrained_names() == [serialization.DEFAULT_PRETRAINED]
+    learned_opt.save(shipped / f"{saving.DEFAULT_PRETRAINED}.npz", "mlp", KWARGS, theta)
+    assert saving.pretrained_names() == [saving.DEFAULT_PRETRAINED]
     params = jnp.ones(3)
     by_name, by_path = (
         o.update(params, o.init(params), params)[0] for o in (learned_opt.load(), learned_opt.load(path))
     )
     np.testing.assert_array_equal(by_name, by_path)
-    with pytest.raises(FileNotFoundError, match=f"did you mean {serialization.DEFAULT_PRETRAINED}"):
-        learned_opt.load(serialization.DEFAULT_PRETRAINED + "x")
+    with pytest.raises(FileNotFoundError, match=f"did you mean {saving.DEFAULT_PRETRAINED}"):
+        learned_opt.load(saving.DEFAULT_PRETRAINED + "x")

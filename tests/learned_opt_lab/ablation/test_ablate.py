@@ -8,7 +8,7 @@ import pytest
 
 from configs import base
 from configs.quadratic import config as quadratic
-from learned_opt_lab.ablation import runs as ablation
+from learned_opt_lab.ablation import runs
 from learned_opt_lab.ablation.variants import inner_steps, steps_for, variant_names, variants_of
 from learned_opt_lab.cli.commands.ablate import checked_lengths, checked_names
 from learned_opt_lab.cli.main import main
@@ -70,7 +70,7 @@ def test_an_ablation_goes_on_with_what_is_missing(tmp_path, monkeypatch, capsys)
     (first,) = json.loads((out / "ablation.json").read_text())["variants"]
     assert first["inner_steps"] == pytest.approx([200], abs=20)
     assert {"ablation.png", "table.md", "cells"} <= {path.name for path in out.iterdir()}
-    cell = ablation.read_cell(out / "cells" / "persistent_es" / "0.npz")
+    cell = runs.read_cell(out / "cells" / "persistent_es" / "0.npz")
     assert cell["outer_train/outer_valid"].shape == cell["held_out/test"].shape == (3, 2)
     assert cell["inner_steps"][[0, -1]].tolist() == [0, cell["truncation_inner_steps"][-1]]
     made = []
@@ -79,7 +79,7 @@ def test_an_ablation_goes_on_with_what_is_missing(tmp_path, monkeypatch, capsys)
         made.append((variant.name, seeds))
         return {seed: cell | {"outer_train/outer_valid": cell["outer_train/outer_valid"] + 1} for seed in seeds}
 
-    monkeypatch.setattr(ablation, "run_seeds", recorded)
+    monkeypatch.setattr(runs, "run_seeds", recorded)
     assert main([*COMMAND, "--num-seeds", "3", "--out", str(out)]) == 0
     assert made == [("persistent_es", [1, 2])]
     (again,) = json.loads((out / "ablation.json").read_text())["variants"]

@@ -16,8 +16,7 @@ import pytest
 from configs import quickstart
 from learned_opt_lab.cli.main import main
 from learned_opt_lab.runs.build import build
-from outer_train.run import directory as run_dir
-from outer_train.run import loop, metrics
+from outer_train.run import directory, loop, metrics
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings(
@@ -52,7 +51,7 @@ def test_as_good_as_in_step_after_the_same_inner_steps(tmp_path):
     """Quickstart's problem with fewer pairs and smaller networks: within the noise of four seeds in step."""
     built, in_step = build(CONFIG, 2), []
     for seed in range(4):
-        run = run_dir.create(tmp_path / str(seed), {"type": "test"}, config_file=None, overwrite=False)
+        run = directory.create(tmp_path / str(seed), {"type": "test"}, config_file=None, overwrite=False)
         settings = {"num_outer_steps": NUM_STEPS, "checkpoint_every": 1000}
         loop.train(built.step, built.theta, jax.random.key(seed), built.datas, run, **settings)
         in_step.append(metrics.read_rows(run.metrics))

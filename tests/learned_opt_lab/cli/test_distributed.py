@@ -14,7 +14,7 @@ import pytest
 
 from learned_opt_lab.cli.main import main
 from learned_opt_lab.runs import session
-from outer_train.processes import cluster as distributed
+from outer_train.processes import cluster
 from outer_train.run import metrics
 
 TIMEOUT = 1200
@@ -68,7 +68,7 @@ def test_a_lost_process_ends_the_other_and_one_resumes(tmp_path, lost, capsys):
     wait_for_rows(run, 50, *pair)
     pair[lost].send_signal(signal.SIGKILL)
     # Its connections break, so nobody waits for a missed heartbeat, not even for that of the coordinator.
-    _, errors = pair[1 - lost].communicate(timeout=distributed.HEARTBEAT_TIMEOUT)
+    _, errors = pair[1 - lost].communicate(timeout=cluster.HEARTBEAT_TIMEOUT)
     assert pair[1 - lost].returncode == session.LOST_PROCESS
     pair[lost].communicate()
     told = error_lines(errors)

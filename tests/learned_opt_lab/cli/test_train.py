@@ -14,8 +14,7 @@ import pytest
 
 import learned_opt
 from learned_opt_lab.cli.main import main
-from outer_train.run import lock as run_lock
-from outer_train.run import metrics
+from outer_train.run import lock, metrics
 from tests.support.synthetic import write_synthetic_imagenet
 
 SETTINGS = ["--num-outer-steps", "1200", "--checkpoint-every", "100", "--num-devices", "2", "--held-out.num-tasks", "0"]
@@ -197,8 +196,8 @@ def refused(argv, capsys) -> list[str]:
 def test_a_run_that_still_trains_has_one_writer(copied, capsys, argv):
     process = subprocess.Popen(["sleep", "600"])
     try:
-        owner = run_lock._me(copied) | {"pid": process.pid, "started": run_lock.process_start(process.pid)}
-        (copied / run_lock.NAME).write_text(json.dumps(owner))
+        owner = lock._me(copied) | {"pid": process.pid, "started": lock.process_start(process.pid)}
+        (copied / lock.NAME).write_text(json.dumps(owner))
         lines = refused([*argv, str(copied)], capsys)
     finally:
         process.kill()

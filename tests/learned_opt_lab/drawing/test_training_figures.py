@@ -7,8 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
-from learned_opt_lab.drawing import text
-from learned_opt_lab.drawing import training_figures as figures
+from learned_opt_lab.drawing import text, training_figures
 from learned_opt_lab.drawing.variance_figure import variance_figure
 
 
@@ -35,7 +34,7 @@ def write_run(path, merged=True, curves=True, num_steps=60):
 
 def test_all_pngs_of_a_merged_run(tmp_path):
     write_run(tmp_path)
-    paths = figures.training_figures(tmp_path)
+    paths = training_figures.training_figures(tmp_path)
     assert [path.name for path in paths] == ["outer_loss.png", "merge_weights.png", "heldout.png"]
     for path in paths:
         image = imread(path)
@@ -46,14 +45,14 @@ def test_all_pngs_of_a_merged_run(tmp_path):
 
 def test_only_what_there_is_data_for(tmp_path):
     write_run(tmp_path, merged=False, curves=False)
-    assert [path.name for path in figures.training_figures(tmp_path)] == ["outer_loss.png"]
+    assert [path.name for path in training_figures.training_figures(tmp_path)] == ["outer_loss.png"]
     with pytest.raises(ValueError, match="nothing to draw"):
-        figures.training_figures(tmp_path / "empty")
+        training_figures.training_figures(tmp_path / "empty")
 
 
 def test_held_out_figure_names_every_line_and_states_the_means():
     curves = {name: np.full((3, 10), level) for name, level in (("learned", 0.5), ("adam_tuned", 0.25))}
-    axes = figures.held_out_figure(curves).axes[0]
+    axes = training_figures.held_out_figure(curves).axes[0]
     names = {text.get_text(): text for text in axes.texts if text.get_position()[0] > 1}
     assert set(names) == {"learned", "Adam, tuned for each task"}
     assert axes.get_title("left") == "Held-out mean test loss: learned 0.5, tuned Adam 0.25"
@@ -63,7 +62,7 @@ def test_held_out_figure_names_every_line_and_states_the_means():
 
 def test_running_median_ignores_nan():
     values = np.array([1.0, 2.0, np.nan, 4.0, 100.0, 6.0])
-    result = figures.running_median(values, window=3)
+    result = training_figures.running_median(values, window=3)
     np.testing.assert_allclose(result[1:5], [1.5, 3.0, 52.0, 6.0])
 
 
@@ -75,7 +74,7 @@ UNKNOWN = (None, float("nan"), float("inf"), -float("inf"), 1e308)
 def test_runs_of_one_unknown_or_negative_loss_are_drawn(tmp_path, value, num_rows):
     row = {"outer_loss": value, "weight_reparameterization": value, "truncation_length": value, "inner_steps": value}
     rows = [row | {"outer_step": i} for i in range(num_rows)]
-    figure = figures.outer_loss_figure(rows)
+    figure = training_figures.outer_loss_figure(rows)
     is_known = value in (-3.0, 0.0)
     title = figure.get_suptitle()
     assert title == (
@@ -85,13 +84,13 @@ def test_runs_of_one_unknown_or_negative_loss_are_drawn(tmp_path, value, num_row
     )
     for line in figure.axes[0].lines:
         assert np.isnan(line.get_ydata()).all() != is_known
-    for i, each in enumerate((figure, figures.merge_weight_figure(rows))):
-        assert figures.save(each, tmp_path / f"{i}.png").stat().st_size > 1000
+    for i, each in enumerate((figure, training_figures.merge_weight_figure(rows))):
+        assert training_figures.save(each, tmp_path / f"{i}.png").stat().st_size > 1000
 
 
 def test_a_lone_known_loss_is_a_point():
     rows = [{"outer_step": i, "outer_loss": 1.0 if i == 3 else None} for i in range(9)]
-    thin = figures.outer_loss_figure(rows).axes[0].lines[0]
+    thin = training_figures.outer_loss_figure(rows).axes[0].lines[0]
     assert thin.get_marker() == "o"
     assert np.isfinite(thin.get_ydata()).sum() == 1
 
@@ -100,22 +99,24 @@ def test_a_lone_known_loss_is_a_point():
 @pytest.mark.parametrize("value", [*UNKNOWN[1:], -1.0, 0.0])
 def test_held_out_curves_that_are_unknown_or_negative(tmp_path, value, shape):
     curves = {"learned": np.full(shape, value), "adam_tuned": np.full((3, 7), 0.5)}
-    figure = figures.held_out_figure(curves)
+    figure = training_figures.held_out_figure(curves)
     (axes,) = figure.axes
     lines = {line.get_color(): line.get_ydata() for line in axes.lines}
     drawn = np.prod(shape) > 0 and value in (-1.0, 0.0)
-    assert np.isfinite(lines[figures.BLUE]).all() == drawn if shape[1] else lines[figures.BLUE].size == 0
-    assert lines[figures.BLACK].tolist() == [0.5] * 7
+    assert (
+        np.isfinite(lines[training_figures.BLUE]).all() == drawn if shape[1] else lines[training_figures.BLUE].size == 0
+    )
+    assert lines[training_figures.BLACK].tolist() == [0.5] * 7
     names = [each.get_text() for each in axes.texts]
     assert ("learned" in names) == drawn
     assert ("learned –" in names) != drawn
     assert axes.get_yscale() == ("linear" if drawn else "log")
-    assert figures.save(figure, tmp_path / "figure.png").stat().st_size > 1000
+    assert training_figures.save(figure, tmp_path / "figure.png").stat().st_size > 1000
 
 
 def test_of_tasks_the_lost_ones_count_as_worst():
     losses = np.array([[1.0, 1.0, 1.0], [2.0, 2.0, np.nan], [3.0, np.inf, np.nan]])
-    (line,) = figures.held_out_figure({"learned": losses}).axes[0].lines
+    (line,) = training_figures.held_out_figure({"learned": losses}).axes[0].lines
     # The median of the last column is unknown; the running median smooths over it.
     assert line.get_ydata().tolist() == [2.0, 2.0, 2.0]
 
@@ -134,8 +135,8 @@ def test_names_of_curves_are_shown_as_they_are(tmp_path):
         "\U0001f468\u200d\U0001f469",
     ]
     curves = {name: np.full((2, 3), 1.0 + i) for i, name in enumerate(names)}
-    figure = figures.held_out_figure(curves)
-    assert figures.save(figure, tmp_path / "figure.png").stat().st_size > 1000
+    figure = training_figures.held_out_figure(curves)
+    assert training_figures.save(figure, tmp_path / "figure.png").stat().st_size > 1000
     shown = {each.get_text() for each in figure.axes[0].texts}
     assert {text.figure_label(name, limit=28) for name in names} <= shown
 
@@ -143,14 +144,14 @@ def test_names_of_curves_are_shown_as_they_are(tmp_path):
 @pytest.mark.parametrize("curves", [{}, {"learned": np.zeros(3)}, {"learned": np.zeros((1, 2, 3))}])
 def test_other_curves_are_refused(curves):
     with pytest.raises(ValueError, match=r"must be \[tasks, steps\]"):
-        figures.held_out_figure(curves)
+        training_figures.held_out_figure(curves)
 
 
 def test_a_metrics_file_that_was_cut_short_is_drawn(tmp_path):
     write_run(tmp_path, merged=False, curves=False, num_steps=5)
     with (tmp_path / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"outer_step": 5, "outer_lo')
-    assert [path.name for path in figures.training_figures(tmp_path)] == ["outer_loss.png"]
+    assert [path.name for path in training_figures.training_figures(tmp_path)] == ["outer_loss.png"]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"no archive", None])
@@ -161,17 +162,17 @@ def test_damaged_curves_are_named(tmp_path, content):
         content = path.read_bytes()[:-30]
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"heldout_curves\.npz is damaged"):
-        figures.training_figures(tmp_path)
+        training_figures.training_figures(tmp_path)
 
 
 def test_many_names_stay_in_the_picture(tmp_path):
     curves = {f"optimizer {i}": np.full((2, 3), 1.0) for i in range(60)}
-    figure = figures.held_out_figure(curves)
+    figure = training_figures.held_out_figure(curves)
     places = [each.get_position()[1] for each in figure.axes[0].texts if each.get_position()[0] > 1]
     assert len(places) == 60
     assert min(places) > -0.02
     assert max(places) < 1
-    figures.save(figure, tmp_path / "figure.png")
+    training_figures.save(figure, tmp_path / "figure.png")
 
 
 @pytest.mark.parametrize("reference", [*UNKNOWN[:3], 0.0, 1.0])

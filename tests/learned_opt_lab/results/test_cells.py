@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from learned_opt.disk import files
-from learned_opt_lab.ablation import runs as ablation
-from learned_opt_lab.evaluation.suite import run as suite_run
+from learned_opt_lab.ablation import runs
+from learned_opt_lab.evaluation.suite import run
 from learned_opt_lab.results import cells
 
 ARRAYS = {"test/loss": np.arange(12.0).reshape(3, 4), "train/loss": np.full(4, np.nan)}
@@ -111,10 +111,10 @@ def test_a_disk_that_fills_leaves_the_cell_that_was_there(stem, fails_at, monkey
 
 
 def test_suite_and_ablation_read_the_same_way(tmp_path, capsys):
-    suite_run.write_cell(tmp_path / "s", suite_run.Cell({"test": {"loss": np.ones(3)}}, {"seconds_per_step": 1.0}))
-    ablation.write_cell(tmp_path / "0.npz", {"held_out/test": np.ones(3), "seconds": np.asarray(1.0)})
-    for path, reader in ((tmp_path / "s.npz", suite_run.read_cell), (tmp_path / "0.npz", ablation.read_cell)):
-        argument = path.with_suffix("") if reader is suite_run.read_cell else path
+    run.write_cell(tmp_path / "s", run.Cell({"test": {"loss": np.ones(3)}}, {"seconds_per_step": 1.0}))
+    runs.write_cell(tmp_path / "0.npz", {"held_out/test": np.ones(3), "seconds": np.asarray(1.0)})
+    for path, reader in ((tmp_path / "s.npz", run.read_cell), (tmp_path / "0.npz", runs.read_cell)):
+        argument = path.with_suffix("") if reader is run.read_cell else path
         assert reader(argument) is not None
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 255

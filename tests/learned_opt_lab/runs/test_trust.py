@@ -15,13 +15,13 @@ import learned_opt
 from configs import base
 from learned_opt.catalog import NotTrusted
 from learned_opt_lab.cli.main import main
-from learned_opt_lab.runs import catalog as registry
+from learned_opt_lab.runs import catalog
 from learned_opt_lab.runs.build import build, initial_theta
 from learned_opt_lab.runs.config_json import from_json, to_json
 from learned_opt_lab.runs.families import FAMILIES, check_trusted
 from tests.support.learned_opt.mutations import VALUES, mutated_json
 
-CONFIG = dataclasses.replace(registry.load("quadratic")[0], estimator=base.PersistentES(num_pairs=2))
+CONFIG = dataclasses.replace(catalog.load("quadratic")[0], estimator=base.PersistentES(num_pairs=2))
 SECONDS = 120.0
 """For one config on a busy machine."""
 
@@ -81,8 +81,8 @@ def test_trusted_and_typed_names_are_built(stranger):
 def test_the_project_s_own_families_need_no_trust():
     for name in FAMILIES:
         check_trusted(from_json(to_json(dataclasses.replace(CONFIG, family=base.CustomFamily(name)))))
-    for name in registry.CONFIGS:
-        check_trusted(from_json(to_json(registry.load(name)[0])))
+    for name in catalog.CONFIGS:
+        check_trusted(from_json(to_json(catalog.load(name)[0])))
 
 
 @pytest.mark.parametrize("what", NAMING)

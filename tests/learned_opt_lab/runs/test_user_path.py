@@ -11,8 +11,7 @@ import pytest
 
 from learned_opt_lab.cli import surroundings
 from learned_opt_lab.cli.main import COMMANDS, main
-from learned_opt_lab.runs import catalog as registry
-from learned_opt_lab.runs import user_path
+from learned_opt_lab.runs import catalog, user_path
 
 ROOT = Path(__file__).parents[3]
 
@@ -62,7 +61,7 @@ def test_our_names_mean_our_packages(shadows, monkeypatch):
 
 
 def test_modules_beside_a_config(shadows, capsys):
-    assert registry.load("good.py")[0].num_outer_steps == 3
+    assert catalog.load("good.py")[0].num_outer_steps == 3
     assert main(["train", "bad.py"]) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert "cannot import name 'my_family' from 'tasks'" in first

@@ -10,7 +10,7 @@ import pytest
 
 import learned_opt
 from configs import base
-from learned_opt_lab.runs import catalog as registry
+from learned_opt_lab.runs import catalog
 from learned_opt_lab.runs.build import build_optimizer
 from learned_opt_lab.searches import step_search
 
@@ -119,7 +119,7 @@ def test_only_a_theta_that_starts_as_adam_is_searched():
 
 
 def test_what_ships_is_general_es_with_a_decay():
-    optimizer = build_optimizer(step_search.with_units(registry.load("general")[0].optimizer))[0]
+    optimizer = build_optimizer(step_search.with_units(catalog.load("general")[0].optimizer))[0]
     shapes = jax.tree.map(np.shape, jax.eval_shape(optimizer.init, jax.random.key(0)))
     ours, theirs = (learned_opt.load_theta(name)[1] for name in ("general", "general_es"))
     assert jax.tree.map(np.shape, ours) == shapes

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from outer_train.processes import cluster as distributed
+from outer_train.processes import cluster
 from outer_train.run import metrics
 from tests.support.outer_train import distributed_pair as pair
 
@@ -107,7 +107,7 @@ def test_an_error_of_the_first_process_is_everyones(seen):
 
 
 def test_a_single_process_needs_no_others():
-    assert distributed.is_first()
-    assert distributed.from_first(lambda: {"a": [1, 2]}) == {"a": [1, 2]}
-    assert distributed.agree((3, 4)) == [(3, 4)]
+    assert cluster.is_first()
+    assert cluster.from_first(lambda: {"a": [1, 2]}) == {"a": [1, 2]}
+    assert cluster.agree((3, 4)) == [(3, 4)]
     assert jax.process_count() == 1

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from outer_train.processes import cluster as distributed
+from outer_train.processes import cluster
 from outer_train.processes.rendezvous import difference, meet
 
 FINGERPRINT = {"jax": "0.10", "config": {"seed": 0, "estimator": {"std": 0.01}}}
@@ -118,16 +118,16 @@ def test_difference_finds_the_first_place():
 )
 def test_impossible_clusters_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        distributed.explicit(*arguments)
+        cluster.explicit(*arguments)
 
 
 def test_slurm_is_detected(monkeypatch):
     slurm = {"JOB_ID": "4096", "STEP_NODELIST": "node[07-09],other", "NTASKS": "3", "PROCID": "2", "LOCALID": "0"}
     for name, value in slurm.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    assert distributed.detect(1.0) == ("node07:61440", 3, 2, True)
+    assert cluster.detect(1.0) == ("node07:61440", 3, 2, True)
 
 
 def test_nothing_detected_says_what_to_give():
     with pytest.raises(ValueError, match="give --coordinator HOST:PORT"):
-        distributed.detect(1.0)
+        cluster.detect(1.0)

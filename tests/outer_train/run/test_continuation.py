@@ -7,9 +7,7 @@ import shutil
 
 import pytest
 
-from outer_train.run import directory as run_dir
-from outer_train.run import lock as run_lock
-from outer_train.run import metrics
+from outer_train.run import directory, lock, metrics
 from outer_train.run.continuation import Allowed
 from tests.support.outer_train.walks import FakeStep, train, without_timings
 
@@ -46,9 +44,9 @@ def test_a_run_is_not_overwritten_unasked(new_run, tmp_path):
     train(run, num_outer_steps=3)
     with pytest.raises(ValueError, match="holds a run"):
         new_run("a")
-    again = run_dir.create(tmp_path / "a", {"type": "second"}, config_file=None, overwrite=True)
+    again = directory.create(tmp_path / "a", {"type": "second"}, config_file=None, overwrite=True)
     assert sorted(path.name for path in again.path.iterdir()) == ["config.json", "notes.txt", "versions.json"]
-    assert run_dir.open_run(again.path)[1] == {"type": "second"}
+    assert directory.open_run(again.path)[1] == {"type": "second"}
 
 
 @pytest.mark.parametrize("lose", ["folder", pytest.param("checkpoints", marks=pytest.mark.slow)])
@@ -110,12 +108,12 @@ def test_a_run_that_is_training_is_not_trained_by_another(new_run):
 
     def intrude(step):
         if step == 3:
-            assert json.loads((run.path / run_lock.NAME).read_text())["pid"] == os.getpid()
+            assert json.loads((run.path / lock.NAME).read_text())["pid"] == os.getpid()
             with pytest.raises(ValueError, match="being written by another thread"):
                 in_thread(lambda: train(run))
 
     train(run, FakeStep(intrude), num_outer_steps=5)
-    assert not (run.path / run_lock.NAME).exists()
+    assert not (run.path / lock.NAME).exists()
 
 
 def in_thread(call):

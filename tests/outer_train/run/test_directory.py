@@ -8,19 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from outer_train.run import directory as run_dir
-from outer_train.run import lock as run_lock
+from outer_train.run import directory, lock
 
 
 def create(path, config=None, **settings):
     settings = {"config_file": None, "overwrite": False} | settings
-    return run_dir.create(path, config or {"type": "test", "steps": 3}, **settings)
+    return directory.create(path, config or {"type": "test", "steps": 3}, **settings)
 
 
 @pytest.fixture(autouse=True)
 def quick_versions(monkeypatch):
     """Asking git takes longer than all of these tests."""
-    monkeypatch.setattr(run_dir, "versions", lambda: {"python": "3"})
+    monkeypatch.setattr(directory, "versions", lambda: {"python": "3"})
 
 
 @pytest.fixture
@@ -50,11 +49,11 @@ def test_an_overwritten_run_is_moved_aside_whole(old_run, tmp_path):
     before, told = contents(old_run.path), []
     for number in (1, 2):
         run = create(old_run.path, {"number": number}, overwrite=True, tell=told.append)
-        assert run_dir.open_run(run.path)[1] == {"number": number}
+        assert directory.open_run(run.path)[1] == {"number": number}
         assert {path.name for path in run.path.iterdir()} == {"config.json", "versions.json", "notes.txt"}
     mine = {"notes.txt": before.pop("notes.txt")}
     assert contents(tmp_path / "run.old-1") == before
-    assert run_dir.open_run(tmp_path / "run.old-2")[1] == {"number": 1}
+    assert directory.open_run(tmp_path / "run.old-2")[1] == {"number": 1}
     assert mine == {"notes.txt": b"mine"}
     assert (tmp_path / "elsewhere" / "theta.npz").read_bytes() == b"theta"
     assert told == [f"the run that was in {run.path} is now in {tmp_path / f'run.old-{n}'}" for n in (1, 2)]
@@ -66,8 +65,8 @@ def test_a_run_directory_that_is_a_link_stays_one(old_run, tmp_path):
     link.symlink_to(old_run.path)
     create(link, {"type": "new"}, overwrite=True)
     assert link.is_symlink()
-    assert run_dir.open_run(old_run.path)[1] == {"type": "new"}
-    assert run_dir.open_run(tmp_path / "run.old-1")[1] == {"type": "old"}
+    assert directory.open_run(old_run.path)[1] == {"type": "new"}
+    assert directory.open_run(tmp_path / "run.old-1")[1] == {"type": "old"}
 
 
 def test_a_mount_point_keeps_the_old_run_within_it(tmp_path):
@@ -78,8 +77,8 @@ def test_a_mount_point_keeps_the_old_run_within_it(tmp_path):
     try:
         create(path, {"type": "old"})
         create(path, {"type": "new"}, overwrite=True)
-        assert run_dir.open_run(path)[1] == {"type": "new"}
-        assert run_dir.open_run(path / "old-1")[1] == {"type": "old"}
+        assert directory.open_run(path)[1] == {"type": "new"}
+        assert directory.open_run(path / "old-1")[1] == {"type": "old"}
     finally:
         subprocess.run(["umount", path], check=True)
     assert [each.name for each in tmp_path.iterdir()] == ["run"]
@@ -99,9 +98,9 @@ def test_where_the_new_run_cannot_be_made_the_old_one_is_as_it_was(old_run, tmp_
         rename(source, target)
 
     if failing == "write":
-        monkeypatch.setattr(run_dir.files, "write_together", full)
+        monkeypatch.setattr(directory.files, "write_together", full)
     else:
-        monkeypatch.setattr(run_dir.os, "rename", rename_but_theta)
+        monkeypatch.setattr(directory.os, "rename", rename_but_theta)
     with pytest.raises(OSError):  # noqa: PT011
         create(old_run.path, {"type": "new"}, overwrite=True)
     assert contents(old_run.path) == before
@@ -129,8 +128,8 @@ def test_the_user_s_config_may_lie_in_the_run_that_is_moved(tmp_path):
 def test_a_run_that_is_being_written_is_not_overwritten(old_run):
     process = subprocess.Popen(["sleep", "600"])
     try:
-        owner = run_lock._me(old_run.path) | {"pid": process.pid, "started": run_lock.process_start(process.pid)}
-        (old_run.path / run_lock.NAME).write_text(json.dumps(owner))
+        owner = lock._me(old_run.path) | {"pid": process.pid, "started": lock.process_start(process.pid)}
+        (old_run.path / lock.NAME).write_text(json.dumps(owner))
         before = contents(old_run.path)
         with pytest.raises(ValueError, match=f"being written by process {process.pid}"):
             create(old_run.path, overwrite=True)
@@ -153,17 +152,17 @@ def test_what_is_no_directory_is_refused(tmp_path, kind):
 
 def test_a_changed_config_is_told(tmp_path):
     run = create(tmp_path / "run", {"steps": 3, "rates": (0.1, 0.2)})
-    stored = run_dir.open_run(run.path)[1]
-    run_dir.check_config(run, stored)
+    stored = directory.open_run(run.path)[1]
+    directory.check_config(run, stored)
     run.config.write_text(json.dumps(dict(reversed(stored.items())), indent=7))
-    run_dir.check_config(run, run_dir.open_run(run.path)[1])  # only the looks
+    directory.check_config(run, directory.open_run(run.path)[1])  # only the looks
     with pytest.raises(ValueError, match=r"config\.json was changed since the run began\n.*--allow-changed-config"):
-        run_dir.check_config(run, stored | {"steps": 4})
+        directory.check_config(run, stored | {"steps": 4})
     about = json.loads(run.versions.read_text())
-    run.versions.write_text(json.dumps({k: v for k, v in about.items() if k != run_dir.CONFIG_HASH}))
-    run_dir.check_config(run, stored | {"steps": 4})  # a run of an older version
+    run.versions.write_text(json.dumps({k: v for k, v in about.items() if k != directory.CONFIG_HASH}))
+    directory.check_config(run, stored | {"steps": 4})  # a run of an older version
     run.versions.unlink()
-    run_dir.check_config(run, stored | {"steps": 4})
+    directory.check_config(run, stored | {"steps": 4})
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"\xff", b"[" * 100_000, b"1" * 10_000])
@@ -171,6 +170,6 @@ def test_a_changed_config_is_told(tmp_path):
 def test_broken_json_is_named(tmp_path, name, content):
     run = create(tmp_path / "run")
     (run.path / name).write_bytes(content)
-    read = run_dir.config_file if name == "versions.json" else lambda run: run_dir.open_run(run.path)
+    read = directory.config_file if name == "versions.json" else lambda run: directory.open_run(run.path)
     with pytest.raises(ValueError, match=f"{run.path / name} (is no valid JSON|must hold a JSON object)"):
         read(run)

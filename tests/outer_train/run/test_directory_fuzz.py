@@ -15,8 +15,7 @@ import learned_opt
 from configs.quadratic import config
 from learned_opt_lab.cli.commands.resume import read_config
 from learned_opt_lab.runs.config_json import to_json
-from outer_train.run import directory as run_dir
-from outer_train.run import metrics
+from outer_train.run import directory, metrics
 from tests.support.outer_train.runs import new_run, train
 
 MUTATIONS = int(os.environ.get("LEARNED_OPT_MUTATIONS", "300"))
@@ -51,11 +50,11 @@ def whole(tmp_path_factory):
 
 def attempt(path, allow_changed_config) -> None:
     """What `resume` and `evaluate` read."""
-    run, stored = run_dir.open_run(path)
+    run, stored = directory.open_run(path)
     if not allow_changed_config:
-        run_dir.check_config(run, stored)
+        directory.check_config(run, stored)
     read_config(run, stored, trust=False)
-    run_dir.config_file(run)
+    directory.config_file(run)
     train(run, **STEPS)
     metrics.summarize(metrics.read_rows(run.metrics))
     learned_opt.load_theta(run.theta)

@@ -7,8 +7,7 @@ import subprocess
 
 import pytest
 
-from outer_train.run import lock as run_lock
-from outer_train.run import metrics
+from outer_train.run import lock, metrics
 from tests.support.outer_train.runs import WalkStep, new_run, train, without_timings
 
 SIZE = 700
@@ -53,7 +52,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_it_goes_on(small_disk, whole, 
     assert caught.value.errno == errno.ENOSPC
     assert len(str(caught.value).splitlines()) == 1
     assert str(path) in str(caught.value)
-    assert not (run.path / run_lock.NAME).exists()
+    assert not (run.path / lock.NAME).exists()
     assert metrics.read_rows(run.metrics)[:5] == metrics.read_rows(run.metrics)[: len(rows)][:5]
     assert {"5", "6"} <= {each.name for each in run.checkpoints.iterdir()}
     filler.unlink()

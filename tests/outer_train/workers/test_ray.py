@@ -12,10 +12,9 @@ import numpy as np
 import optax
 import pytest
 
-from outer_train.run import directory as run_dir
-from outer_train.run import metrics
+from outer_train.run import directory, metrics
 from outer_train.workers import ray_crew, ray_door
-from outer_train.workers.train import Settings, train
+from outer_train.workers._train import Settings, train
 from tests.support.outer_train.sources import SIZE, parabola
 from tests.support.outer_train.wire import tcp_bytes
 
@@ -37,7 +36,7 @@ def cluster():
 
 @pytest.fixture
 def new_run(tmp_path):
-    return lambda name="run": run_dir.create(tmp_path / name, {"type": "test"}, config_file=None, overwrite=False)
+    return lambda name="run": directory.create(tmp_path / name, {"type": "test"}, config_file=None, overwrite=False)
 
 
 def go(source, run, num_workers, num_outer_steps, warnings, **settings):

@@ -8,9 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from outer_train.run import directory as run_dir
-from outer_train.run import metrics
-from outer_train.workers.train import Answer, Settings, train
+from outer_train.run import directory, metrics
+from outer_train.workers._train import Answer, Settings, train
 from outer_train.workers.worker import Worker
 from tests.support.outer_train.sources import NUM_SAMPLES, SIZE, NumpyWorker, parabola
 
@@ -49,7 +48,7 @@ class LocalCrew:
 
 @pytest.fixture
 def new_run(tmp_path):
-    return lambda name="run": run_dir.create(tmp_path / name, {"type": "test"}, config_file=None, overwrite=False)
+    return lambda name="run": directory.create(tmp_path / name, {"type": "test"}, config_file=None, overwrite=False)
 
 
 def go(crew, run, num_workers=lambda: 3, num_outer_steps=40, warnings=None, **settings):
@@ -159,7 +158,7 @@ def test_all_sick_is_an_error(new_run):
 
 
 def test_workers_join_and_leave(new_run, monkeypatch):
-    monkeypatch.setattr("outer_train.workers.train.ROSTER_SECONDS", 0.0)
+    monkeypatch.setattr("outer_train.workers._train.ROSTER_SECONDS", 0.0)
     run = new_run()
     crew = LocalCrew()
     wanted = lambda: 1 if crew.number < 20 else 4 if crew.number < 50 else 2  # noqa: E731

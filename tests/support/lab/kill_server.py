@@ -12,7 +12,7 @@ import time
 import warnings
 
 from configs import quadratic  # noqa: F401
-from learned_opt_lab.ablation import runs as ablation  # noqa: F401
+from learned_opt_lab.ablation import runs  # noqa: F401
 from learned_opt_lab.cli import main
 from learned_opt_lab.evaluation.suite import _evaluate as evaluation  # noqa: F401
 from learned_opt_lab.runs import session  # noqa: F401

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from outer_train.run import directory as run_dir
-from outer_train.run import loop, metrics
+from outer_train.run import directory, loop, metrics
 
 
 class WalkState(NamedTuple):
@@ -41,7 +40,7 @@ def walk(state, key):
 
 
 def new_run(path, config=None):
-    return run_dir.create(path, config or {"type": "test"}, config_file=None, overwrite=False)
+    return directory.create(path, config or {"type": "test"}, config_file=None, overwrite=False)
 
 
 def train(run, step=None, **settings):

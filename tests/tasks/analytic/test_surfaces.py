@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from tasks.analytic import surfaces as toy
+from tasks.analytic import surfaces
 
 
 def loss_of(task):
@@ -16,11 +16,11 @@ def loss_of(task):
 @pytest.mark.parametrize(
     ("task", "point", "value"),
     [
-        (toy.beale(), (3.0, 0.5), 0.0),
-        (toy.beale(), (0.0, 7.0), 1.5**2 + 2.25**2 + 2.625**2),
-        (toy.smoothed_bukin(epsilon=1e-3), (-8.0, -0.08), (1e-3**0.5 + 1e-3) ** 0.5),
-        (toy.smoothed_bukin(epsilon=1e-12), (2.0, 4.02), 2.0),
-        (toy.double_well(), 1.0, 6.0),
+        (surfaces.beale(), (3.0, 0.5), 0.0),
+        (surfaces.beale(), (0.0, 7.0), 1.5**2 + 2.25**2 + 2.625**2),
+        (surfaces.smoothed_bukin(epsilon=1e-3), (-8.0, -0.08), (1e-3**0.5 + 1e-3) ** 0.5),
+        (surfaces.smoothed_bukin(epsilon=1e-12), (2.0, 4.02), 2.0),
+        (surfaces.double_well(), 1.0, 6.0),
     ],
 )
 def test_losses_by_hand(task, point, value):
@@ -29,7 +29,7 @@ def test_losses_by_hand(task, point, value):
 
 def test_double_well_has_the_minima_and_the_barrier_of_the_figure():
     with jax.enable_x64(True):
-        loss = loss_of(toy.double_well())
+        loss = loss_of(surfaces.double_well())
         slope = jax.grad(loss)
         minimum = scipy.optimize.brentq(lambda w: float(slope(w)), 3.0, 4.0)
         barrier = scipy.optimize.brentq(lambda w: float(slope(w)), 1.0, 2.0)
@@ -40,7 +40,7 @@ def test_double_well_has_the_minima_and_the_barrier_of_the_figure():
     assert barrier == pytest.approx(1.6813, abs=5e-5)
 
 
-@pytest.mark.parametrize("factory", [toy.beale, toy.smoothed_bukin])
+@pytest.mark.parametrize("factory", [surfaces.beale, surfaces.smoothed_bukin])
 def test_gradients_against_finite_differences(factory):
     with jax.enable_x64(True):
         task = factory()
@@ -50,17 +50,17 @@ def test_gradients_against_finite_differences(factory):
 
 
 def test_starts_are_those_asked_for():
-    np.testing.assert_array_equal(toy.beale().init(jax.random.key(0)), [1, 1])
-    np.testing.assert_array_equal(toy.smoothed_bukin((1.0, 2.0)).init(jax.random.key(1)), [1, 2])
-    assert toy.double_well().init(jax.random.key(0)) == pytest.approx(-1.2)
+    np.testing.assert_array_equal(surfaces.beale().init(jax.random.key(0)), [1, 1])
+    np.testing.assert_array_equal(surfaces.smoothed_bukin((1.0, 2.0)).init(jax.random.key(1)), [1, 2])
+    assert surfaces.double_well().init(jax.random.key(0)) == pytest.approx(-1.2)
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: toy.beale((1.0, 2.0, 3.0)), r"start must have shape \(2,\), got \(3,\)"),
-        (lambda: toy.double_well((1.0,)), r"start must have shape \(\), got \(1,\)"),
-        (lambda: toy.smoothed_bukin(epsilon=0.0), "epsilon must be > 0, got 0.0"),
+        (lambda: surfaces.beale((1.0, 2.0, 3.0)), r"start must have shape \(2,\), got \(3,\)"),
+        (lambda: surfaces.double_well((1.0,)), r"start must have shape \(\), got \(1,\)"),
+        (lambda: surfaces.smoothed_bukin(epsilon=0.0), "epsilon must be > 0, got 0.0"),
     ],
 )
 def test_bad_arguments_are_refused(build, message):

@@ -11,14 +11,11 @@ import optax
 from jax import Array, lax
 from jax.sharding import PartitionSpec as P
 
-from learned_opt.base import LearnedOptimizer
+from learned_opt import LearnedOptimizer
 from learned_opt.hand_designed import hyperparameters
-from outer_train.devices import PARTICLES, particle_mesh
+from outer_train import PARTICLES, InnerProblem, inner_problem, particle_mesh
 from outer_train.estimators import truncated_backprop
-from outer_train.problem import InnerProblem, inner_problem
-from tasks.images.class_subsets import class_subset_family
-from tasks.images.datasets import digits
-from tasks.images.networks import MLP
+from tasks.images import MLP, class_subset_family, digits
 
 RATE = "log_learning_rate"
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array, lax
 from scipy.optimize import brentq
 
-from tasks.analytic.noisy_quadratic import NoisyQuadratic, expected_loss, initial_moments, moments_step
+from tasks.analytic import NoisyQuadratic, expected_loss, initial_moments, moments_step
 
 
 @partial(jax.jit, static_argnames="num_steps")

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from learned_opt.hand_designed.schedules import constant_schedule
+from learned_opt.hand_designed import constant_schedule
 from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.papers.scales import at_scale
 from learned_opt_lab.papers.wu2018.meta_descent.offline_smd_figures import curve_figure, surface_figure

@@ -28,7 +28,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from learned_opt.hand_designed.schedules import Pair, constant_schedule, decode_pair, encode_pair
+from learned_opt.hand_designed import Pair, constant_schedule, decode_pair, encode_pair
 from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.evaluation.statistics import lowest_known
 from learned_opt_lab.papers.scales import at_scale

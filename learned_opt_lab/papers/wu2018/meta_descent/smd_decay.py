@@ -13,11 +13,11 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from learned_opt.base import LearnedOptimizer
-from learned_opt.hand_designed.schedules import Decayed, encode_pair, inverse_time_schedule
+from learned_opt import LearnedOptimizer
+from learned_opt.hand_designed import Decayed, encode_pair, inverse_time_schedule
 from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import Training, jit_over, sgd_steps
-from outer_train.estimators._forward_mode import forward_mode
-from outer_train.problem import InnerProblem
+from outer_train import InnerProblem
+from outer_train.estimators import forward_mode
 
 MOMENTUM = 0.9
 GRADIENT_CLIP = 1.0

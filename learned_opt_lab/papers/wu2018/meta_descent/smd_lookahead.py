@@ -8,10 +8,10 @@ import numpy as np
 import optax
 from jax import lax
 
-from learned_opt.hand_designed.schedules import MomentumState, Pair, constant_schedule
+from learned_opt.hand_designed import MomentumState, Pair, constant_schedule
 from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import Training, sgd_steps
-from outer_train.estimators._forward_mode import forward_mode
-from outer_train.problem import InnerProblem
+from outer_train import InnerProblem
+from outer_train.estimators import forward_mode
 
 LOG_EFFECTIVE_RATE_RANGE = tuple(np.log([1e-4, 10.0]))
 LOG_ONE_MINUS_MOMENTUM_RANGE = tuple(np.log([1e-4, 1.0]))

@@ -9,12 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from learned_opt.base import LearnedOptimizer
+from learned_opt import LearnedOptimizer
 from learned_opt_lab.papers.schedule_runs import rows_of, split_rows
-from tasks.base import Params, Task
-from tasks.images.datasets import DatasetNotPrepared, digits, tfds_images
-from tasks.images.image_data import ImageData, from_arrays, sample_images
-from tasks.images.networks import MLP, ConvNet, classification_task
+from tasks import Params, Task
+from tasks.images import (
+    MLP,
+    ConvNet,
+    DatasetNotPrepared,
+    ImageData,
+    classification_task,
+    digits,
+    from_arrays,
+    sample_images,
+    tfds_images,
+)
 
 DATASETS: dict[str, Callable[[], ImageData]] = {
     "digits": digits,

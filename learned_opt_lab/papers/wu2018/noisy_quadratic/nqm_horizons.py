@@ -26,7 +26,7 @@ from learned_opt_lab.drawing.training_figures import BLUE, GREEN, ORANGE, PURPLE
 from learned_opt_lab.evaluation.statistics import lowest_known
 from learned_opt_lab.papers.wu2018.noisy_quadratic.short_horizon import paper_problem
 from learned_opt_lab.results.folder import write_result
-from tasks.analytic.noisy_quadratic import NoisyQuadratic, expected_losses, noisy_quadratic_task
+from tasks.analytic import NoisyQuadratic, expected_losses, noisy_quadratic_task
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ import optax
 from jax import Array, lax
 from jaxtyping import Float
 
-from tasks.analytic.noisy_quadratic import (
+from tasks.analytic import (
     Moments,
     NoisyQuadratic,
     chebyshev_curvatures,

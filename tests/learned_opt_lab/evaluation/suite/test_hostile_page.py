@@ -8,10 +8,10 @@ import re
 import numpy as np
 import pytest
 
-from learned_opt_lab.drawing import training_figures as figures
+from learned_opt_lab.drawing import training_figures
 from learned_opt_lab.drawing.text import plain
-from learned_opt_lab.evaluation.suite import figures as suite_figures_module
 from learned_opt_lab.evaluation.suite import page
+from learned_opt_lab.evaluation.suite import training_figures as suite_figures_module
 from tests.support.lab.pages import BROWSER, Numbers, browse, make_report
 
 HOSTILE = (
@@ -96,7 +96,7 @@ def hostile(tmp_path_factory):
 def test_hostile_names_are_drawn(hostile, tmp_path):
     report, drawn, text = hostile
     for i, captioned in enumerate(drawn.values()):
-        figures.save(captioned.figure, tmp_path / f"{i}.png")
+        training_figures.save(captioned.figure, tmp_path / f"{i}.png")
     parsed = Parsed(text)
     assert json.loads(parsed.script) == report
     assert [tag for tag in parsed.tags if tag[0] in ("script", "figure")] == (
@@ -118,7 +118,7 @@ def test_a_browser_finds_no_fault_with_hostile_names(hostile, tmp_path):
 def test_losses_that_are_unknown_or_negative(value, tmp_path):
     report, drawn, text = make_report(value=value)
     assert json.loads(Parsed(text).script) == report
-    figures.save(drawn["task0_steps"].figure, tmp_path / "figure.png")
+    training_figures.save(drawn["task0_steps"].figure, tmp_path / "figure.png")
 
 
 def without_numbers(value):

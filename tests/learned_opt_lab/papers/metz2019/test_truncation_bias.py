@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from learned_opt_lab.papers.metz2019.truncation_bias import experiment as truncation_bias
+from learned_opt_lab.papers.metz2019.truncation_bias import experiment
 from learned_opt_lab.papers.metz2019.truncation_bias.nqm_truncation import stationary_rate, truncated_gradient
 from learned_opt_lab.papers.wu2018.noisy_quadratic.short_horizon import paper_problem
 
@@ -48,17 +48,17 @@ def test_truncated_gradient_equals_finite_differences_of_windows(truncation):
 
 def test_zero_crossing():
     rates = np.array([1.0, 10.0, 100.0])
-    assert truncation_bias.zero_crossing(rates, np.array([-1.0, 1.0, 2.0])) == pytest.approx(10**0.5)
-    assert truncation_bias.zero_crossing(rates, np.array([-1.0, -1.0, -2.0])) is None
+    assert experiment.zero_crossing(rates, np.array([-1.0, 1.0, 2.0])) == pytest.approx(10**0.5)
+    assert experiment.zero_crossing(rates, np.array([-1.0, -1.0, -2.0])) is None
 
 
 def test_bad_config_is_refused(tmp_path):
     with pytest.raises(ValueError, match="must divide num_steps = 500"):
-        truncation_bias.run(truncation_bias.Config(truncations=(3,)), tmp_path)
+        experiment.run(experiment.Config(truncations=(3,)), tmp_path)
 
 
 def test_a_small_run_on_digits(tmp_path):
-    config = truncation_bias.Config(
+    config = experiment.Config(
         dim=50,
         num_steps=20,
         truncations=(2, 20),
@@ -68,7 +68,7 @@ def test_a_small_run_on_digits(tmp_path):
         learning_rate=1e-3,
         rates=(1e-3, 1e-1),
     )
-    numbers = truncation_bias.run(config, tmp_path)["adam"]
+    numbers = experiment.run(config, tmp_path)["adam"]
     assert json.loads((tmp_path / "result.json").read_text())["adam"] == numbers
     windows = numbers["gradient_over_inner_training"]
     assert [len(windows["2"]), len(windows["20"])] == [10, 1]
@@ -82,7 +82,7 @@ def test_a_small_run_on_digits(tmp_path):
 
 
 def test_short_truncations_end_at_smaller_rates_on_digits(tmp_path):
-    numbers = truncation_bias.run(truncation_bias.Config(), tmp_path)["adam"]
+    numbers = experiment.run(experiment.Config(), tmp_path)["adam"]
     first, second = numbers["stationary_rates"][:2]
     assert first < second < numbers["best_rate"] * 1.1
     assert numbers["final_rates"][0] < numbers["initial_rate"]
