@@ -68,7 +68,7 @@ class CharTransformer(nn.Module):
         x = jax.nn.one_hot(tokens, len(ALPHABET)) @ self.param(
             "embedding", nn.initializers.normal(0.3), (len(ALPHABET), self.width)
         )
-        x = x + self.param("positions", nn.initializers.normal(0.3), (length, self.width))
+        x = x + self.param("positions", nn.initializers.normal(0.3), (length, self.width))[None]
         mask = nn.make_causal_mask(tokens)
         for _ in range(self.num_blocks):
             x = x + nn.MultiHeadDotProductAttention(self.num_heads)(nn.LayerNorm()(x), mask=mask)
@@ -149,6 +149,6 @@ def char_family(
     def sample_batch(data: Data, key: Key, split: str) -> Batch:
         low, high = bounds[SPLITS.index(split)]
         starts = jax.random.randint(key, (batch_size,), low, high - length)
-        return data[starts[:, None] + jnp.arange(length + 1)].astype(jnp.int32)
+        return data[starts[:, None] + jnp.arange(length + 1)[None]].astype(jnp.int32)
 
     return fixed_family(Task(init, loss, sample_batch), jnp.asarray(tokens))

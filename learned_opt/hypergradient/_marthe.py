@@ -22,6 +22,7 @@ from learned_opt.hypergradient.step_tangent import (
     InnerFactory,
     Tangent,
     differentiate_step,
+    floats_of,
     inner_product,
     scale_tangent,
     tangent_dtype,
@@ -143,8 +144,9 @@ def marthe(
         dtype = tangent_dtype(*jax.tree.leaves(params))
         # Copies, and a zero for each: a state that holds one buffer twice, or the caller's, cannot be donated.
         scalar = lambda value: jnp.array(value, dtype, copy=True)  # noqa: E731
+        tracked = zero_tangent(params)
         with jax.numpy_dtype_promotion("standard"):
-            inner_state = inner(scalar(learning_rate)).init(params)
+            inner_state = inner(scalar(learning_rate)).init(floats_of(params, tracked))
         return HypergradientState(
             learning_rate=scalar(learning_rate),
             mu=scalar(0 if adaptive else mu),
@@ -152,7 +154,7 @@ def marthe(
             hypergradient=scalar(0),
             num_non_finite=jnp.zeros((), jnp.int32),
             horizon=scalar(0),
-            tangent=Tangent(zero_tangent(params), () if one_step else zero_tangent(inner_state)),
+            tangent=Tangent(tracked, () if one_step else zero_tangent(inner_state)),
             partial=zero_tangent(params) if adaptive else (),
             inner_state=inner_state,
         )
@@ -169,8 +171,9 @@ def marthe(
             one_step_delta = inner_product(state.partial, objective_grad).astype(dtype)
             next_mu, horizon = _next_mu(state, delta, one_step_delta)
         tangent = None if one_step else scale_tangent(state.tangent, next_mu, keep=finite)
+        tracked = state.tangent.params
         result = differentiate_step(
-            inner, rate, grads, state.inner_state, params, tangent, value_fn, adaptive, extra_args
+            inner, rate, grads, state.inner_state, params, tracked, tangent, value_fn, adaptive, extra_args
         )
         return result.updates, HypergradientState(
             learning_rate=rate,

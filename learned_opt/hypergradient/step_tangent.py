@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from learned_opt.trees.gradient_tree import is_float, kept_where_untrained, map_trained
+from learned_opt.trees.gradient_tree import is_float, is_trained, kept_where_untrained, map_trained
 
 Params = Any
 InnerFactory = Callable[[Any], optax.GradientTransformation]
@@ -53,6 +53,11 @@ def inner_product(tangent: Params, grad: Params) -> Array:
     return jax.tree.reduce(jnp.add, products, jnp.zeros((), dtype))
 
 
+def floats_of(params: Params, tracked: Any) -> Params:
+    """What the inner optimizer sees of a model: the leaves that `tracked`, a tree of tangents, has; None elsewhere."""
+    return jax.tree.map(lambda z, p: None if z is None else p, tracked, params, is_leaf=_is_none)
+
+
 def scale_tangent(tangent: Any, factor: Array, keep: Array) -> Any:
     """`factor * tangent`, or zeros where `keep` is false, whatever the tangent holds (0 * inf would be nan)."""
     return jax.tree.map(lambda z: jnp.where(keep, factor.astype(z.dtype) * z, jnp.zeros_like(z)), tangent)
@@ -80,6 +85,7 @@ def differentiate_step(
     grads: Params,
     inner_state: Any,
     params: Params,
+    tracked: Any,
     tangent: Tangent | None,
     value_fn: Callable[[Params], Array],
     with_partial: bool,
@@ -93,6 +99,7 @@ def differentiate_step(
       grads: gradient of `value_fn` at `params`.
       inner_state: state of the inner optimizer.
       params: weights.
+      tracked: a tree with None where the inner optimizer's state has no leaf of the weights, see `floats_of`.
       tangent: Z, already discounted by mu; `None` for Z = 0, which needs no derivative of the gradient.
       value_fn: `params -> scalar`, whose Hessian is in A.
       with_partial: whether to give B alone too (one more pass over the optimizer's step, none over `value_fn`).
@@ -107,9 +114,10 @@ def differentiate_step(
     def step(rate, grads, floats, weights):
         with jax.numpy_dtype_promotion("standard"):
             transformation = optax.with_extra_args_support(inner(rate))
-            updates, state = transformation.update(grads, rebuild(floats), rebuild_params(weights), **extra_args)
-        state = _keep_structure(state, inner_state)
-        return (jax.tree.map(_cast_like, updates, grads), _split_floats(state)[0]), state
+            known = floats_of(rebuild_params(weights), tracked)
+            updates, state = transformation.update(_filled(grads, known), rebuild(floats), known, **extra_args)
+        state = jax.tree.map(_cast_like, state, inner_state)
+        return (map_trained(lambda g, u: _cast_like(u, g), grads, updates), _split_floats(state)[0]), state
 
     one = jnp.ones_like(learning_rate)
     # A singular rule makes nan tangents, which are then zeroed: no error under `jax_debug_nans`.
@@ -177,9 +185,14 @@ def _place(treedef, tree, floats):
     return jax.tree.unflatten(treedef, [next(remaining) if is_float(x) else None for x in jax.tree.leaves(tree)])
 
 
-def _keep_structure(state, old):
-    """A new state in the old one's types and tree: Optax puts None where a gradient is None."""
-    return jax.tree.map(lambda x, o: o if x is None else _cast_like(x, o), state, old, is_leaf=lambda x: x is None)
+def _filled(grads, known):
+    """Zeros where a known weight has no gradient: Optax's Adam takes None there only if its state has None too."""
+    fill = lambda g, p: g if is_trained(g) else jax.tree.map(jnp.zeros_like, p)  # noqa: E731
+    return jax.tree.map(fill, grads, known, is_leaf=_is_none)
+
+
+def _is_none(leaf):
+    return leaf is None
 
 
 def _cast_like(x, like):

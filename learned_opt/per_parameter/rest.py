@@ -71,17 +71,19 @@ def steps_to_rest(momentum_decays: Sequence[float], second_moment_decays: Sequen
     """Updates with a gradient of zero after which a parameter rests, whatever its gradients were before.
 
     27 with momentum decays from 0.5 and a second moment of 0.999; 0 without an average that forgets within some hundred
-    steps. An average is at most 2^6 times the remembered size at the time the gradient stops (one that has just begun).
+    steps. An average is at most 2^6 times the root of a second moment at the time the gradient stops (one that has just
+    begun). An average of signed gradients may be anything there, 0 too: without second moments the recent average has
+    to vanish, 125 steps with a decay of 0.5. That many are for float32; float64 goes on to smaller numbers.
     """
     recent = fastest(momentum_decays)
     if recent is None:
         return 0
     decay = momentum_decays[recent]
-    until_zero = 150 + math.log2(LARGEST_GRADIENT)  # halvings from the largest gradient to the smallest float32
+    until_zero = 75 + math.log2(LARGEST_GRADIENT)  # halvings from the largest gradient to one whose square is 0
     if not decay:
         return 1
     halvings = until_zero / -math.log2(decay)
-    memory = max(second_moment_decays, default=0.0) ** 0.5 or max(momentum_decays)
+    memory = max(second_moment_decays, default=0.0) ** 0.5
     if memory > decay:
         halvings = min(halvings, (-math.log2(REST) + 6.0) / math.log2(memory / decay))
     return math.ceil(halvings)

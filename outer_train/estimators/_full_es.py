@@ -12,7 +12,7 @@ from outer_train.estimators._evolution_strategies import finite_difference
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
 from outer_train.particles._moments import first_pass, mean_variance, num_unknown
 from outer_train.particles.counts import count
-from outer_train.particles.pairs import Outcome, normal_like
+from outer_train.particles.pairs import Outcome, normal_like, perturbed
 from outer_train.particles.particles import (
     all_finite,
     check_system,
@@ -83,7 +83,7 @@ def full_es(
         indices = global_indices(num_pairs, axis_name)
         theta = vary(widen(theta), axis_name)
         noise = jax.vmap(lambda key: normal_like(key, theta, std))(particle_keys(key_noise, indices))
-        sides = jax.tree.map(lambda t, n: jnp.stack([t + n, t - n], axis=1), theta, noise)
+        sides = perturbed(theta, noise)
         inner = start_episodes(problem, theta, key_start, indices, axis_name)
         inner = jax.tree.map(lambda x: jnp.stack([x, x], axis=1), inner)
         keys = particle_keys(key_unroll, indices)

@@ -141,7 +141,7 @@ def unit_of_variances(first: FirstPass) -> Array:
 def _squared_deviations(samples, first, unit):
     def row(x, used, mean):
         scale = unit.astype(x.dtype)
-        return jnp.sum(jnp.where(used, jnp.square(in_units(x, scale) - in_units(mean, scale)), 0), axis=0)
+        return jnp.sum(jnp.where(used, jnp.square(in_units(x, scale) - in_units(mean, scale)[None]), 0), axis=0)
 
     return jax.tree.map(row, samples, first.used, first.mean)
 

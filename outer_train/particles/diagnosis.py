@@ -70,6 +70,9 @@ def _or_one(x):
 
 
 def _scale(tree, weights):
-    # A sample that is not finite has weight zero, but 0 * inf is nan: leave it out instead.
-    each = lambda x, w: jnp.where(jnp.isfinite(x), x, 0) * jnp.where(jnp.isfinite(w), w, 0)  # noqa: E731
+    def each(x, w):
+        # A sample that is not finite has weight zero, but 0 * inf is nan: leave it out instead.
+        w = jnp.broadcast_to(jnp.where(jnp.isfinite(w), w, 0), x.shape)
+        return jnp.where(jnp.isfinite(x), x, 0) * w
+
     return jax.tree.map(each, tree, weights)

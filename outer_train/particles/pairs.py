@@ -98,7 +98,7 @@ class Pairs(NamedTuple):
     def run(self, theta, state, keys, num_live, num_steps, data):
         """Unrolls both sides of every pair, as one map of twice the width that draws a pair's data once."""
         problem = self.problem
-        sides = jax.tree.map(lambda t, n: jnp.stack([t + n, t - n], axis=1), theta, state.noise)
+        sides = perturbed(theta, state.noise)
         inner = state.inner
         if self.noise_reuse is None:
             inner = jax.tree.map(lambda x: jnp.concatenate([x, x], axis=1), inner)
@@ -168,6 +168,11 @@ class Pairs(NamedTuple):
 
 def _loss_and_state(unrolled):
     return unrolled.loss, unrolled.state
+
+
+def perturbed(theta: Tree, noise: Tree) -> Tree:
+    """`[pairs, 2, ...]`, theta plus and minus each pair's noise."""
+    return jax.tree.map(lambda t, n: jnp.stack([t[None] + n, t[None] - n], axis=1), theta, noise)
 
 
 def normal_like(key: Array, theta: Tree, std: float) -> Tree:

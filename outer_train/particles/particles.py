@@ -122,7 +122,7 @@ def start_episodes(
 
 def staggered_steps(num_steps: int, num_particles: int, key: Array, indices: Array) -> Array:
     """Step counters, int32 `[particles]`, spread over the episode: one uniform draw within each particle's share."""
-    jitter = jax.vmap(jax.random.uniform)(particle_keys(key, indices))
+    jitter = jax.vmap(lambda key: jax.random.uniform(key, dtype=jnp.float32))(particle_keys(key, indices))
     share = (indices.astype(jnp.float32) + jitter) / num_particles
     return jnp.minimum((share * num_steps).astype(jnp.int32), num_steps - 1)
 

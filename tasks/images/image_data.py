@@ -240,5 +240,6 @@ def sample_images(data: ImageData, key: Key, split: str, classes: Int[Array, " k
       `{"image": float32 [batch, ...], "label": int32 [batch]}`; over `train`, a channel has mean 0 and deviation 1.
     """
     rows, label = draw_rows(data, key, split, classes, batch_size)
-    image = (data.images.at[rows].get(mode="promise_in_bounds").astype(jnp.float32) - data.mean) / data.std
-    return {"image": image, "label": label}
+    image = data.images.at[rows].get(mode="promise_in_bounds").astype(jnp.float32)
+    mean, std = (jnp.broadcast_to(x, image.shape) for x in (data.mean, data.std))
+    return {"image": (image - mean) / std, "label": label}

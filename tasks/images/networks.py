@@ -84,7 +84,8 @@ class StridedConv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         patches = [x[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)]
-        return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, self.features) + bias
+        outputs = jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, self.features)
+        return outputs + jnp.broadcast_to(bias, outputs.shape)
 
 
 class ConvNet(nn.Module):
@@ -128,7 +129,7 @@ def softmax_cross_entropy(
 
     The label's term is selected by comparison: the gradient of an index is a scatter, which CPUs and TPUs run slowly.
     """
-    chosen = labels[:, None] == jnp.arange(logits.shape[-1], dtype=labels.dtype)
+    chosen = labels[:, None] == jnp.arange(logits.shape[-1], dtype=labels.dtype)[None]
     return -jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits), 0.0), axis=-1)
 
 

@@ -33,6 +33,6 @@ def haar_rotation(key: Key, dim: int) -> Float[Array, "dim dim"]:
         return matrix, jnp.where(index == k, -leading, signs)
 
     # The carry starts from the drawn numbers, not from constants, so that it varies over devices as what follows does.
-    start = jnp.where(index[:, None] == index, 1.0, 0.0 * normals), 0.0 * normals[0]
+    start = jnp.where(index[:, None] == index[None], 1.0, 0.0 * normals), 0.0 * normals[0]
     matrix, signs = jax.lax.fori_loop(0, dim, reflect, start)
-    return matrix * signs
+    return matrix * signs[None]

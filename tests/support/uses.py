@@ -58,8 +58,8 @@ def trained(dtype=jnp.float32, num_steps: int = 4) -> np.ndarray:
     return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in leaves])
 
 
-def outer_trained(kind: str, num_steps: int = 3) -> np.ndarray:
-    """Theta's flat parameters after three outer steps of a tiny quickstart, as the command builds it."""
+def built(kind: str, num_steps: int = 3):
+    """A tiny quickstart, as the command builds it: its outer step is traced, and not compiled."""
     from learned_opt_lab.runs.build import build
 
     config = TrainConfig(
@@ -72,10 +72,15 @@ def outer_trained(kind: str, num_steps: int = 3) -> np.ndarray:
         held_out=HeldOut(num_tasks=0),
         num_outer_steps=num_steps,
     )
-    built = build(config, num_devices=1)
-    state = built.step.init(built.theta, built.key)
+    return build(config, num_devices=1)
+
+
+def outer_trained(kind: str, num_steps: int = 3) -> np.ndarray:
+    """Theta's flat parameters after three outer steps."""
+    run = built(kind, num_steps)
+    state = run.step.init(run.theta, run.key)
     for _ in range(num_steps):
-        state, metrics = built.step.step(state, built.key, built.datas)
+        state, metrics = run.step.step(state, run.key, run.datas)
         if not np.isfinite(metrics["outer_loss"]):
             raise FloatingPointError(f"outer loss {metrics['outer_loss']}")
     return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(state.theta)])

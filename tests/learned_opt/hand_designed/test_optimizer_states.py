@@ -12,7 +12,6 @@ import pytest
 from learned_opt.catalog import OPTIMIZERS
 from learned_opt.hypergradient._marthe import rtho
 from tests.support.learned_opt.hand_designed import (
-    HYPERGRADIENTS,
     LEARNED,
     NAMES,
     by_kind,
@@ -44,6 +43,7 @@ def test_a_state_of_another_tree_is_refused_by_the_leafs_name(name):
 class Model(eqx.Module):
     weight: jax.Array
     count: jax.Array
+    frozen: jax.Array
     name: str
     activation: object = jnp.tanh
     bias: None = None
@@ -54,21 +54,19 @@ class Model(eqx.Module):
 
 @every_optimizer
 def test_a_whole_model_is_updated_by_the_tree_of_its_gradients(name):
-    """Functions, strings, integers and None among the leaves, as in Equinox."""
-    model = Model(jnp.array([0.3, -0.8]), jnp.int32(3), "model")
-    grads = eqx.filter_grad(Model.loss)(model)
+    """Functions, strings, integers, None and what is not trained among the leaves, as in Equinox."""
+    model = Model(jnp.array([0.3, -0.8]), jnp.int32(3), jnp.ones(2), "model")
+    grads = eqx.tree_at(lambda g: g.frozen, eqx.filter_grad(Model.loss)(model), None)
     tx = transformation(name)
     arrays = eqx.filter(model, eqx.is_array)
     alone = lambda w: jnp.sum(jnp.tanh(w) ** 2)  # noqa: E731
-    state_alone, inits = tx.init(model.weight), {"arrays": tx.init(arrays)}
-    if name not in HYPERGRADIENTS:
-        inits["whole"] = tx.init(model)
+    state_alone, inits = tx.init(model.weight), {"arrays": tx.init(arrays), "whole": tx.init(model)}
     for _ in range(2):
         want, state_alone = tx.update(grads.weight, state_alone, model.weight, value_fn=alone)
         for kind, state in inits.items():
             # Not compiled: a model has leaves that are no arrays.
             updates, new = tx.update(grads, state, model, value_fn=lambda m: m.loss())
-            assert (updates.count, updates.activation, updates.name) == (None, None, None)
+            assert [updates.count, updates.frozen, updates.activation, updates.name] == [None] * 4
             np.testing.assert_allclose(updates.weight, want, rtol=1e-6)
             assert jax.tree.structure(new) == jax.tree.structure(state)
             assert eqx.apply_updates(model, updates).weight.shape == (2,)
