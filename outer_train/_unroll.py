@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.core import Literal
 
+from learned_opt import Theta
 from outer_train.checks import check_count
+from outer_train.problem import State
 
-Theta = Any
-State = Any
 Constants = Any
 BatchedStep = Callable[[Theta, State, Array, Constants], tuple[State, Array]]
 

@@ -19,7 +19,6 @@ from jax import Array
 
 from learned_opt.trees.gradient_tree import is_float, kept_where_untrained, map_trained
 
-Params = Any
 InnerFactory = Callable[[Any], optax.GradientTransformation]
 
 
@@ -31,7 +30,7 @@ class Tangent(NamedTuple):
       inner_state: shaped as the inner optimizer's state, `None` at leaves that are no floats.
     """
 
-    params: Params
+    params: optax.Params
     inner_state: Any
 
 
@@ -46,7 +45,7 @@ def zero_tangent(tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.zeros(jnp.shape(x), tangent_dtype(x)) if is_float(x) else None, tree)
 
 
-def inner_product(tangent: Params, grad: Params) -> Array:
+def inner_product(tangent: optax.Params, grad: optax.Params) -> Array:
     """`tangent . grad`, summed in the tangent's dtype over the leaves that have a gradient."""
     dtype = tangent_dtype(*jax.tree.leaves(tangent))
     products = map_trained(lambda g, z: jnp.sum(z.astype(dtype) * g.astype(dtype)), grad, tangent)
@@ -68,7 +67,7 @@ class StepResult(NamedTuple):
       partial: the weights' part of B, the derivative of this step alone; `()` if not asked for.
     """
 
-    updates: Params
+    updates: optax.Params
     inner_state: Any
     tangent: Tangent
     partial: Any
@@ -77,11 +76,11 @@ class StepResult(NamedTuple):
 def differentiate_step(
     inner: InnerFactory,
     learning_rate: Array,
-    grads: Params,
+    grads: optax.Params,
     inner_state: Any,
-    params: Params,
+    params: optax.Params,
     tangent: Tangent | None,
-    value_fn: Callable[[Params], Array],
+    value_fn: Callable[[optax.Params], Array],
     with_partial: bool,
     extra_args: dict[str, Any],
 ) -> StepResult:

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jaxtyping import Float, Key
+from jaxtyping import Float
 
-from tasks.base import Task, TaskFamily
+from tasks.base import Key, Task, TaskFamily
 
 
 @jax.tree_util.register_pytree_node_class
@@ -181,7 +181,7 @@ def noisy_quadratic_task(problem: NoisyQuadratic) -> Task:
       problem: the quadratic; its arrays may be traced.
     """
 
-    def init(key: Key[Array, ""]):
+    def init(key: Key):
         return problem.mean + jnp.sqrt(problem.variance) * jax.random.normal(
             key, problem.mean.shape, problem.mean.dtype
         )
