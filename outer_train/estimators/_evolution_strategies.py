@@ -5,8 +5,9 @@ import jax
 from outer_train.estimators.base import GradientEstimator
 from outer_train.particles._antithetic import PairMap, antithetic
 from outer_train.particles._moments import mean_variance
-from outer_train.particles.pairs import Outcome, Tree
+from outer_train.particles.pairs import Outcome
 from outer_train.problem import InnerProblem
+from outer_train.trees import Tree
 
 
 def finite_difference(outcome: Outcome, noise: Tree) -> Tree:

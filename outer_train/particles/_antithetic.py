@@ -14,18 +14,13 @@ from jax import Array
 from outer_train.checks import check_count, check_std, check_theta
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
 from outer_train.particles._moments import FirstPass, num_unknown, tree_mean
+from outer_train.particles.checks import check_system, checked_length
+from outer_train.particles.collectives import vary
 from outer_train.particles.counts import count, over_live_steps
-from outer_train.particles.pairs import Outcome, Pairs, Tree
-from outer_train.particles.particles import (
-    all_finite,
-    check_system,
-    checked_length,
-    global_indices,
-    particle_keys,
-    vary,
-    widen,
-)
+from outer_train.particles.indices import global_indices, particle_keys
+from outer_train.particles.pairs import Outcome, Pairs
 from outer_train.problem import InnerProblem
+from outer_train.trees import Tree, all_finite, widen
 
 
 class PairMap(NamedTuple):
