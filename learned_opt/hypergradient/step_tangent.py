@@ -73,12 +73,25 @@ class StepResult(NamedTuple):
     partial: Any
 
 
+class StepInput(NamedTuple):
+    """Where a step of the inner optimizer is taken.
+
+    Attributes:
+      learning_rate: scalar.
+      grads: gradient of the loss at `params`.
+      inner_state: state of the inner optimizer.
+      params: weights.
+    """
+
+    learning_rate: Array
+    grads: optax.Params
+    inner_state: Any
+    params: optax.Params
+
+
 def differentiate_step(
     inner: InnerFactory,
-    learning_rate: Array,
-    grads: optax.Params,
-    inner_state: Any,
-    params: optax.Params,
+    at: StepInput,
     tangent: Tangent | None,
     value_fn: Callable[[optax.Params], Array],
     with_partial: bool,
@@ -88,45 +101,42 @@ def differentiate_step(
 
     Args:
       inner: `learning_rate -> optax transformation`.
-      learning_rate: scalar.
-      grads: gradient of `value_fn` at `params`.
-      inner_state: state of the inner optimizer.
-      params: weights.
+      at: where the step is taken.
       tangent: Z, already discounted by mu; `None` for Z = 0, which needs no derivative of the gradient.
-      value_fn: `params -> scalar`, whose Hessian is in A.
+      value_fn: `params -> scalar`, whose gradient is `at.grads` and whose Hessian is in A.
       with_partial: whether to give B alone too (one more pass over the optimizer's step, none over `value_fn`).
       extra_args: further keyword arguments of the inner optimizer's update.
 
     Returns:
       See `StepResult`.
     """
-    floats, treedef, rebuild = _split_floats(inner_state)
-    weights, _, rebuild_params = _split_floats(params)
+    floats, treedef, rebuild = _split_floats(at.inner_state)
+    weights, _, rebuild_params = _split_floats(at.params)
 
     def step(rate, grads, floats, weights):
         with jax.numpy_dtype_promotion("standard"):
             transformation = optax.with_extra_args_support(inner(rate))
             updates, state = transformation.update(grads, rebuild(floats), rebuild_params(weights), **extra_args)
-        state = _keep_structure(state, inner_state)
+        state = _keep_structure(state, at.inner_state)
         return (jax.tree.map(_cast_like, updates, grads), _split_floats(state)[0]), state
 
-    one = jnp.ones_like(learning_rate)
+    one = jnp.ones_like(at.learning_rate)
     # A singular rule makes nan tangents, which are then zeroed: no error under `jax_debug_nans`.
     with jax.debug_nans(False):
         (updates, _), partial_dot, new_state = jax.jvp(
-            lambda rate: step(rate, grads, floats, weights), (learning_rate,), (one,), has_aux=True
+            lambda rate: step(rate, at.grads, floats, weights), (at.learning_rate,), (one,), has_aux=True
         )
         partial = kept_where_untrained(
-            grads, _widen(_finite_where_inputs_are(partial_dot, ())[0]), zero_tangent(params)
+            at.grads, _widen(_finite_where_inputs_are(partial_dot, ())[0]), zero_tangent(at.params)
         )
         if tangent is None:
             return StepResult(updates, new_state, Tangent(partial, ()), ())
-        primals = (learning_rate, grads, floats, weights)
-        updates_dot, floats_dot = _push(step, one, primals, tangent, params, value_fn)
-    moved = map_trained(lambda g, z, u: z + u.astype(z.dtype), grads, tangent.params, updates_dot)
+        primals = (at.learning_rate, at.grads, floats, weights)
+        updates_dot, floats_dot = _push(step, one, primals, tangent, at.params, value_fn)
+    moved = map_trained(lambda g, z, u: z + u.astype(z.dtype), at.grads, tangent.params, updates_dot)
     new_tangent = Tangent(
-        params=kept_where_untrained(grads, moved, tangent.params),
-        inner_state=_place_floats(treedef, inner_state, floats_dot),
+        params=kept_where_untrained(at.grads, moved, tangent.params),
+        inner_state=_place_floats(treedef, at.inner_state, floats_dot),
     )
     return StepResult(updates, new_state, new_tangent, partial if with_partial else ())
 
