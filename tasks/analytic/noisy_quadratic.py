@@ -7,7 +7,8 @@ schedule can reach under.
 """
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,12 +51,12 @@ class NoisyQuadratic:
             _check_range(field.name, value, positive=field.name == "curvatures", signed=field.name == "mean")
             object.__setattr__(self, field.name, jnp.asarray(value, jnp.result_type(float)))
 
-    def tree_flatten(self):
+    def tree_flatten(self) -> tuple[tuple[Array, Array, Array, Array], None]:
         """The four arrays; no static part."""
         return (self.curvatures, self.noise_variances, self.mean, self.variance), None
 
     @classmethod
-    def tree_unflatten(cls, static, children):
+    def tree_unflatten(cls, static: None, children: Iterable[Any]) -> "NoisyQuadratic":
         """Unchecked: JAX puts placeholders of any kind into a pytree."""
         del static
         problem = object.__new__(cls)
