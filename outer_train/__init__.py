@@ -2,8 +2,7 @@
 
 from outer_train import checks, devices, estimators, gradient_quality, memory, truncation
 from outer_train._unroll import unroll
-from outer_train.compilation import compiler_options
-from outer_train.devices import PARTICLES, particle_mesh, use_cpu_devices
+from outer_train.devices import PARTICLES, compiler_options, particle_mesh, use_cpu_devices
 from outer_train.guard import clip_by_global_norm
 from outer_train.problem import InnerProblem, InnerState, inner_problem
 from outer_train.side_by_side import SeedsResult, outer_step_of_seeds, train_seeds

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.core import Literal
 
+from learned_opt import Theta
 from outer_train.checks import check_count
+from outer_train.problem import State
 
-Theta = Any
-State = Any
 Constants = Any
 BatchedStep = Callable[[Theta, State, Array, Constants], tuple[State, Array]]
 
@@ -76,76 +76,113 @@ def unroll(
       ValueError: if a length is no whole number from 1 on.
     """
     check_count(max_num_steps=max_num_steps, chunk_size=chunk_size)
-    chunk_size = min(chunk_size, max_num_steps)
-    num_chunks = -(-max_num_steps // chunk_size)
+    loops = _Loops(step, max_num_steps, min(chunk_size, max_num_steps), live)
+    run = jax.custom_vjp(loops.run)
+    run.defvjp(loops.forward, loops.backward)
+    return run
 
-    def masked_step(theta, state, i, constants):
-        state, loss = step(theta, state, i, constants)
-        return state, loss if live is None else _where(live(i, constants), loss, jnp.zeros_like(loss))
 
-    @jax.custom_vjp
-    def run(theta, state, num_steps, constants):
-        loss = _zero_loss(step, theta, state, constants)
-        body = partial(_accumulate, masked_step, theta, constants)
-        state, loss = lax.fori_loop(0, jnp.minimum(num_steps, max_num_steps), body, (state, loss))
+class _Bars(NamedTuple):
+    """Cotangents of theta, and of the state's floating-point leaves."""
+
+    theta: Theta
+    state: list[Array]
+
+
+class _Loops(NamedTuple):
+    """The loops of one unroll; attributes as the arguments of `unroll`, with `chunk_size` at most `max_num_steps`."""
+
+    step: BatchedStep
+    max_num_steps: int
+    chunk_size: int
+    live: Callable[[Array, Constants], Array] | None
+
+    @property
+    def num_chunks(self) -> int:
+        return -(-self.max_num_steps // self.chunk_size)
+
+    def run(self, theta, state, num_steps, constants):
+        """The unroll, with nothing kept."""
+        loss = _zero_loss(self.step, theta, state, constants)
+        body = partial(self._accumulate, theta, constants)
+        state, loss = lax.fori_loop(0, jnp.minimum(num_steps, self.max_num_steps), body, (state, loss))
         return Unroll(state, loss.total)
 
-    def forward(theta, state, num_steps, constants):
-        num_steps = jnp.minimum(num_steps, max_num_steps)
-        carried = changing_leaves(step, theta, state, jnp.int32(0), constants)
-        kept = [_buffer(leaf, chunk_size if num_chunks == 1 else num_chunks) for leaf in carried.select(state)]
-        loss = _zero_loss(step, theta, state, constants)
+    def forward(self, theta, state, num_steps, constants):
+        """The unroll, and the state at each chunk's start, or at each step of the only chunk."""
+        num_steps = jnp.minimum(num_steps, self.max_num_steps)
+        carried = changing_leaves(self.step, theta, state, jnp.int32(0), constants)
+        one_chunk = self.num_chunks == 1
+        kept = [_buffer(leaf, self.chunk_size if one_chunk else self.num_chunks) for leaf in carried.select(state)]
+        loss = _zero_loss(self.step, theta, state, constants)
         start = state
-        if num_chunks == 1:  # no need to run its only chunk again
-            advance = partial(_accumulate, masked_step, theta, constants)
+        advance = partial(self._accumulate, theta, constants)
+        if one_chunk:  # no need to run it again
             (state, loss), kept = _keep_states(advance, num_steps, carried, (state, loss), kept)
             return Unroll(state, loss.total), (theta, start, kept, num_steps, constants)
 
         def chunk(c, carry):
             state, loss, kept = carry
             kept = [buffer.at[c].set(leaf) for buffer, leaf in zip(kept, carried.select(state), strict=True)]
-            first = c * chunk_size
-            last = first + jnp.minimum(chunk_size, num_steps - first)  # their sum could overflow
-            state, loss = lax.fori_loop(first, last, partial(_accumulate, masked_step, theta, constants), (state, loss))
+            first = c * self.chunk_size
+            last = first + jnp.minimum(self.chunk_size, num_steps - first)  # their sum could overflow
+            state, loss = lax.fori_loop(first, last, advance, (state, loss))
             return state, loss, kept
 
-        state, loss, kept = lax.fori_loop(0, -(-num_steps // chunk_size), chunk, (state, loss, kept))
+        state, loss, kept = lax.fori_loop(0, -(-num_steps // self.chunk_size), chunk, (state, loss, kept))
         return Unroll(state, loss.total), (theta, start, kept, num_steps, constants)
 
-    def backward(residuals, cotangents):
+    def backward(self, residuals, cotangents):
+        """Cotangents of theta and the start, chunk by chunk from the last."""
         theta, start, kept, num_steps, constants = residuals
-        carried = changing_leaves(step, theta, start, jnp.int32(0), constants)
-        inside = kept if num_chunks == 1 else [_buffer(leaf, chunk_size) for leaf in carried.select(start)]
+        carried = changing_leaves(self.step, theta, start, jnp.int32(0), constants)
+        one_chunk = self.num_chunks == 1
+        inside = kept if one_chunk else [_buffer(leaf, self.chunk_size) for leaf in carried.select(start)]
         state_bars = zip(inexact_leaves(cotangents.state), inexact_leaves(start), strict=True)
         state_bar = [bar + jnp.zeros_like(leaf) for bar, leaf in state_bars]  # varies over devices as the state does
-        theta_bar = jax.tree.map(jnp.zeros_like, theta)
+        bars = _Bars(jax.tree.map(jnp.zeros_like, theta), state_bar)
 
         def chunk(c, carry):
-            theta_bar, state_bar, inside = carry
-            c = -(-num_steps // chunk_size) - 1 - c
-            first = c * chunk_size
-            length = jnp.minimum(chunk_size, num_steps - first)
-            if num_chunks > 1:
+            bars, inside = carry
+            c = -(-num_steps // self.chunk_size) - 1 - c
+            first = c * self.chunk_size
+            length = jnp.minimum(self.chunk_size, num_steps - first)
+            if not one_chunk:
                 state = carried.replace(start, [buffer[c] for buffer in kept])
-                advance = lambda j, carry: (step(theta, carry[0], first + j, constants)[0],)  # noqa: E731
+                advance = lambda j, carry: (self.step(theta, carry[0], first + j, constants)[0],)  # noqa: E731
                 _, inside = _keep_states(advance, length, carried, (state,), inside)
 
-            def pull_back(j, carry):
-                theta_bar, state_bar = carry
+            def pull_back(j, bars):
                 j = length - 1 - j
                 state = carried.replace(start, [buffer[j] for buffer in inside])
-                mask = None if live is None else live(first + j, constants)
-                return _step_vjp(step, theta, state, first + j, constants, cotangents.loss, theta_bar, state_bar, mask)
+                return self._step_vjp(theta, state, first + j, constants, cotangents.loss, bars)
 
-            theta_bar, state_bar = lax.fori_loop(0, length, pull_back, (theta_bar, state_bar))
-            return theta_bar, state_bar, inside
+            return lax.fori_loop(0, length, pull_back, bars), inside
 
-        carry = (theta_bar, state_bar, inside)
-        theta_bar, state_bar, _ = lax.fori_loop(0, -(-num_steps // chunk_size), chunk, carry)
-        return theta_bar, fill_inexact(start, state_bar), None, None
+        bars, _ = lax.fori_loop(0, -(-num_steps // self.chunk_size), chunk, (bars, inside))
+        return bars.theta, fill_inexact(start, bars.state), None, None
 
-    run.defvjp(forward, backward)
-    return run
+    def _accumulate(self, theta, constants, i, carry):
+        state, total = carry
+        state, loss = self.step(theta, state, i, constants)
+        if self.live is not None:
+            loss = _where(self.live(i, constants), loss, jnp.zeros_like(loss))
+        return state, add(total, loss)
+
+    def _step_vjp(self, theta, state, i, constants, loss_bar, bars):
+        """Adds one step's pull-back; the `where` acts on the cotangents, after the products that may hold 0 * inf."""
+
+        def differentiable(theta, leaves):
+            new_state, loss = self.step(theta, fill_inexact(state, leaves), i, constants)
+            return inexact_leaves(new_state), loss
+
+        mask = None if self.live is None else self.live(i, constants)
+        _, pull_back = jax.vjp(differentiable, theta, inexact_leaves(state))
+        theta_step, state_step = pull_back((bars.state, loss_bar))
+        if mask is not None:
+            theta_step = jax.tree.map(lambda x: _where(mask, x, jnp.zeros_like(x)), theta_step)
+            state_step = [_where(mask, x, jnp.zeros_like(x)) for x in state_step]
+        return _Bars(jax.tree.map(jnp.add, bars.theta, theta_step), state_step)
 
 
 def _keep_states(advance, length, carried, carry, inside):
@@ -157,27 +194,6 @@ def _keep_states(advance, length, carried, carry, inside):
         return advance(j, carry), inside
 
     return lax.fori_loop(0, length, keep, (carry, inside))
-
-
-def _accumulate(step, theta, constants, i, carry):
-    state, loss = carry
-    state, step_loss = step(theta, state, i, constants)
-    return state, add(loss, step_loss)
-
-
-def _step_vjp(step, theta, state, i, constants, loss_bar, theta_bar, state_bar, mask):
-    """Adds one step's pull-back; the `where` acts on the cotangents, after the products that may hold 0 * inf."""
-
-    def differentiable(theta, leaves):
-        new_state, loss = step(theta, fill_inexact(state, leaves), i, constants)
-        return inexact_leaves(new_state), loss
-
-    _, pull_back = jax.vjp(differentiable, theta, inexact_leaves(state))
-    theta_step, state_step = pull_back((state_bar, loss_bar))
-    if mask is not None:
-        theta_step = jax.tree.map(lambda x: _where(mask, x, jnp.zeros_like(x)), theta_step)
-        state_step = [_where(mask, x, jnp.zeros_like(x)) for x in state_step]
-    return jax.tree.map(jnp.add, theta_bar, theta_step), state_step
 
 
 def _zero_loss(step, theta, state, constants):

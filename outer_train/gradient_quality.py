@@ -14,11 +14,10 @@ from jax import Array, lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from learned_opt import Theta
 from outer_train.checks import check_count
 from outer_train.devices import PARTICLES
 from outer_train.estimators.base import GradientEstimator
-
-Theta = Any
 
 
 class GradientSummary(NamedTuple):

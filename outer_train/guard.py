@@ -1,6 +1,6 @@
-"""The step of theta that is only taken where its result is finite, and norms that do not overflow on the way."""
+"""The step of theta that is only taken where its result is finite, after gradients of any finite size are clipped."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,45 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from learned_opt.trees import at_least_float32
-
-Tree = Any
-
-
-def unit_of(largest: Array, exponent: int = 0) -> Array:
-    """A power of two that brings a number near `2**exponent`; `in_units` by it rounds nothing, squares stay finite."""
-    exponents = jnp.clip(jnp.frexp(largest)[1] - 1 - exponent, -_FARTHEST, _FARTHEST)
-    return jnp.ldexp(jnp.ones_like(largest), exponents)
-
-
-_FARTHEST = 120
-"""Exponent at which the inverse of a unit is a normal number still."""
-
-
-def in_units(x: Array, unit: Array) -> Array:
-    """`x / unit` for a `unit_of`, in its type; a product, since of `x / unit / y` XLA makes `x / (unit * y)`."""
-    return x.astype(unit.dtype) * jnp.ldexp(jnp.ones_like(unit), 1 - jnp.frexp(unit)[1])
-
-
-def largest_of(tree: Tree) -> Array:
-    """The largest absolute value in a tree, at least float32; zero if it is empty."""
-    leaves = [x for x in jax.tree.leaves(tree) if x.size]
-    dtype = at_least_float32(*(x.dtype for x in leaves))
-    peaks = [jnp.max(jnp.abs(x)).astype(dtype) for x in leaves]
-    return jnp.max(jnp.stack(peaks)) if peaks else jnp.zeros((), dtype)
-
-
-def scaled_norm(tree: Tree) -> tuple[Array, Array]:
-    """`(norm / unit, unit)` of a tree: where the norm itself is no number of float32, both of these are."""
-    unit = unit_of(largest_of(tree))
-    squares = [jnp.sum(jnp.square(in_units(x, unit))) for x in jax.tree.leaves(tree)]
-    return jnp.sqrt(sum(squares, jnp.zeros_like(unit))), unit
-
-
-def global_norm(tree: Tree) -> Array:
-    """The Euclidean norm of all leaves together, of which only the result may overflow."""
-    norm, unit = scaled_norm(tree)
-    return norm * unit
+from outer_train.trees import Tree, all_finite, in_units, scaled_norm
 
 
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
@@ -65,30 +27,6 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
         return jax.tree.map(lambda x: jnp.where(short, x, clipped(x)), updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
-
-
-def share_of(num_terms: int) -> float:
-    """A power of two: terms that are scaled by it have a sum no larger than the largest of `num_terms` of them."""
-    return 0.5 ** (num_terms - 1).bit_length()
-
-
-def mean_of_known(trees: Sequence[Tree], known: Sequence[Array]) -> Tree:
-    """The mean over the trees for which `known`, bool scalars, holds, in sums that stay as small as their terms."""
-    share = share_of(len(trees))
-    count = sum(jnp.asarray(k).astype(jnp.float32) for k in known) * share
-    count = jnp.where(count > 0, count, 1)
-
-    def mean(*leaves):
-        total = sum(jnp.where(k, x * share, 0) for x, k in zip(leaves, known, strict=True))
-        return total / count.astype(total.dtype)
-
-    return jax.tree.map(mean, *trees)
-
-
-def all_finite(tree: Tree) -> Array:
-    """Whether every floating-point number of a tree is finite."""
-    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves])) if leaves else jnp.bool_(True)
 
 
 def guarded_update(

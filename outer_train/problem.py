@@ -8,16 +8,13 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from learned_opt import LearnedOptimizer
+from learned_opt import LearnedOptimizer, Theta
 from learned_opt.trees import at_least_float32
 from outer_train.checks import check_count, check_positive
-from tasks import TaskFamily
+from tasks import Data, Key, TaskFamily
 from tasks.numerics import threefry
 
-Key = Array
-Theta = Any
 State = Any
-Data = Any
 
 SUM_REDUCTIONS = ("mean", "mean_log", "final", "log_final")
 """Reductions that are sums of step losses, which every estimator takes."""
@@ -135,6 +132,11 @@ def inner_problem(
         return InnerState(params, opt_state, state.task_params, state.step + 1), loss
 
     return InnerProblem(init, step, num_steps, family.data, reduction)
+
+
+def problem_data(problem: InnerProblem, data: Data) -> Data:
+    """The data handed to `estimate`, or the problem's own where none was."""
+    return problem.data if isinstance(data, tuple) and not data else data
 
 
 def clip_loss(loss: Array, loss_clip: float) -> Array:

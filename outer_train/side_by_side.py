@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from outer_train.checks import LARGEST_COUNT, check_count, check_within
 from outer_train.devices import PARTICLES
 from outer_train.estimators.base import GradientEstimator
-from outer_train.particles.particles import vary
+from outer_train.particles.collectives import vary
 from outer_train.run.loop import MAX_IN_FLIGHT
 from outer_train.step import OuterStep, outer_step
 from outer_train.truncation import TruncationSchedule

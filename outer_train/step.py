@@ -12,10 +12,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from outer_train.checks import check_theta
-from outer_train.compilation import compiler_options
-from outer_train.devices import PARTICLES
+from outer_train.devices import PARTICLES, compiler_options
 from outer_train.estimators.base import Estimate, GradientEstimator
-from outer_train.guard import global_norm, guarded_update, mean_of_known, share_of
+from outer_train.guard import guarded_update
+from outer_train.trees import global_norm, mean_of_known, share_of
 from outer_train.truncation import TruncationSchedule
 
 

@@ -12,8 +12,10 @@ from jax import Array
 Key = Array
 """A typed PRNG key, as `jax.random.key` makes it."""
 Params = Any
+"""Inner parameters: a tree of arrays."""
 Batch = Any
 Data = Any
+"""Arrays that are handed to jitted code as an argument."""
 TaskParams = Any
 Metrics = dict[str, Array]
 

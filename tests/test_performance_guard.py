@@ -9,8 +9,7 @@ import optax
 import pytest
 
 import learned_opt
-from outer_train import PARTICLES, estimators, inner_problem, outer_step, particle_mesh, truncation
-from outer_train.compilation import compiler_options
+from outer_train import PARTICLES, compiler_options, estimators, inner_problem, outer_step, particle_mesh, truncation
 from tasks import MLP, class_subset_family, from_arrays
 
 KEY = jax.random.key(0)

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from jaxtyping import Float
 
 from learned_opt import ranges
 from learned_opt.base import LearnedOptimizer
@@ -41,8 +40,8 @@ class Pair(NamedTuple):
       log_one_minus_momentum: `log(1 - mu)`.
     """
 
-    log_effective_rate: Float[Array, "..."]
-    log_one_minus_momentum: Float[Array, "..."]
+    log_effective_rate: Array
+    log_one_minus_momentum: Array
 
 
 class Decayed(NamedTuple):
@@ -54,7 +53,7 @@ class Decayed(NamedTuple):
     """
 
     pair: Pair
-    log_decay: Float[Array, ""]
+    log_decay: Array
 
 
 class MomentumState(NamedTuple):

@@ -20,6 +20,7 @@ from jax import Array
 
 from learned_opt.hypergradient.step_tangent import (
     InnerFactory,
+    StepInput,
     Tangent,
     differentiate_step,
     floats_of,
@@ -141,23 +142,7 @@ def marthe(
     one_step = isinstance(mu, (int, float)) and mu == 0
 
     def init(params):
-        dtype = tangent_dtype(*jax.tree.leaves(params))
-        # Copies, and a zero for each: a state that holds one buffer twice, or the caller's, cannot be donated.
-        scalar = lambda value: jnp.array(value, dtype, copy=True)  # noqa: E731
-        tracked = zero_tangent(params)
-        with jax.numpy_dtype_promotion("standard"):
-            inner_state = inner(scalar(learning_rate)).init(floats_of(params, tracked))
-        return HypergradientState(
-            learning_rate=scalar(learning_rate),
-            mu=scalar(0 if adaptive else mu),
-            hyper_learning_rate=scalar(hyper_learning_rate),
-            hypergradient=scalar(0),
-            num_non_finite=jnp.zeros((), jnp.int32),
-            horizon=scalar(0),
-            tangent=Tangent(tracked, () if one_step else zero_tangent(inner_state)),
-            partial=zero_tangent(params) if adaptive else (),
-            inner_state=inner_state,
-        )
+        return _first_state(inner, params, learning_rate, hyper_learning_rate, mu, one_step)
 
     def update(grads, state, params=None, *, value_fn=None, objective_grad=None, **extra_args):
         objective_grad = grads if objective_grad is None else objective_grad
@@ -171,10 +156,8 @@ def marthe(
             one_step_delta = inner_product(state.partial, objective_grad).astype(dtype)
             next_mu, horizon = _next_mu(state, delta, one_step_delta)
         tangent = None if one_step else scale_tangent(state.tangent, next_mu, keep=finite)
-        tracked = state.tangent.params
-        result = differentiate_step(
-            inner, rate, grads, state.inner_state, params, tracked, tangent, value_fn, adaptive, extra_args
-        )
+        at = StepInput(rate, grads, state.inner_state, params, state.tangent.params)
+        result = differentiate_step(inner, at, tangent, value_fn, adaptive, extra_args)
         return result.updates, HypergradientState(
             learning_rate=rate,
             mu=next_mu,
@@ -188,6 +171,29 @@ def marthe(
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _first_state(
+    inner: InnerFactory, params: Any, learning_rate: Any, hyper_learning_rate: Any, mu: Any, one_step: bool
+) -> HypergradientState:
+    adaptive = isinstance(mu, str)
+    dtype = tangent_dtype(*jax.tree.leaves(params))
+    # Copies, and a zero for each: a state that holds one buffer twice, or the caller's, cannot be donated.
+    scalar = lambda value: jnp.array(value, dtype, copy=True)  # noqa: E731
+    tracked = zero_tangent(params)
+    with jax.numpy_dtype_promotion("standard"):
+        inner_state = inner(scalar(learning_rate)).init(floats_of(params, tracked))
+    return HypergradientState(
+        learning_rate=scalar(learning_rate),
+        mu=scalar(0 if adaptive else mu),
+        hyper_learning_rate=scalar(hyper_learning_rate),
+        hypergradient=scalar(0),
+        num_non_finite=jnp.zeros((), jnp.int32),
+        horizon=scalar(0),
+        tangent=Tangent(tracked, () if one_step else zero_tangent(inner_state)),
+        partial=zero_tangent(params) if adaptive else (),
+        inner_state=inner_state,
+    )
 
 
 def _next_rates(state: HypergradientState, delta: Array, meta_step: Array) -> tuple[Array, Array]:

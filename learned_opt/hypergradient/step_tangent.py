@@ -19,7 +19,6 @@ from jax import Array
 
 from learned_opt.trees.gradient_tree import is_float, is_trained, kept_where_untrained, map_trained
 
-Params = Any
 InnerFactory = Callable[[Any], optax.GradientTransformation]
 
 
@@ -31,7 +30,7 @@ class Tangent(NamedTuple):
       inner_state: shaped as the inner optimizer's state, `None` at leaves that are no floats.
     """
 
-    params: Params
+    params: optax.Params
     inner_state: Any
 
 
@@ -46,14 +45,14 @@ def zero_tangent(tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.zeros(jnp.shape(x), tangent_dtype(x)) if is_float(x) else None, tree)
 
 
-def inner_product(tangent: Params, grad: Params) -> Array:
+def inner_product(tangent: optax.Params, grad: optax.Params) -> Array:
     """`tangent . grad`, summed in the tangent's dtype over the leaves that have a gradient."""
     dtype = tangent_dtype(*jax.tree.leaves(tangent))
     products = map_trained(lambda g, z: jnp.sum(z.astype(dtype) * g.astype(dtype)), grad, tangent)
     return jax.tree.reduce(jnp.add, products, jnp.zeros((), dtype))
 
 
-def floats_of(params: Params, tracked: Any) -> Params:
+def floats_of(params: optax.Params, tracked: Any) -> optax.Params:
     """What the inner optimizer sees of a model: the leaves that `tracked`, a tree of tangents, has; None elsewhere."""
     return jax.tree.map(lambda z, p: None if z is None else p, tracked, params, is_leaf=_is_none)
 
@@ -73,21 +72,35 @@ class StepResult(NamedTuple):
       partial: the weights' part of B, the derivative of this step alone; `()` if not asked for.
     """
 
-    updates: Params
+    updates: optax.Params
     inner_state: Any
     tangent: Tangent
     partial: Any
 
 
+class StepInput(NamedTuple):
+    """Where a step of the inner optimizer is taken.
+
+    Attributes:
+      learning_rate: scalar.
+      grads: gradient of the loss at `params`.
+      inner_state: state of the inner optimizer.
+      params: weights.
+      tracked: a tree with None where the inner optimizer's state has no leaf of the weights, see `floats_of`.
+    """
+
+    learning_rate: Array
+    grads: optax.Params
+    inner_state: Any
+    params: optax.Params
+    tracked: Any
+
+
 def differentiate_step(
     inner: InnerFactory,
-    learning_rate: Array,
-    grads: Params,
-    inner_state: Any,
-    params: Params,
-    tracked: Any,
+    at: StepInput,
     tangent: Tangent | None,
-    value_fn: Callable[[Params], Array],
+    value_fn: Callable[[optax.Params], Array],
     with_partial: bool,
     extra_args: dict[str, Any],
 ) -> StepResult:
@@ -95,47 +108,43 @@ def differentiate_step(
 
     Args:
       inner: `learning_rate -> optax transformation`.
-      learning_rate: scalar.
-      grads: gradient of `value_fn` at `params`.
-      inner_state: state of the inner optimizer.
-      params: weights.
-      tracked: a tree with None where the inner optimizer's state has no leaf of the weights, see `floats_of`.
+      at: where the step is taken.
       tangent: Z, already discounted by mu; `None` for Z = 0, which needs no derivative of the gradient.
-      value_fn: `params -> scalar`, whose Hessian is in A.
+      value_fn: `params -> scalar`, whose gradient is `at.grads` and whose Hessian is in A.
       with_partial: whether to give B alone too (one more pass over the optimizer's step, none over `value_fn`).
       extra_args: further keyword arguments of the inner optimizer's update.
 
     Returns:
       See `StepResult`.
     """
-    floats, treedef, rebuild = _split_floats(inner_state)
-    weights, _, rebuild_params = _split_floats(params)
+    floats, treedef, rebuild = _split_floats(at.inner_state)
+    weights, _, rebuild_params = _split_floats(at.params)
 
     def step(rate, grads, floats, weights):
         with jax.numpy_dtype_promotion("standard"):
             transformation = optax.with_extra_args_support(inner(rate))
-            known = floats_of(rebuild_params(weights), tracked)
+            known = floats_of(rebuild_params(weights), at.tracked)
             updates, state = transformation.update(_filled(grads, known), rebuild(floats), known, **extra_args)
-        state = jax.tree.map(_cast_like, state, inner_state)
+        state = jax.tree.map(_cast_like, state, at.inner_state)
         return (map_trained(lambda g, u: _cast_like(u, g), grads, updates), _split_floats(state)[0]), state
 
-    one = jnp.ones_like(learning_rate)
+    one = jnp.ones_like(at.learning_rate)
     # A singular rule makes nan tangents, which are then zeroed: no error under `jax_debug_nans`.
     with jax.debug_nans(False):
         (updates, _), partial_dot, new_state = jax.jvp(
-            lambda rate: step(rate, grads, floats, weights), (learning_rate,), (one,), has_aux=True
+            lambda rate: step(rate, at.grads, floats, weights), (at.learning_rate,), (one,), has_aux=True
         )
         partial = kept_where_untrained(
-            grads, _widen(_finite_where_inputs_are(partial_dot, ())[0]), zero_tangent(params)
+            at.grads, _widen(_finite_where_inputs_are(partial_dot, ())[0]), zero_tangent(at.params)
         )
         if tangent is None:
             return StepResult(updates, new_state, Tangent(partial, ()), ())
-        primals = (learning_rate, grads, floats, weights)
-        updates_dot, floats_dot = _push(step, one, primals, tangent, params, value_fn)
-    moved = map_trained(lambda g, z, u: z + u.astype(z.dtype), grads, tangent.params, updates_dot)
+        primals = (at.learning_rate, at.grads, floats, weights)
+        updates_dot, floats_dot = _push(step, one, primals, tangent, at.params, value_fn)
+    moved = map_trained(lambda g, z, u: z + u.astype(z.dtype), at.grads, tangent.params, updates_dot)
     new_tangent = Tangent(
-        params=kept_where_untrained(grads, moved, tangent.params),
-        inner_state=_place_floats(treedef, inner_state, floats_dot),
+        params=kept_where_untrained(at.grads, moved, tangent.params),
+        inner_state=_place_floats(treedef, at.inner_state, floats_dot),
     )
     return StepResult(updates, new_state, new_tangent, partial if with_partial else ())
 

@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from numpy.typing import NDArray
 
-from learned_opt.base import Key, Theta
+from learned_opt.base import Theta
 from learned_opt.per_parameter.features import time_features
 
 Settings = TypeVar("Settings", bound=NamedTuple)
@@ -46,7 +46,7 @@ def _check(settings: Settings) -> None:
             raise ValueError(f"{name}: got {value}, allowed are finite numbers")
 
 
-def init_theta(settings: Settings, num_features: int, key: Key) -> Theta:
+def init_theta(settings: Settings, num_features: int, key: Array) -> Theta:
     """He-normal weights, zero biases, the last layer scaled down; the inputs are the features, then the times."""
     sizes = (num_features + len(settings.timescales), *settings.hidden_sizes, 2)
     keys = jax.random.split(key, len(sizes) - 1)

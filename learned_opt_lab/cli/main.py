@@ -24,6 +24,24 @@ COMMANDS = {
     "variance": "learned_opt_lab.cli.commands.variance",
     "bench": "learned_opt_lab.cli.commands.bench",
 }
+EXTRAS = {
+    "train": [
+        "flax",
+        "jaxtyping",
+        "jinja2",
+        "markupsafe",
+        "matplotlib",
+        "orbax",
+        "rich",
+        "scipy",
+        "sklearn",
+        "tensorboardX",
+        "tyro",
+    ],
+    "tfds": ["PIL", "array_record", "tensorflow_datasets"],
+    "ray": ["ray"],
+}
+"""Extra of setup.cfg -> the modules that come with it."""
 TRACEBACK = "LEARNED_OPT_TRACEBACK"
 """Set in the environment, every error is shown with its traceback."""
 MAX_ERROR_LINES = 5
@@ -76,6 +94,8 @@ def explain(error: BaseException) -> tuple[int, list[str]]:
     if isinstance(error, RuntimeError) and ("unable to initialize backend" in lowered or "unknown backend" in lowered):
         asked = os.environ.get("JAX_PLATFORMS")
         return BAD_INPUT, [f"error: JAX cannot start{f' with JAX_PLATFORMS={_shown(asked)}' if asked else ''}: {first}"]
+    if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error.name)):
+        return FAILED, [f'error: {error.name} is not installed: pip install "learned-opt[{extra}]"']
     if isinstance(error, ValueError | OSError):
         rest += _hidden_modules(str(error))
         return BAD_INPUT, [f"error: {first}", *rest[: MAX_ERROR_LINES - 1]]
@@ -88,6 +108,12 @@ def _shown(line: str) -> str:
     """A line without control characters, cut where it is endless."""
     line = line if len(line) <= MAX_COLUMNS else f"{line[: MAX_COLUMNS - 3]}..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
+
+
+def _extra_of(module: str | None) -> str | None:
+    """The extra with which a module comes that is not installed."""
+    package = (module or "").partition(".")[0]
+    return next((extra for extra, modules in EXTRAS.items() if package in modules), None)
 
 
 def _hidden_modules(text: str) -> list[str]:

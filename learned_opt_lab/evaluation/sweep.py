@@ -43,6 +43,16 @@ class Runs(NamedTuple):
     seed: Key
 
 
+class _Plan(NamedTuple):
+    """Steps, measurements and extra arguments of a run; fields as the arguments of `make_sweep`."""
+
+    num_steps: int
+    splits: tuple[str, ...]
+    eval_every: int
+    num_eval_batches: int
+    extra_args: tuple[str, ...]
+
+
 def make_runs(key: Key, num_tasks: int, num_seeds: int = 1) -> Runs:
     """Keys of `num_tasks * num_seeds` runs; seeds of one task lie next to each other."""
     if num_tasks < 1 or num_seeds < 1:
@@ -86,29 +96,8 @@ def make_sweep(
       ValueError: for a number of steps, an interval, a split or an extra argument outside the above.
     """
     _check(num_steps, splits, eval_every, num_eval_batches, extra_args)
-    run = functools.partial(
-        _run,
-        family,
-        factory,
-        num_steps=num_steps,
-        splits=splits,
-        eval_every=eval_every,
-        num_eval_batches=num_eval_batches,
-        extra_args=extra_args,
-    )
-
-    @functools.partial(
-        jax.jit, static_argnames=("program_mesh", "by_configuration"), compiler_options=compiler_options()
-    )
-    def program(hyperparameters, runs, data, program_mesh, by_configuration):
-        sharded, whole = PartitionSpec(program_mesh.axis_names[0]), PartitionSpec()
-        in_specs = (sharded, whole, whole) if by_configuration else (whole, sharded, whole)
-        out_specs = sharded if by_configuration else PartitionSpec(None, *sharded)
-        of_run = jax.vmap(functools.partial(run, axis_name=program_mesh.axis_names[0]), in_axes=(0, None, None))
-        grid = jax.vmap(of_run, in_axes=(None, 0, None), out_axes=1)
-        return jax.shard_map(grid, mesh=program_mesh, in_specs=in_specs, out_specs=out_specs)(
-            hyperparameters, runs, data
-        )
+    plan = _Plan(num_steps, splits, eval_every, num_eval_batches, extra_args)
+    program = _sharded(functools.partial(_run, plan, family, factory))
 
     def sweep(hyperparameters: Hyperparameters, runs: Runs) -> Curves:
         num_configurations, num_runs = _axis_size(hyperparameters), runs.seed.shape[0]
@@ -131,6 +120,21 @@ def make_sweep(
         return jax.tree.map(lambda curve: curve[:num_configurations, :num_runs], curves)
 
     return sweep
+
+
+def _sharded(run: Callable[..., Any]) -> Callable[..., Any]:
+    """`run` over all configurations and runs: a program over a mesh, spread along one of the two axes."""
+
+    @functools.partial(jax.jit, static_argnames=("mesh", "by_configuration"), compiler_options=compiler_options())
+    def program(hyperparameters, runs, data, mesh, by_configuration):
+        sharded, whole = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
+        in_specs = (sharded, whole, whole) if by_configuration else (whole, sharded, whole)
+        out_specs = sharded if by_configuration else PartitionSpec(None, *sharded)
+        of_run = jax.vmap(functools.partial(run, axis_name=mesh.axis_names[0]), in_axes=(0, None, None))
+        grid = jax.vmap(of_run, in_axes=(None, 0, None), out_axes=1)
+        return jax.shard_map(grid, mesh=mesh, in_specs=in_specs, out_specs=out_specs)(hyperparameters, runs, data)
+
+    return program
 
 
 def _check(
@@ -164,20 +168,17 @@ def _pad(tree: Any, size: int) -> Any:
 
 
 def _run(
+    plan: _Plan,
     family: TaskFamily,
     factory: Factory,
     hyperparameters: Hyperparameters,
     runs: Runs,
     data: Data,
     *,
-    num_steps: int,
-    splits: tuple[str, ...],
-    eval_every: int,
-    num_eval_batches: int,
-    extra_args: tuple[str, ...],
     axis_name: str,
 ) -> dict[str, dict[str, Array]]:
     """One configuration on one run: `split -> metric -> [points]`."""
+    num_steps, splits, eval_every, num_eval_batches, extra_args = plan
     task, start, step = start_run(family, factory, hyperparameters, runs, data, extra_args)
     _, _, eval_key = jax.random.split(runs.seed, 3)
 

@@ -10,7 +10,7 @@ import optax
 from jax import Array
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from tasks import SPLITS, Batch, Task
+from tasks import SPLITS, Batch, Data, Key, Task
 from tasks.images import ImageData
 
 _AXIS = "runs"
@@ -42,16 +42,28 @@ class Run(NamedTuple):
     measures: dict[str, Array]
 
 
+class Recording(NamedTuple):
+    """What is recorded of a run.
+
+    Attributes:
+      rate_of: `(opt_state, step) -> rate` of the step just taken.
+      measure: `(params, data) -> measures`.
+      num_points: measurements, evenly spaced; divides the number of steps.
+    """
+
+    rate_of: Callable[[Any, Array], Array]
+    measure: Callable[[Any, Data], dict[str, Array]]
+    num_points: int = 1
+
+
 def train(
     task: Task,
-    objective: Callable[[Any, Array, Any], Array],
+    objective: Callable[[Any, Key, Data], Array],
     transformation: optax.GradientTransformationExtraArgs,
-    rate_of: Callable[[Any, Array], Array],
-    measure: Callable[[Any, Any], dict[str, Array]],
-    data: Any,
-    key: Array,
+    recording: Recording,
+    data: Data,
+    key: Key,
     num_steps: int,
-    num_points: int = 1,
 ) -> Run:
     """One run. The key fixes initial weights and minibatches, whatever the optimizer.
 
@@ -59,12 +71,10 @@ def train(
       task: gives weights, minibatches and training losses.
       objective: `(params, key, data) -> E`; the key is the step's own, for an objective on a random batch.
       transformation: any; hypergradient optimizers are given `value_fn` and `objective_grad`.
-      rate_of: `(opt_state, step) -> rate` of the step just taken.
-      measure: `(params, data) -> measures`.
+      recording: what of it to keep.
       data: handed to the task.
       key: of the run.
       num_steps: T.
-      num_points: measurements, evenly spaced; divides T.
     """
     key_init, key_steps = jax.random.split(key)
     transformation = optax.with_extra_args_support(transformation)
@@ -80,14 +90,14 @@ def train(
             updates, opt_state = transformation.update(
                 grads, opt_state, params, value_fn=value_fn, objective_grad=objective_grad
             )
-        return (optax.apply_updates(params, updates), opt_state), (rate_of(opt_state, i), loss)
+        return (optax.apply_updates(params, updates), opt_state), (recording.rate_of(opt_state, i), loss)
 
     def between_points(carry, steps):
         carry, (rates, losses) = jax.lax.scan(step, carry, steps)
-        return carry, (rates, losses, measure(carry[0], data))
+        return carry, (rates, losses, recording.measure(carry[0], data))
 
     params = task.init(key_init)
-    steps = jnp.arange(num_steps, dtype=jnp.int32).reshape(num_points, -1)
+    steps = jnp.arange(num_steps, dtype=jnp.int32).reshape(recording.num_points, -1)
     _, (rates, losses, measures) = jax.lax.scan(between_points, (params, transformation.init(params)), steps)
     return Run(rates.reshape(num_steps), losses.reshape(num_steps), measures)
 

@@ -3,10 +3,10 @@
 import jax
 
 from outer_train.estimators.base import GradientEstimator
-from outer_train.particles._antithetic import PairMap, antithetic
-from outer_train.particles._moments import mean_variance
-from outer_train.particles.pairs import Outcome, Tree
+from outer_train.particles._antithetic import PairMap, PairSettings, antithetic
+from outer_train.particles.pairs import Outcome
 from outer_train.problem import InnerProblem
+from outer_train.trees import Tree
 
 
 def finite_difference(outcome: Outcome, noise: Tree) -> Tree:
@@ -18,13 +18,6 @@ def finite_difference(outcome: Outcome, noise: Tree) -> Tree:
 
 
 PAIR_MAP = PairMap(lambda outcome: finite_difference(outcome, outcome.noise))
-
-
-def sample_mean(samples, first, axis_name, indices):
-    """Combines a single part: the mean over pairs, samples that are not finite left out."""
-    del indices
-    (name,) = samples
-    return first.mean[name], {name: mean_variance(samples, first, axis_name)}, {}, {}
 
 
 def evolution_strategies(
@@ -52,8 +45,5 @@ def evolution_strategies(
     Raises:
       ValueError: for values out of range, or an outer loss that is no sum of step losses.
     """
-    parts = {"evolution_strategies": PAIR_MAP}
-    return antithetic(
-        "evolution_strategies", problem, num_pairs, std, axis_name, parts, sample_mean,
-        max_num_steps=max_num_steps, chunk_size=1, stagger=stagger,
-    )  # fmt: skip
+    settings = PairSettings(num_pairs, std, axis_name, max_num_steps, stagger)
+    return antithetic("evolution_strategies", problem, settings, {"evolution_strategies": PAIR_MAP})

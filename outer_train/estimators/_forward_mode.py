@@ -16,8 +16,8 @@ from outer_train._unroll import add, fill_inexact, inexact_leaves, no_sum
 from outer_train.checks import check_count
 from outer_train.estimators.base import GradientEstimator
 from outer_train.particles._unpaired import Run, unpaired
-from outer_train.particles.particles import check_system, problem_data
-from outer_train.problem import InnerProblem
+from outer_train.particles.checks import check_system
+from outer_train.problem import InnerProblem, problem_data
 
 
 class Tangents(NamedTuple):

@@ -11,19 +11,14 @@ from outer_train.checks import check_count, check_std, check_theta
 from outer_train.estimators._evolution_strategies import finite_difference
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
 from outer_train.particles._moments import first_pass, mean_variance, num_unknown
+from outer_train.particles.checks import check_system
+from outer_train.particles.collectives import vary
 from outer_train.particles.counts import count
+from outer_train.particles.episodes import start_episodes
+from outer_train.particles.indices import global_indices, particle_keys
 from outer_train.particles.pairs import Outcome, normal_like, perturbed
-from outer_train.particles.particles import (
-    all_finite,
-    check_system,
-    global_indices,
-    particle_keys,
-    problem_data,
-    start_episodes,
-    vary,
-    widen,
-)
-from outer_train.problem import InnerProblem
+from outer_train.problem import InnerProblem, problem_data
+from outer_train.trees import all_finite, widen
 
 OBJECTIVES = ("mean", "last", "min", "log_mean")
 

@@ -11,7 +11,7 @@ from outer_train.estimators._evolution_strategies import PAIR_MAP as EVOLUTION_S
 from outer_train.estimators._persistent_es import pair_map as persistent
 from outer_train.estimators._reparameterization import PAIR_MAP as REPARAMETERIZATION
 from outer_train.estimators.base import GradientEstimator
-from outer_train.particles._antithetic import antithetic
+from outer_train.particles._antithetic import PairSettings, antithetic
 from outer_train.particles._moments import Moments, moments, second_pass
 from outer_train.particles.diagnosis import diagnose
 from outer_train.problem import InnerProblem
@@ -88,11 +88,8 @@ def merged(
     if num_pairs < 2 or (cross_fit and (num_pairs < 4 or num_pairs % 2)):
         need = "an even number from 4 on with cross_fit" if cross_fit else "at least 2, to have a variance"
         raise ValueError(f"num_pairs must be {need}, got {num_pairs}")
-    combine = partial(_merge, weighting, cross_fit)
-    return antithetic(
-        "merged", problem, num_pairs, std, axis_name, maps, combine,
-        max_num_steps=max_num_steps, chunk_size=chunk_size, stagger=stagger,
-    )  # fmt: skip
+    settings = PairSettings(num_pairs, std, axis_name, max_num_steps, stagger, chunk_size)
+    return antithetic("merged", problem, settings, maps, partial(_merge, weighting, cross_fit))
 
 
 def part_moments(
@@ -113,10 +110,8 @@ def part_moments(
     check_count(num_pairs=num_pairs)
     if num_pairs < 2:
         raise ValueError(f"num_pairs must be at least 2, to have a variance, got {num_pairs}")
-    return antithetic(
-        "merged", problem, num_pairs, std, axis_name, _chosen_maps(parts, problem.num_steps), _unweighed,
-        max_num_steps=max_num_steps, chunk_size=chunk_size, stagger=stagger,
-    )  # fmt: skip
+    settings = PairSettings(num_pairs, std, axis_name, max_num_steps, stagger, chunk_size)
+    return antithetic("merged", problem, settings, _chosen_maps(parts, problem.num_steps), _unweighed)
 
 
 def _unweighed(samples, first, axis_name, indices):

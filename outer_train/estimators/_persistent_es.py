@@ -4,9 +4,9 @@ Vicol et al. 2021 (arXiv 2112.13835); Li et al. 2023, GPES (arXiv 2304.12180).
 """
 
 from outer_train.checks import check_count
-from outer_train.estimators._evolution_strategies import finite_difference, sample_mean
+from outer_train.estimators._evolution_strategies import finite_difference
 from outer_train.estimators.base import GradientEstimator
-from outer_train.particles._antithetic import PairMap, antithetic
+from outer_train.particles._antithetic import PairMap, PairSettings, antithetic
 from outer_train.problem import InnerProblem
 
 
@@ -45,7 +45,8 @@ def persistent_es(
       ValueError: for values out of range, or an outer loss that is no sum of step losses.
     """
     check_count(noise_reuse=noise_reuse)
-    return _estimator("persistent_es", problem, num_pairs, std, axis_name, noise_reuse, max_num_steps, stagger)
+    settings = PairSettings(num_pairs, std, axis_name, max_num_steps, stagger)
+    return antithetic("persistent_es", problem, settings, {"persistent_es": pair_map(noise_reuse)})
 
 
 def noise_reuse_es(
@@ -62,12 +63,5 @@ def noise_reuse_es(
     Unbiased as PES is, with a variance that does not grow with the number of truncations. Arguments and errors as
     for `persistent_es`.
     """
-    return _estimator("noise_reuse_es", problem, num_pairs, std, axis_name, problem.num_steps, max_num_steps, stagger)
-
-
-def _estimator(name, problem, num_pairs, std, axis_name, noise_reuse, max_num_steps, stagger):
-    parts = {name: pair_map(noise_reuse)}
-    return antithetic(
-        name, problem, num_pairs, std, axis_name, parts, sample_mean,
-        max_num_steps=max_num_steps, chunk_size=1, stagger=stagger,
-    )  # fmt: skip
+    settings = PairSettings(num_pairs, std, axis_name, max_num_steps, stagger)
+    return antithetic("noise_reuse_es", problem, settings, {"noise_reuse_es": pair_map(problem.num_steps)})

@@ -2,9 +2,8 @@
 
 import jax
 
-from outer_train.estimators._evolution_strategies import sample_mean
 from outer_train.estimators.base import GradientEstimator
-from outer_train.particles._antithetic import PairMap, antithetic
+from outer_train.particles._antithetic import PairMap, PairSettings, antithetic
 from outer_train.particles.pairs import Outcome
 from outer_train.problem import InnerProblem
 
@@ -45,8 +44,5 @@ def reparameterization(
     Raises:
       ValueError: for values out of range, or an outer loss that is no sum of step losses.
     """
-    parts = {"reparameterization": PAIR_MAP}
-    return antithetic(
-        "reparameterization", problem, num_pairs, std, axis_name, parts, sample_mean,
-        max_num_steps=max_num_steps, chunk_size=chunk_size, stagger=stagger,
-    )  # fmt: skip
+    settings = PairSettings(num_pairs, std, axis_name, max_num_steps, stagger, chunk_size)
+    return antithetic("reparameterization", problem, settings, {"reparameterization": PAIR_MAP})

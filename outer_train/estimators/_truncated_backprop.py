@@ -9,10 +9,10 @@ from jax import Array
 from outer_train._unroll import unroll
 from outer_train.checks import check_count, check_positive
 from outer_train.estimators.base import GradientEstimator
-from outer_train.guard import in_units, unit_of
-from outer_train.particles._unpaired import Run, Tree, unpaired
-from outer_train.particles.particles import check_system, problem_data
-from outer_train.problem import InnerProblem
+from outer_train.particles._unpaired import Run, unpaired
+from outer_train.particles.checks import check_system
+from outer_train.problem import InnerProblem, problem_data
+from outer_train.trees import Tree, in_units, unit_of
 
 
 def truncated_backprop(

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from jax import Array
 
-Key = Array
-Theta = Any
+from learned_opt import Theta
+from tasks import Key
+
 EstimatorState = Any
-Data = Any
 
 
 class Info(NamedTuple):

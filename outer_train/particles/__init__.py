@@ -1,6 +1,10 @@
-"""What estimators stand on: particles, their noise and unrolls, and moments over all devices."""
+"""What estimators stand on: particles, copies of an inner problem that live on across truncations.
 
-from outer_train.particles.particles import vary
+Everything here is per device: arrays lead with the particles this device holds, and sums over them are summed over the
+devices of a mesh axis where there is one.
+"""
+
+from outer_train.particles.collectives import vary
 
 __all__ = [
     "vary",

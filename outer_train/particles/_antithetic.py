@@ -13,19 +13,14 @@ from jax import Array
 
 from outer_train.checks import check_count, check_std, check_theta
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
-from outer_train.particles._moments import FirstPass, num_unknown, tree_mean
+from outer_train.particles._moments import FirstPass, mean_variance, num_unknown, tree_mean
+from outer_train.particles.checks import check_system, checked_length
+from outer_train.particles.collectives import vary
 from outer_train.particles.counts import count, over_live_steps
-from outer_train.particles.pairs import Outcome, Pairs, Tree
-from outer_train.particles.particles import (
-    all_finite,
-    check_system,
-    checked_length,
-    global_indices,
-    particle_keys,
-    vary,
-    widen,
-)
+from outer_train.particles.indices import global_indices, particle_keys
+from outer_train.particles.pairs import Outcome, Pairs
 from outer_train.problem import InnerProblem
+from outer_train.trees import Tree, all_finite, widen
 
 
 class PairMap(NamedTuple):
@@ -44,39 +39,56 @@ class PairMap(NamedTuple):
 
 
 Combine = Callable[[Mapping[str, Tree], FirstPass, str | None, Array], tuple[Tree, dict, dict, dict]]
+"""`(name -> samples, their first pass, axis_name, global pair indices) -> (grad, variances, weights, diagnosis)`."""
+
+
+class PairSettings(NamedTuple):
+    """What users give every estimator over pairs.
+
+    Attributes:
+      num_pairs: over all devices.
+      std: of the perturbation of theta.
+      axis_name: mesh axis over which pairs are spread, or None.
+      max_num_steps: longest truncation, None for the episode.
+      stagger: start with step counters spread over the episode.
+      chunk_size: steps between kept states of the differentiated unroll; of no use where it is not differentiated.
+    """
+
+    num_pairs: int
+    std: float
+    axis_name: str | None
+    max_num_steps: int | None
+    stagger: bool
+    chunk_size: int = 1
+
+
+def sample_mean(samples, first, axis_name, indices):
+    """Combines a single part: the mean over pairs, samples that are not finite left out."""
+    del indices
+    (name,) = samples
+    return first.mean[name], {name: mean_variance(samples, first, axis_name)}, {}, {}
 
 
 def antithetic(
     name: str,
     problem: InnerProblem,
-    num_pairs: int,
-    std: float,
-    axis_name: str | None,
+    settings: PairSettings,
     parts: Mapping[str, PairMap],
-    combine: Combine,
-    *,
-    max_num_steps: int | None,
-    chunk_size: int,
-    stagger: bool,
+    combine: Combine = sample_mean,
 ) -> GradientEstimator:
     """Builds an estimator from per-pair gradient maps and a rule that combines their samples.
 
     Args:
       name: of the estimator, for messages.
       problem: the unrolled system.
-      num_pairs: over all devices.
-      std: of the perturbation of theta.
-      axis_name: mesh axis over which pairs are spread, or None.
+      settings: of the estimator.
       parts: name -> per-pair map.
-      combine: `(name -> samples, their first pass, axis_name, global pair indices) -> (grad, variances, weights,
-        diagnosis)`.
-      max_num_steps: longest truncation, the episode by default.
-      chunk_size: steps between kept states of the differentiated unroll.
-      stagger: start with step counters spread over the episode.
+      combine: the rule; the default is for a single part.
 
     Raises:
       ValueError: for values out of range, or an outer loss that is no sum of step losses.
     """
+    num_pairs, std, axis_name, max_num_steps, stagger, chunk_size = settings
     check_count(num_pairs=num_pairs, max_num_steps=max_num_steps, chunk_size=chunk_size)
     check_std(std)
     problem = check_system(problem, name)

@@ -1,16 +1,14 @@
 """Means and variances of per-particle gradients over all devices, with samples that are not finite left out."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from outer_train.guard import in_units, largest_of, share_of, unit_of
-from outer_train.particles.particles import axis_size, packed_total, total
-
-Tree = Any
+from outer_train.particles.collectives import axis_size, packed_total, total
+from outer_train.trees import Tree, in_units, largest_of, share_of, unit_of
 
 
 class Moments(NamedTuple):

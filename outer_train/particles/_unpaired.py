@@ -10,21 +10,13 @@ from jax import Array, lax
 from outer_train.checks import check_count, check_theta
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
 from outer_train.particles._moments import mean_variance, num_unknown
+from outer_train.particles.checks import checked_length
+from outer_train.particles.collectives import vary
 from outer_train.particles.counts import count, over_live_steps
-from outer_train.particles.particles import (
-    all_finite,
-    checked_length,
-    global_indices,
-    particle_keys,
-    select,
-    staggered_steps,
-    start_episodes,
-    vary,
-    widen,
-)
+from outer_train.particles.episodes import staggered_steps, start_episodes
+from outer_train.particles.indices import global_indices, particle_keys
 from outer_train.problem import InnerProblem
-
-Tree = Any
+from outer_train.trees import Tree, all_finite, select, widen
 
 
 class ParticleState(NamedTuple):

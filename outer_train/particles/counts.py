@@ -1,15 +1,13 @@
 """What an estimator counts beside gradients, and the one message in which both cross devices."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from outer_train.guard import share_of
 from outer_train.particles._moments import FirstPass, first_pass
-
-Tree = Any
+from outer_train.trees import Tree, share_of
 
 LARGEST_EXACT = 2**26
 """Inner steps of one estimate up to which they are counted as int32, so that 32 families' add up; beyond it they are

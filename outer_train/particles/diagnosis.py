@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from outer_train.guard import in_units, unit_of
 from outer_train.particles._moments import FirstPass, unit_of_variances
-from outer_train.particles.particles import total
+from outer_train.particles.collectives import total
+from outer_train.trees import in_units, unit_of
 
 CLIFF_THRESHOLD = 9.0
 """Mean squared standard score above which RP and the other part cannot both be right (three standard errors)."""

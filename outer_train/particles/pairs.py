@@ -3,18 +3,18 @@
 A pair runs the inner problem at theta + eps and theta - eps on the same data; eps = std * n, n normal.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from outer_train._unroll import changing_leaves, unroll
-from outer_train.particles.particles import all_finite, problem_data, select, staggered_steps, start_episodes
-from outer_train.problem import InnerProblem
+from outer_train.particles.episodes import staggered_steps, start_episodes
+from outer_train.problem import InnerProblem, problem_data
+from outer_train.trees import Tree, all_finite, select
 from tasks.numerics import threefry
 
-Tree = Any
 NOT_DRAWN = -1
 """Age of the noise of a pair that has none yet."""
 

@@ -7,15 +7,16 @@ schedule can reach under.
 """
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jaxtyping import Float, Key
+from jaxtyping import Float
 
-from tasks.base import Task, TaskFamily
+from tasks.base import Key, Task, TaskFamily
 
 
 @jax.tree_util.register_pytree_node_class
@@ -50,12 +51,12 @@ class NoisyQuadratic:
             _check_range(field.name, value, positive=field.name == "curvatures", signed=field.name == "mean")
             object.__setattr__(self, field.name, jnp.asarray(value, jnp.result_type(float)))
 
-    def tree_flatten(self):
+    def tree_flatten(self) -> tuple[tuple[Array, Array, Array, Array], None]:
         """The four arrays; no static part."""
         return (self.curvatures, self.noise_variances, self.mean, self.variance), None
 
     @classmethod
-    def tree_unflatten(cls, static, children):
+    def tree_unflatten(cls, static: None, children: Iterable[Any]) -> "NoisyQuadratic":
         """Unchecked: JAX puts placeholders of any kind into a pytree."""
         del static
         problem = object.__new__(cls)
@@ -181,7 +182,7 @@ def noisy_quadratic_task(problem: NoisyQuadratic) -> Task:
       problem: the quadratic; its arrays may be traced.
     """
 
-    def init(key: Key[Array, ""]):
+    def init(key: Key):
         return problem.mean + jnp.sqrt(problem.variance) * jax.random.normal(
             key, problem.mean.shape, problem.mean.dtype
         )

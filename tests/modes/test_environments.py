@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ def bounds() -> dict[str, str]:
     """Library -> the oldest version that setup.cfg allows, where it names one."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    return dict(re.findall(r"^([\w-]+)>=([\d.]+)$", setup["options"]["install_requires"], re.MULTILINE))
+    lists = (setup["options"]["install_requires"], *setup["options.extras_require"].values())
+    return dict(re.findall(r"^([\w-]+)>=([\d.]+)$", "\n".join(lists), re.MULTILINE))
 
 
 def parts(version: str) -> tuple[int, ...]:
@@ -82,3 +84,24 @@ def test_the_oldest_libraries(tmp_path):
     if (python := interpreter(VERSIONS[0])) is None:
         pytest.skip(f"no python{VERSIONS[0]} on the path or below PYENV_ROOT")
     passes(python, tmp_path / "environment", "--constraint", str(OLDEST))
+
+
+@pytest.mark.slow
+def test_learned_opt_needs_jax_and_optax_only(tmp_path):
+    """The wheel alone beside them loads an optimizer and trains; the command says which extra it needs."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "environment")], check=True)
+    mine = tmp_path / "environment" / "bin"
+    pip = [str(mine / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    subprocess.run([*pip, "install", "jax", "optax"], check=True)
+    subprocess.run([*pip, "install", "--no-deps", str(wheel)], check=True)
+    update = (
+        "import learned_opt, jax; tx = learned_opt.load(); w = jax.numpy.ones(3); print(tx.update(w, tx.init(w), w))"
+    )
+    subprocess.run([str(mine / "python"), "-c", update], check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [str(mine / "learned-opt"), "list"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0].endswith('pip install "learned-opt[train]"')

@@ -9,8 +9,9 @@ import pytest
 from outer_train import outer_step, particle_mesh, truncation
 from outer_train.estimators import Estimate, GradientEstimator, Info
 from outer_train.estimators._truncated_backprop import clipped
-from outer_train.guard import clip_by_global_norm, global_norm, guarded_update, mean_of_known
+from outer_train.guard import clip_by_global_norm, guarded_update
 from outer_train.side_by_side import outer_step_of_seeds
+from outer_train.trees import global_norm, mean_of_known
 
 KEY = jax.random.key(0)
 

@@ -17,7 +17,7 @@ import scipy.stats
 from learned_opt.hypergradient import HyperLearningRateSearch, find_hyper_learning_rate, hd, loss_diverged, marthe, rtho
 from learned_opt_lab.evaluation.statistics import lowest_known
 from learned_opt_lab.papers.donini2019.hand_schedules import HAND, hand_schedule
-from learned_opt_lab.papers.schedule_runs import over_runs, rows_of, train
+from learned_opt_lab.papers.schedule_runs import Recording, over_runs, rows_of, train
 from tasks import Task
 from tasks.images import ImageData
 
@@ -208,4 +208,5 @@ def _train(setting: Setting, transformation, rate_of, key, data):
         tuning_accuracy = cross_entropy(params, rows_of(data, setting.tuning_rows))[1]
         return {"test_loss": loss, "test_accuracy": accuracy, "tuning_accuracy": tuning_accuracy}
 
-    return train(task, objective, transformation, rate_of, measure, data, key, setting.num_steps, setting.num_points)
+    recording = Recording(rate_of, measure, setting.num_points)
+    return train(task, objective, transformation, recording, data, key, setting.num_steps)

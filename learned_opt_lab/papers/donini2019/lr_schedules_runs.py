@@ -10,7 +10,7 @@ import optax
 
 from learned_opt import LearnedOptimizer
 from learned_opt.hypergradient import marthe
-from learned_opt_lab.papers.schedule_runs import over_runs, rows_of, split_rows, train
+from learned_opt_lab.papers.schedule_runs import Recording, over_runs, rows_of, split_rows, train
 from tasks import Task
 from tasks.images import MLP, ImageData, classification_task, digits, sample_images, tfds_images
 
@@ -97,5 +97,6 @@ def _train_and_measure(problem: Problem, transformation, rate_of, key, data) -> 
         return {"loss": loss, "accuracy": accuracy, "test_accuracy": problem.measure(params, problem.test)[1]}
 
     objective = lambda params, key, data: problem.measure(params, problem.valid)[0]  # noqa: E731
-    run = train(problem.task, objective, transformation, rate_of, measure, data, key, problem.num_steps)
+    recording = Recording(rate_of, measure)
+    run = train(problem.task, objective, transformation, recording, data, key, problem.num_steps)
     return {name: values[-1] for name, values in run.measures.items()} | {"rates": run.rates}

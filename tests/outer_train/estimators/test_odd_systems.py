@@ -10,7 +10,7 @@ import pytest
 
 from outer_train import estimators
 from outer_train.particles.counts import count, over_live_steps
-from outer_train.particles.particles import staggered_steps
+from outer_train.particles.episodes import staggered_steps
 from outer_train.problem import InnerProblem
 from tests.support.quick import by_name
 

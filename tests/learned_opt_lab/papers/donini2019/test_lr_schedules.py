@@ -13,7 +13,7 @@ import pytest
 from learned_opt_lab.papers.donini2019 import image_classification_schedules, image_models, lr_schedules
 from learned_opt_lab.papers.donini2019.hand_schedules import hand_schedule
 from learned_opt_lab.papers.donini2019.lr_schedules_summary import json_ready, summary, where_decayed, widest_stretch
-from learned_opt_lab.papers.schedule_runs import over_runs, rows_of, split_rows, train
+from learned_opt_lab.papers.schedule_runs import Recording, over_runs, rows_of, split_rows, train
 from tasks.base import Task
 from tasks.images.datasets import digits
 
@@ -36,9 +36,8 @@ def test_train_is_a_plain_optax_loop_for_every_run_of_the_axis():
     def one(key, data):
         measure = lambda params, data: {"params": params}  # noqa: E731
         objective = lambda params, key, data: jnp.sum(params**2)  # noqa: E731
-        return train(
-            task, objective, tx, lambda state, i: 0.1 * i.astype(jnp.float32), measure, data, key, 6, num_points=2
-        )
+        recording = Recording(lambda state, i: 0.1 * i.astype(jnp.float32), measure, num_points=2)
+        return train(task, objective, tx, recording, data, key, 6)
 
     keys = jax.random.split(jax.random.key(0), 3)
     at_once, in_turn = (over_runs(one, one_by_one=flag)(keys, jnp.float32(2)) for flag in (False, True))
