@@ -28,7 +28,7 @@ def run(config: str = "quickstart", timeout: float = 300.0) -> dict[str, float]:
         cold, warm = (_first_step(config, Path(directory, name), environment, timeout) for name in ("cold", "warm"))
     start = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-c", "import learned_opt_lab.cli.commands.train, learned_opt_lab.runs.session"], check=True
+        [sys.executable, "-c", "import learned_opt_lab.cli.commands.train, learned_opt_lab.runs.course"], check=True
     )
     imports = time.perf_counter() - start
     return {"cold_seconds": cold, "warm_seconds": warm, "import_seconds": imports}

@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import io
+import logging
 import os
 import shutil
 import sys
@@ -95,6 +96,26 @@ def compilation_cache() -> str | None:
         return str(folder)
     print(f"warning: nothing can be written to {folder}; compiled programs are not kept", file=sys.stderr)
     return None
+
+
+def prepare_jax(keep_programs: bool) -> None:
+    """Sets what a command wants of JAX: silent threads, and the cache of compiled programs if it keeps them."""
+    import jax
+
+    # What fails in Orbax is raised to us; it also logs the whole traceback of its threads.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    if keep_programs:
+        jax.config.update("jax_compilation_cache_dir", compilation_cache())
+        # JAX keeps only what took a second to compile; the many small programs of a start take as long together.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def start_jax(num_devices: int | None, keep_programs: bool) -> None:
+    """As `prepare_jax`, and sets how many CPU devices there are; call it before anything runs on JAX."""
+    from outer_train import use_cpu_devices
+
+    use_cpu_devices(num_devices)
+    prepare_jax(keep_programs)
 
 
 def can_write(directory: Path) -> bool:

@@ -3,11 +3,17 @@
 from outer_train.run import directory, lock, loop, metrics
 from outer_train.run.continuation import STRICT, Allowed
 from outer_train.run.directory import RunDirectory
+from outer_train.run.loop import LoopSettings
+from outer_train.run.progress import QUIET, TERMINAL, Show
 
 __all__ = [
+    "QUIET",
     "STRICT",
+    "TERMINAL",
     "Allowed",
+    "LoopSettings",
     "RunDirectory",
+    "Show",
     "directory",
     "lock",
     "loop",

@@ -18,10 +18,12 @@ class Allowed(NamedTuple):
     Attributes:
       restart: start again at outer step 0 where no checkpoint can be read; the rows there are kept under another name.
       missing_rows: go on though rows of `metrics.jsonl` are missing or broken; they stay missing.
+      changed_config: go on though `config.json` was changed since the run began; for those who read it.
     """
 
     restart: bool = False
     missing_rows: bool = False
+    changed_config: bool = False
 
 
 STRICT = Allowed()

@@ -6,12 +6,10 @@ carried. Of several processes each runs the same loop, and the first one writes.
 """
 
 import contextlib
-import signal
+import dataclasses
 import sys
-import threading
 import time
 from collections import deque
-from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +23,8 @@ from outer_train.run import metrics as metrics_lib
 from outer_train.run.checkpoint import Checkpoints
 from outer_train.run.continuation import STRICT, Allowed, rows_so_far
 from outer_train.run.directory import RunDirectory
-from outer_train.run.progress import make_progress
+from outer_train.run.progress import QUIET, Show
+from outer_train.run.signals import SharedSignals, StopSignals
 from outer_train.step import OuterState, OuterStep
 
 MAX_IN_FLIGHT = 8
@@ -33,11 +32,27 @@ MAX_IN_FLIGHT = 8
 or more devices; with none in flight the devices would wait for the host."""
 SMOOTHING_WINDOW = 50
 """Rows that the smoothed outer loss is a mean of."""
-HANG_UP = getattr(signal, "SIGHUP", None)
-"""Comes when the terminal is closed; not every system has it."""
-STOP_SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, HANG_UP) if number is not None)
-MAX_SIGNAL_STEPS = 64
-"""Outer steps after which several processes tell each other of signals at the latest; at a second's pace otherwise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopSettings:
+    """How long a run goes on and what it keeps; both loops are told so, in step and asynchronous."""
+
+    num_outer_steps: int
+    """At which the run is complete."""
+    checkpoint_every: int = 100
+    """Outer steps between two checkpoints; the last step is always saved."""
+    keep_checkpoints: int = 3
+    """Newest ones kept."""
+    tensorboard: bool = False
+    """Also write TensorBoard scalars."""
+
+    def __post_init__(self):
+        if self.num_outer_steps < 1 or self.checkpoint_every < 1:
+            raise ValueError(
+                "num_outer_steps and checkpoint_every must be at least 1, "
+                f"got {self.num_outer_steps} and {self.checkpoint_every}"
+            )
 
 
 class LoopResult(NamedTuple):
@@ -65,15 +80,11 @@ def train(
     key: Array,
     datas: tuple,
     run: RunDirectory,
-    *,
-    num_outer_steps: int,
-    checkpoint_every: int = 100,
-    keep_checkpoints: int = 3,
-    tensorboard: bool = False,
-    warn=print,
+    settings: LoopSettings,
+    show: Show = QUIET,
     allowed: Allowed = STRICT,
 ) -> LoopResult:
-    """Runs outer steps until `num_outer_steps` are done, going on from the newest whole checkpoint if there is one.
+    """Runs outer steps until all are done, going on from the newest whole checkpoint if there is one.
 
     SIGINT, SIGTERM or SIGHUP let the current step end, save, and return; a second one acts as usual.
 
@@ -83,11 +94,8 @@ def train(
       key: the run's key.
       datas: one entry a family, placed on the devices.
       run: an existing run directory.
-      num_outer_steps: at which the run is complete.
-      checkpoint_every: outer steps between two checkpoints; the last step is always saved.
-      keep_checkpoints: newest ones kept.
-      tensorboard: also write TensorBoard scalars.
-      warn: called with a line for each damaged checkpoint.
+      settings: of the loop.
+      show: where progress goes, and a line for each damaged checkpoint.
       allowed: what the run may go on without.
 
     Raises:
@@ -95,23 +103,20 @@ def train(
         trains this run, or TensorBoard is not installed.
       OSError: something cannot be read or written, for want of room for example; what was whole is whole.
     """
-    if num_outer_steps < 1 or checkpoint_every < 1:
-        raise ValueError(
-            f"num_outer_steps and checkpoint_every must be at least 1, got {num_outer_steps} and {checkpoint_every}"
-        )
     key_init, key_steps = jax.random.split(key)
+    num_outer_steps, every = settings.num_outer_steps, settings.checkpoint_every
     with (
         lock.hold_by_first(run.path),
-        Checkpoints(run.checkpoints, keep=keep_checkpoints, record=run.newest_checkpoint) as checkpoints,
+        Checkpoints(run.checkpoints, keep=settings.keep_checkpoints, record=run.newest_checkpoint) as checkpoints,
         StopSignals() as stop,
     ):
         fresh = outer_step.init(theta, key_init)
         # A restored key is bound to its devices, so it must be on those of the state from the start.
         fresh = Checkpointed(fresh, _placed(key_steps, fresh.step.sharding))
-        step, carried = checkpoints.restore_newest(fresh, warn, allow_none=allowed.restart) or (0, fresh)
-        rows = cluster.from_first(lambda: rows_so_far(run, step, checkpoint_every, allowed, warn)[-SMOOTHING_WINDOW:])
-        recorder = _Recorder(run, rows, step, num_outer_steps, tensorboard)
-        signals = _SharedSignals(stop, step)
+        step, carried = checkpoints.restore_newest(fresh, show.warn, allow_none=allowed.restart) or (0, fresh)
+        rows = cluster.from_first(lambda: rows_so_far(run, step, every, allowed, show.warn)[-SMOOTHING_WINDOW:])
+        recorder = _Recorder(run, rows, step, settings, show)
+        signals = SharedSignals(stop, step)
         try:
             state = carried.state
             while step < num_outer_steps and signals.at(step) is None:
@@ -119,7 +124,7 @@ def train(
                 recorder.add(step, metrics)
                 step += 1
                 checkpoints.seal()
-                if step % checkpoint_every == 0 or step == num_outer_steps or signals.at(step) is not None:
+                if step % every == 0 or step == num_outer_steps or signals.at(step) is not None:
                     recorder.drain()
                     checkpoints.save(step, Checkpointed(state, carried.key), recorder.smoothed_loss)
             return LoopResult(state, signals.at(step))
@@ -133,68 +138,14 @@ def _placed(key: Array, sharding: Sharding) -> Array:
     return jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))
 
 
-class StopSignals:
-    """Notes the first SIGINT, SIGTERM or SIGHUP instead of dying of it; outside the main thread it does nothing."""
-
-    def __init__(self):
-        """Notes nothing yet."""
-        self.signal: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopSignals":
-        """Installs the handlers."""
-        if threading.current_thread() is threading.main_thread():
-            for number in STOP_SIGNALS:
-                if number == HANG_UP and signal.getsignal(number) == signal.SIG_IGN:
-                    continue  # as under nohup
-                self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_exc) -> None:
-        """Puts the old handlers back."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.signal = number
-        for each in self._previous:
-            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
-
-
-class _SharedSignals:
-    """The signal that any process noted, seen by all of them at the same step; asking costs little.
-
-    Asking the others waits for the steps in flight, so it is done about once a second, at steps that the first process
-    chooses by its clock and tells with the answer.
-    """
-
-    def __init__(self, stop: StopSignals, step: int):
-        self._stop, self._alone = stop, jax.process_count() == 1
-        self._agreed: int | None = None
-        self._last, self._next, self._time = step, step + 1, time.monotonic()
-
-    def at(self, step: int) -> int | None:
-        if self._alone:
-            return self._stop.signal
-        if step >= self._next and self._agreed is None:
-            pace = (time.monotonic() - self._time) / max(step - self._last, 1)
-            wait = min(max(round(1 / max(pace, 1e-6)), 1), MAX_SIGNAL_STEPS)
-            answers = cluster.agree((self._stop.signal or 0, wait))
-            self._agreed = max(number for number, _ in answers) or None
-            self._last, self._next, self._time = step, step + answers[0][1], time.monotonic()
-        return self._agreed
-
-
 class _Recorder:
     """Reads metrics late, so that the devices never wait for the host; the first process writes them in order."""
 
-    def __init__(
-        self, run: RunDirectory, rows: list[dict[str, Any]], step: int, num_outer_steps: int, tensorboard: bool
-    ):
+    def __init__(self, run: RunDirectory, rows: list[dict[str, Any]], step: int, settings: LoopSettings, show: Show):
         self._pending: deque[tuple[int, dict[str, Array]]] = deque()
         first = cluster.is_first()
-        self._writer = metrics_lib.MetricsWriter(run.path, tensorboard=tensorboard) if first else None
-        self._progress = make_progress(num_outer_steps, step) if first else None
+        self._writer = metrics_lib.MetricsWriter(run.path, tensorboard=settings.tensorboard) if first else None
+        self._progress = show.progress(settings.num_outer_steps, step) if first else None
         self._recent = deque(rows, maxlen=SMOOTHING_WINDOW)
         self._inner_steps = rows[-1]["inner_steps"] if rows else 0
         self._last_time: float | None = None

@@ -1,9 +1,12 @@
-"""What a run shows while it goes on: a bar on a terminal, plain lines elsewhere."""
+"""What a run shows while it goes on: nothing, or on a terminal a bar, plain lines elsewhere."""
 
+import contextlib
+import functools
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 PLAIN_EVERY_SECONDS = 5.0
 """Between two plain lines."""
@@ -137,3 +140,38 @@ class RichProgress:
     def close(self) -> None:
         """Leaves the last state on the screen."""
         self._bar.stop()
+
+
+class NoProgress:
+    """Shows nothing."""
+
+    def update(self, row: Mapping[str, Any], smoothed_loss: float | None) -> None:
+        """Nothing to show."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class Show(NamedTuple):
+    """Where a run tells what there is to tell: `QUIET`, `TERMINAL`, or functions of your own.
+
+    Attributes:
+      tell: called with a line of news: what is scored, the numbers at the end.
+      warn: called with a line for what is wrong and does not end the run: a damaged checkpoint, a worker that died.
+      progress: called with the run's outer steps and the first to come; its result is told each row.
+    """
+
+    tell: Callable[[str], None]
+    warn: Callable[[str], None]
+    progress: Callable[[int, int], Progress]
+
+
+def _warn_on_the_terminal(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody needs to read it
+        print(f"warning: {line}", file=sys.stderr, flush=True)
+
+
+QUIET = Show(lambda line: None, functools.partial(warnings.warn, stacklevel=2), lambda steps, first: NoProgress())
+"""Nothing is printed, and what is wrong is a Python warning."""
+TERMINAL = Show(functools.partial(print, flush=True), _warn_on_the_terminal, make_progress)
+"""News and progress go to standard output, warnings to standard error."""

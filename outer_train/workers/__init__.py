@@ -15,18 +15,18 @@ asynchronous batched SGD on 128 workers.
 """
 
 from outer_train.workers import messages, ray_crew
-from outer_train.workers._train import Settings, train
+from outer_train.workers._train import WorkerSettings, train_asynchronously
 from outer_train.workers.learner import Learner, fresh_state
 from outer_train.workers.worker import MakeSource, Source, Worker
 
 __all__ = [
     "Learner",
     "MakeSource",
-    "Settings",
     "Source",
     "Worker",
+    "WorkerSettings",
     "fresh_state",
     "messages",
     "ray_crew",
-    "train",
+    "train_asynchronously",
 ]

@@ -12,7 +12,9 @@ from outer_train.run import lock
 from outer_train.run.checkpoint import Checkpoints
 from outer_train.run.continuation import STRICT, Allowed, rows_so_far
 from outer_train.run.directory import RunDirectory
-from outer_train.run.loop import StopSignals
+from outer_train.run.loop import LoopSettings
+from outer_train.run.progress import QUIET, Show
+from outer_train.run.signals import StopSignals
 from outer_train.workers.crew import Answer, Crew, foreign
 from outer_train.workers.learner import ACCEPTED, REFUSED, Learner, fresh_state
 from outer_train.workers.messages import defect, unpack
@@ -25,8 +27,8 @@ ROSTER_SECONDS = 1.0
 """Between two looks at how many should work."""
 
 
-class Settings(NamedTuple):
-    """Of the asynchronous loop.
+class WorkerSettings(NamedTuple):
+    """Of the workers of the asynchronous loop.
 
     Attributes:
       num_workers: how many should work, asked once a second.
@@ -53,21 +55,17 @@ class AsyncResult(NamedTuple):
     totals: dict[str, Any]
 
 
-def train(
+def train_asynchronously(
     crew: Crew,
     theta: Any,
     outer_optimizer: optax.GradientTransformation,
     run: RunDirectory,
-    settings: Settings,
-    *,
-    num_outer_steps: int,
-    checkpoint_every: int = 100,
-    keep_checkpoints: int = 3,
-    tensorboard: bool = False,
-    warn: Callable[[str], None] = print,
+    workers: WorkerSettings,
+    settings: LoopSettings,
+    show: Show = QUIET,
     allowed: Allowed = STRICT,
 ) -> AsyncResult:
-    """Runs until `num_outer_steps` are done, going on from the newest whole checkpoint if there is one.
+    """Runs until all outer steps are done, going on from the newest whole checkpoint if there is one.
 
     Particles live with their workers and are not saved: a new worker starts new ones at staggered steps of their
     episodes.
@@ -77,42 +75,40 @@ def train(
       theta: fresh outer parameters.
       outer_optimizer: an Optax chain.
       run: an existing run directory.
+      workers: how many there are, and what they send.
       settings: of the loop.
-      num_outer_steps: at which the run is complete.
-      checkpoint_every: outer steps between two checkpoints.
-      keep_checkpoints: newest ones kept.
-      tensorboard: also write TensorBoard scalars.
-      warn: called with a line for each death, refusal and damaged checkpoint.
+      show: where progress goes, and a line for each death, refusal and damaged checkpoint.
       allowed: what the run may go on without.
 
     Raises:
       ValueError: no worker comes in time, workers differ in versions, or die as they start; or as `loop.train`.
       OSError: something cannot be read or written, for want of room for example; what was whole is whole.
     """
+    num_outer_steps, every = settings.num_outer_steps, settings.checkpoint_every
     with (
         lock.hold(run.path),
-        Checkpoints(run.checkpoints, keep=keep_checkpoints, record=run.newest_checkpoint) as checkpoints,
+        Checkpoints(run.checkpoints, keep=settings.keep_checkpoints, record=run.newest_checkpoint) as checkpoints,
         StopSignals() as stop,
     ):
         fresh = fresh_state(theta, outer_optimizer)
-        step, state = checkpoints.restore_newest(fresh, warn, allow_none=allowed.restart) or (0, fresh)
+        step, state = checkpoints.restore_newest(fresh, show.warn, allow_none=allowed.restart) or (0, fresh)
         learner = Learner(
             state,
             outer_optimizer,
-            gradients_per_step=settings.gradients_per_step,
-            max_staleness=settings.max_staleness,
-            weighting=settings.weighting,
+            gradients_per_step=workers.gradients_per_step,
+            max_staleness=workers.max_staleness,
+            weighting=workers.weighting,
         )
-        rows = rows_so_far(run, step, checkpoint_every, allowed, warn)
-        recorder = Recorder(run, rows, step, num_outer_steps, settings.parts, tensorboard)
-        loop = _Loop(crew, learner, Roster(int(state.num_lives)), recorder, settings, warn)
+        rows = rows_so_far(run, step, every, allowed, show.warn)
+        recorder = Recorder(run, rows, step, settings, workers.parts, show)
+        loop = _Loop(crew, learner, Roster(int(state.num_lives)), recorder, workers, show.warn)
         try:
             while learner.step_count < num_outer_steps and stop.signal is None:
                 loop.turn()
                 done = learner.step_count
                 if loop.stepped:
                     checkpoints.seal()
-                    if done % checkpoint_every == 0 or done == num_outer_steps:
+                    if done % every == 0 or done == num_outer_steps:
                         loop.save(checkpoints)
             if stop.signal is not None and learner.step_count not in checkpoints.steps():
                 loop.save(checkpoints)

@@ -11,8 +11,8 @@ import numpy as np
 
 from outer_train.run import metrics as metrics_lib
 from outer_train.run.directory import RunDirectory
-from outer_train.run.loop import SMOOTHING_WINDOW
-from outer_train.run.progress import make_progress
+from outer_train.run.loop import SMOOTHING_WINDOW, LoopSettings
+from outer_train.run.progress import Show
 from outer_train.workers.learner import ACCEPTED, DUPLICATE, REFUSED, STALE
 from outer_train.workers.merge import Merged
 from outer_train.workers.messages import Gradient
@@ -32,14 +32,14 @@ class Recorder:
         run: RunDirectory,
         rows: list[dict[str, Any]],
         step: int,
-        num_outer_steps: int,
+        settings: LoopSettings,
         parts: Sequence[str],
-        tensorboard: bool,
+        show: Show,
     ):
-        """Goes on after `rows`, those of the first `step` outer steps."""
-        self._writer = metrics_lib.MetricsWriter(run.path, tensorboard=tensorboard)
+        """Goes on after `rows`, those of the first `step` outer steps; `parts` are the names of a merge's parts."""
+        self._writer = metrics_lib.MetricsWriter(run.path, tensorboard=settings.tensorboard)
         self._events = run.worker_log.open("a", encoding="utf-8")
-        self._progress = make_progress(num_outer_steps, step)
+        self._progress = show.progress(settings.num_outer_steps, step)
         self._recent = deque(rows[-SMOOTHING_WINDOW:], maxlen=SMOOTHING_WINDOW)
         self._inner_steps = rows[-1]["inner_steps"] if rows else 0
         self._parts = tuple(parts)
@@ -82,15 +82,7 @@ class Recorder:
         self._inner_steps += live
         staleness = [step - g.version for g in batch]
         waited, worked = sum(g.seconds_waiting for g in batch), sum(g.seconds_working for g in batch)
-        counts = {
-            "num_gradients": self._sums[ACCEPTED],
-            "num_stale": self._sums[STALE],
-            "num_duplicates": self._sums[DUPLICATE],
-            "num_refused": self._sums[REFUSED],
-            "num_deaths": self._sums["num_deaths"],
-            "bytes_sent": self._sums["bytes_sent"],
-            "bytes_received": self._sums["bytes_received"],
-        }
+        counts = self._counts()
         row = {
             "outer_step": step,
             **_losses(batch),
@@ -118,6 +110,18 @@ class Recorder:
         self._writer.write(row)
         self._recent.append(row)
         self._progress.update(row, self.smoothed_loss)
+
+    def _counts(self) -> dict[str, int]:
+        """What was counted since the last row, for the row and the totals."""
+        return {
+            "num_gradients": self._sums[ACCEPTED],
+            "num_stale": self._sums[STALE],
+            "num_duplicates": self._sums[DUPLICATE],
+            "num_refused": self._sums[REFUSED],
+            "num_deaths": self._sums["num_deaths"],
+            "bytes_sent": self._sums["bytes_sent"],
+            "bytes_received": self._sums["bytes_received"],
+        }
 
     def flush(self) -> None:
         """Brings all rows to the disk."""

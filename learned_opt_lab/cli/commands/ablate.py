@@ -67,13 +67,13 @@ def run(args: Args) -> int:
     from learned_opt_lab.ablation import runs
     from learned_opt_lab.ablation.figure import ablation_figure
     from learned_opt_lab.ablation.results import results, table, untrained
+    from learned_opt_lab.cli import surroundings
     from learned_opt_lab.cli.commands.evaluate import shown_progress
     from learned_opt_lab.drawing.training_figures import save
     from learned_opt_lab.results.folder import warn, write_result
-    from learned_opt_lab.runs import session
     from outer_train.run import lock
 
-    session.start(args.num_devices, args.compilation_cache)
+    surroundings.start_jax(args.num_devices, args.compilation_cache)
     problem, variants = build(ablated, args)
     settings = settings_of(args)
     runs.prepare_folder(out, describe(args, settings))

@@ -44,12 +44,11 @@ def run(args: Args) -> int:
     from learned_opt.disk import files
     from learned_opt_lab.cli import surroundings
     from learned_opt_lab.results.folder import finite
-    from learned_opt_lab.runs.session import start
 
     for folder in (args.out and args.out.parent, args.figures):
         if folder is not None:
             surroundings.check_writable(folder)
-    start(args.num_devices, args.compilation_cache)
+    surroundings.start_jax(args.num_devices, args.compilation_cache)
     text = json.dumps(finite(_measure(args)), indent=2, allow_nan=False)
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -48,10 +48,10 @@ def run(args: Args) -> int:
     Raises:
       ValueError: for an unknown suite or optimizer, a theta that does not load, or a folder that holds something else.
     """
+    from learned_opt_lab.cli import surroundings
     from learned_opt_lab.evaluation.suite._evaluate import evaluate
     from learned_opt_lab.evaluation.suite.entries import parse_entries
     from learned_opt_lab.evaluation.suite.run import Settings
-    from learned_opt_lab.runs.session import start
     from learned_opt_lab.runs.user_path import add_to_path
     from tasks import suite
 
@@ -59,7 +59,7 @@ def run(args: Args) -> int:
         if getattr(args, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(args, name)}")
     chosen = suite(args.suite)
-    start(args.num_devices, args.compilation_cache)  # before theta is read: that starts JAX
+    surroundings.start_jax(args.num_devices, args.compilation_cache)  # before theta is read: that starts JAX
     if args.trust:
         add_to_path(Path.cwd())
     entries = parse_entries(args.optimizers, trust=args.trust)

@@ -2,10 +2,10 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
+from learned_opt_lab.cli import surroundings
 from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
-from learned_opt_lab.runs.engines.engine import Engine, EngineFlags
+from learned_opt_lab.cli.running import EngineArgs, EngineFlags, exit_status
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Args(ConfigArgs):
     """Also write TensorBoard scalars."""
     trust: bool = False
     """Import and run the code that the file init_theta names. What you name yourself needs no such flag."""
-    engine: EngineFlags = dataclasses.field(default_factory=Engine)
+    engine: EngineFlags = dataclasses.field(default_factory=EngineArgs)
     """Where the outer gradient is computed."""
 
 
@@ -35,58 +35,19 @@ def parse(argv: list[str], prog: str) -> Args:
 
 def run(args: Args) -> int:
     """Trains, scores, writes the results; 130, 143 or 129 if SIGINT, SIGTERM or SIGHUP ended it."""
-    from outer_train.run import directory as run_dir
+    from learned_opt_lab import runs
 
-    path = args.run_dir or Path("runs") / args.config_name
-    if args.engine.engine == "ray":
-        return _run_with_ray(args, path)
-    cluster = args.engine.cluster()
-    if cluster is None:
-        run_dir.check_free(path, args.overwrite)
-
-    from learned_opt_lab.runs import session
-    from learned_opt_lab.runs.config_json import to_json
-    from outer_train.processes import cluster as distributed
-    from outer_train.run import lock
-
-    session.start(args.num_devices, args.compilation_cache, cluster)
-    if cluster is not None:
-        session.connect(cluster, args.config, args.num_devices, args.engine.connect_timeout, run_dir.RunDirectory(path))
-        distributed.from_first(lambda: run_dir.check_free(path, args.overwrite))
-    built = session.build(args.config, args.num_devices, args.tensorboard, trust=args.trust)
-    config = to_json(args.config)
-    with lock.hold_by_first(path):
-        distributed.from_first(lambda: _create(args, path, config))
-        return session.train_and_score(args.config, built, run_dir.RunDirectory(path), args.tensorboard)
-
-
-def _create(args: Args, path: Path, config: dict[str, Any]) -> None:
-    from outer_train.run import directory as run_dir
-
-    run_dir.create(path, config, config_file=args.config_file, overwrite=args.overwrite, tell=print)
-
-
-def _run_with_ray(args: Args, path: Path) -> int:
-    from outer_train.run import directory as run_dir
-
-    run_dir.check_free(path, args.overwrite)
-
-    from learned_opt_lab.runs import session
-    from learned_opt_lab.runs.config_json import to_json
-    from learned_opt_lab.runs.engines import asynchronous
-    from outer_train.run import lock
-    from outer_train.workers import ray_crew
-
-    settings = asynchronous.checked(args.engine.settings())
-    session.start(args.num_devices, args.compilation_cache)
-    ray_crew.connect(args.engine.ray_address, args.engine.connect_timeout, settings["num_workers"])
-    try:
-        built = session.build(args.config, args.num_devices, args.tensorboard, trust=args.trust)
-        asynchronous.workers.make_source(args.config, settings["gradients_per_step"])
-        config = to_json(args.config)
-        with lock.hold_by_first(path):
-            _create(args, path, config)
-            directory = run_dir.RunDirectory(path)
-            return asynchronous.train_and_score(args.config, built, directory, args.engine, settings, args.tensorboard)
-    finally:
-        ray_crew.disconnect()
+    engine = args.engine.settings(args.num_devices)
+    surroundings.prepare_jax(args.compilation_cache)
+    return exit_status(
+        lambda: runs.train(
+            args.config,
+            args.run_dir or Path("runs") / args.config_name,
+            engine=engine,
+            overwrite=args.overwrite,
+            config_file=args.config_file,
+            tensorboard=args.tensorboard,
+            trust=args.trust,
+            show=runs.TERMINAL,
+        )
+    )

@@ -37,10 +37,10 @@ def run(args: Args) -> int:
     Raises:
       ValueError: for an unknown baseline, suite or task, or a budget below 1.
     """
+    from learned_opt_lab.cli import surroundings
     from learned_opt_lab.cli.commands.evaluate import shown_progress
     from learned_opt_lab.evaluation.baselines import baseline
     from learned_opt_lab.evaluation.tuning import default_cache_dir, tune
-    from learned_opt_lab.runs.session import start
     from tasks.images import DatasetNotPrepared
 
     tasks = _tasks(args)
@@ -48,7 +48,7 @@ def run(args: Args) -> int:
         baseline(name)
     if args.budget < 1 or args.num_tuning_seeds < 1:
         raise ValueError(f"budget and num_tuning_seeds must be at least 1, got {args.budget}, {args.num_tuning_seeds}")
-    start(args.num_devices, args.compilation_cache)
+    surroundings.start_jax(args.num_devices, args.compilation_cache)
     lines = []
     with shown_progress() as progress:
         for done, task in enumerate(tasks):

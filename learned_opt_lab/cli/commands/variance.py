@@ -71,10 +71,9 @@ def run(args: Args) -> int:
     from learned_opt_lab.drawing.training_figures import save
     from learned_opt_lab.drawing.variance_figure import variance_figure
     from learned_opt_lab.results.folder import write_result
-    from learned_opt_lab.runs import session
 
     surroundings.check_writable(out)
-    session.start(args.num_devices, args.compilation_cache)
+    surroundings.start_jax(args.num_devices, args.compilation_cache)
     result = measure(args, names, lengths)
     out.mkdir(parents=True, exist_ok=True)
     write_result(out / RESULT, result)

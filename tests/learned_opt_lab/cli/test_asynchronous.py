@@ -16,7 +16,7 @@ import pytest
 from configs import quickstart
 from learned_opt_lab.cli.main import main
 from learned_opt_lab.runs.build import build
-from outer_train.run import directory, loop, metrics
+from outer_train.run import LoopSettings, directory, loop, metrics
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings(
@@ -52,8 +52,8 @@ def test_as_good_as_in_step_after_the_same_inner_steps(tmp_path):
     built, in_step = build(CONFIG, 2), []
     for seed in range(4):
         run = directory.create(tmp_path / str(seed), {"type": "test"}, config_file=None, overwrite=False)
-        settings = {"num_outer_steps": NUM_STEPS, "checkpoint_every": 1000}
-        loop.train(built.step, built.theta, jax.random.key(seed), built.datas, run, **settings)
+        settings = LoopSettings(NUM_STEPS, checkpoint_every=1000)
+        loop.train(built.step, built.theta, jax.random.key(seed), built.datas, run, settings)
         in_step.append(metrics.read_rows(run.metrics))
     argv = ["train", "quickstart", *FLAGS, *RAY, "--run-dir", str(tmp_path / "ray")]
     assert main([*argv, "--num-outer-steps", str(NUM_STEPS)]) == 0

@@ -1,5 +1,6 @@
 """Bad input ends with status 2 and at most five lines on stderr, the first saying what is wrong; nothing is written."""
 
+import importlib.util
 import json
 import os
 import pickle
@@ -13,7 +14,6 @@ import pytest
 import learned_opt
 from learned_opt import mlp
 from learned_opt_lab.cli.main import main
-from learned_opt_lab.runs import session
 
 CONFIGS = {
     "syntax.py": "config = (",
@@ -167,10 +167,8 @@ def test_bad_input(case, inputs, tmp_path, monkeypatch, capsys):
 
 
 def test_tensorboard_without_its_library(tmp_path, monkeypatch, capsys):
-    find = session.importlib.util.find_spec
-    monkeypatch.setattr(
-        session.importlib.util, "find_spec", lambda name: None if name == "tensorboardX" else find(name)
-    )
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tensorboardX" else find(name))
     assert main(["train", "quadratic", "--tensorboard", "--run-dir", str(tmp_path / "run")]) == 2
     assert "tensorboardX is not installed" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -13,6 +14,8 @@ from learned_opt_lab.cli import main as main_module
 from learned_opt_lab.cli.commands import reproduce
 from learned_opt_lab.cli.main import main
 from learned_opt_lab.runs.catalog import CONFIGS
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_help_lists_the_commands_that_exist(capsys):
@@ -28,6 +31,18 @@ def test_each_command_has_help(command, capsys):
     shown = capsys.readouterr()
     assert "usage: learned-opt" in shown.out
     assert shown.err == ""
+
+
+def test_help_and_mistyped_flags_are_answered_without_jax():
+    calls = [["train", "quickstart", "--help"], ["resume", "--help"], ["train", "quikstart"], ["resume", "--runn"]]
+    code = f"""
+import sys
+from learned_opt_lab.cli.main import main
+statuses = [main(argv) for argv in {calls}]
+sys.exit(0 if statuses == [0, 0, 2, 2] and "jax" not in sys.modules else f"{{statuses}}, {{'jax' in sys.modules}}")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_help_of_train_explains_every_field(capsys):

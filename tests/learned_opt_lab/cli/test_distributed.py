@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from learned_opt_lab.cli.main import main
-from learned_opt_lab.runs import session
+from learned_opt_lab.runs.engines import in_step
 from outer_train.processes import cluster
 from outer_train.run import metrics
 
@@ -69,7 +69,7 @@ def test_a_lost_process_ends_the_other_and_one_resumes(tmp_path, lost, capsys):
     pair[lost].send_signal(signal.SIGKILL)
     # Its connections break, so nobody waits for a missed heartbeat, not even for that of the coordinator.
     _, errors = pair[1 - lost].communicate(timeout=cluster.HEARTBEAT_TIMEOUT)
-    assert pair[1 - lost].returncode == session.LOST_PROCESS
+    assert pair[1 - lost].returncode == in_step.LOST_PROCESS
     pair[lost].communicate()
     told = error_lines(errors)
     assert len(told) == 1, errors

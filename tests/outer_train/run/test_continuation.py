@@ -7,8 +7,7 @@ import shutil
 
 import pytest
 
-from outer_train.run import directory, lock, metrics
-from outer_train.run.continuation import Allowed
+from outer_train.run import QUIET, Allowed, directory, lock, metrics
 from tests.support.outer_train.walks import FakeStep, train, without_timings
 
 
@@ -65,7 +64,7 @@ def test_lost_checkpoints_are_told_and_a_restart_keeps_the_rows(new_run, lose, o
         train(run)
     assert run.metrics.read_bytes() == before
     warnings = []
-    train(run, allowed=Allowed(restart=True), warn=warnings.append)
+    train(run, show=QUIET._replace(warn=warnings.append), allowed=Allowed(restart=True))
     assert len(warnings) == 1
     assert (run.path / "metrics.jsonl.old-1").read_bytes() == before
     assert without_timings(run) == without_timings(whole)
@@ -83,7 +82,7 @@ def test_missing_rows_are_told_and_stay_missing_if_allowed(new_run, kept, says):
         ValueError, match=f"{says}, but the newest checkpoint is of outer step 10\n.*allow-missing-rows"
     ):
         train(run)
-    train(run, allowed=Allowed(missing_rows=True), warn=lambda line: None)
+    train(run, show=QUIET._replace(warn=lambda line: None), allowed=Allowed(missing_rows=True))
     assert [row["outer_step"] for row in metrics.read_rows(run.metrics)] == [*range(kept or 0), *range(10, 23)]
 
 
@@ -98,7 +97,7 @@ def test_a_row_out_of_place_and_a_broken_one_are_told(new_run):
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line 5 is no row"):
         train(run)
     before = run.metrics.read_bytes()
-    train(run, allowed=Allowed(missing_rows=True), warn=lambda line: None)
+    train(run, show=QUIET._replace(warn=lambda line: None), allowed=Allowed(missing_rows=True))
     assert [row["outer_step"] for row in metrics.read_rows(run.metrics)] == [*range(4), *range(5, 23)]
     assert (run.path / "metrics.jsonl.old-1").read_bytes() == before
 

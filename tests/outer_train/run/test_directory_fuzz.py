@@ -13,8 +13,8 @@ import pytest
 
 import learned_opt
 from configs.quadratic import config
-from learned_opt_lab.cli.commands.resume import read_config
 from learned_opt_lab.runs.config_json import to_json
+from learned_opt_lab.runs.course import read_config
 from outer_train.run import directory, metrics
 from tests.support.outer_train.runs import new_run, train
 

@@ -13,7 +13,7 @@ from learned_opt import mlp
 from outer_train.devices import PARTICLES, particle_mesh
 from outer_train.estimators import evolution_strategies
 from outer_train.problem import inner_problem
-from outer_train.run import loop, metrics
+from outer_train.run import TERMINAL, LoopSettings, loop, metrics
 from outer_train.step import outer_step
 from outer_train.truncation import constant
 from tasks.analytic.random_quadratic import random_quadratic_family
@@ -82,7 +82,7 @@ def test_two_hundred_unattended_steps_on_two_devices(new_run):
     run = new_run("a")
     theta = jax.device_get(mlp(hidden_sizes=(4,)).init(jax.random.key(0)))
     data = step.place_data(((),))
-    loop.train(step, theta, jax.random.key(1), data, run, num_outer_steps=200, checkpoint_every=1000)
+    loop.train(step, theta, jax.random.key(1), data, run, LoopSettings(200, checkpoint_every=1000))
     rows = metrics.read_rows(run.metrics)
     assert len(rows) == 200
     assert rows[-1]["inner_steps"] == sum(row["num_live_inner_steps"] for row in rows)
@@ -139,6 +139,15 @@ def test_a_hang_up_saves_like_sigterm_unless_it_is_ignored(new_run):
     assert (result.signal, int(result.state.step)) == (None, 23)
 
 
+def test_nothing_is_shown_unasked(new_run, capsys):
+    train(new_run("a"), num_outer_steps=3)
+    assert capsys.readouterr() == ("", "")
+    train(new_run("b"), show=TERMINAL, num_outer_steps=3)
+    shown = capsys.readouterr()
+    assert [line.split("  ")[0] for line in shown.out.splitlines()] == ["outer step 1/3", "outer step 3/3"]
+    assert shown.err == ""
+
+
 def test_a_display_that_fails_ends_no_run(new_run, monkeypatch):
     class Closed(io.StringIO):
         def write(self, text):
@@ -146,8 +155,8 @@ def test_a_display_that_fails_ends_no_run(new_run, monkeypatch):
 
     run = new_run("a")
     monkeypatch.setattr("sys.stdout", Closed())
-    train(run, num_outer_steps=7)
+    train(run, show=TERMINAL, num_outer_steps=7)
     monkeypatch.setattr("sys.stdout", None)
-    train(run)
+    train(run, show=TERMINAL)
     assert len(metrics.read_rows(run.metrics)) == 23
     assert (run.checkpoints / "23").is_dir()

@@ -1,8 +1,11 @@
 """What the progress lines say."""
 
+import io
+import sys
+
 import pytest
 
-from outer_train.run.progress import Clock, DispensableProgress, PlainProgress, describe, make_progress
+from outer_train.run.progress import QUIET, TERMINAL, Clock, DispensableProgress, PlainProgress, describe, make_progress
 
 
 def row(step, seconds, **more):
@@ -68,3 +71,19 @@ def test_no_output_at_all_is_no_error(monkeypatch):
     progress = make_progress(2, 0)
     progress.update(row(0, None), 1.0)
     progress.close()
+
+
+def test_what_is_wrong_is_told_either_way(capsys):
+    with pytest.warns(UserWarning, match="a checkpoint is damaged"):
+        QUIET.warn("a checkpoint is damaged")
+    QUIET.tell("news")
+    assert capsys.readouterr() == ("", "")
+    TERMINAL.warn("a checkpoint is damaged")
+    TERMINAL.tell("news")
+    assert capsys.readouterr() == ("news\n", "warning: a checkpoint is damaged\n")
+
+
+def test_a_warning_needs_no_reader(monkeypatch):
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    sys.stderr.close()
+    TERMINAL.warn("a checkpoint is damaged")

@@ -12,9 +12,9 @@ import numpy as np
 import optax
 import pytest
 
-from outer_train.run import directory, metrics
+from outer_train.run import QUIET, LoopSettings, directory, metrics
 from outer_train.workers import ray_crew, ray_door
-from outer_train.workers._train import Settings, train
+from outer_train.workers._train import WorkerSettings, train_asynchronously
 from tests.support.outer_train.sources import SIZE, parabola
 from tests.support.outer_train.wire import tcp_bytes
 
@@ -40,12 +40,11 @@ def new_run(tmp_path):
 
 
 def go(source, run, num_workers, num_outer_steps, warnings, **settings):
-    settings = Settings(num_workers, 2, ("parabola",), start_timeout=120, **settings)
+    workers = WorkerSettings(num_workers, 2, ("parabola",), start_timeout=120, **settings)
     crew = ray_crew.RayCrew(source, KEY)
-    theta = np.zeros(SIZE, np.float32)
-    return train(
-        crew, theta, optax.sgd(0.1), run, settings, num_outer_steps=num_outer_steps, warn=warnings.append
-    )  # fmt: skip
+    theta, settings = np.zeros(SIZE, np.float32), LoopSettings(num_outer_steps)
+    show = QUIET._replace(warn=warnings.append)
+    return train_asynchronously(crew, theta, optax.sgd(0.1), run, workers, settings, show)
 
 
 def events(run, kind):
@@ -114,10 +113,9 @@ def test_nothing_listens_on_other_than_loopback_while_a_run_is_on(new_run):
                 seen.extend(listening())
             super().request(handle, theta, version)
 
-    settings = Settings(lambda: 1, 1, ("parabola",), start_timeout=120)
-    train(
-        Crew(partial(parabola), KEY), np.zeros(SIZE, np.float32), optax.sgd(0.1), new_run(), settings, num_outer_steps=5
-    )
+    workers = WorkerSettings(lambda: 1, 1, ("parabola",), start_timeout=120)
+    crew, theta = Crew(partial(parabola), KEY), np.zeros(SIZE, np.float32)
+    train_asynchronously(crew, theta, optax.sgd(0.1), new_run(), workers, LoopSettings(5))
     loopback = {"0100007F", "0" * 24 + "01000000", "0000000000000000FFFF00000100007F"}
     assert len(seen) >= 4  # GCS, raylet, object manager, a worker
     assert set(seen) <= loopback
@@ -202,7 +200,8 @@ def test_bytes_on_the_wire(new_run, size, parts, most):
             super().request(handle, theta, version)
 
     crew = Crew(partial(parabola, size=size, parts=parts), KEY)
-    settings = Settings(lambda: 1, 1, parts or ("parabola",), start_timeout=120)
-    train(crew, np.zeros(size, np.float32), optax.sgd(0.1), new_run(), settings, num_outer_steps=60)
+    workers = WorkerSettings(lambda: 1, 1, parts or ("parabola",), start_timeout=120)
+    theta = np.zeros(size, np.float32)
+    train_asynchronously(crew, theta, optax.sgd(0.1), new_run(), workers, LoopSettings(60))
     each = (seen[-1] - seen[10]) / (len(seen) - 11)
     assert most - 0.3 < each / (4 * size) <= most

@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from outer_train.run import directory, metrics
-from outer_train.workers._train import Answer, Settings, train
+from outer_train.run import QUIET, LoopSettings, directory, metrics
+from outer_train.workers._train import Answer, WorkerSettings, train_asynchronously
 from outer_train.workers.worker import Worker
 from tests.support.outer_train.sources import NUM_SAMPLES, SIZE, NumpyWorker, parabola
 
@@ -52,12 +52,10 @@ def new_run(tmp_path):
 
 
 def go(crew, run, num_workers=lambda: 3, num_outer_steps=40, warnings=None, **settings):
-    settings = Settings(num_workers, 2, ("parabola",), **settings)
-    theta = np.zeros(SIZE, np.float32)
-    warn = (warnings if warnings is not None else []).append
-    return train(
-        crew, theta, optax.sgd(0.2), run, settings, num_outer_steps=num_outer_steps, checkpoint_every=10, warn=warn
-    )  # fmt: skip
+    workers = WorkerSettings(num_workers, 2, ("parabola",), **settings)
+    theta, settings = np.zeros(SIZE, np.float32), LoopSettings(num_outer_steps, checkpoint_every=10)
+    show = QUIET._replace(warn=(warnings if warnings is not None else []).append)
+    return train_asynchronously(crew, theta, optax.sgd(0.2), run, workers, settings, show)
 
 
 def counted(run):

@@ -15,7 +15,7 @@ from configs import quadratic  # noqa: F401
 from learned_opt_lab.ablation import runs  # noqa: F401
 from learned_opt_lab.cli import main
 from learned_opt_lab.evaluation.suite import _evaluate as evaluation  # noqa: F401
-from learned_opt_lab.runs import session  # noqa: F401
+from learned_opt_lab.runs import course  # noqa: F401
 from tasks import suites
 from tasks.analytic.random_quadratic import random_quadratic_family
 

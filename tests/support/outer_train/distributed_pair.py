@@ -15,8 +15,8 @@ import optax
 from outer_train.devices import PARTICLES, particle_mesh
 from outer_train.estimators import evolution_strategies, merged
 from outer_train.processes import cluster as distributed
+from outer_train.run import QUIET, LoopSettings, loop
 from outer_train.run import directory as run_dir
-from outer_train.run import loop
 from outer_train.step import outer_step
 from outer_train.truncation import constant
 from tests.support.outer_train.systems import linear_quadratic
@@ -45,8 +45,8 @@ def fresh_theta(size=SIZE):
 def train(step, directory, num_outer_steps=NUM_STEPS):
     data = step.place_data(((),))
     run = run_dir.RunDirectory(Path(directory))
-    settings = {"num_outer_steps": num_outer_steps, "checkpoint_every": CHECKPOINT_EVERY}
-    return loop.train(step, fresh_theta(), jax.random.key(1), data, run, warn=complain, **settings)
+    settings = LoopSettings(num_outer_steps, CHECKPOINT_EVERY)
+    return loop.train(step, fresh_theta(), jax.random.key(1), data, run, settings, QUIET._replace(warn=complain))
 
 
 def complain(line):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from outer_train.run import directory, loop, metrics
+from outer_train.run import QUIET, LoopSettings, directory, loop, metrics
 
 
 class WalkState(NamedTuple):
@@ -44,8 +44,9 @@ def new_run(path, config=None):
 
 
 def train(run, step=None, **settings):
-    settings = {"num_outer_steps": 23, "checkpoint_every": 5, "warn": lambda line: None} | settings
-    return loop.train(step or WalkStep(), jnp.float32(0), jax.random.key(7), (), run, **settings)
+    settings = LoopSettings(**{"num_outer_steps": 23, "checkpoint_every": 5} | settings)
+    show = QUIET._replace(warn=lambda line: None)
+    return loop.train(step or WalkStep(), jnp.float32(0), jax.random.key(7), (), run, settings, show)
 
 
 def without_timings(run):

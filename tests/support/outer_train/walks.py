@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from outer_train.run import loop, metrics
+from outer_train.run import QUIET, STRICT, LoopSettings, loop, metrics
 
 
 class FakeState(NamedTuple):
@@ -38,9 +38,9 @@ def walk(state, key):
     return FakeState(theta, state.step + 1), row
 
 
-def train(run, step=None, **settings):
-    settings = {"num_outer_steps": 23, "checkpoint_every": 5} | settings
-    return loop.train(step or FakeStep(), jnp.float32(0), jax.random.key(7), (), run, **settings)
+def train(run, step=None, show=QUIET, allowed=STRICT, **settings):
+    settings = LoopSettings(**{"num_outer_steps": 23, "checkpoint_every": 5} | settings)
+    return loop.train(step or FakeStep(), jnp.float32(0), jax.random.key(7), (), run, settings, show, allowed)
 
 
 def without_timings(run):

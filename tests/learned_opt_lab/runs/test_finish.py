@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from configs import base
-from learned_opt_lab.runs import session
+from learned_opt_lab.runs import course
 from learned_opt_lab.runs.catalog import CONFIGS, load
+from learned_opt_lab.runs.engines.base import Trained
 from learned_opt_lab.runs.families import scored_on
-from outer_train.run.directory import RunDirectory
+from outer_train.run import TERMINAL, RunDirectory
 
 OWN = base.CustomFamily(target="tasks.images.autoencoder:tfds_autoencoder_family")
 TEXT = "tasks.text:char_family"
@@ -34,30 +35,32 @@ def finish(losses, tmp_path, monkeypatch, family=None):
     run = RunDirectory(tmp_path)
     run.metrics.write_text("".join(json.dumps(row(i, loss)) + "\n" for i, loss in enumerate(losses)))
     config = dataclasses.replace(load("quadratic")[0], family=family or base.RandomQuadratic())
-    monkeypatch.setattr(session.learned_opt, "save", lambda *args: None)
-    monkeypatch.setattr(session, "score", lambda *args: (dict.fromkeys(CURVES, 0.5), CURVES))
+    monkeypatch.setattr(course.learned_opt, "save", lambda *args: None)
+    monkeypatch.setattr(course, "score", lambda *args: (dict.fromkeys(CURVES, 0.5), CURVES))
     built = SimpleNamespace(optimizer_name="mlp", optimizer_kwargs={})
-    return session.finish(config, built, run, None, None, {"num_devices": 1}), json.loads(run.summary.read_text())
+    return course.finish(config, built, run, Trained(None, None, {"num_devices": 1}), TERMINAL)
 
 
-def test_a_run_without_a_finite_loss_ends_non_zero(tmp_path, monkeypatch, capsys):
-    status, summary = finish([None] * 12, tmp_path, monkeypatch)
-    assert status == session.NOTHING_LEARNED == 1
+def test_a_run_without_a_finite_loss_is_an_error_and_whole(tmp_path, monkeypatch, capsys):
+    with pytest.raises(course.NothingLearned, match="no outer loss of this run was finite") as caught:
+        finish([None] * 12, tmp_path, monkeypatch)
+    summary = caught.value.result.summary
+    assert summary == json.loads((tmp_path / "summary.json").read_text())
     assert (summary["outer_loss_first"], summary["outer_loss_last"], summary["num_non_finite"]) == (None, None, 12)
+    assert (tmp_path / "figures" / "outer_loss.png").exists()
     shown = capsys.readouterr()
-    assert shown.err.splitlines() == ["error: no outer loss of this run was finite, so theta has learned nothing"]
+    assert shown.err == ""
     assert "outer loss unknown -> unknown" in shown.out
 
 
 def test_an_unknown_end_is_null_and_no_zero(tmp_path, monkeypatch):
-    status, summary = finish([2.0] * 6 + [None] * 6, tmp_path, monkeypatch)
-    assert status == 0
+    summary = finish([2.0] * 6 + [None] * 6, tmp_path, monkeypatch).summary
+    assert summary == json.loads((tmp_path / "summary.json").read_text())
     assert (summary["outer_loss_first"], summary["outer_loss_last"]) == (2.0, None)
 
 
 def test_nothing_is_called_held_out_without_a_held_out_family(tmp_path, monkeypatch, capsys):
-    status, summary = finish([2.0] * 6, tmp_path, monkeypatch, OWN)
-    assert status == 0
+    summary = finish([2.0] * 6, tmp_path, monkeypatch, OWN).summary
     assert summary["training_family"]["learned"] == 0.5
     assert "held" not in json.dumps(summary).replace("held_out", "held")
     names = {path.name for path in tmp_path.rglob("*")}

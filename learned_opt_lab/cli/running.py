@@ -1,18 +1,26 @@
-"""What `train` and `resume` share on the command line about running on several processes or workers."""
+"""What `train` and `resume` share on the command line: flags that choose an engine, and how a run's end is told."""
 
 import dataclasses
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 if TYPE_CHECKING:
+    from learned_opt_lab.runs import InStep, Ray, RunResult
     from outer_train.processes import Cluster
+
+RAY_ONLY = ("ray_address", "num_workers", "gradients_per_step", "max_staleness", "gpus_per_worker")
+"""Flags of the asynchronous engine."""
+NOTHING_LEARNED = 1
+"""Exit status of a run without one finite outer loss."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Engine:
+class EngineArgs:
     """Where the outer gradient is computed; see docs/scaling.md."""
 
     engine: Literal["in-step", "ray"] | None = None
@@ -43,20 +51,28 @@ class Engine:
     connect_timeout: float = 60.0
     """Seconds in which all processes, the Ray cluster or the first worker must be there; exit status 2 after it."""
 
-    def cluster(self) -> "Cluster | None":
-        """The processes of the run, or None for a process on its own.
+    def settings(self, num_devices: int | None, *, started_with_ray: bool = False) -> "InStep | Ray":
+        """The engine that is meant: the one given, or else the one the run was started with.
 
         Raises:
           ValueError: for flags that do not fit together, or nothing detected.
         """
+        if self.engine == "ray" or (self.engine is None and started_with_ray):
+            return self._ray(num_devices)
+        return self._in_step(num_devices)
+
+    def _in_step(self, num_devices: int | None) -> "InStep":
+        from learned_opt_lab.runs import InStep
+
+        if given := [f"--{name.replace('_', '-')}" for name in RAY_ONLY if getattr(self, name) is not None]:
+            raise ValueError(f"{given[0]} is for --engine ray")
+        return dataclasses.replace(InStep(num_devices, connect_timeout=self.connect_timeout), cluster=self._cluster())
+
+    def _cluster(self) -> "Cluster | None":
+        """The processes of the run, or None for a process on its own."""
         from outer_train.processes import cluster as distributed
         from outer_train.processes import secret
 
-        mine = ("ray_address", "num_workers", "gradients_per_step", "max_staleness", "gpus_per_worker")
-        if given := [f"--{name.replace('_', '-')}" for name in mine if getattr(self, name) is not None]:
-            raise ValueError(f"{given[0]} is for --engine ray")
-        if not self.connect_timeout > 0:
-            raise ValueError(f"--connect-timeout must be above 0, got {self.connect_timeout}")
         if self.token_file is not None:
             os.environ[secret.FILE_VARIABLE] = str(self.token_file.absolute())
             secret.given()  # a file that is of no use is told before anyone waits
@@ -67,22 +83,43 @@ class Engine:
             return distributed.explicit(*explicit)
         return distributed.detect(self.connect_timeout) if self.distributed else None
 
-    def settings(self, stored: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The settings of the Ray engine that are given here, else those the run was started with.
+    def _ray(self, num_devices: int | None) -> "Ray":
+        from learned_opt_lab.runs import Ray
 
-        Raises:
-          ValueError: for flags of the other engine.
-        """
         if self.distributed or any(v is not None for v in (self.coordinator, self.num_processes, self.process_id)):
             raise ValueError("--engine ray takes no --distributed, --coordinator, --num-processes or --process-id")
         if self.token_file is not None:
             raise ValueError("--engine ray takes no --token-file: Ray has a token of its own (RAY_AUTH_TOKEN_PATH)")
-        if not self.connect_timeout > 0:
-            raise ValueError(f"--connect-timeout must be above 0, got {self.connect_timeout}")
-        names = ("num_workers", "gradients_per_step", "max_staleness", "gpus_per_worker")
-        given = {name: value for name in names if (value := getattr(self, name)) is not None}
-        return {**(stored or {}), **given}
+        return Ray(
+            address=self.ray_address,
+            num_workers=self.num_workers,
+            gradients_per_step=self.gradients_per_step,
+            max_staleness=self.max_staleness,
+            gpus_per_worker=self.gpus_per_worker,
+            num_devices=num_devices,
+            connect_timeout=self.connect_timeout,
+        )
 
 
-EngineFlags = Annotated[Engine, tyro.conf.arg(name="")]
+EngineFlags = Annotated[EngineArgs, tyro.conf.arg(name="")]
 """A field of this type puts the flags at the top level: `--engine`, `--coordinator`."""
+
+
+def exit_status(start: Callable[[], "RunResult"]) -> int:
+    """Calls `runs.train` or `runs.resume`, and says how the run ended where that is no plain success.
+
+    0: it is complete. 1: it is, and has learned nothing. 128 and its number: a signal ended it.
+    """
+    from learned_opt_lab.runs import NothingLearned
+    from outer_train.processes import cluster
+
+    try:
+        result = start()
+    except NothingLearned as error:
+        print(f"error: {error}", file=sys.stderr)
+        return NOTHING_LEARNED
+    if result.signal is None:
+        return 0
+    if cluster.is_first():
+        print(f"stopped; go on with `learned-opt resume {result.run.path}`", file=sys.stderr)
+    return 128 + result.signal

@@ -1,0 +1,60 @@
+"""What `train` and `resume` share: flags become an engine's settings, and a run's end an exit status."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from learned_opt_lab.cli.running import EngineArgs, exit_status
+from learned_opt_lab.runs import InStep, NothingLearned, Ray, RunResult
+from outer_train.processes import Cluster
+from outer_train.run import RunDirectory
+
+RESULT = RunResult(RunDirectory(Path("runs/mine")), None, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "with_ray", "expected"),
+    [
+        ({}, False, InStep(2)),
+        ({}, True, Ray(num_devices=2)),
+        ({"engine": "in-step"}, True, InStep(2)),
+        ({"engine": "ray", "num_workers": 3, "connect_timeout": 5.0}, False, Ray(None, 3, None, None, None, 2, 5.0)),
+        (
+            {"coordinator": "127.0.0.1:1", "num_processes": 2, "process_id": 1},
+            False,
+            InStep(2, Cluster("127.0.0.1:1", 2, 1)),
+        ),
+    ],
+)
+def test_flags_choose_the_engine(flags, with_ray, expected):
+    assert EngineArgs(**flags).settings(2, started_with_ray=with_ray) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"engine": "ray", "distributed": True}, "--engine ray takes no --distributed"),
+        ({"engine": "ray", "token_file": Path("x")}, "--engine ray takes no --token-file"),
+        ({"engine": "ray", "connect_timeout": 0.0}, "--connect-timeout must be above 0, got 0.0"),
+        ({"gpus_per_worker": 0.5}, "--gpus-per-worker is for --engine ray"),
+    ],
+)
+def test_flags_of_two_engines_are_refused(flags, message):
+    with pytest.raises(ValueError, match=message):
+        EngineArgs(**flags).settings(None)
+
+
+def test_the_end_of_a_run_is_an_exit_status(capsys):
+    assert exit_status(lambda: RESULT) == 0
+    assert capsys.readouterr() == ("", "")
+    assert exit_status(lambda: RESULT._replace(signal=signal.SIGTERM)) == 143
+    assert capsys.readouterr() == ("", "stopped; go on with `learned-opt resume runs/mine`\n")
+
+
+def test_a_run_that_has_learned_nothing_is_no_success(capsys):
+    def end():
+        raise NothingLearned(RESULT)
+
+    assert exit_status(end) == 1
+    assert capsys.readouterr().err == "error: no outer loss of this run was finite, so theta has learned nothing\n"
