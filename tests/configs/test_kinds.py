@@ -77,7 +77,9 @@ def test_a_toy_is_listed_compared_and_ablated(toy, capsys):
 
 def test_a_toy_goes_through_json_and_builds(toy):
     config = dataclasses.replace(
-        catalog.load("quadratic")[0], estimator=base.Toy(num_pairs=2, x=0.1 + 0.2), optimizer=base.Mlp((2,))
+        catalog.load("quadratic")[0],
+        estimator=base.Toy(num_pairs=2, x=0.1 + 0.2),
+        optimizer=base.Mlp(hidden_sizes=(2,)),
     )
     read = from_json(json.loads(json.dumps(to_json(config))))
     assert read == config
