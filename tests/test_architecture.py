@@ -8,11 +8,13 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from configs import base
 
 ROOT = Path(__file__).parent.parent
 BELOW = {
@@ -146,6 +148,18 @@ def names_of_two_things(sources: dict[str, Source]) -> list[str]:
     return sorted(name for name, modules in origins.items() if len(modules) > 1)
 
 
+def undocumented(kinds: Iterable[str], page: str) -> list[str]:
+    """Kinds that have no row in the table of a page."""
+    return [name for name in kinds if not re.search(rf"^\| `{name}` \|", page, re.MULTILINE)]
+
+
+def untested_for_bias(kinds: Iterable[str], text: str) -> list[str]:
+    """Kinds that none of the tables of a test holds by name."""
+    tables = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
+    named = {node.value for table in tables for node in ast.walk(table) if isinstance(node, ast.Constant)}
+    return [name for name in kinds if name not in named]
+
+
 @pytest.mark.parametrize("package", BELOW)
 def test_imports_run_one_way(package):
     assert {s.name: found for s in SOURCES.values() if s.package == package and (found := climbs(s))} == {}
@@ -176,6 +190,14 @@ def test_nothing_is_too_large():
 @pytest.mark.xfail(strict=True, reason="on the way")
 def test_a_public_name_stands_for_one_thing():
     assert names_of_two_things(SOURCES) == []
+
+
+def test_every_estimator_has_a_row_in_the_documentation_and_a_test_of_its_bias():
+    kinds = base.kinds_of(base.Estimator)
+    assert undocumented(kinds, SOURCES["outer_train.estimators.__init__"].text) == []
+    tests = ROOT / "tests" / "outer_train" / "estimators" / "test_bias.py"
+    assert untested_for_bias(kinds, tests.read_text(encoding="utf-8")) == []
+    assert len(kinds) > 7
 
 
 def test_code_tells_no_history():
@@ -220,6 +242,8 @@ def test_each_rule_fails_on_a_broken_example():
     assert named_like_functions(twins) == ["tasks.suite"]
     assert names_of_two_things(twins) == ["suite"]
     assert HISTORY.search("# as it was shipped before")
+    assert undocumented(["merged", "full_es"], "| `merged` | both |\n`full_es` | `full_es` |") == ["full_es"]
+    assert untested_for_bias(["a", "b"], "BIASED = ('a',)\ndef test_b():\n    name = 'b'") == ["b"]
 
 
 def test_setup_cfg_lists_the_folders():

@@ -7,16 +7,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from learned_opt_lab.ablation.variants import MAIN, estimator_variants
 from learned_opt_lab.drawing.axes import known, legend, log_scale
 from learned_opt_lab.drawing.text import UNKNOWN, figure_label
 from learned_opt_lab.drawing.training_figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, tidy
 
 PANELS = {
-    "estimator": ("reparameterization", "evolution_strategies", "persistent_es", "noise_reuse_es"),
     "truncation": ("fixed_",),
     "inputs and objective": ("no_momentum", "no_time", "train_objective"),
 }
-MAIN = "merged"
+"""Beside one of the estimators."""
 _COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
 
 
@@ -27,7 +27,8 @@ def ablation_figure(result: dict[str, Any]) -> Figure:
       result: the content of `ablation.json`.
     """
     rows = {row["variant"]: row for row in result["variants"]}
-    panels = {title: _members(rows, names) for title, names in PANELS.items()}
+    panels = {"estimator": tuple(estimator_variants()), **PANELS}
+    panels = {title: _members(rows, names) for title, names in panels.items()}
     panels = {title: members for title, members in panels.items() if members} or {"outer loss": list(rows)}
     figure = Figure(figsize=(4.2 * len(panels) + 5.2, 4.4), dpi=150, layout="constrained")
     axes = figure.subplots(1, len(panels) + 1, width_ratios=[1] * len(panels) + [0.9])

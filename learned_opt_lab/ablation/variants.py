@@ -25,19 +25,19 @@ class Ablated(NamedTuple):
     config: TrainConfig
 
 
-ESTIMATORS = {
-    "reparameterization": ("RP only", base.Reparameterization),
-    "evolution_strategies": ("ES only", base.EvolutionStrategies),
-    "persistent_es": ("PES", base.PersistentES),
-    "noise_reuse_es": ("NRES", base.NoiseReuseES),
-}
-MAIN = "merged"
+MAIN = base.name_of(base.Merged)
+
+
+def estimator_variants() -> dict[str, type[base.PairEstimator]]:
+    """The variants that take another estimator in place of the merge: all of pairs."""
+    kinds = base.kinds_of(base.PairEstimator)
+    return {name: kind for name, kind in kinds.items() if kind is not base.Merged}
 
 
 def variant_names(lengths: list[int]) -> list[str]:
     """All variants, the whole method first."""
     fixed = [f"fixed_{length}" for length in lengths]
-    return [MAIN, *ESTIMATORS, *fixed, "no_momentum", "no_time", "train_objective"]
+    return [MAIN, *estimator_variants(), *fixed, "no_momentum", "no_time", "train_objective"]
 
 
 def variants_of(
@@ -57,7 +57,9 @@ def variants_of(
     """
     main = dataclasses.replace(config, estimator=_estimator(config, base.Merged))
     variants = {MAIN: ("merged, curriculum", "method", main)}
-    for name, (label, kind) in ESTIMATORS.items():
+    for name, kind in estimator_variants().items():
+        label = kind.label or kind.word.replace("-", " ")
+        label = f"{label} only" if name in main.estimator.parts else label
         variants[name] = (label, "estimator", dataclasses.replace(config, estimator=_estimator(config, kind)))
     for length in lengths:
         fixed = dataclasses.replace(main, truncation=base.Constant(length))

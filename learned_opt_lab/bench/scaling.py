@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from configs import base
 from learned_opt_lab.bench.outer_training import throughput, w1_family
 from outer_train import use_cpu_devices
 
@@ -37,7 +38,8 @@ LABELS = {
     "images": "images in the data set",
     "devices": "CPU devices",
 }
-ESTIMATORS = ("evolution_strategies", "merged")
+ESTIMATORS = tuple(map(base.name_of, (base.EvolutionStrategies, base.Merged)))
+"""One that goes forward only, and one that is differentiated."""
 DEVICE_SETUPS = ((1, 1), (1, 2), (2, 2))
 """(devices, cores) that `devices` compares."""
 

@@ -16,6 +16,7 @@ from learned_opt_lab.cli import surroundings
 COMMANDS = {
     "train": "learned_opt_lab.cli.commands.train",
     "resume": "learned_opt_lab.cli.commands.resume",
+    "search": "learned_opt_lab.cli.commands.search",
     "list": "learned_opt_lab.cli.commands.list",
     "evaluate": "learned_opt_lab.cli.commands.evaluate",
     "tune": "learned_opt_lab.cli.commands.tune",

@@ -1,24 +1,18 @@
 """The figure of `learned-opt variance`: what an estimator's gradient is worth, over truncation lengths."""
 
+import itertools
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from configs import base
 from learned_opt_lab.drawing.axes import known, legend, log_scale, positive
 from learned_opt_lab.drawing.text import figure_label
 from learned_opt_lab.drawing.training_figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, tidy
 
-_COLORS = {
-    "evolution_strategies": ORANGE,
-    "reparameterization": RED,
-    "merged": BLACK,
-    "persistent_es": BLUE,
-    "noise_reuse_es": SKY,
-    "truncated_backprop": PURPLE,
-    "forward_mode": GREEN,
-    "full_es": GREY,
-}
+_COLORS = (ORANGE, RED, BLACK, BLUE, SKY, PURPLE, GREEN, GREY)
+"""Of the kinds of estimators, in their order."""
 
 
 def variance_figure(result: dict[str, Any]) -> Figure:
@@ -31,6 +25,7 @@ def variance_figure(result: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(12, 4.0), dpi=150, layout="constrained")
     panels = figure.subplots(1, 3)
     names = dict.fromkeys(row["estimator"] for row in result["rows"])
+    colors = dict(zip(base.kinds_of(base.Estimator), itertools.cycle(_COLORS), strict=False))
     for axes, column in zip(panels, ("variance", "norm", "cosine"), strict=True):
         for name in names:
             rows = [row for row in result["rows"] if row["estimator"] == name and row[column] is not None]
@@ -40,7 +35,7 @@ def variance_figure(result: dict[str, Any]) -> Figure:
                 np.array([row["num_steps"] for row in rows], float)[kept],
                 figure_label(name.replace("_", " ")),
             )
-            axes.plot(lengths, values[kept], marker="o", markersize=4, color=_COLORS.get(name, BLACK), label=label)
+            axes.plot(lengths, values[kept], marker="o", markersize=4, color=colors.get(name, BLACK), label=label)
         log_scale(axes, "x", *(line.get_xdata() for line in axes.lines))
         axes.set_xlabel("truncation length (inner steps)")
         tidy(axes)

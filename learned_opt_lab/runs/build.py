@@ -15,6 +15,7 @@ import learned_opt
 from configs import base
 from learned_opt import LearnedOptimizer, catalog
 from learned_opt.disk import theta_file
+from learned_opt_lab.runs.builders import builder_of
 from learned_opt_lab.runs.families import build_family
 from learned_opt_lab.runs.user_path import add_to_path
 from outer_train import (
@@ -22,7 +23,6 @@ from outer_train import (
     checks,
     clip_by_global_norm,
     devices,
-    estimators,
     inner_problem,
     memory,
     outer_step,
@@ -30,22 +30,6 @@ from outer_train import (
 )
 from outer_train.estimators import GradientEstimator
 from tasks import TaskFamily
-
-ESTIMATORS = {
-    base.EvolutionStrategies: estimators.evolution_strategies,
-    base.Reparameterization: estimators.reparameterization,
-    base.Merged: estimators.merged,
-    base.PersistentES: estimators.persistent_es,
-    base.NoiseReuseES: estimators.noise_reuse_es,
-    base.TruncatedBackprop: estimators.truncated_backprop,
-    base.ForwardMode: estimators.forward_mode,
-    base.FullES: estimators.full_es,
-}
-TRUNCATIONS = {
-    base.Constant: truncation.constant,
-    base.Linear: truncation.linear,
-    base.LogUniform: truncation.log_uniform,
-}
 
 
 class Built(NamedTuple):
@@ -120,7 +104,7 @@ def check_numbers(config: base.TrainConfig) -> None:
     """Raises `ValueError` for counts that no factory sees."""
     for name in ("num_outer_steps", "checkpoint_every", "keep_checkpoints"):
         checks.check_count(**{name: getattr(config, name)})
-    checks.check_count(**{_particles_field(config.estimator): num_particles(config.estimator)})
+    checks.check_count(**{particles_field(config.estimator): num_particles(config.estimator)})
     if config.held_out.num_tasks < 0 or config.held_out.num_steps < 1:
         raise ValueError(
             "held_out needs num_tasks >= 0 and num_steps >= 1, "
@@ -149,24 +133,26 @@ def _check_held_out_fits(config: base.HeldOut, family: TaskFamily, optimizer: Le
     memory.check_fits(f"held_out.num_tasks {config.num_tasks} of {config.num_steps} steps", config.num_tasks * size)
 
 
-def num_particles(estimator) -> int:
+def num_particles(estimator: base.Estimator) -> int:
     """What is spread over the devices: pairs, or particles where there are no pairs."""
-    return getattr(estimator, _particles_field(estimator))
+    return getattr(estimator, particles_field(estimator))
 
 
-def _particles_field(estimator) -> str:
+def particles_field(estimator: base.Estimator) -> str:
+    """The field that holds their number."""
     return "num_pairs" if hasattr(estimator, "num_pairs") else "num_particles"
 
 
-def build_optimizer(config) -> tuple[LearnedOptimizer, str, dict[str, Any]]:
+def build_optimizer(config: base.Optimizer) -> tuple[LearnedOptimizer, str, dict[str, Any]]:
     """The learned optimizer with the name and arguments under which it is saved."""
-    if isinstance(config, base.Mlp):
-        name, kwargs = "mlp", {k: v for k, v in _fields(config).items() if v is not None}
+    if isinstance(config, base.NamedOptimizer):
+        name, kwargs, factory = config.name, dict(config.kwargs), None
     else:
-        name, kwargs = config.name, dict(config.kwargs)
+        name, factory = base.name_of(type(config)), builder_of(type(config))
+        kwargs = {k: v for k, v in _fields(config).items() if v is not None}
     if catalog.is_own(name) and not isinstance(name, catalog.FromFile):
         add_to_path(Path.cwd())
-    optimizer = catalog.make_optimizer(name, kwargs)
+    optimizer = catalog.make_optimizer(name, kwargs, factory)
     shapes = jax.eval_shape(optimizer.init, jax.random.key(0))  # takes no memory, however large theta is
     if (size := sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))) > theta_file.MAX_ELEMENTS:
         raise ValueError(
@@ -214,18 +200,14 @@ def build_truncation(config: base.TrainConfig) -> truncation.TruncationSchedule:
     Raises:
       ValueError: for a schedule that does not fit in itself, or whose lengths exceed the episode.
     """
-    longest = _longest(config.truncation)
+    kind = type(config.truncation)
+    longest = getattr(config.truncation, kind.longest)
     if longest > config.problem.num_steps:
         raise ValueError(
             f"the truncation grows to {longest} inner steps, above the episode's {config.problem.num_steps} "
             "(problem.num_steps)"
         )
-    return TRUNCATIONS[type(config.truncation)](**_fields(config.truncation))
-
-
-def _longest(config) -> int:
-    names = {base.Constant: "num_steps", base.Linear: "end", base.LogUniform: "high"}
-    return getattr(config, names[type(config)])
+    return builder_of(kind)(**_fields(config.truncation))
 
 
 def build_estimator(
@@ -238,10 +220,10 @@ def build_estimator(
 ) -> GradientEstimator:
     """The estimator of one family's outer gradient."""
     problem = inner_problem(family, optimizer, **_fields(config.problem))
-    settings = _fields(config.estimator)
-    if not isinstance(config.estimator, base.FullES):
+    settings, kind = _fields(config.estimator), type(config.estimator)
+    if kind.truncates:
         settings["max_num_steps"] = min(schedule.max_num_steps, config.problem.num_steps)
-    return ESTIMATORS[type(config.estimator)](problem, axis_name=axis_name, **settings)
+    return builder_of(kind)(problem, axis_name=axis_name, **settings)
 
 
 def build_outer_optimizer(config: base.OuterOptimizer, num_outer_steps: int) -> optax.GradientTransformation:

@@ -18,6 +18,15 @@ CONFIGS = {
     "metz2019_cnn": "configs.metz2019_cnn",
     "quadratic": "configs.quadratic",
 }
+MADE_BY = {"general": "general", "general_es": "general_es", "mlp": "digits_mlp"}
+"""Weights that ship with the library -> the config that makes them."""
+
+
+def recipe_of(name: str) -> str:
+    """The command that makes shipped weights: their config's search if it has one that makes a theta, or training."""
+    config, _ = load(MADE_BY[name])
+    command = "search" if config.search is not None and config.search.makes_theta else "train"
+    return f"learned-opt {command} {MADE_BY[name]}"
 
 
 def load(name_or_path: str) -> tuple[TrainConfig, Path | None]:

@@ -9,35 +9,8 @@ import typing
 from typing import Any
 
 from configs import base
+from learned_opt_lab.runs.moved_names import current_name
 
-TYPES = {
-    cls.__name__: cls
-    for cls in (
-        base.TrainConfig,
-        base.ClassSubset,
-        base.RandomQuadratic,
-        base.CustomFamily,
-        base.Mlp,
-        base.NamedOptimizer,
-        base.InnerProblem,
-        base.EvolutionStrategies,
-        base.Reparameterization,
-        base.Merged,
-        base.PersistentES,
-        base.NoiseReuseES,
-        base.TruncatedBackprop,
-        base.ForwardMode,
-        base.FullES,
-        base.Constant,
-        base.Linear,
-        base.LogUniform,
-        base.OuterOptimizer,
-        base.HeldOut,
-    )
-}
-
-CODE = {("CustomFamily", "target"), ("CustomFamily", "held_out_target"), ("NamedOptimizer", "name")}
-"""Fields whose value may be a `"module:name"`."""
 MAX_DEPTH = 32
 MAX_WHOLE_NUMBER = 2**63 - 1
 
@@ -79,9 +52,10 @@ def _from_json(value: Any, trust: bool, depth: int) -> Any:
     if "type" not in value:
         return {k: _from_json(v, trust, depth + 1) for k, v in value.items()}
     kind = value["type"]
-    if not isinstance(kind, str) or kind not in TYPES:
-        raise ValueError(f"unknown config type {kind!r:.80}{near(str(kind), TYPES)}")
-    cls, hints, found = TYPES[kind], _hints(TYPES[kind]), {}
+    known = types_in_json()
+    if not isinstance(kind, str) or kind not in known:
+        raise ValueError(f"unknown config type {kind!r:.80}{near(str(kind), known)}")
+    cls, hints, found = known[kind], _hints(known[kind]), {}
     for name, field in value.items():
         if name == "type":
             continue
@@ -96,11 +70,30 @@ def _from_json(value: Any, trust: bool, depth: int) -> Any:
         )
         if not _fits(found[name], hints[name]):
             raise ValueError(f"{kind}.{name} cannot be {field!r:.80}")
+    names = {k: current_name(found[k]) for k in getattr(cls, "code_fields", ()) if k in found}
     if not trust:
         from learned_opt import catalog
 
-        found |= {k: catalog.FromFile(v) for k, v in found.items() if (kind, k) in CODE}
-    return cls(**found)
+        names = {k: catalog.FromFile(v) for k, v in names.items()}
+    return cls(**found | names)
+
+
+def types_in_json() -> dict[str, type]:
+    """The classes that a config may be made of, by name: `TrainConfig`, all kinds, and what their fields hold."""
+    found: dict[str, type] = {}
+    waiting = [base.TrainConfig, *base.registered().values()]
+    while waiting:
+        cls = waiting.pop(0)
+        if cls.__name__ not in found:
+            found[cls.__name__] = cls
+            waiting += [
+                part for hint in _hints(cls).values() for part in (hint, *typing.get_args(hint)) if _is_own(part)
+            ]
+    return found
+
+
+def _is_own(hint: Any) -> bool:
+    return isinstance(hint, type) and dataclasses.is_dataclass(hint)
 
 
 @functools.cache

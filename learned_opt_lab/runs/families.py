@@ -1,4 +1,4 @@
-"""From a config's family to task families: the built-in kinds, and a user's own as `"module:name"`."""
+"""From a config's family to task families: what the kinds build, and a user's own as `"module:name"`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,21 +6,22 @@ from typing import Any
 
 from configs import base
 from learned_opt import catalog
+from learned_opt_lab.runs.builders import builder_of
 from learned_opt_lab.runs.user_path import add_to_path
 from tasks import TaskFamily, char_family, rescaled_weights
 from tasks.analytic import random_quadratic_family
 from tasks.images import MLP, ConvNet, class_split, class_subset_family, datasets, mnist1d, tfds_autoencoder_family
 
 FAMILIES: dict[str, Callable[..., TaskFamily]] = {
-    "tasks.images.autoencoder:tfds_autoencoder_family": tfds_autoencoder_family,
-    "tasks.text:char_family": char_family,
+    "tasks.images:tfds_autoencoder_family": tfds_autoencoder_family,
+    "tasks:char_family": char_family,
 }
 """The project's own among custom families: any file may name them."""
 
 
-def build_family(config) -> tuple[TaskFamily, TaskFamily]:
+def build_family(config: base.Family) -> tuple[TaskFamily, TaskFamily]:
     """The outer-training family, of the config's weight, and the held-out one."""
-    family, held_out = _build(config)
+    family, held_out = builder_of(type(config))(config)
     return family._replace(weight=config.weight), held_out
 
 
@@ -32,13 +33,15 @@ def scored_on(config: base.TrainConfig) -> str:
 
     Quadratics are drawn afresh from a continuum, so that those scored are never those trained on. Classes are held out
     unless another family of the run trains on them. A user's own family is held out where the config names one that is
-    neither the family trained on nor another of the run's.
+    neither the family trained on nor another of the run's. Of another kind nothing is known.
     """
     families = (config.family, *config.extra_families)
     if isinstance(config.family, base.ClassSubset):
         seen = any(_trains_on_the_held_out_of(config.family, each) for each in families)
     elif isinstance(config.family, base.RandomQuadratic):
         seen = False
+    elif not isinstance(config.family, base.CustomFamily):
+        seen = True  # whatever it holds out, nothing here knows of it
     else:
         held_out = config.family.held_out_target
         targets = [each.target for each in families if isinstance(each, base.CustomFamily)]
@@ -54,21 +57,27 @@ def _trains_on_the_held_out_of(config: base.ClassSubset, other) -> bool:
 
 
 def _is_same(target: str, other: str) -> bool:
-    return target == other or resolve(target) is resolve(other)
+    return target == other or family_factory(target) is family_factory(other)
 
 
-def _build(config) -> tuple[TaskFamily, TaskFamily]:
-    if isinstance(config, base.ClassSubset):
-        return _class_subset(config)
-    if isinstance(config, base.RandomQuadratic):
-        family = random_quadratic_family(**{k: v for k, v in vars(config).items() if k != "weight"})
-        return family, family
+def random_quadratic(config: base.RandomQuadratic) -> tuple[TaskFamily, TaskFamily]:
+    """The same family twice: it never draws a task again."""
+    family = random_quadratic_family(**{k: v for k, v in vars(config).items() if k != "weight"})
+    return family, family
+
+
+def custom(config: base.CustomFamily) -> tuple[TaskFamily, TaskFamily]:
+    """What the config names; the outer-training family twice where it names no other.
+
+    Raises:
+      ValueError: there is no such function, or it does not take these arguments or return a family.
+    """
     family = _custom_family(config.target, config.kwargs)
     return family, _custom_family(config.held_out_target, config.kwargs) if config.held_out_target else family
 
 
 def _custom_family(target: str, kwargs: dict[str, Any]) -> TaskFamily:
-    factory = resolve(target)
+    factory = family_factory(target)
     try:
         catalog.check_call(factory, kwargs)
     except TypeError as error:
@@ -86,7 +95,8 @@ def _custom_family(target: str, kwargs: dict[str, Any]) -> TaskFamily:
     return family
 
 
-def _class_subset(config: base.ClassSubset) -> tuple[TaskFamily, TaskFamily]:
+def class_subset(config: base.ClassSubset) -> tuple[TaskFamily, TaskFamily]:
+    """Tasks of the classes for outer-training, and of those held out."""
     if config.dataset == "digits":
         data = datasets.digits(config.fractions)
     elif config.dataset == "mnist1d":
@@ -109,7 +119,7 @@ def _class_subset(config: base.ClassSubset) -> tuple[TaskFamily, TaskFamily]:
     return outer_training, family(held_out, num_held_out)
 
 
-def resolve(target: str) -> Any:
+def family_factory(target: str) -> Any:
     """The family's factory that a `"module:name"` means, found in the working directory too.
 
     Raises:
@@ -127,9 +137,8 @@ def resolve(target: str) -> Any:
 
 def check_trusted(config: base.TrainConfig) -> None:
     """Raises `NotTrusted` for a config from a file that names code which is not this project's; imports nothing."""
-    families = [each for each in (config.family, *config.extra_families) if isinstance(each, base.CustomFamily)]
-    names = [name for each in families for name in (each.target, each.held_out_target) if name not in FAMILIES]
-    names += [config.optimizer.name] if isinstance(config.optimizer, base.NamedOptimizer) else []
+    parts = (config.family, *config.extra_families, config.optimizer, config.estimator, config.truncation)
+    names = [getattr(part, field) for part in parts for field in type(part).code_fields]
     for name in names:
-        if isinstance(name, catalog.FromFile) and catalog.is_own(name):
+        if name not in FAMILIES and isinstance(name, catalog.FromFile) and catalog.is_own(name):
             catalog.resolve(name)

@@ -5,10 +5,8 @@ validation loss over the lowest that Adam gets to, as a mean over the run, at it
 are found in minutes, where outer-training theta's hundreds takes an hour. Held-out tasks have no part in it.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,28 +15,10 @@ import optax
 from numpy.typing import NDArray
 
 from configs import base
-from learned_opt import LearnedOptimizer, Theta
-from learned_opt_lab.evaluation.baselines import LEARNING_RATES
 from learned_opt_lab.evaluation.measures import cap_losses, final_losses, smooth
 from learned_opt_lab.evaluation.sweep import make_runs, make_sweep
-from learned_opt_lab.runs import catalog
-from learned_opt_lab.runs.families import build_family
-from outer_train import use_cpu_devices
+from learned_opt_lab.searches.candidates import Candidates, Distribution
 from tasks import TaskFamily
-
-RATES = LEARNING_RATES[:6]
-OFFSET = 4e-3
-"""Beside losses, in nats: what is below it no longer counts."""
-LOSS_CAP = 10.0
-ELITE = 0.2
-"""Share of a generation that the next one is drawn around."""
-
-
-class Search(NamedTuple):
-    """What candidates are drawn from: independent normals, `[numbers]` each."""
-
-    mean: NDArray
-    std: NDArray
 
 
 class Scores(NamedTuple):
@@ -48,38 +28,29 @@ class Scores(NamedTuple):
     start: float
 
 
-def score(losses: NDArray, adam: NDArray) -> NDArray:
+def score(losses: NDArray, adam: NDArray, settings: base.CrossEntropy) -> NDArray:
     """`[candidates]`, lower is better, from validation losses `[candidates or rates, runs, points]`."""
-    losses, adam = (cap_losses(x, LOSS_CAP).mean(axis=1) for x in (losses, adam))
-    to_ratio = lambda x: np.clip(np.log((x + OFFSET) / (smooth(adam, LOSS_CAP).min() + OFFSET)), -1.0, 2.0)  # noqa: E731
-    ratio = to_ratio(smooth(losses, LOSS_CAP))
-    return 0.5 * ratio.mean(axis=1) + 0.5 * to_ratio(final_losses(losses, LOSS_CAP)) + ratio.min(axis=1)
+    cap, offset = settings.loss_cap, settings.loss_offset
+    losses, adam = (cap_losses(x, cap).mean(axis=1) for x in (losses, adam))
+    to_ratio = lambda x: np.clip(np.log((x + offset) / (smooth(adam, cap).min() + offset)), -1.0, 2.0)  # noqa: E731
+    ratio = to_ratio(smooth(losses, cap))
+    return 0.5 * ratio.mean(axis=1) + 0.5 * to_ratio(final_losses(losses, cap)) + ratio.min(axis=1)
 
 
-def search(
-    start: Search,
-    to_theta: Callable[[NDArray], Theta],
-    optimizer: LearnedOptimizer,
+def minimize(
+    candidates: Candidates,
     families: Sequence[TaskFamily],
+    settings: base.CrossEntropy,
     *,
-    num_generations: int,
-    population: int,
-    num_steps: int,
-    num_runs: int = 2,
     seed: int = 0,
-    report: Callable[[Search, list[Scores]], None] = lambda *_: None,
-) -> tuple[Search, list[Scores]]:
+    report: Callable[[Distribution, list[Scores]], None] = lambda *_: None,
+) -> tuple[Distribution, list[Scores]]:
     """The distribution after the last generation, and the scores of each generation's mean before it.
 
     Args:
-      start: what the first generation is drawn from.
-      to_theta: a candidate's numbers to its theta.
-      optimizer: that theta is of.
+      candidates: what is searched.
       families: tasks to score on; their weights count.
-      num_generations: of the cross-entropy method.
-      population: candidates of a generation, the mean and the start's among them.
-      num_steps: inner steps of a run, a multiple of 40.
-      num_runs: tasks of each family in a generation.
+      settings: sizes of the search, and of what is scored.
       seed: of the candidates; tasks depend on the generation alone.
       report: called after each generation with the new distribution and the scores so far.
 
@@ -87,25 +58,43 @@ def search(
       ValueError: fewer than two candidates of a generation have a finite score.
     """
     rng = np.random.default_rng(seed)
-    options = {"num_steps": num_steps, "splits": ("outer_valid",), "eval_every": num_steps // 40, "num_eval_batches": 4}
-    learned = [make_sweep(family, optimizer.fastest, **options) for family in families]
-    adams = [make_sweep(family, optax.adam, **options) for family in families]
-    rates = jnp.asarray(RATES, jnp.float32)
-    now, scores = start, []
-    for generation in range(num_generations):
-        candidates = now.mean + now.std * rng.standard_normal((population, now.mean.size))
-        candidates[:2] = now.mean, start.mean
-        thetas = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(to_theta, candidates))
-        total = np.zeros(population)
-        for family, of_theta, of_rate in zip(families, learned, adams, strict=True):
-            runs = make_runs(jax.random.key(1000 + generation), num_runs)
-            losses = [of_theta(thetas, runs), of_rate(rates, runs)]
-            total += family.weight * score(*(np.asarray(each["outer_valid"]["loss"]) for each in losses))
+    scored = _scored_on(families, candidates.optimizer.fastest, settings)
+    now, scores = candidates.start, []
+    for generation in range(settings.num_generations):
+        drawn = now.mean + now.std * rng.standard_normal((settings.population, now.mean.size))
+        drawn[:2] = now.mean, candidates.start.mean
+        thetas = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(candidates.to_theta, drawn))
+        total = scored(thetas, jax.random.key(settings.task_seed + generation))
         scores.append(Scores(*total[:2].tolist()))
-        elite = candidates[_lowest(total, max(4, round(ELITE * population)), generation)]
-        now = Search((now.mean + elite.mean(axis=0)) / 2.0, (now.std + elite.std(axis=0, ddof=1)) / 2.0)
+        elite = drawn[_lowest(total, max(4, round(settings.elite * settings.population)), generation)]
+        now = Distribution((now.mean + elite.mean(axis=0)) / 2.0, (now.std + elite.std(axis=0, ddof=1)) / 2.0)
         report(now, scores)
     return now, scores
+
+
+def _scored_on(
+    families: Sequence[TaskFamily], optimizer: Callable[..., Any], settings: base.CrossEntropy
+) -> Callable[[Any, jax.Array], NDArray]:
+    """The function of stacked thetas and a key that gives their scores on fresh tasks, summed over families."""
+    options = {
+        "num_steps": settings.num_steps,
+        "splits": ("outer_valid",),
+        "eval_every": settings.num_steps // settings.num_measurements,
+        "num_eval_batches": settings.num_measured_batches,
+    }
+    learned = [make_sweep(family, optimizer, **options) for family in families]
+    adams = [make_sweep(family, optax.adam, **options) for family in families]
+    rates = jnp.asarray(settings.adam_learning_rates, jnp.float32)
+
+    def scored(thetas, key):
+        total = np.zeros(settings.population)
+        for family, of_theta, of_rate in zip(families, learned, adams, strict=True):
+            runs = make_runs(key, settings.num_runs)
+            losses = [of_theta(thetas, runs), of_rate(rates, runs)]
+            total += family.weight * score(*(np.asarray(each["outer_valid"]["loss"]) for each in losses), settings)
+        return total
+
+    return scored
 
 
 def _lowest(scores: NDArray, number: int, generation: int) -> NDArray:
@@ -114,32 +103,3 @@ def _lowest(scores: NDArray, number: int, generation: int) -> NDArray:
     if len(known) < 2:
         raise ValueError(f"fewer than two candidates of generation {generation} have a finite score")
     return known[:number]
-
-
-def from_command_line(
-    parser: argparse.ArgumentParser, start: Callable[[base.Optimizer], Search], num_generations: int
-) -> tuple[argparse.Namespace, base.TrainConfig, Callable]:
-    """The arguments, the config they name, and `search` over its families.
-
-    What that search still wants is `to_theta` and `optimizer`. Exits with status 2 and one line for a config that is
-    unknown or that `start` refuses.
-
-    Args:
-      parser: with what the caller adds of its own.
-      start: the config's optimizer to what the first generation is drawn from; may raise `ValueError`.
-      num_generations: unless given.
-    """
-    parser.add_argument("config")
-    parser.add_argument("--num-generations", type=int, default=num_generations)
-    parser.add_argument("--population", type=int, default=44)
-    parser.add_argument("--num-steps", type=int, default=1000)
-    args = parser.parse_args()
-    use_cpu_devices()
-    try:
-        config = catalog.load(args.config)[0]
-        around = start(config.optimizer)
-    except (ValueError, FileNotFoundError) as error:
-        parser.error(str(error))
-    sizes = {name: getattr(args, name) for name in ("num_generations", "population", "num_steps")}
-    families = [build_family(each)[0] for each in (config.family, *config.extra_families)]
-    return args, config, partial(search, around, families=families, seed=config.seed, **sizes)

@@ -1,41 +1,61 @@
 """Where outer-training of a config had best start: a search over the fresh theta's Adam (`adam_start`).
 
-    python -m learned_opt_lab.searches.start_search general_es --out DIR
-
 The cross-entropy method (`learned_opt_lab/searches/cross_entropy.py`) over rate, exponents of tensor and time, and
-weight decay, on the config's outer-training families.
+weight decay, around the config's own. What it finds belongs into the config; the theta it leaves is a fresh one of
+that start.
 """
 
-import argparse
 import dataclasses
-import json
-from pathlib import Path
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from configs import base
-from learned_opt_lab.results.folder import finite, write_result
 from learned_opt_lab.runs.build import build_optimizer
-from learned_opt_lab.searches.cross_entropy import Search, from_command_line
+from learned_opt_lab.searches.candidates import Candidates, Distribution
+
+FOUND = ("adam_learning_rate", "adam_exponents", "adam_time_exponents", "adam_weight_decay")
 
 
-def start(optimizer: base.Mlp) -> Search:
-    """Around the config's own start, wide enough to leave it.
+def start_search(config: base.TrainConfig, *, trust: bool = False) -> Candidates:
+    """The starts that `config.search`, a `StartSearch`, moves; fresh thetas all, so that no file has a say.
 
     Raises:
       ValueError: for an optimizer without rate, exponents and time exponents.
     """
+    del trust
+    key = jax.random.key(config.seed)
+
+    def to_theta(numbers):
+        return build_optimizer(started_at(config.optimizer, numbers))[0].init(key)
+
+    def describe(numbers):
+        found = started_at(config.optimizer, numbers)
+        return {name: getattr(found, name) for name in FOUND}
+
+    return Candidates(
+        around_the_start(config.optimizer, config.search),
+        to_theta,
+        build_optimizer(config.optimizer)[0],
+        lambda numbers: build_optimizer(started_at(config.optimizer, numbers))[1:],
+        describe,
+    )
+
+
+def around_the_start(optimizer: base.Optimizer, search: base.StartSearch) -> Distribution:
+    """Around the config's own start, as wide as the search says; raises as `start_search`."""
     if not isinstance(optimizer, base.Mlp) or None in (
         optimizer.adam_learning_rate,
         optimizer.adam_exponents,
         optimizer.adam_time_exponents,
     ):
-        raise ValueError("start_search needs an optimizer with adam_learning_rate, adam_exponents, adam_time_exponents")
+        raise ValueError("StartSearch needs an optimizer with adam_learning_rate, adam_exponents, adam_time_exponents")
     exponents, times = optimizer.adam_exponents, optimizer.adam_time_exponents
     mean = [np.log(optimizer.adam_learning_rate), *exponents, *times, optimizer.adam_weight_decay or 0.0]
-    return Search(np.asarray(mean), np.asarray([0.6] + [0.25] * len(exponents) + [0.1] * len(times) + [0.02]))
+    std = [search.log_learning_rate_std] + [search.exponent_std] * len(exponents)
+    std += [search.time_exponent_std] * len(times) + [search.weight_decay_std]
+    return Distribution(np.asarray(mean), np.asarray(std))
 
 
 def started_at(optimizer: base.Mlp, candidate: NDArray) -> base.Mlp:
@@ -48,23 +68,3 @@ def started_at(optimizer: base.Mlp, candidate: NDArray) -> base.Mlp:
         adam_time_exponents=tuple(candidate[cut:-1].tolist()),
         adam_weight_decay=float(candidate[-1]),
     )
-
-
-def main() -> None:
-    """Prints and writes the start that was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path)
-    args, config, search = from_command_line(parser, start, num_generations=6)
-    key = jax.random.key(config.seed)
-    to_theta = lambda candidate: build_optimizer(started_at(config.optimizer, candidate))[0].init(key)  # noqa: E731
-    found, scores = search(to_theta=to_theta, optimizer=build_optimizer(config.optimizer)[0])
-    best = started_at(config.optimizer, found.mean)
-    kept = ("adam_learning_rate", "adam_exponents", "adam_time_exponents", "adam_weight_decay")
-    result = {name: getattr(best, name) for name in kept} | {"scores": [each._asdict() for each in scores]}
-    print(json.dumps(finite(result), indent=2))
-    if args.out:
-        write_result(args.out / "start.json", result)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,9 @@
 """The last touch to an outer-trained theta: a search over how its step depends on tensor and time.
 
-    python -m learned_opt_lab.searches.step_search general --out DIR
-
 Starts from the config's `init_theta`, outer-trained from Adam (`learned_opt.per_parameter.adam_start`), whose first
-four hidden units
-still carry most of the step: two its direction, two the logarithm of its rate. The cross-entropy method
-(`learned_opt_lab/searches/cross_entropy.py`) moves the first layer's weights of these: in the direction those of the
-inputs that differ between parameters, in the logarithm those of the tensor's and time's inputs and the bias.
+four hidden units still carry most of the step: two its direction, two the logarithm of its rate. The cross-entropy
+method (`learned_opt_lab/searches/cross_entropy.py`) moves the first layer's weights of these: in the direction those of
+the inputs that differ between parameters, in the logarithm those of the tensor's and time's inputs and the bias.
 
 Two hidden units are added, a decay of the weights that opens and closes:
 
@@ -17,58 +14,54 @@ well above 1 it takes 2 c w / rms(w) off every weight. How much decay a network 
 between those that have fitted all their images and those that never will; the vanishing gradient tells them apart,
 though not in the first steps, when the gradients of an attention's keys and queries vanish too.
 
-The search starts from what an earlier one of 29 generations found (`FOUND`), and from a gate set by hand (`GATE`): that
-one had left its gate all but closed, where a decay that waits and asks for less takes a third off the lowest loss of
-deep networks on few images, and costs text and an autoencoder nothing.
-
 Some thirty numbers, on which all that theta has learned in hundreds of others rests; an estimator of theta's gradient
 spreads its samples over all.
 """
 
-import argparse
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
-import learned_opt
 from configs import base
 from learned_opt import Theta
 from learned_opt.per_parameter import PRESETS, MLPSettings, adam_start
 from learned_opt.per_parameter import theta as theta_lib
-from learned_opt_lab.results.folder import warn, write_result
 from learned_opt_lab.runs.build import build_optimizer, initial_theta
-from learned_opt_lab.searches.cross_entropy import Scores, Search, from_command_line
+from learned_opt_lab.searches.candidates import Candidates, Distribution
 
 DIRECTION, MAGNITUDE, DECAY = slice(0, 2), slice(2, 4), slice(-2, None)
 """The hidden units that a fresh theta which starts as Adam gives to each output, and those added."""
 PAIR = np.asarray([1.0, -1.0], np.float32)
 
-FOUND: dict[str, tuple[float, ...]] = {
-    "parameter": (-0.149,),
-    "adam_gradient": (0.388,),
-    "adam_momentum": (0.795, -0.14, -0.061, 0.251),
-    "log_parameter": (-0.091,),
-    "log_adam_gradient": (0.229,),
-    "log_adam_momentum": (0.217, -0.038, -0.033, -0.036),
-    "times": (-0.026, 0.015, -0.023, 0.111, 0.014, -0.001),
-    "bias": (0.099,),
-}
-"""Of each input of `general`, what is added to its weights at the start; other inputs start at zero."""
-GATE: dict[str, tuple[float, ...]] = {
-    "log_slope": (math.log(0.1),),
-    "bias": (-9.5,),
-    "log_adam_gradient": (-5.0,),
-    "times": (0.0, 0.0, 0.0, 3.0),
-}
-"""From 300 steps on, opens at a gradient of a thirteenth of Adam's scale and lets all through at a thirtieth."""
+
+def step_search(config: base.TrainConfig, *, trust: bool = False) -> Candidates:
+    """The numbers of `init_theta` that `config.search`, a `StepSearch`, moves.
+
+    Args:
+      config: its optimizer is that of `init_theta`.
+      trust: run the code that the file `init_theta` names.
+
+    Raises:
+      ValueError: as `searched_settings`, or for an `init_theta` of another optimizer.
+    """
+    settings = searched_settings(config.optimizer)
+    own, key = build_optimizer(config.optimizer)[0], jax.random.key(config.seed)
+    theta = initial_theta(config.init_theta, own, own.init(key), trust=trust)
+    optimizer, name, kwargs = build_optimizer(with_units(config.optimizer))
+    theta = theta_lib.widened(theta, optimizer.init(key))
+    return Candidates(
+        numbers_at_start(settings, config.search),
+        lambda numbers: moved(settings, theta, numbers),
+        optimizer,
+        lambda numbers: (name, kwargs),
+        lambda numbers: {},
+    )
 
 
-def settings_of(optimizer: base.Optimizer) -> MLPSettings:
+def searched_settings(optimizer: base.Optimizer) -> MLPSettings:
     """The optimizer's arguments with its defaults.
 
     Raises:
@@ -84,7 +77,7 @@ def settings_of(optimizer: base.Optimizer) -> MLPSettings:
     has_inputs = {"parameter", "log_adam_gradient"} <= set(settings.features)
     if not (starts_as_adam and has_inputs and len(settings.hidden_sizes) == 1):
         raise ValueError(
-            "step_search needs adam_learning_rate and adam_exponents, one hidden layer, and the features 'parameter' "
+            "StepSearch needs adam_learning_rate and adam_exponents, one hidden layer, and the features 'parameter' "
             "and 'log_adam_gradient'"
         )
     return settings
@@ -92,22 +85,20 @@ def settings_of(optimizer: base.Optimizer) -> MLPSettings:
 
 def with_units(optimizer: base.Mlp) -> base.Mlp:
     """The optimizer with the decay's units."""
-    return dataclasses.replace(optimizer, hidden_sizes=(settings_of(optimizer).hidden_sizes[0] + 2,))
+    return dataclasses.replace(optimizer, hidden_sizes=(searched_settings(optimizer).hidden_sizes[0] + 2,))
 
 
-def start(optimizer: base.Optimizer) -> Search:
-    """Numbers as `FOUND` and `GATE` have them; raises as `settings_of`."""
-    settings = settings_of(optimizer)
+def numbers_at_start(settings: MLPSettings, search: base.StepSearch) -> Distribution:
+    """What the first generation is drawn from, in the order of `moved`."""
     of_each, of_tensor = rows(settings)
     unit, decay = settings.adam_learning_rate / settings.step_multiplier, adam_start.first_row(settings, "parameter")
     num_logs, num_times = len(settings.adam_exponents), len(settings.timescales)
-    found, gate = (numbers_of_inputs(settings, table) for table in (FOUND, GATE))
-    # Weight decay is some hundredths of the direction; gradient and momenta are all of it.
-    std = [(0.008 if i == decay else 0.03) * unit for i in of_each]
-    std += [0.12] * num_logs + [0.05] * num_times + [0.1]
-    std += [0.3, 0.8] + [0.5] * len(of_tensor)
-    mean = [found[of_each], found[of_tensor], FOUND["bias"], GATE["log_slope"], GATE["bias"], gate[of_tensor]]
-    return Search(np.concatenate(mean), np.asarray(std))
+    added, gate = (numbers_of_inputs(settings, table) for table in (search.added, search.gate))
+    std = [(search.parameter_std if i == decay else search.direction_std) * unit for i in of_each]
+    std += [search.rate_std] * num_logs + [search.rate_time_std] * num_times + [search.rate_bias_std]
+    std += [search.decay_log_slope_std, search.gate_bias_std] + [search.gate_std] * len(of_tensor)
+    scalars = [[search.added_bias], [search.decay_log_slope], [search.gate_bias]]
+    return Distribution(np.concatenate([added[of_each], added[of_tensor], *scalars, gate[of_tensor]]), np.asarray(std))
 
 
 def numbers_of_inputs(settings: MLPSettings, table: Mapping[str, Sequence[float]]) -> NDArray:
@@ -154,34 +145,3 @@ def moved(settings: MLPSettings, theta: Theta, numbers: NDArray) -> Theta:
     bias[DECAY] = slope * gate[1]
     outputs[DECAY] = np.stack([PAIR, np.zeros(2, np.float32)], axis=1)
     return {"layer_0": {"weights": weights, "bias": bias}, "layer_1": {**theta["layer_1"], "weights": outputs}}
-
-
-def main() -> None:
-    """Writes `theta.npz` and `search.json` after every generation."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    args, config, search = from_command_line(parser, start, num_generations=24)
-    settings = settings_of(config.optimizer)
-    own, key = build_optimizer(config.optimizer)[0], jax.random.key(config.seed)
-    theta = initial_theta(config.init_theta, own, own.init(key))
-    optimizer, name, kwargs = build_optimizer(with_units(config.optimizer))
-    theta = theta_lib.widened(theta, optimizer.init(key))
-    args.out.mkdir(parents=True, exist_ok=True)
-
-    def report(now: Search, scores: list[Scores]) -> None:
-        last, of = scores[-1], f"generation {len(scores)}/{args.num_generations}"
-        print(f"{of}  score of the mean before it {last.mean:.3f}, of the start {last.start:.3f}", flush=True)
-        found = {"scores": [each._asdict() for each in scores], "mean": now.mean.tolist(), "std": now.std.tolist()}
-        try:
-            learned_opt.save(args.out / "theta.npz", name, kwargs, moved(settings, theta, now.mean))
-            write_result(args.out / "search.json", found)
-        except OSError as error:
-            if len(scores) == args.num_generations:
-                raise
-            warn(f"generation {len(scores)} is not kept: {error}; the search goes on")
-
-    search(to_theta=lambda numbers: moved(settings, theta, numbers), optimizer=optimizer, report=report)
-
-
-if __name__ == "__main__":
-    main()

@@ -11,10 +11,11 @@ import pytest
 
 import learned_opt
 from configs import base
-from configs.base import estimators, problems
+from configs.base import estimators, optimizers, run, searches, truncations
+from configs.base import tasks as families
 from learned_opt_lab.runs import catalog
-from learned_opt_lab.runs.build import ESTIMATORS, build, build_outer_optimizer
-from learned_opt_lab.runs.config_json import TYPES, from_json, to_json
+from learned_opt_lab.runs.build import build, build_outer_optimizer
+from learned_opt_lab.runs.config_json import from_json, to_json, types_in_json
 from tasks.text import ALPHABET
 from tests.support.synthetic import write_synthetic_imagenet
 
@@ -128,7 +129,8 @@ def every_kind():
         yield base.TrainConfig(estimator=cls(std=0.1 + 0.2))
     yield base.TrainConfig(estimator=base.TruncatedBackprop(), truncation=base.Linear(), init_theta="x")
     yield base.TrainConfig(estimator=base.ForwardMode(num_directions=3))
-    yield base.TrainConfig(estimator=base.FullES())
+    yield base.TrainConfig(estimator=base.FullES(), search=base.StartSearch(exponent_std=0.1 + 0.2))
+    yield base.TrainConfig(search=base.StepSearch(added={"parameter": (0.1, 1 / 3)}, gate={"times": ()}))
     yield base.TrainConfig(truncation=base.LogUniform(), optimizer=base.NamedOptimizer("mlp", {"preset": "metz2019"}))
     for name in catalog.CONFIGS:
         yield catalog.load(name)[0]
@@ -142,14 +144,22 @@ def test_json_goes_back_exactly():
         assert json.dumps(to_json(again)) == text
 
 
+ABSTRACT = {base.PairEstimator, base.CrossEntropy}
+"""What kinds have in common."""
+
+
+def test_a_config_of_a_version_without_searches_is_read():
+    old = {name: value for name, value in to_json(base.TrainConfig(seed=3)).items() if name != "search"}
+    assert from_json(old) == base.TrainConfig(seed=3)
+
+
 def test_json_knows_every_config_class():
-    modules = (base, estimators, problems)
+    modules = (base, estimators, families, optimizers, run, searches, truncations)
     classes = {c for module in modules for c in vars(module).values() if dataclasses.is_dataclass(c)}
-    classes -= {estimators.PairEstimator}
-    assert set(TYPES.values()) == classes
+    assert set(types_in_json().values()) == classes - ABSTRACT
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", base.kinds_of(base.Estimator).values())
 def test_every_estimator_builds(estimator):
     """On two layers of two units, and with the schedule whose jitter exceeds the episode."""
     small = {field: 2 for field in ("num_pairs", "num_particles") if hasattr(estimator, field)}
@@ -178,7 +188,7 @@ def test_json_names_what_is_wrong(value, message):
 
 def test_every_field_is_explained():
     """tyro shows the docstring below a field; a field without one would stand in the help bare."""
-    for cls in (*TYPES.values(), estimators.PairEstimator):
+    for cls in (*types_in_json().values(), *ABSTRACT):
         num_docstrings = inspect.getsource(cls).count('"""') / 2
         assert num_docstrings == 1 + len(cls.__annotations__), cls.__name__
 

@@ -2,10 +2,11 @@
 
 import dataclasses
 import importlib
-import typing
 from typing import Literal
 
 import tyro
+
+from configs import base
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +21,9 @@ def run(args: Args) -> int:
     """Prints a line for each."""
     sections = {
         "configs": _configs,
-        "tasks": lambda: _kinds("Family"),
+        "tasks": lambda: _kinds(base.Family),
         "optimizers": _optimizers,
-        "estimators": lambda: _kinds("Estimator"),
+        "estimators": lambda: _kinds(base.Estimator),
         "experiments": _experiments,
     }
     for name, entries in sections.items():
@@ -43,22 +44,19 @@ def _configs() -> dict[str, str]:
     return {name: _first_line(importlib.import_module(module).__doc__) for name, module in CONFIGS.items()}
 
 
-def _kinds(union: str) -> dict[str, str]:
-    """Kinds of a field of the config, by the names the command line knows."""
-    from configs import base
-
-    kinds = {}
-    for alternative in typing.get_args(getattr(base, union)):
-        cls, subcommand = typing.get_args(alternative)
-        kinds[subcommand.name] = _first_line(cls.__doc__)
-    return kinds
+def _kinds(role: type[base.Kind]) -> dict[str, str]:
+    """Kinds of a field of the config, by the words the command line knows."""
+    return {kind.word: _first_line(kind.__doc__) for kind in base.kinds_of(role).values()}
 
 
 def _optimizers() -> dict[str, str]:
     from learned_opt import catalog, pretrained_names
+    from learned_opt_lab.runs.catalog import recipe_of
 
     names = {name: _first_line(factory.__doc__) for name, factory in catalog.OPTIMIZERS.items()}
-    return names | {f"{name} (weights)": "Ships with the library: `learned_opt.load`." for name in pretrained_names()}
+    return names | {
+        f"{name} (weights)": f"Ships with the library; made by `{recipe_of(name)}`." for name in pretrained_names()
+    }
 
 
 def _experiments() -> dict[str, str]:

@@ -5,22 +5,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+from configs import base
 from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
 
 RESULT = "variance.json"
 FIGURE = "variance.png"
-KINDS = {
-    "evolution_strategies": "EvolutionStrategies",
-    "reparameterization": "Reparameterization",
-    "merged": "Merged",
-    "persistent_es": "PersistentES",
-    "noise_reuse_es": "NoiseReuseES",
-    "truncated_backprop": "TruncatedBackprop",
-    "forward_mode": "ForwardMode",
-    "full_es": "FullES",
-}
-DEFAULT_ESTIMATORS = "evolution_strategies,reparameterization,merged,persistent_es,noise_reuse_es,truncated_backprop"
-WHOLE_EPISODES = "full_es"
+REFERENCE = base.FullES
+"""Has no bias: what the others are compared with."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,8 +24,9 @@ class Args(ConfigArgs):
 
     theta: str | None = None
     """A theta file or pretrained name; the config's initial theta if not given."""
-    estimators: str = DEFAULT_ESTIMATORS
-    """Names, with commas between; forward_mode and full_es exist too."""
+    estimators: str | None = None
+    """Names as `learned-opt list estimators` shows them, with commas between; all but the costly ones, forward_mode and
+    full_es, if not given."""
     lengths: str = "10,100"
     """Truncation lengths in inner steps, with commas between; those above the episode are refused."""
     num_estimates: int = 4
@@ -83,14 +75,17 @@ def run(args: Args) -> int:
     return 0
 
 
-def checked_names(text: str) -> list[str]:
-    """The estimators' names. Raises `ValueError` for an unknown one or none."""
+def checked_names(text: str | None) -> list[str]:
+    """The estimators' names, all that are not costly for None. Raises `ValueError` for an unknown one or none."""
     from learned_opt_lab.runs.config_json import near
 
+    known = base.kinds_of(base.Estimator)
+    if text is None:
+        return [name for name, kind in known.items() if not kind.is_costly]
     names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in KINDS:
-            raise ValueError(f"unknown estimator {name!r}{near(name, KINDS)}\nknown are {', '.join(KINDS)}")
+        if name not in known:
+            raise ValueError(f"unknown estimator {name!r}{near(name, known)}\nknown are {', '.join(known)}")
     if not names:
         raise ValueError("estimators must name at least one")
     return list(dict.fromkeys(names))
@@ -121,23 +116,22 @@ def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
     untrained = jax.device_get(optimizer.init(key_theta))
     path = args.theta or config.init_theta
     theta = build.initial_theta(path, optimizer, untrained, name=name, trust=args.trust)
-    make = lambda name: _sampler(args, name, lengths[-1], family, optimizer)  # noqa: E731
-    reference = make(WHOLE_EPISODES)(
-        theta, key_reference, 1, args.num_reference_estimates, family.data, burn_in=False
-    )  # fmt: skip
+    make = lambda kind: _sampler(args, kind, lengths[-1], family, optimizer)  # noqa: E731
+    reference = make(REFERENCE)(theta, key_reference, 1, args.num_reference_estimates, family.data, burn_in=False)
     usable = gradient_quality.known(reference.grads)
     mean = usable.mean(axis=0) if len(usable) else reference.grads[0]
     rows = []
     for name in names:
-        sampler = make(name)
-        for length in lengths[-1:] if name == WHOLE_EPISODES else lengths:
+        kind = base.kinds_of(base.Estimator)[name]
+        sampler = make(kind)
+        for length in lengths if kind.truncates else lengths[-1:]:
             key = jax.random.fold_in(key_samples, len(rows))
-            found = sampler(theta, key, length, args.num_estimates, family.data, burn_in=name != WHOLE_EPISODES)
-            num_steps = config.problem.num_steps if name == WHOLE_EPISODES else length
+            found = sampler(theta, key, length, args.num_estimates, family.data, burn_in=kind.truncates)
+            num_steps = length if kind.truncates else config.problem.num_steps
             row = {"estimator": name, "num_steps": num_steps, **gradient_quality.summarize(found, mean)._asdict()}
             rows.append({key: _printable(value) for key, value in row.items()})
     about = {
-        "estimator": WHOLE_EPISODES,
+        "estimator": base.name_of(REFERENCE),
         "num_episode_pairs": args.num_reference_estimates * build.num_particles(config.estimator),
         **{key: _printable(value) for key, value in gradient_quality.summarize(reference, mean)._asdict().items()},
         "reliability": _printable(gradient_quality.reliability(reference)),
@@ -145,14 +139,12 @@ def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
     return {"config": args.config_name, "theta": args.theta or "initial", "reference": about, "rows": rows}
 
 
-def _sampler(args, name, longest, family, optimizer):
+def _sampler(args, kind, longest, family, optimizer):
     """One estimator with the particles, the perturbation and the options it shares with the config's own."""
-    from configs import base
     from learned_opt_lab.runs import build
     from outer_train import PARTICLES, gradient_quality, particle_mesh
 
     given = args.config.estimator
-    kind = getattr(base, KINDS[name])
     fields = {field.name for field in dataclasses.fields(kind)}
     shared = {key: value for key, value in vars(given).items() if key in fields} | {"stagger": True}
     count = build.num_particles(given)

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from learned_opt_lab.runs.families import FAMILIES
+from learned_opt_lab.runs.moved_names import current_name
 from tasks import NUM_TRAIN_CLASSES, Suite, SuiteTask
 from tasks.images import class_split
 
@@ -22,9 +24,7 @@ _CLASSES_OF = {
     "_mnist1d": "mnist1d",
 }
 """Builder in `tasks.suites` -> the data set whose held-out classes its tasks tell apart."""
-_FAMILY_OF = {"_quadratic": "RandomQuadratic", "char_family": "tasks.text:char_family"}
-_OWN = ("tasks.images.autoencoder:", "tasks.text:")
-"""Custom families that are the project's; what a user's holds is not known here."""
+_FAMILY_OF = {"_quadratic": "RandomQuadratic", "char_family": "tasks:char_family"}
 
 
 def trained_on(path: str | Path) -> list[dict[str, Any]] | None:
@@ -67,7 +67,11 @@ def about(suite: Suite, details: dict[str, Any]) -> str | None:
 
 
 def _is_users(family: dict[str, Any]) -> bool:
-    return family.get("type") == "CustomFamily" and not str(family.get("target")).startswith(_OWN)
+    return family.get("type") == "CustomFamily" and _target(family) not in FAMILIES
+
+
+def _target(family: dict[str, Any]) -> str:
+    return current_name(str(family.get("target")))
 
 
 def _holds(family: dict[str, Any], task: SuiteTask) -> bool:
@@ -75,7 +79,7 @@ def _holds(family: dict[str, Any], task: SuiteTask) -> bool:
     name = getattr(build.func if isinstance(build, functools.partial) else build, "__name__", "")
     if family.get("type") == "ClassSubset":
         return _CLASSES_OF.get(name) == family["dataset"] and bool(_held_out() & _training_classes(family))
-    kind = family["target"] if family.get("type") == "CustomFamily" else family.get("type")
+    kind = _target(family) if family.get("type") == "CustomFamily" else family.get("type")
     return _FAMILY_OF.get(name) == kind and _same_arguments(family, build)
 
 

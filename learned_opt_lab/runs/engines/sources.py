@@ -47,7 +47,7 @@ def parts(config: base.TrainConfig) -> tuple[str, ...]:
     """Names of the parts that a worker's moments are of, in their order."""
     if isinstance(config.estimator, base.Merged):
         return config.estimator.parts
-    return (build.ESTIMATORS[type(config.estimator)].__name__,)
+    return (base.name_of(type(config.estimator)),)
 
 
 def _source(
@@ -63,8 +63,8 @@ def _source(
     optimizer, _, _ = build.build_optimizer(config.optimizer)
     schedule = build.build_truncation(config)
     share = build.num_particles(config.estimator) // gradients_per_step
-    name = "num_pairs" if hasattr(config.estimator, "num_pairs") else "num_particles"
-    config = dataclasses.replace(config, estimator=dataclasses.replace(config.estimator, **{name: share}))
+    fewer = {build.particles_field(config.estimator): share}
+    config = dataclasses.replace(config, estimator=dataclasses.replace(config.estimator, **fewer))
     is_merged = isinstance(config.estimator, base.Merged)
     estimator = (_part_moments if is_merged else build.build_estimator)(config, family, optimizer, schedule)
     theta = jax.eval_shape(optimizer.init, jax.random.key(0))

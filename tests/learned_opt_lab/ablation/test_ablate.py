@@ -29,9 +29,11 @@ def test_every_variant_spends_the_same():
     lengths = [5, 20]
     variants = variants_of(CONFIG, variant_names(lengths), lengths, 2, 20_000)
     assert list(variants) == [
-        "merged", "reparameterization", "evolution_strategies", "persistent_es", "noise_reuse_es", "fixed_5",
+        "merged", "evolution_strategies", "reparameterization", "persistent_es", "noise_reuse_es", "fixed_5",
         "fixed_20", "no_momentum", "no_time", "train_objective",
     ]  # fmt: skip
+    labels = [variant.label for variant in variants.values() if variant.group == "estimator"]
+    assert labels == ["ES only", "RP only", "PES", "NRES"]
     for name, variant in variants.items():
         config, n = variant.config, variant.config.num_outer_steps
         grows = isinstance(config.truncation, base.Linear)

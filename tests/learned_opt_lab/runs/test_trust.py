@@ -50,7 +50,7 @@ def stranger(tmp_path, monkeypatch):
 
 NAMING = {
     "family": {"family": base.CustomFamily("stranger:family")},
-    "held-out family": {"family": base.CustomFamily("tasks.text:char_family", "stranger:family")},
+    "held-out family": {"family": base.CustomFamily("tasks:char_family", "stranger:family")},
     "extra family": {"extra_families": (base.CustomFamily("stranger:family"),)},
     "optimizer": {"optimizer": base.NamedOptimizer("stranger:optimizer")},
 }

@@ -1,10 +1,10 @@
 """The cross-entropy method finds a rate that Adam's do not beat, and its score is the one it says."""
 
-import jax
 import numpy as np
 import pytest
 
-from learned_opt_lab.runs.build import build_optimizer
+from configs import base
+from learned_opt_lab.evaluation.baselines import LEARNING_RATES
 from learned_opt_lab.searches import cross_entropy, start_search
 from tasks.analytic.random_quadratic import random_quadratic_family
 from tests.support.lab.adam_starts import OPTIMIZER
@@ -14,15 +14,20 @@ def test_scores_in_closed_form():
     adam = np.full((6, 2, 8), 0.5)
     losses = np.stack([np.full((2, 8), 0.5), np.full((2, 8), 0.1), np.full((2, 8), np.nan)])
     want = 2.0 * np.log((np.array([0.5, 0.1, 10.0]) + 4e-3) / 0.504)
-    np.testing.assert_allclose(cross_entropy.score(losses, adam), np.clip(want, -2.0, 4.0), rtol=1e-12)
+    scores = cross_entropy.score(losses, adam, base.StartSearch())
+    np.testing.assert_allclose(scores, np.clip(want, -2.0, 4.0), rtol=1e-12)
+
+
+def test_adam_is_given_the_lower_rates_of_its_tuning():
+    assert base.StartSearch().adam_learning_rates == LEARNING_RATES[:6]
 
 
 def test_the_search_leaves_a_rate_that_is_far_too_small():
-    optimizer = build_optimizer(OPTIMIZER)[0]
-    to_theta = lambda numbers: build_optimizer(start_search.started_at(OPTIMIZER, numbers))[0].init(jax.random.key(0))  # noqa: E731
-    families, reports = [random_quadratic_family(4, 0.1, 1.0)], []
-    found, scores = cross_entropy.search(
-        start_search.start(OPTIMIZER), to_theta, optimizer, families, num_generations=5, population=32, num_steps=40,
+    search = base.StartSearch(num_generations=5, population=32, num_steps=40)
+    candidates = start_search.start_search(base.TrainConfig(optimizer=OPTIMIZER, search=search))
+    reports = []
+    found, scores = cross_entropy.minimize(
+        candidates, [random_quadratic_family(4, 0.1, 1.0)], search,
         report=lambda now, so_far: reports.append((now, list(so_far))),
     )  # fmt: skip
     assert found.mean[0] > np.log(1e-3) + 0.5

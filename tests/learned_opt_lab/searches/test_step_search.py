@@ -36,7 +36,7 @@ NORMALIZED = PARAMS / np.sqrt(1e-5 + np.mean(PARAMS**2))
 def steps(numbers):
     """The first two updates of a fresh theta with these numbers."""
     optimizer = build_optimizer(OPTIMIZER)[0]
-    settings = step_search.settings_of(OPTIMIZER)
+    settings = step_search.searched_settings(OPTIMIZER)
     theta = step_search.moved(settings, optimizer.init(jax.random.key(0)), np.asarray(numbers, float))
     opt = optimizer.optimizer(theta)
     params, updates = jnp.asarray(PARAMS, jnp.float32), []
@@ -91,20 +91,30 @@ def test_the_gate_opens_and_closes_the_decay():
             np.testing.assert_allclose(steps(numbers)[0] - first, -rate * 0.3 * decayed, rtol=1e-3, atol=1e-8)
 
 
-def test_the_start_has_its_numbers_at_the_inputs_they_are_named_after(monkeypatch):
-    table = {"parameter": (0.1,), "adam_momentum": (0.2, 9.0), "log_adam_gradient": (0.3,), "times": (0.4, 9.0)}
-    table |= {"bias": (0.5,), "log_adam_momentum": (9.0,)}
-    monkeypatch.setattr(step_search, "FOUND", table)
-    monkeypatch.setattr(step_search, "GATE", {"log_slope": (-2.0,), "bias": (-3.0,), "log_parameter": (-4.0,)})
-    start = step_search.start(OPTIMIZER)
+def test_the_start_has_its_numbers_at_the_inputs_they_are_named_after():
+    search = base.StepSearch(
+        added={
+            "parameter": (0.1,),
+            "adam_momentum": (0.2, 9.0),
+            "log_adam_gradient": (0.3,),
+            "times": (0.4, 9.0),
+            "log_adam_momentum": (9.0,),
+        },
+        added_bias=0.5,
+        decay_log_slope=-2.0,
+        gate_bias=-3.0,
+        gate={"log_parameter": (-4.0,)},
+    )
+    start = step_search.numbers_at_start(step_search.searched_settings(OPTIMIZER), search)
     np.testing.assert_allclose(start.mean, [0.1, 0.0, 0.2, 0.0, 0.3, 0.4, 0.5, -2.0, -3.0, -4.0, 0.0, 0.0])
     np.testing.assert_allclose(start.std, [0.0008, 0.003, 0.003, 0.12, 0.12, 0.05, 0.1, 0.3, 0.8, 0.5, 0.5, 0.5])
 
 
-def test_the_start_does_not_decay_while_gradients_last(monkeypatch):
-    monkeypatch.setattr(step_search, "FOUND", {"bias": (0.0,)})
+def test_the_start_does_not_decay_while_gradients_last():
+    search = dataclasses.replace(catalog.load("general")[0].search, added={}, added_bias=0.0)
+    start = step_search.numbers_at_start(step_search.searched_settings(OPTIMIZER), search)
     # Adam's first gradient is one over its scale.
-    np.testing.assert_allclose(steps(step_search.start(OPTIMIZER).mean)[0], steps(some())[0], rtol=1e-5)
+    np.testing.assert_allclose(steps(start.mean)[0], steps(some())[0], rtol=1e-5)
 
 
 def test_only_a_theta_that_starts_as_adam_is_searched():
@@ -114,8 +124,9 @@ def test_only_a_theta_that_starts_as_adam_is_searched():
         {"hidden_sizes": (8, 8)},
         {"features": ("adam_momentum", "log_parameter", "log_adam_gradient")},
     ):
-        with pytest.raises(ValueError, match="step_search needs"):
-            step_search.start(dataclasses.replace(OPTIMIZER, **wrong))
+        config = base.TrainConfig(optimizer=dataclasses.replace(OPTIMIZER, **wrong), search=base.StepSearch())
+        with pytest.raises(ValueError, match="StepSearch needs"):
+            step_search.step_search(config)
 
 
 def test_what_ships_is_general_es_with_a_decay():

@@ -15,6 +15,7 @@ Z_LIMIT = 4.5
 
 TRUNCATED = ("evolution_strategies", "reparameterization", "merged", "truncated_backprop")
 UNBIASED = ("persistent_es", "noise_reuse_es", "forward_mode")
+WHOLE_EPISODES = ("full_es",)
 
 
 def _estimator(name, problem, **kwargs):
@@ -62,11 +63,12 @@ def test_random_directions_are_unbiased():
     assert np.abs(scores).max() < Z_LIMIT
 
 
-def test_full_es_sees_whole_episodes_whatever_the_length():
+@pytest.mark.parametrize("name", WHOLE_EPISODES)
+def test_full_es_sees_whole_episodes_whatever_the_length(name):
     problem, matrices = linear_quadratic(num_steps=6)
     theta = jnp.asarray(THETA, jnp.float32)
     for objective, window in (("mean", (0, 6)), ("last", (5, 6))):
-        estimator = estimators.full_es(problem, NUM_PARTICLES, objective=objective)
+        estimator = getattr(estimators, name)(problem, NUM_PARTICLES, objective=objective)
         keys = jax.random.split(jax.random.key(3), NUM_REPEATS)
         state = jax.vmap(estimator.init, in_axes=(None, 0))(theta, keys)
         estimate = jax.jit(jax.vmap(estimator.estimate, in_axes=(None, 0, 0, None)))

@@ -1,17 +1,28 @@
-"""Kinds of task families and of learned optimizers of a run; `configs/base/__init__.py` says what they are part of."""
+"""The kinds of task families of a run."""
 
 import dataclasses
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Literal
 
-from tyro.conf import subcommand
+from configs.base.kinds import Kind, register
 
 Scalar = int | float | bool | str
 
 
+class Family(Kind):
+    """A distribution over tasks.
+
+    `builds` is called with the kind and gives two `tasks.TaskFamily`: that of outer-training, and the held-out one. One
+    of the fields is `weight`: how much the family's outer loss counts beside others.
+    """
+
+
+@register
 @dataclasses.dataclass(frozen=True)
-class ClassSubset:
+class ClassSubset(Family):
     """Image classification; each task draws a few of the training classes, held-out tasks draw from the others."""
+
+    builds = "learned_opt_lab.runs.families:class_subset"
 
     dataset: str = "digits"
     """"digits" (bundled with scikit-learn, 8x8), "mnist1d" (generated; 40 numbers an example) or the name of any
@@ -49,9 +60,13 @@ class ClassSubset:
     """How much the family's outer loss counts beside others; its logged loss is multiplied by it."""
 
 
+@register
 @dataclasses.dataclass(frozen=True)
-class RandomQuadratic:
+class RandomQuadratic(Family):
     """Quadratics of random curvature and minimum: seconds instead of minutes, for trying things out."""
+
+    builds = "learned_opt_lab.runs.families:random_quadratic"
+    word = "quadratic"
 
     dim: int = 10
     """Inner parameters."""
@@ -65,9 +80,13 @@ class RandomQuadratic:
     """How much the family's outer loss counts beside others; its logged loss is multiplied by it."""
 
 
+@register
 @dataclasses.dataclass(frozen=True)
-class CustomFamily:
+class CustomFamily(Family):
     """Your own task family, by name."""
+
+    builds = "learned_opt_lab.runs.families:custom"
+    code_fields = ("target", "held_out_target")
 
     target: str = ""
     """"module:function"; called with `kwargs`, it returns a `tasks.base.TaskFamily`."""
@@ -77,55 +96,3 @@ class CustomFamily:
     """Arguments of both functions."""
     weight: float = 1.0
     """How much the family's outer loss counts beside others; its logged loss is multiplied by it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Mlp:
-    """The per-parameter MLP optimizer, `learned_opt.mlp`."""
-
-    preset: Literal["metz2019", "metz2019_released"] | None = None
-    """The paper's optimizer or its released code's; the project's own, cheaper default if not given."""
-    hidden_sizes: tuple[int, ...] | None = None
-    """Widths of the hidden layers; like all fields below, the preset's own if not given."""
-    momentum_decays: tuple[float, ...] | None = None
-    """Decays of the running averages of the gradient."""
-    second_moment_decays: tuple[float, ...] | None = None
-    """Decays of the running averages of the squared gradient."""
-    timescales: tuple[float, ...] | None = None
-    """Timescales of the time inputs, in inner steps."""
-    features: tuple[str, ...] | None = None
-    """Inputs, by the names of `learned_opt.per_parameter.features.FEATURE_KINDS`."""
-    step_multiplier: float | None = None
-    """Factor of the step's direction."""
-    exp_multiplier: float | None = None
-    """Factor of the step's magnitude, inside the exponential."""
-    output_init_scale: float | None = None
-    """Scale of the last layer's fresh weights."""
-    adam_learning_rate: float | None = None
-    """Fresh weights start as Adam at this rate; as nothing much if not given."""
-    adam_exponents: tuple[float, ...] | None = None
-    """Fresh weights multiply that rate by powers of the root mean squares behind the `log_*` features."""
-    adam_time_exponents: tuple[float, ...] | None = None
-    """Fresh weights multiply it by exp(e tanh(t / s - 1)), one e for each timescale s."""
-    adam_weight_decay: float | None = None
-    """Fresh weights add this times w / rms(w) to Adam's direction."""
-    input_bound: float | None = None
-    """The MLP sees inputs within plus and minus this, so that no gradient out of the blue makes an enormous step."""
-
-
-@dataclasses.dataclass(frozen=True)
-class NamedOptimizer:
-    """Another learned optimizer: one that `learned-opt list` shows, or your own by name."""
-
-    name: str = ""
-    """A name from `learned-opt list`, or "module:function" that returns a `learned_opt.base.LearnedOptimizer`."""
-    kwargs: dict[str, Scalar] = field(default_factory=dict)
-    """Its arguments."""
-
-
-Family = (
-    Annotated[ClassSubset, subcommand(name="class-subset")]
-    | Annotated[RandomQuadratic, subcommand(name="quadratic")]
-    | Annotated[CustomFamily, subcommand(name="custom")]
-)
-Optimizer = Annotated[Mlp, subcommand(name="mlp")] | Annotated[NamedOptimizer, subcommand(name="named")]

@@ -1,0 +1,58 @@
+"""search CONFIG: find the few numbers of a theta that the config's own search is over."""
+
+import dataclasses
+from pathlib import Path
+
+from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args(ConfigArgs):
+    """Search a few numbers of a theta on the config's outer-training families, as its `search` says.
+
+    CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`. The numbers where
+    the search starts, how far it looks and how long stand in the config.
+    """
+
+    out: Path | None = None
+    """Folder for theta.npz, theta.json, search.json and config.json; runs/CONFIG_search if not given."""
+    generations: int | None = None
+    """Generations in place of the config's."""
+    trust: bool = False
+    """Import and run the code that the file init_theta names. What you name yourself needs no such flag."""
+    overwrite: bool = False
+    """Replace another result in that folder."""
+
+
+def parse(argv: list[str], prog: str) -> Args:
+    """Reads `CONFIG [--field value ...]`."""
+    return parse_with_config(Args, argv, prog)
+
+
+def run(args: Args) -> int:
+    """Searches; the theta so far is written after every generation.
+
+    Raises:
+      ValueError: the config has no search, or one that does not fit, or a result is there already.
+    """
+    config = args.config
+    if config.search is None:
+        raise ValueError(f"{args.config_name} has no search; `learned-opt train {args.config_name}` trains it")
+    if args.generations is not None:
+        if args.generations < 1:
+            raise ValueError(f"--generations must be at least 1, got {args.generations}")
+        search = dataclasses.replace(config.search, num_generations=args.generations)
+        config = dataclasses.replace(config, search=search)
+    out = args.out or Path("runs") / f"{args.config_name}_search"
+
+    from learned_opt_lab.cli import surroundings
+    from learned_opt_lab.runs import session
+    from learned_opt_lab.searches.run import RESULT, run_search
+
+    if (out / RESULT).exists() and not args.overwrite:
+        raise ValueError(f"{out} holds a result; give another --out or --overwrite")
+    surroundings.check_writable(out)
+    session.start(args.num_devices, args.compilation_cache)
+    run_search(config, out, trust=args.trust)
+    print(f"theta.npz, theta.json and {RESULT} are in {out}")
+    return 0
