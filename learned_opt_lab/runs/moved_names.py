@@ -1,4 +1,4 @@
-"""Where code is that files name by a module it was in before: `config.json` of runs that other versions started."""
+"""Where code is that `config.json` names by a module of another version of this project."""
 
 MODULES = {
     "learned_opt.adafactor_mlp": "learned_opt.per_parameter",
@@ -31,7 +31,7 @@ FACES = {
 
 
 def current_name(name: str) -> str:
-    """What is meant by a `"module:name"` of a file; any other name is as it was given."""
+    """What is meant by a `"module:name"` of a file; any other name stays."""
     module, colon, attribute = name.partition(":")
     name = f"{MODULES.get(module, module)}{colon}{attribute}"
     return FACES.get(name, name)
