@@ -15,17 +15,22 @@ Tree = Any
 
 def unit_of(largest: Array, exponent: int = 0) -> Array:
     """A power of two that brings a number near `2**exponent`; `in_units` by it rounds nothing, squares stay finite."""
-    exponents = jnp.clip(jnp.frexp(largest)[1] - 1 - exponent, -_FARTHEST, _FARTHEST)
-    return jnp.ldexp(jnp.ones_like(largest), exponents)
+    unit = _power_of_two(largest) * 0.5**exponent
+    return jnp.where(unit < _LARGEST, jnp.maximum(unit, 1 / _LARGEST), _LARGEST)  # that also where it is nan
 
 
-_FARTHEST = 120
-"""Exponent at which the inverse of a unit is a normal number still."""
+_LARGEST = 2.0**120
+"""Its inverse is a normal number still."""
 
 
 def in_units(x: Array, unit: Array) -> Array:
     """`x / unit` for a `unit_of`, in its type; a product, since of `x / unit / y` XLA makes `x / (unit * y)`."""
-    return x.astype(unit.dtype) * jnp.ldexp(jnp.ones_like(unit), 1 - jnp.frexp(unit)[1])
+    return x.astype(unit.dtype) * _power_of_two(1 / unit)
+
+
+def _power_of_two(x):
+    # One operation, through which XLA's algebra does not see; frexp and ldexp are some hundred.
+    return jax.lax.reduce_precision(x, exponent_bits=jnp.finfo(x.dtype).nexp, mantissa_bits=0)
 
 
 def largest_of(tree: Tree) -> Array:

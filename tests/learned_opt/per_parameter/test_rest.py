@@ -224,7 +224,7 @@ def test_the_state_mirrors_the_parameters(make):
     params = {"a": jnp.ones((4, 3)), "b": (jnp.ones(3), jnp.ones(()))}
     state = opt.init(params)
     assert jax.tree.structure(state.momenta) == jax.tree.structure(params)
-    num = len(DECAYS["mlp" if make is learned_opt.mlp else "adafactor_mlp"][0])
+    num = len(OTHER_DECAYS.get("mlp" if make is learned_opt.mlp else "adafactor_mlp", DECAYS)[0])
     assert [x.shape for x in jax.tree.leaves(state.momenta)] == [(num, 4, 3), (num, 3), (num,)]
     doubled = optax.tree_map_params(opt, lambda x: x + 1.0, state)
     assert all(np.all(x == 1.0) for x in jax.tree.leaves((doubled.momenta, doubled.second_moments)))
