@@ -31,6 +31,7 @@ from configs.base import (
     NoiseReuseES,
     OuterOptimizer,
     RandomQuadratic,
+    StartAsAdam,
     TrainConfig,
 )
 
@@ -73,10 +74,12 @@ config = TrainConfig(
         step_multiplier=2e-3,
         exp_multiplier=1.0,
         output_init_scale=0.01,
-        adam_learning_rate=0.02,
-        adam_exponents=(0.5, 0.3, 0.0, -0.6, 0.14, 0.14),
-        adam_time_exponents=(0.035, 0.035, 0.035, 0.035, -0.34, -0.34),
-        adam_weight_decay=0.018,
+        start=StartAsAdam(
+            learning_rate=0.02,
+            exponents=(0.5, 0.3, 0.0, -0.6, 0.14, 0.14),
+            time_exponents=(0.035, 0.035, 0.035, 0.035, -0.34, -0.34),
+            weight_decay=0.018,
+        ),
     ),
     problem=InnerProblem(num_steps=1000, reduction="mean_log", log_offset=0.03),
     estimator=NoiseReuseES(num_pairs=32, std=0.02),

@@ -28,7 +28,16 @@ from configs.base.estimators import (
     TruncatedBackprop,
     Truncation,
 )
-from configs.base.problems import ClassSubset, CustomFamily, Family, Mlp, NamedOptimizer, Optimizer, RandomQuadratic
+from configs.base.problems import (
+    ClassSubset,
+    CustomFamily,
+    Family,
+    Mlp,
+    NamedOptimizer,
+    Optimizer,
+    RandomQuadratic,
+    StartAsAdam,
+)
 
 __all__ = [
     "ClassSubset",
@@ -52,6 +61,7 @@ __all__ = [
     "PersistentES",
     "RandomQuadratic",
     "Reparameterization",
+    "StartAsAdam",
     "TrainConfig",
     "TruncatedBackprop",
     "Truncation",

@@ -161,7 +161,8 @@ def _particles_field(estimator) -> str:
 def build_optimizer(config) -> tuple[LearnedOptimizer, str, dict[str, Any]]:
     """The learned optimizer with the name and arguments under which it is saved."""
     if isinstance(config, base.Mlp):
-        name, kwargs = "mlp", {k: v for k, v in _fields(config).items() if v is not None}
+        given = _fields(config) | {"start": None if config.start == base.StartAsAdam() else _fields(config.start)}
+        name, kwargs = "mlp", {k: v for k, v in given.items() if v is not None}
     else:
         name, kwargs = config.name, dict(config.kwargs)
     if catalog.is_own(name) and not isinstance(name, catalog.FromFile):

@@ -18,6 +18,7 @@ TYPES = {
         base.RandomQuadratic,
         base.CustomFamily,
         base.Mlp,
+        base.StartAsAdam,
         base.NamedOptimizer,
         base.InnerProblem,
         base.EvolutionStrategies,
@@ -81,6 +82,7 @@ def _from_json(value: Any, trust: bool, depth: int) -> Any:
     kind = value["type"]
     if not isinstance(kind, str) or kind not in TYPES:
         raise ValueError(f"unknown config type {kind!r:.80}{near(str(kind), TYPES)}")
+    value = _with_start(value) if kind == "Mlp" else value
     cls, hints, found = TYPES[kind], _hints(TYPES[kind]), {}
     for name, field in value.items():
         if name == "type":
@@ -101,6 +103,19 @@ def _from_json(value: Any, trust: bool, depth: int) -> Any:
 
         found |= {k: catalog.FromFile(v) for k, v in found.items() if (kind, k) in CODE}
     return cls(**found)
+
+
+def _with_start(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an `Mlp`, the start's in one of their own whatever the file calls them."""
+    from learned_opt.disk import theta_file
+
+    try:
+        fields = theta_file.with_start(fields)
+    except ValueError as error:
+        raise ValueError(f"Mlp: {error}") from error
+    start = fields.get("start")
+    is_untyped = isinstance(start, dict) and "type" not in start
+    return fields | {"start": {"type": "StartAsAdam", **start}} if is_untyped else fields
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Where outer-training of a config had best start: a search over the fresh theta's Adam (`adam_start`).
+"""Where outer-training of a config had best start: a search over the fresh theta's Adam (`learned_opt.AdamStart`).
 
     python -m learned_opt_lab.searches.start_search general_es --out DIR
 
@@ -27,27 +27,24 @@ def start(optimizer: base.Mlp) -> Search:
     Raises:
       ValueError: for an optimizer without rate, exponents and time exponents.
     """
-    if not isinstance(optimizer, base.Mlp) or None in (
-        optimizer.adam_learning_rate,
-        optimizer.adam_exponents,
-        optimizer.adam_time_exponents,
-    ):
-        raise ValueError("start_search needs an optimizer with adam_learning_rate, adam_exponents, adam_time_exponents")
-    exponents, times = optimizer.adam_exponents, optimizer.adam_time_exponents
-    mean = [np.log(optimizer.adam_learning_rate), *exponents, *times, optimizer.adam_weight_decay or 0.0]
+    own = optimizer.start if isinstance(optimizer, base.Mlp) else base.StartAsAdam()
+    exponents, times = own.exponents, own.time_exponents
+    if own.learning_rate is None or not exponents or not times:
+        raise ValueError("start_search needs an optimizer whose start has learning_rate, exponents, time_exponents")
+    mean = [np.log(own.learning_rate), *exponents, *times, own.weight_decay]
     return Search(np.asarray(mean), np.asarray([0.6] + [0.25] * len(exponents) + [0.1] * len(times) + [0.02]))
 
 
 def started_at(optimizer: base.Mlp, candidate: NDArray) -> base.Mlp:
     """The optimizer with a candidate's start in place of its own."""
-    cut = 1 + len(optimizer.adam_exponents)
-    return dataclasses.replace(
-        optimizer,
-        adam_learning_rate=float(np.exp(candidate[0])),
-        adam_exponents=tuple(candidate[1:cut].tolist()),
-        adam_time_exponents=tuple(candidate[cut:-1].tolist()),
-        adam_weight_decay=float(candidate[-1]),
+    cut = 1 + len(optimizer.start.exponents)
+    found = base.StartAsAdam(
+        learning_rate=float(np.exp(candidate[0])),
+        exponents=tuple(candidate[1:cut].tolist()),
+        time_exponents=tuple(candidate[cut:-1].tolist()),
+        weight_decay=float(candidate[-1]),
     )
+    return dataclasses.replace(optimizer, start=found)
 
 
 def main() -> None:
@@ -59,8 +56,7 @@ def main() -> None:
     to_theta = lambda candidate: build_optimizer(started_at(config.optimizer, candidate))[0].init(key)  # noqa: E731
     found, scores = search(to_theta=to_theta, optimizer=build_optimizer(config.optimizer)[0])
     best = started_at(config.optimizer, found.mean)
-    kept = ("adam_learning_rate", "adam_exponents", "adam_time_exponents", "adam_weight_decay")
-    result = {name: getattr(best, name) for name in kept} | {"scores": [each._asdict() for each in scores]}
+    result = dataclasses.asdict(best.start) | {"scores": [each._asdict() for each in scores]}
     print(json.dumps(finite(result), indent=2))
     if args.out:
         write_result(args.out / "start.json", result)

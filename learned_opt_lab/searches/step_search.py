@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 import learned_opt
 from configs import base
 from learned_opt import Theta
-from learned_opt.per_parameter import PRESETS, MLPSettings, adam_start
+from learned_opt.per_parameter import MLPSettings, adam_start, mlp_settings
 from learned_opt.per_parameter import theta as theta_lib
 from learned_opt_lab.results.folder import warn, write_result
 from learned_opt_lab.runs.build import build_optimizer, initial_theta
@@ -75,17 +75,13 @@ def settings_of(optimizer: base.Optimizer) -> MLPSettings:
       ValueError: for an optimizer that does not start as Adam at a rate of the tensor, or has another number of hidden
         layers than one, or no weights or gradient's logarithm among its inputs.
     """
-    settings = (
-        theta_lib.resolve(MLPSettings(), PRESETS, **vars(optimizer))
-        if isinstance(optimizer, base.Mlp)
-        else MLPSettings()
-    )
-    starts_as_adam = settings.adam_learning_rate is not None and settings.adam_exponents
+    settings = mlp_settings(**build_optimizer(optimizer)[2]) if isinstance(optimizer, base.Mlp) else MLPSettings()
+    starts_as_adam = settings.start is not None and settings.start.exponents
     has_inputs = {"parameter", "log_adam_gradient"} <= set(settings.features)
     if not (starts_as_adam and has_inputs and len(settings.hidden_sizes) == 1):
         raise ValueError(
-            "step_search needs adam_learning_rate and adam_exponents, one hidden layer, and the features 'parameter' "
-            "and 'log_adam_gradient'"
+            "step_search needs a start with exponents, one hidden layer, and the features 'parameter' and "
+            "'log_adam_gradient'"
         )
     return settings
 
@@ -99,8 +95,8 @@ def start(optimizer: base.Optimizer) -> Search:
     """Numbers as `FOUND` and `GATE` have them; raises as `settings_of`."""
     settings = settings_of(optimizer)
     of_each, of_tensor = rows(settings)
-    unit, decay = settings.adam_learning_rate / settings.step_multiplier, adam_start.first_row(settings, "parameter")
-    num_logs, num_times = len(settings.adam_exponents), len(settings.timescales)
+    unit, decay = settings.start.learning_rate / settings.step_multiplier, adam_start.first_row(settings, "parameter")
+    num_logs, num_times = len(settings.start.exponents), len(settings.timescales)
     found, gate = (numbers_of_inputs(settings, table) for table in (FOUND, GATE))
     # Weight decay is some hundredths of the direction; gradient and momenta are all of it.
     std = [(0.008 if i == decay else 0.03) * unit for i in of_each]
@@ -112,10 +108,9 @@ def start(optimizer: base.Optimizer) -> Search:
 
 def numbers_of_inputs(settings: MLPSettings, table: Mapping[str, Sequence[float]]) -> NDArray:
     """`[inputs]`, a table's numbers at the inputs of the features it names, and of the times; zero elsewhere."""
-    numbers = np.zeros(adam_start.count_rows(settings) + len(settings.timescales))
-    firsts = {name: adam_start.first_row(settings, name) for name in settings.features} | {
-        "times": adam_start.count_rows(settings)
-    }
+    num_features = settings.num_features
+    numbers = np.zeros(num_features + len(settings.timescales))
+    firsts = {name: adam_start.first_row(settings, name) for name in settings.features} | {"times": num_features}
     for (name, first), end in zip(firsts.items(), [*list(firsts.values())[1:], len(numbers)], strict=True):
         values = table.get(name, ())[: end - first]
         numbers[first : first + len(values)] = values
@@ -124,7 +119,7 @@ def numbers_of_inputs(settings: MLPSettings, table: Mapping[str, Sequence[float]
 
 def rows(settings: MLPSettings) -> tuple[list[int], list[int]]:
     """The inputs that differ between a tensor's parameters, and the others, times last."""
-    logs, num_features = adam_start.log_rows(settings), adam_start.count_rows(settings)
+    logs, num_features = adam_start.log_rows(settings), settings.num_features
     times = list(range(num_features, num_features + len(settings.timescales)))
     return [i for i in range(num_features) if i not in logs], logs + times
 
@@ -147,7 +142,7 @@ def moved(settings: MLPSettings, theta: Theta, numbers: NDArray) -> Theta:
     rate = rate / settings.exp_multiplier
     weights[of_tensor, MAGNITUDE] += rate[:-1, None] * PAIR
     bias[MAGNITUDE] += rate[-1] * PAIR
-    slope = np.exp(gate[0]) * settings.adam_learning_rate / settings.step_multiplier
+    slope = np.exp(gate[0]) * settings.start.learning_rate / settings.step_multiplier
     weights[:, DECAY] = 0.0
     weights[adam_start.first_row(settings, "parameter"), DECAY] = slope * PAIR
     weights[of_tensor, DECAY] = slope * gate[2:, None]
@@ -165,7 +160,7 @@ def main() -> None:
     own, key = build_optimizer(config.optimizer)[0], jax.random.key(config.seed)
     theta = initial_theta(config.init_theta, own, own.init(key))
     optimizer, name, kwargs = build_optimizer(with_units(config.optimizer))
-    theta = theta_lib.widened(theta, optimizer.init(key))
+    theta = theta_lib.with_hidden_units_of(theta, optimizer.init(key))
     args.out.mkdir(parents=True, exist_ok=True)
 
     def report(now: Search, scores: list[Scores]) -> None:

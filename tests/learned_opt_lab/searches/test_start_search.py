@@ -12,9 +12,11 @@ from tests.support.lab.adam_starts import OPTIMIZER
 
 def test_a_candidate_is_the_start_it_says():
     found = start_search.started_at(OPTIMIZER, np.array([np.log(0.02), 0.5, -0.1, 0.2, 0.03]))
-    assert found.adam_learning_rate == pytest.approx(0.02)
-    assert (found.adam_exponents, found.adam_time_exponents) == ((0.5,), (-0.1, 0.2))
-    assert found.adam_weight_decay == pytest.approx(0.03)
+    assert found.start.learning_rate == pytest.approx(0.02)
+    assert (found.start.exponents, found.start.time_exponents) == ((0.5,), (-0.1, 0.2))
+    assert found.start.weight_decay == pytest.approx(0.03)
     build_optimizer(found)
-    with pytest.raises(ValueError, match="start_search needs"):
-        start_search.start(dataclasses.replace(OPTIMIZER, adam_exponents=None))
+    for missing in ({"learning_rate": None}, {"exponents": ()}, {"time_exponents": ()}):
+        start = dataclasses.replace(OPTIMIZER.start, **missing)
+        with pytest.raises(ValueError, match="start_search needs"):
+            start_search.start(dataclasses.replace(OPTIMIZER, start=start))
