@@ -6,9 +6,11 @@ from learned_opt.hypergradient._marthe import hd, marthe, rtho
 from learned_opt.hypergradient.search import find_hyper_learning_rate
 from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp
 from learned_opt.per_parameter._mlp import mlp
+from learned_opt.per_parameter.adam_start import AdamStart
 from learned_opt.saving import load, load_theta, pretrained_names, save
 
 __all__ = [
+    "AdamStart",
     "LearnedOptimizer",
     "Theta",
     "adafactor_mlp",

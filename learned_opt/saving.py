@@ -5,6 +5,7 @@ name of other code is refused unless the caller passes that code, or says that h
 shapes are compared with those of that optimizer before any weights are read.
 """
 
+import dataclasses
 import io
 import os
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.catalog import Factory, FromFile, NotTrusted, is_own, make_optimizer, near_names
 from learned_opt.disk import files, reading, theta_file
+from learned_opt.per_parameter.adam_start import AdamStart
 from learned_opt.rate_and_decay import with_hooks
 
 DEFAULT_PRETRAINED = "general"
@@ -48,7 +50,7 @@ def save(
       path: `NAME.npz`, `NAME` (then `.npz` is added), or an existing directory (then `theta.npz` in it).
       optimizer_name: in `learned_opt.catalog.OPTIMIZERS`, or `"module:name"`; to load the latter takes the factory or
         `trust=True`.
-      kwargs: of the factory; must come back from JSON as they are, tuples as lists.
+      kwargs: of the factory; must come back from JSON as they are, tuples as lists and an `AdamStart` as a dict.
       theta: of the optimizer that these make.
       factory: what a `"module:name"` means, which is then not imported.
 
@@ -61,6 +63,8 @@ def save(
       OSError: if the files cannot be written; those that were there before still are.
     """
     what = f"{optimizer_name} to be saved"
+    if not is_own(optimizer_name):
+        kwargs = {k: dataclasses.asdict(v) if isinstance(v, AdamStart) else v for k, v in kwargs.items()}
     kwargs = theta_file.plain_kwargs(optimizer_name, kwargs)
     shapes = _shapes(what, _optimizer(what, optimizer_name, kwargs, factory)[1])
     arrays = _named_arrays(what, theta)

@@ -19,7 +19,7 @@ from configs.base.estimators import (
     TruncatedBackprop,
 )
 from configs.base.kinds import Kind, kinds_of, name_of, register, registered
-from configs.base.optimizers import Mlp, NamedOptimizer, Optimizer
+from configs.base.optimizers import Mlp, NamedOptimizer, Optimizer, StartAsAdam
 from configs.base.run import HeldOut, InnerProblem, OuterOptimizer, TrainConfig
 from configs.base.searches import CrossEntropy, Search, StartSearch, StepSearch
 from configs.base.tasks import ClassSubset, CustomFamily, Family, RandomQuadratic
@@ -51,6 +51,7 @@ __all__ = [
     "RandomQuadratic",
     "Reparameterization",
     "Search",
+    "StartAsAdam",
     "StartSearch",
     "StepSearch",
     "TrainConfig",

@@ -17,6 +17,20 @@ class Optimizer(Kind):
     """
 
 
+@dataclasses.dataclass(frozen=True)
+class StartAsAdam:
+    """Adam at a rate of tensor and time, `learned_opt.AdamStart`."""
+
+    learning_rate: float | None = None
+    """Fresh weights start as Adam at this rate; as nothing much if not given."""
+    exponents: tuple[float, ...] = ()
+    """Fresh weights multiply that rate by powers of the root mean squares behind the `log_*` features."""
+    time_exponents: tuple[float, ...] = ()
+    """Fresh weights multiply it by exp(e tanh(t / s - 1)), one e for each timescale s."""
+    weight_decay: float = 0.0
+    """Fresh weights add this times w / rms(w) to Adam's direction."""
+
+
 @register
 @dataclasses.dataclass(frozen=True)
 class Mlp(Optimizer):
@@ -35,21 +49,15 @@ class Mlp(Optimizer):
     timescales: tuple[float, ...] | None = None
     """Timescales of the time inputs, in inner steps."""
     features: tuple[str, ...] | None = None
-    """Inputs, by the names of `learned_opt.per_parameter.features.FEATURE_KINDS`."""
+    """Inputs, by their names in `learned_opt.per_parameter.features.FEATURE_KINDS`."""
     step_multiplier: float | None = None
     """Factor of the step's direction."""
     exp_multiplier: float | None = None
     """Factor of the step's magnitude, inside the exponential."""
     output_init_scale: float | None = None
     """Scale of the last layer's fresh weights."""
-    adam_learning_rate: float | None = None
-    """Fresh weights start as Adam at this rate; as nothing much if not given."""
-    adam_exponents: tuple[float, ...] | None = None
-    """Fresh weights multiply that rate by powers of the root mean squares behind the `log_*` features."""
-    adam_time_exponents: tuple[float, ...] | None = None
-    """Fresh weights multiply it by exp(e tanh(t / s - 1)), one e for each timescale s."""
-    adam_weight_decay: float | None = None
-    """Fresh weights add this times w / rms(w) to Adam's direction."""
+    start: StartAsAdam = StartAsAdam()
+    """What fresh weights make of their inputs."""
     input_bound: float | None = None
     """The MLP sees inputs within plus and minus this, so that no gradient out of the blue makes an enormous step."""
 

@@ -25,6 +25,14 @@ MAX_ELEMENTS = 1 << 28
 FREE_BYTES = 1 << 24
 """A theta of up to so many bytes may come from a file that is much smaller; a larger one from one of half its size."""
 
+START = {
+    "adam_learning_rate": "learning_rate",
+    "adam_exponents": "exponents",
+    "adam_time_exponents": "time_exponents",
+    "adam_weight_decay": "weight_decay",
+}
+"""What files may call parts of the argument `start` of `mlp` -> its field."""
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -63,6 +71,22 @@ def plain_kwargs(optimizer_name: str, kwargs: Mapping[str, Any]) -> dict[str, An
     if back != _with_lists(dict(kwargs)):
         raise ValueError(f"{what}: {kwargs!r:.200} would come back as {back!r:.200}")
     return back
+
+
+def with_start(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `mlp` as JSON has them, those of `START` folded into `start`, a dict.
+
+    Raises:
+      ValueError: `start` is there too.
+    """
+    parts = {START[name]: value for name, value in arguments.items() if name in START and value is not None}
+    others = {name: value for name, value in arguments.items() if name not in START}
+    if "learning_rate" not in parts and not any(parts.values()):
+        return others
+    if others.get("start") is not None:
+        named = next(name for name in START if arguments.get(name) is not None)
+        raise ValueError(f"got both 'start' and {named!r}, which is a part of it")
+    return others | {"start": parts}
 
 
 def _with_lists(value: Any) -> Any:
@@ -105,7 +129,7 @@ def read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], bool]:
 
 
 def check_header(path: Path, header: Any) -> dict[str, Any]:
-    """The header, if it has what is needed; else raises `ValueError`."""
+    """The header, if it has what is needed, with the arguments by their present names; else raises `ValueError`."""
     version = header.get("format_version") if isinstance(header, dict) else None
     if version != FORMAT_VERSION or isinstance(version, bool):
         raise ValueError(f"{path}: got format version {version!r:.80}, this library reads {FORMAT_VERSION}")
@@ -114,7 +138,12 @@ def check_header(path: Path, header: Any) -> dict[str, Any]:
     for key, kind in (("optimizer", str), ("kwargs", dict), ("shapes", dict)):
         if not isinstance(header[key], kind):
             raise ValueError(f"{path} is damaged: {key} is {header[key]!r:.80}")
-    return header
+    if header["optimizer"] != "mlp":
+        return header
+    try:
+        return header | {"kwargs": with_start(header["kwargs"])}
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
 
 
 def read_arrays(file: BinaryIO, what: str, shapes: Shapes) -> dict[str, NDArray]:

@@ -19,16 +19,25 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from learned_opt.base import LearnedOptimizer, Theta
-from learned_opt.per_parameter import adafactor_features as inputs
-from learned_opt.per_parameter.adafactor_features import Decays, Factors
-from learned_opt.per_parameter.adafactor_update import Rule, update_group
-from learned_opt.per_parameter.blocks import running_averages
-from learned_opt.per_parameter.kernel import mlp_rows
-from learned_opt.per_parameter.rest import is_moving
-from learned_opt.per_parameter.theta import init_theta, layers_at, resolve
+from learned_opt.per_parameter.averages import Decays, accumulate
+from learned_opt.per_parameter.blocks import GroupState, update_group
+from learned_opt.per_parameter.factors import (
+    Factors,
+    accumulate_factors,
+    as_matrices,
+    from_matrices,
+    matrix_shape,
+    zero_factors,
+)
+from learned_opt.per_parameter.features import FEATURE_KINDS, LOG_RMS, check_features, num_rows
+from learned_opt.per_parameter.rule import update_rule
+from learned_opt.per_parameter.theta import init_theta, settings_over_preset
 from learned_opt.ranges import bounded_gradient
 from learned_opt.trees.mirrored import Trained, averages_of, check_averages, trained, with_leaves, zero_averages
 from learned_opt.trees.packing import Group, computing_dtype, group_leaves, joined_averages, pack, place, unpack
+
+FEATURES = tuple(name for name, kind in FEATURE_KINDS.items() if kind.over_tensor is not LOG_RMS)
+"""Inputs that `adafactor_mlp` can give."""
 
 
 class AdafactorMLPState(NamedTuple):
@@ -75,6 +84,11 @@ class AdafactorMLPSettings(NamedTuple):
     def decays(self) -> Decays:
         """Of all running averages."""
         return Decays(self.momentum_decays, self.second_moment_decays, self.factored_decays)
+
+    @property
+    def num_features(self) -> int:
+        """Number of the inputs before the times."""
+        return num_rows(self.features, self.decays)
 
 
 PRESETS: dict[str, AdafactorMLPSettings] = {
@@ -123,8 +137,8 @@ def adafactor_mlp(
       second_moment_decays: in [0, 1), of the squared gradient, one value a parameter; `()` saves that memory.
       factored_decays: in [0, 1), of the squared gradient's means over rows and over columns.
       timescales: in updates, positive; `()` takes the time inputs away.
-      features: names in `learned_opt.per_parameter.adafactor_features.FEATURE_KINDS`, in the order of the first layer's
-        rows.
+      features: names in `learned_opt.per_parameter.features.FEATURE_KINDS`, but `log_*`; in the order of the first
+        layer's rows.
       step_multiplier: of the direction.
       exp_multiplier: of the magnitude, inside the exponential.
       output_init_scale: of the last layer's fresh weights.
@@ -138,25 +152,10 @@ def adafactor_mlp(
     Raises:
       ValueError: for an argument out of its range or an unknown preset or feature.
     """
-    settings = resolve(
-        AdafactorMLPSettings(),
-        PRESETS,
-        preset,
-        hidden_sizes=hidden_sizes,
-        momentum_decays=momentum_decays,
-        second_moment_decays=second_moment_decays,
-        factored_decays=factored_decays,
-        timescales=timescales,
-        features=features,
-        step_multiplier=step_multiplier,
-        exp_multiplier=exp_multiplier,
-        output_init_scale=output_init_scale,
-        rms_normalized=rms_normalized,
-    )
-    inputs.check_features(settings.features, settings.decays)
-    num_features = len(inputs.normalized_rows(settings.features, settings.decays))
+    settings = settings_over_preset(AdafactorMLPSettings(), PRESETS, locals())  # all arguments
+    check_features(settings.features, FEATURES, settings.decays)
     return LearnedOptimizer(
-        init=lambda key: init_theta(settings, num_features, key),
+        init=lambda key: init_theta(settings, settings.num_features, key),
         optimizer=lambda theta: _transformation(settings, theta),
         packed=lambda theta: _packed(settings, theta),
     )
@@ -164,69 +163,84 @@ def adafactor_mlp(
 
 def _transformation(settings: AdafactorMLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
     """What users get: averages mirror the parameters."""
-    counts = Decays(*map(len, settings.decays))
+    momenta, second_moments, factored = map(len, settings.decays)
 
     def init(params: Any) -> AdafactorMLPState:
-        full = (zero_averages(params, number) for number in (counts.momenta, counts.second_moments))
-        factors = (zero_averages(params, counts.factored, shape_of) for shape_of in _FACTOR_SHAPES)
-        return AdafactorMLPState(jnp.zeros((), jnp.int32), *full, Factors(*factors))
+        return AdafactorMLPState(
+            count=jnp.zeros((), jnp.int32),
+            momenta=zero_averages(params, momenta),
+            second_moments=zero_averages(params, second_moments),
+            factors=Factors(*(zero_averages(params, factored, shape_of) for shape_of in _FACTOR_SHAPES)),
+        )
 
     def update(updates: Any, state: AdafactorMLPState, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         del extra  # Optax passes every extra argument to every transformation.
         which = trained("adafactor_mlp", updates, params)
-        _check_state(state, updates, counts)
-        step, averages = _update_mirrored(settings, theta, state, which)
-        trees = (state.momenta, state.second_moments, *state.factors)
-        momenta, seconds, *factors = (with_leaves(which, *each) for each in zip(averages, trees, strict=True))
-        new_state = AdafactorMLPState(optax.safe_increment(state.count), momenta, seconds, Factors(*factors))
+        _check_state(state, updates, settings.decays)
+        step, new = _update_mirrored(settings, theta, state, which)
+        factors = zip(Factors(*zip(*new.factors, strict=True)) if new.factors else ((), ()), state.factors, strict=True)
+        new_state = AdafactorMLPState(
+            count=optax.safe_increment(state.count),
+            momenta=with_leaves(which, new.momenta, state.momenta),
+            second_moments=with_leaves(which, new.second_moments, state.second_moments),
+            factors=Factors(*(with_leaves(which, *each) for each in factors)),
+        )
         return with_leaves(which, step), new_state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 _FACTOR_SHAPES = (
-    lambda leaf: inputs.matrix_shape(jnp.shape(leaf))[:2],
-    lambda leaf: inputs.matrix_shape(jnp.shape(leaf))[::2],
+    lambda leaf: matrix_shape(jnp.shape(leaf))[:2],
+    lambda leaf: matrix_shape(jnp.shape(leaf))[::2],
 )
 """Of a leaf's row and column averages."""
 
 
-def _check_state(state: AdafactorMLPState, updates: Any, counts: Decays) -> None:
+def _check_state(state: AdafactorMLPState, updates: Any, decays: Decays) -> None:
     """Raises `ValueError` for a state of another tree."""
-    check_averages("adafactor_mlp", "momenta", state.momenta, updates, counts.momenta)
-    check_averages("adafactor_mlp", "second_moments", state.second_moments, updates, counts.second_moments)
+    check_averages("adafactor_mlp", "momenta", state.momenta, updates, len(decays.momenta))
+    check_averages("adafactor_mlp", "second_moments", state.second_moments, updates, len(decays.second_moments))
     for name, tree, shape_of in zip(Factors._fields, state.factors, _FACTOR_SHAPES, strict=True):
         wanted = jax.tree.map(lambda g, shape_of=shape_of: jax.ShapeDtypeStruct(shape_of(g), jnp.float32), updates)
-        check_averages("adafactor_mlp", f"factors.{name}", tree, wanted, counts.factored)
+        check_averages("adafactor_mlp", f"factors.{name}", tree, wanted, len(decays.factored))
+
+
+class _Leaves(NamedTuple):
+    """Averages of the trained leaves, in their order."""
+
+    momenta: list[Array]
+    second_moments: list[Array]
+    factors: list[Factors]
 
 
 def _update_mirrored(
     settings: AdafactorMLPSettings, theta: Theta, state: AdafactorMLPState, which: Trained
-) -> tuple[list[Array], list[list[Array]]]:
-    """The updates of the trained leaves, and their momenta, second moments, row and column averages one step on."""
-    momenta, seconds = (averages_of(which, tree) for tree in state[1:3])
+) -> tuple[list[Array], _Leaves]:
+    """The updates of the trained leaves, and their averages one step on."""
+    momenta, seconds = (averages_of(which, tree) for tree in (state.momenta, state.second_moments))
     factors = [Factors(*each) for each in zip(*(averages_of(which, tree) for tree in state.factors), strict=True)]
-    matrices = [inputs.as_matrices(jnp.asarray(x)) for x in which.params]
+    matrices = [as_matrices(jnp.asarray(x)) for x in which.params]
     out, gradients = list(matrices), {}
     for group in group_leaves(matrices):
-        rule = _rule(settings, theta, state.count, group)
+        dtype = computing_dtype(group, theta)
         for i in group.leaves:
-            g = bounded_gradient(jnp.asarray(which.gradients[i], rule.dtype))
-            momenta[i], seconds[i] = _accumulate(settings.decays, g, momenta[i], seconds[i])
-            gradients[i] = inputs.as_matrices(g)
-            factors[i] = inputs.accumulate(factors[i], gradients[i], settings.decays.factored)
-        full = ([jax.vmap(inputs.as_matrices)(leaves[i]) for i in group.leaves] for leaves in (momenta, seconds))
-        packed = (*map(joined_averages, full), tuple(factors[i] for i in group.leaves))
-        place(out, unpack(update_group(rule, group, gradients, matrices, packed), group, matrices))
+            g = bounded_gradient(jnp.asarray(which.gradients[i], dtype))
+            momenta[i], seconds[i] = accumulate(settings.decays, g, momenta[i], seconds[i])
+            gradients[i] = as_matrices(g)
+            factors[i] = accumulate_factors(factors[i], gradients[i], settings.decays.factored)
+        full = ([jax.vmap(as_matrices)(leaves[i]) for i in group.leaves] for leaves in (momenta, seconds))
+        of_group = GroupState(
+            pack(gradients, group, dtype),
+            pack(matrices, group, dtype),
+            *map(joined_averages, full),
+            factors=tuple(factors[i] for i in group.leaves),
+        )
+        place(out, unpack(_step(settings, theta, state.count, group, of_group), group, matrices))
         for leaves in (momenta, seconds, factors):
             place(leaves, {i: _cast(leaves[i], group.dtype) for i in group.leaves})
-    step = [inputs.from_matrices(x, jnp.shape(leaf)) for x, leaf in zip(out, which.params, strict=True)]
-    return step, [momenta, seconds, [each.rows for each in factors], [each.columns for each in factors]]
-
-
-def _accumulate(decays: Decays, g: Array, momenta: Array, seconds: Array) -> tuple[Array, Array]:
-    """The averages `[decays, *shape]`, one step on with `g` `[*shape]`, in its type."""
-    return running_averages(momenta, g, decays.momenta), running_averages(seconds, g * g, decays.second_moments)
+    step = [from_matrices(x, jnp.shape(leaf)) for x, leaf in zip(out, which.params, strict=True)]
+    return step, _Leaves(momenta, seconds, factors)
 
 
 def _cast(tree: Any, dtype: DTypeLike) -> Any:
@@ -235,63 +249,45 @@ def _cast(tree: Any, dtype: DTypeLike) -> Any:
 
 def _packed(settings: AdafactorMLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
     """What outer-training uses: averages stay packed from step to step."""
+    decays = settings.decays
 
     def init(params: Any) -> AdafactorMLPState:
-        shapes = [inputs.matrix_shape(jnp.shape(leaf)) for leaf in jax.tree.leaves(params)]
-        groups = group_leaves(jax.tree.leaves(params))
-        momenta, second_moments, factored = (len(decays) for decays in settings.decays)
+        leaves = jax.tree.leaves(params)
+        groups, num = group_leaves(leaves), Decays(*map(len, decays))
         return AdafactorMLPState(
             count=jnp.zeros((), jnp.int32),
-            momenta=tuple(jnp.zeros((momenta, g.size), g.dtype) for g in groups),
-            second_moments=tuple(jnp.zeros((second_moments, g.size), g.dtype) for g in groups),
-            factors=tuple(tuple(_zero_factors(factored, shapes[i], g.dtype) for i in g.leaves) for g in groups),
+            momenta=tuple(jnp.zeros((num.momenta, g.size), g.dtype) for g in groups),
+            second_moments=tuple(jnp.zeros((num.second_moments, g.size), g.dtype) for g in groups),
+            factors=tuple(
+                tuple(zero_factors(num.factored, jnp.shape(leaves[i]), g.dtype) for i in g.leaves) for g in groups
+            ),
         )
 
     def update(updates: Any, state: AdafactorMLPState, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         del extra
         which = trained("adafactor_mlp", updates, params)
-        gradients, matrices = ([inputs.as_matrices(jnp.asarray(x)) for x in each] for each in which[:2])
-        out, averages = list(matrices), []
-        for group, *old in zip(group_leaves(matrices), *state[1:], strict=True):
-            rule = _rule(settings, theta, state.count, group)
-            bounded = {i: bounded_gradient(gradients[i].astype(rule.dtype)) for i in group.leaves}
-            full = _accumulate(settings.decays, pack(bounded, group, rule.dtype), *old[:2])
-            each = zip(old[2], bounded.values(), strict=True)
-            of_group = tuple(inputs.accumulate(factors, g, settings.decays.factored) for factors, g in each)
-            place(out, unpack(update_group(rule, group, bounded, matrices, (*full, of_group)), group, matrices))
-            averages.append(_cast((*full, of_group), group.dtype))
-        step = [inputs.from_matrices(x, jnp.shape(leaf)) for x, leaf in zip(out, which.params, strict=True)]
-        columns = zip(*averages, strict=True) if averages else ((), (), ())
-        return with_leaves(which, step), AdafactorMLPState(optax.safe_increment(state.count), *map(tuple, columns))
+        gradients, matrices = ([as_matrices(jnp.asarray(x)) for x in each] for each in which[:2])
+        out, new = list(matrices), _Leaves([], [], [])
+        for group, momenta, seconds, factors in zip(group_leaves(matrices), *state[1:], strict=True):
+            dtype = computing_dtype(group, theta)
+            bounded = {i: bounded_gradient(gradients[i].astype(dtype)) for i in group.leaves}
+            g, each = pack(bounded, group, dtype), zip(factors, bounded.values(), strict=True)
+            of_group = GroupState(
+                g,
+                pack(matrices, group, dtype),
+                *accumulate(decays, g, momenta, seconds),
+                factors=tuple(accumulate_factors(of_leaf, g, decays.factored) for of_leaf, g in each),
+            )
+            place(out, unpack(_step(settings, theta, state.count, group, of_group), group, matrices))
+            for kept, averages in zip(new, of_group[2:], strict=True):
+                kept.append(_cast(averages, group.dtype))
+        step = [from_matrices(x, jnp.shape(leaf)) for x, leaf in zip(out, which.params, strict=True)]
+        return with_leaves(which, step), AdafactorMLPState(optax.safe_increment(state.count), *map(tuple, new))
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _zero_factors(num_decays: int, shape: tuple[int, int, int], dtype: DTypeLike) -> Factors:
-    batch, rows, columns = shape
-    return Factors(jnp.zeros((num_decays, batch, rows), dtype), jnp.zeros((num_decays, batch, columns), dtype))
-
-
-def _rule(settings: AdafactorMLPSettings, theta: Theta, count: Array, group: Group) -> Rule:
-    """The update of this step, as functions of any number of parameters side by side."""
-    dtype = computing_dtype(group, theta)
-    corrections = inputs.debias_factors(settings.decays, (count + 1).astype(dtype))
-    is_normalized = inputs.normalized_rows(settings.features, settings.decays)
-    weights, biases = layers_at(settings, len(is_normalized), theta, count, dtype)
-    decays = settings.decays
-
-    def is_moving_row(a: inputs.Averages) -> Array:
-        # The factored averages see a whole row or column; they remember a parameter that has no memory of its own.
-        own = (a.second_moments, decays.second_moments) if decays.second_moments else (a.factored, decays.factored)
-        return is_moving(a.gradient, a.momenta, own[0], decays.momenta, own[1])
-
-    return Rule(
-        decays=decays,
-        rows=lambda averages: inputs.feature_rows(settings.features, averages, corrections),
-        is_moving=is_moving_row,
-        is_normalized=is_normalized,
-        outputs=lambda rows: mlp_rows(weights, biases, rows),
-        step=lambda d, m: -settings.step_multiplier * d * jnp.exp(settings.exp_multiplier * m),
-        rms_normalized=settings.rms_normalized,
-        dtype=dtype,
-    )
+def _step(settings: AdafactorMLPSettings, theta: Theta, count: Array, group: Group, state: GroupState) -> Array:
+    """The update `[n]` of one group."""
+    rule = update_rule(settings, theta, count, state.gradient.dtype, rms_normalized=settings.rms_normalized)
+    return update_group(rule, state, group.sizes)

@@ -6,25 +6,27 @@ magnitude m. The same weights serve all parameters:
     step = step_multiplier * d * exp(exp_multiplier * m),    w <- w - step
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jax.typing import DTypeLike
 
 from learned_opt.base import LearnedOptimizer, Theta
-from learned_opt.per_parameter import adam_start
-from learned_opt.per_parameter.blocks import UpdateRule, apply_rule, running_averages, split_rows, tangent_once
-from learned_opt.per_parameter.features import Averages, check_features, debias, feature_rows, rows_over_tensor
-from learned_opt.per_parameter.kernel import is_summed, matmul_rows, mlp_rows
-from learned_opt.per_parameter.rest import is_moving
-from learned_opt.per_parameter.theta import init_theta, layers_at, resolve
+from learned_opt.per_parameter.adam_start import AdamStart, as_adam_start, check_start, started
+from learned_opt.per_parameter.averages import Decays, accumulate
+from learned_opt.per_parameter.blocks import GroupState, tangent_once, update_group
+from learned_opt.per_parameter.features import FEATURE_KINDS, check_features, num_rows
+from learned_opt.per_parameter.rule import update_rule
+from learned_opt.per_parameter.theta import init_theta, settings_over_preset
 from learned_opt.ranges import bounded_gradient
-from learned_opt.trees.mirrored import Trained, averages_of, check_averages, trained, with_leaves, zero_averages
+from learned_opt.trees.mirrored import averages_of, check_averages, trained, with_leaves, zero_averages
 from learned_opt.trees.packing import Group, computing_dtype, group_leaves, joined_averages, pack, place, unpack
+
+FEATURES = tuple(name for name, kind in FEATURE_KINDS.items() if "factored" not in (kind.row_for_each, kind.pairs_with))
+"""Inputs that `mlp` can give: all but those of factored moments, which it does not keep."""
 
 
 class MLPState(NamedTuple):
@@ -54,12 +56,24 @@ class MLPSettings(NamedTuple):
     step_multiplier: float = 1e-3
     exp_multiplier: float = 1e-3
     output_init_scale: float = 0.1
-    adam_learning_rate: float | None = None
-    adam_exponents: tuple[float, ...] = ()
-    adam_time_exponents: tuple[float, ...] = ()
-    adam_weight_decay: float = 0.0
+    start: AdamStart | None = None
     input_bound: float | None = None
     live_second_moments: bool = True
+
+    @property
+    def decays(self) -> Decays:
+        """Of all running averages that are among the inputs."""
+        return Decays(self.momentum_decays, self.second_moment_decays)
+
+    @property
+    def kept(self) -> Decays:
+        """Of the running averages that the state keeps."""
+        return self.decays if self.live_second_moments else self.decays._replace(second_moments=())
+
+    @property
+    def num_features(self) -> int:
+        """Number of the inputs before the times."""
+        return num_rows(self.features, self.decays)
 
 
 _METZ_2019 = MLPSettings(
@@ -82,10 +96,7 @@ def mlp(
     step_multiplier: float | None = None,
     exp_multiplier: float | None = None,
     output_init_scale: float | None = None,
-    adam_learning_rate: float | None = None,
-    adam_exponents: Sequence[float] | None = None,
-    adam_time_exponents: Sequence[float] | None = None,
-    adam_weight_decay: float | None = None,
+    start: AdamStart | Mapping[str, Any] | None = None,
     input_bound: float | None = None,
     live_second_moments: bool | None = None,
     preset: str | None = None,
@@ -99,17 +110,14 @@ def mlp(
       momentum_decays: in [0, 1), of the running averages of the gradient; `()` takes the momentum inputs away.
       second_moment_decays: in [0, 1), of the squared gradient.
       timescales: in updates, positive; `()` takes the time inputs away.
-      features: names in `learned_opt.per_parameter.features.FEATURE_KINDS`, in the order of the first layer's rows.
+      features: names in `learned_opt.per_parameter.features.FEATURE_KINDS`, but those of factored moments; in the order
+        of the first layer's rows.
       step_multiplier: of the direction.
       exp_multiplier: of the magnitude, inside the exponential.
       output_init_scale: of the last layer's fresh weights; small, so that an untrained optimizer does little.
-      adam_learning_rate: fresh theta makes Adam's steps at this rate (its b1 the momentum decay nearest 0.9) beside the
-        little that the random weights do, so that outer-training starts from an optimizer that works on every task.
-        Needs the feature `adam_momentum` and two units a hidden layer.
-      adam_exponents: one for each input of the `log_*` features, in their order: the fresh rate is `adam_learning_rate`
-        times the root mean square behind each, to that power. All zero if left out; else four units a hidden layer.
-      adam_time_exponents: one for each timescale s: the fresh rate is also multiplied by `exp(e tanh(t / s - 1))`.
-      adam_weight_decay: the fresh step has this times the input `parameter`, w / rms(w), added to Adam's direction.
+      start: fresh theta makes Adam's steps beside the little that the random weights do, so that outer-training starts
+        from an optimizer that works on every task; `learned_opt.AdamStart` says at which rate. As a dict of its fields,
+        which is what comes back from JSON, it means the same. None starts as nothing much.
       input_bound: the MLP sees every input within plus and minus this; a gradient out of the blue is 30 in Adam's
         units, and the step's magnitude is exponential in the inputs. None leaves them as they are.
       live_second_moments: False holds the second moments at zero and keeps no state for them.
@@ -129,41 +137,28 @@ def mlp(
       >>> params = {"w": jnp.ones(3)}
       >>> updates, opt_state = opt.update({"w": jnp.ones(3)}, opt.init(params), params)
     """
-    settings = resolve(
-        MLPSettings(),
-        PRESETS,
-        preset,
-        hidden_sizes=hidden_sizes,
-        momentum_decays=momentum_decays,
-        second_moment_decays=second_moment_decays,
-        timescales=timescales,
-        features=features,
-        step_multiplier=step_multiplier,
-        exp_multiplier=exp_multiplier,
-        output_init_scale=output_init_scale,
-        adam_learning_rate=adam_learning_rate,
-        adam_exponents=adam_exponents,
-        adam_time_exponents=adam_time_exponents,
-        adam_weight_decay=adam_weight_decay,
-        input_bound=input_bound,
-        live_second_moments=live_second_moments,
-    )
-    check_features(settings.features, len(settings.momentum_decays), len(settings.second_moment_decays))
-    adam_start.check(settings)
-    if settings.input_bound is not None and not settings.input_bound > 0.0:
-        raise ValueError(f"input_bound: got {settings.input_bound}, allowed are positive numbers")
-    if adam_start.count_rows(settings) == 0:
-        raise ValueError(f"features: got {settings.features}, which give no input; at least one is needed")
+    settings = mlp_settings(**locals())  # all arguments
     return LearnedOptimizer(
-        init=lambda key: adam_start.started(settings, init_theta(settings, adam_start.count_rows(settings), key)),
+        init=lambda key: started(settings, init_theta(settings, settings.num_features, key)),
         optimizer=lambda theta: _transformation(settings, theta),
         packed=lambda theta: _packed(settings, theta),
     )
 
 
+def mlp_settings(*, start: AdamStart | Mapping[str, Any] | None = None, **given: Any) -> MLPSettings:
+    """Resolved arguments of `mlp`; raises as that does."""
+    settings = settings_over_preset(MLPSettings(), PRESETS, given | {"start": as_adam_start(start)})
+    check_features(settings.features, FEATURES, settings.decays)
+    check_start(settings)
+    if settings.input_bound is not None and not settings.input_bound > 0.0:
+        raise ValueError(f"input_bound: got {settings.input_bound}, allowed are positive numbers")
+    return settings
+
+
 def _transformation(settings: MLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
     """What users get: averages mirror the parameters."""
-    num_momenta, num_seconds = _num_averages(settings)
+    kept = settings.kept
+    num_momenta, num_seconds = len(kept.momenta), len(kept.second_moments)
 
     def init(params: Any) -> MLPState:
         averages = (zero_averages(params, number) for number in (num_momenta, num_seconds))
@@ -180,10 +175,10 @@ def _transformation(settings: MLPSettings, theta: Theta) -> optax.GradientTransf
             dtype = computing_dtype(group, theta)
             for i in group.leaves:
                 gradients[i] = bounded_gradient(jnp.asarray(which.gradients[i], dtype))
-                momenta[i], seconds[i] = _accumulate(settings, gradients[i], momenta[i], seconds[i])
-            g = pack(gradients, group, dtype)
+                momenta[i], seconds[i] = accumulate(kept, gradients[i], momenta[i], seconds[i])
             packed = (joined_averages([leaves[i] for i in group.leaves]) for leaves in (momenta, seconds))
-            place(out, unpack(_step(settings, theta, state.count, group, which, g, *packed), group, out))
+            of_group = GroupState(pack(gradients, group, dtype), pack(which.params, group, dtype), *packed)
+            place(out, unpack(_step(settings, theta, state.count, group, of_group), group, out))
             for leaves in (momenta, seconds):
                 place(leaves, {i: leaves[i].astype(group.dtype) for i in group.leaves})
         averages = (with_leaves(which, *each) for each in ((momenta, state.momenta), (seconds, state.second_moments)))
@@ -194,10 +189,11 @@ def _transformation(settings: MLPSettings, theta: Theta) -> optax.GradientTransf
 
 def _packed(settings: MLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
     """What outer-training uses: averages stay packed from step to step."""
+    kept = settings.kept
 
     def init(params: Any) -> MLPState:
         groups = group_leaves(jax.tree.leaves(params))
-        zeros = (tuple(jnp.zeros((number, g.size), g.dtype) for g in groups) for number in _num_averages(settings))
+        zeros = (tuple(jnp.zeros((len(decays), g.size), g.dtype) for g in groups) for decays in kept[:2])
         return MLPState(jnp.zeros((), jnp.int32), *zeros)
 
     def update(updates: Any, state: MLPState, params: Any = None, **extra: Any) -> tuple[Any, MLPState]:
@@ -207,67 +203,16 @@ def _packed(settings: MLPSettings, theta: Theta) -> optax.GradientTransformation
         for group, *packed in zip(group_leaves(which.params), state.momenta, state.second_moments, strict=True):
             g = bounded_gradient(pack(which.gradients, group, computing_dtype(group, theta)))
             g = tangent_once(g) if len(group.sizes) > 1 else g
-            packed = _accumulate(settings, g, *packed)
-            place(out, unpack(_step(settings, theta, state.count, group, which, g, *packed), group, out))
-            momenta.append(packed[0].astype(group.dtype))
-            seconds.append(packed[1].astype(group.dtype))
+            of_group = GroupState(g, pack(which.params, group, g.dtype), *accumulate(kept, g, *packed))
+            place(out, unpack(_step(settings, theta, state.count, group, of_group), group, out))
+            momenta.append(of_group.momenta.astype(group.dtype))
+            seconds.append(of_group.second_moments.astype(group.dtype))
         return with_leaves(which, out), MLPState(optax.safe_increment(state.count), tuple(momenta), tuple(seconds))
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _num_averages(settings: MLPSettings) -> tuple[int, int]:
-    """How many momenta and second moments the state keeps."""
-    return len(settings.momentum_decays), len(settings.second_moment_decays) if settings.live_second_moments else 0
-
-
-def _accumulate(settings: MLPSettings, g: Array, momenta: Array, seconds: Array) -> tuple[Array, Array]:
-    """Both kinds of averages `[decays, *shape]`, one step on with `g` `[*shape]`, in its type."""
-    momenta = running_averages(momenta, g, settings.momentum_decays)
-    if not settings.live_second_moments:
-        return momenta, seconds.astype(g.dtype)
-    return momenta, running_averages(seconds, g * g, settings.second_moment_decays)
-
-
-def _step(
-    settings: MLPSettings,
-    theta: Theta,
-    count: Array,
-    group: Group,
-    which: Trained,
-    g: Array,
-    momenta: Array,
-    seconds: Array,
-) -> Array:
-    """The update `[n]` of one group, whose averages know the gradient `g` already."""
-    w = pack(which.params, group, g.dtype)
-    return apply_rule(_update_rule(settings, theta, count, g.dtype), g, w, momenta, seconds, group.sizes)
-
-
-def _update_rule(settings: MLPSettings, theta: Theta, count: Array, dtype: DTypeLike) -> UpdateRule:
-    """The update of this step, as functions of any number of parameters side by side."""
-    num_updates = (count + 1).astype(dtype)
-    momentum_debias = [debias(decay, num_updates) for decay in settings.momentum_decays]
-    second_moment_debias = [debias(decay, num_updates) for decay in settings.second_moment_decays]
-    weights, biases = layers_at(settings, adam_start.count_rows(settings), theta, count, dtype)
-
-    def rows(g: Array, w: Array, momentum: Array, second: Array) -> list[Array]:
-        held = [jnp.zeros_like(g)] * len(settings.second_moment_decays)
-        seconds = split_rows(second) if settings.live_second_moments else held
-        averages = Averages(g, w, split_rows(momentum), seconds, momentum_debias, second_moment_debias)
-        kept = seconds if settings.live_second_moments else []
-        moving = is_moving(g, averages.momenta, kept, settings.momentum_decays, settings.second_moment_decays)
-        return [*feature_rows(settings.features, averages), moving]
-
-    def step(layers: tuple[list[Array], list[Array]], rows: list[Array]) -> Array:
-        *inputs, moving = rows
-        if settings.input_bound is not None:
-            inputs = [jnp.clip(row, -settings.input_bound, settings.input_bound) for row in inputs]
-        direction, magnitude = (mlp_rows if is_one_loop else matmul_rows)(*layers, inputs)
-        update = -settings.step_multiplier * direction * jnp.exp(settings.exp_multiplier * magnitude)
-        return jnp.where(moving, update, jnp.zeros_like(update))
-
-    over_tensor = rows_over_tensor(settings.features, len(momentum_debias), len(second_moment_debias))
-    is_one_loop = is_summed(len(weights), len(over_tensor))
-    weights = weights if is_one_loop else [weight.T for weight in weights]
-    return UpdateRule(rows, [*over_tensor, None], step, (weights, biases), is_one_loop)
+def _step(settings: MLPSettings, theta: Theta, count: Array, group: Group, state: GroupState) -> Array:
+    """The update `[n]` of one group."""
+    rule = update_rule(settings, theta, count, state.gradient.dtype, input_bound=settings.input_bound)
+    return update_group(rule, state, group.sizes)

@@ -14,8 +14,11 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from learned_opt.per_parameter.features import NORMALIZED, OverTensor
+from learned_opt.per_parameter.averages import Averages, FactoredMoments, split_rows
+from learned_opt.per_parameter.factors import Factors, expand
+from learned_opt.per_parameter.features import OverTensor, inverse_norm
 from learned_opt.per_parameter.kernel import in_halves
+from learned_opt.per_parameter.rule import Step, UpdateRule
 
 BLOCK = 32_768
 """Most elements to a block. State and inputs of a block take 2 MB; smaller ones pay for starting each loop."""
@@ -26,108 +29,129 @@ _VECTOR = 16
 """Floats in a vector of the widest kind; blocks are multiples of it."""
 
 
-class UpdateRule(NamedTuple):
-    """The update of one step.
+class GroupState(NamedTuple):
+    """What the update of one group of tensors reads, `n` elements of all; averages know this step's gradient.
 
     Attributes:
-      rows: `(g, w, momenta, second moments) -> rows [n]`, numbers or booleans, each element on its own.
-      over_tensor: for each row what is made of it once its mean square over the tensor is known; None for nothing.
-      step: `(weights, rows) -> update [n]`, from rows `[n]` or scalars that stand for as many equal ones; what may
-        carry a derivative comes in by the arguments.
-      weights: any tree of arrays, for `step`.
-      is_one_loop: whether `step` is elementwise throughout, so that nothing it computes needs memory.
+      gradient: `[n]`.
+      parameter: `[n]`.
+      momenta: `[momentum decays, n]`.
+      second_moments: `[second-moment decays, n]`; none where none are kept.
+      factors: of each tensor; empty where none are kept. Elements are then in the order of their matrices' rows.
     """
 
-    rows: Callable[[Array, Array, Array, Array], list[Array]]
-    over_tensor: Sequence[OverTensor | None]
-    step: Callable[[Any, list[Array]], Array]
-    weights: Any
-    is_one_loop: bool = False
+    gradient: Array
+    parameter: Array
+    momenta: Array
+    second_moments: Array
+    factors: tuple[Factors, ...] = ()
+
+    @property
+    def flat(self) -> tuple[Array, Array, Array, Array]:
+        """All but the factors."""
+        return self.gradient, self.parameter, self.momenta, self.second_moments
+
+    def averages(self) -> Averages:
+        """Of all elements."""
+        return _averages(self.flat, self._expanded())
+
+    def sample(self, stride: int) -> Averages:
+        """Of every `stride`-th element."""
+        factored = jax.tree.map(lambda x: x[::stride], self._expanded())
+        return _averages((x[..., ::stride] for x in self.flat), factored)
+
+    def block(self, start: Array, size: int) -> Averages:
+        """Of `size` elements from `start` on; where there are factors, whole rows of a single tensor."""
+        flat = [lax.dynamic_slice_in_dim(x, start, size, axis=-1) for x in self.flat]
+        if not self.factors:
+            return _averages(flat, FactoredMoments())
+        (factors,), row = self.factors, self.factors[0].num_columns
+        return _averages(flat, expand(factors, start // row, size // row))
+
+    def block_size(self) -> int:
+        """Elements to a block, at most `BLOCK`; whole rows, and at least one, where there are factors."""
+        n = self.gradient.size
+        if self.factors:
+            row = self.factors[0].num_columns
+            return min(max(1, BLOCK // row) * row, n)
+        return min(_VECTOR * math.ceil(n / math.ceil(n / BLOCK) / _VECTOR), n)
+
+    def _expanded(self) -> FactoredMoments:
+        if not self.factors:
+            return FactoredMoments()
+        joined = zip(*map(expand, self.factors), strict=True)
+        return FactoredMoments(*([jnp.concatenate(parts) for parts in zip(*kind, strict=True)] for kind in joined))
 
 
-def running_averages(averages: Array, value: Array, decays: Sequence[float]) -> Array:
-    """Running averages `[decays, *shape]`, one step on with `value` `[*shape]`, in its type.
-
-    Averages that mirror a parameter are to come in its shape: XLA writes them where the old ones were only if nothing
-    reshapes them in between.
-    """
-    column = (-1, *(1,) * value.ndim)
-    decay = jnp.asarray(decays, value.dtype).reshape(column)
-    # In Python's precision: 1 - .9999 has only three digits left in float32.
-    rest = jnp.asarray([1.0 - d for d in decays], value.dtype).reshape(column)
-    return decay * averages.astype(value.dtype) + rest * value[None]
+def _averages(flat: Sequence[Array], factored: FactoredMoments) -> Averages:
+    gradient, parameter, momenta, second_moments = flat
+    return Averages(gradient, parameter, split_rows(momenta), split_rows(second_moments), factored)
 
 
-def split_rows(matrix: Array) -> list[Array]:
-    """The rows of `[a, n]`; unlike a slice each, whose gradient is a sum of a padded matrices."""
-    if not matrix.shape[0]:
-        return []
-    return [lax.squeeze(row, (0,)) for row in lax.split(matrix, (1,) * matrix.shape[0])]
-
-
-def apply_rule(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Array, sizes: Sequence[int]) -> Array:
+def update_group(rule: UpdateRule, state: GroupState, sizes: Sequence[int]) -> Array:
     """Updates one group.
 
     Args:
       rule: of this step.
-      g: gradient, `[n]`.
-      w: parameters, `[n]`.
-      momentum: `[momentum decays, n]`, this step's gradient included.
-      second: `[second-moment decays, n]`, alike.
+      state: in the type in which the rule computes.
       sizes: elements of each tensor in the group; they sum to n.
 
     Returns:
-      The update `[n]`, to be added, in the type of g.
+      The update `[n]`, to be added, in the type of the gradient.
     """
     if len(sizes) == 1 and sizes[0] > SAMPLE:
-        rule = _with_sampled(rule, g, w, momentum, second)
+        rule = _with_sampled(rule, state)
     if len(sizes) == 1 and sizes[0] > BLOCK and not rule.is_one_loop:
-        update = _in_blocks(rule, g, w, momentum, second)
+        update = _in_blocks(rule, state)
     else:
-        rows = rule.rows(g, w, momentum, second)
-        rows = [over_tensors(*each, sizes) for each in zip(rows, rule.over_tensor, strict=True)]
-        update = _at_once(rule, rows, len(sizes), g.dtype)
-    return jnp.broadcast_to(update, g.shape)  # a scalar where every row is
+        update = _at_once(rule, state, sizes)
+    return jnp.broadcast_to(update, state.gradient.shape)  # a scalar where every row is
 
 
-def _with_sampled(rule: UpdateRule, *state: Array) -> UpdateRule:
+def _with_sampled(rule: UpdateRule, state: GroupState) -> UpdateRule:
     """The rule with those rows made whole whose mean square is taken of a sample, every k-th element of the tensor."""
     is_sampled = [over is not None and over.is_sampled for over in rule.over_tensor]
     if not any(is_sampled):
         return rule
-    stride = state[0].size // SAMPLE | 1  # odd, so that a power of two columns does not put the sample in a few of them
-    sample = rule.rows(*(x[..., ::stride] for x in state))
+    # Odd, so that a power of two columns does not put the sample in a few of them.
+    sample = rule.rows(state.sample(state.gradient.size // SAMPLE | 1))
     mean_squares = [jnp.mean(row * row) for row in sample]
 
-    def rows(*parts: Array) -> list[Array]:
-        each = zip(rule.rows(*parts), rule.over_tensor, mean_squares, is_sampled, strict=True)
+    def rows(averages: Averages) -> list[Array]:
+        each = zip(rule.rows(averages), rule.over_tensor, mean_squares, is_sampled, strict=True)
         return [over.function(row, square) if sampled else row for row, over, square, sampled in each]
 
     left = [None if sampled else over for over, sampled in zip(rule.over_tensor, is_sampled, strict=True)]
     return rule._replace(rows=rows, over_tensor=left)
 
 
-def _at_once(rule: UpdateRule, rows: list[Array], num_tensors: int, dtype: DTypeLike) -> Array:
-    if num_tensors > 1:
-        return _step_once(rule.step, dtype, rule.weights, rows)
-    if rule.is_one_loop:
-        # Without it XLA moves the reshapes of the state's rows down to each of their many readers, one to a hidden
-        # unit, and then computes the rows apart, since it counts each reader's as another index.
-        rows = lax.optimization_barrier(rows)
-    return rule.step(rule.weights, rows)
+def _at_once(rule: UpdateRule, state: GroupState, sizes: Sequence[int]) -> Array:
+    rows = rule.rows(state.averages())
+    rows = [over_tensors(*each, sizes) for each in zip(rows, rule.over_tensor, strict=True)]
+    if len(sizes) > 1:
+        step = Step(*_step_once(rule.step, 1 + rule.rms_normalized, state.gradient.dtype, rule.weights, rows))
+    else:
+        # Without the barrier XLA moves the reshapes of the state's rows down to each of their many readers, one to a
+        # hidden unit, and then computes the rows apart, since it counts each reader's as another index.
+        step = rule.step(rule.weights, lax.optimization_barrier(rows) if rule.is_one_loop else rows)
+    return _normalized(step, rows[-1], sizes) if rule.rms_normalized else step.update
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _step_once(step: Callable[[Any, list[Array]], Array], dtype: DTypeLike, weights: Any, rows: list[Array]) -> Array:
-    """`step(weights, rows)`, of that type, computed once whatever reads its parts."""
-    return in_halves(lambda parts: [step(weights, parts)], rows, 1, dtype)[0]
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _step_once(
+    step: Callable[[Any, list[Array]], Step], num_outputs: int, dtype: DTypeLike, weights: Any, rows: list[Array]
+) -> list[Array]:
+    """What `step(weights, rows)` has, of that type, computed once whatever reads its parts."""
+    return in_halves(lambda parts: step(weights, parts)[:num_outputs], rows, num_outputs, dtype)
 
 
 @_step_once.defjvp
-def _step_once_jvp(step: Callable, dtype: DTypeLike, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+def _step_once_jvp(
+    step: Callable, num_outputs: int, dtype: DTypeLike, primals: tuple, tangents: tuple
+) -> tuple[list[Array], list[Array]]:
     del dtype
     # The derivative is made of matrix products, which XLA does not copy.
-    return jax.jvp(step, primals, tangents)
+    return jax.jvp(lambda *arguments: list(step(*arguments)[:num_outputs]), primals, tangents)
 
 
 def over_tensors(row: Array, over: OverTensor | None, sizes: Sequence[int]) -> Array:
@@ -141,9 +165,16 @@ def over_tensors(row: Array, over: OverTensor | None, sizes: Sequence[int]) -> A
     return jnp.concatenate([jnp.broadcast_to(part, (size,)) for part, size in zip(parts, sizes, strict=True)])
 
 
-def normalize(row: Array, sizes: Sequence[int]) -> Array:
-    """`x * rsqrt(1e-5 + mean(x^2))`, the mean taken over each tensor of a packed row `[n]`."""
-    return over_tensors(row, NORMALIZED, sizes)
+def _normalized(step: Step, moving: Array, sizes: Sequence[int]) -> Array:
+    """Each tensor's update over the root mean square of its direction; parameters at rest are no part of it."""
+    parts = zip(*(lax.split(x, tuple(sizes)) for x in (*step, moving)), strict=True)
+    scaled = [u * _inverse_rms(jnp.sum(d * d), jnp.sum(which, dtype=d.dtype)) for u, d, which in parts]
+    return scaled[0] if len(scaled) == 1 else jnp.concatenate(scaled)
+
+
+def _inverse_rms(square: Array, number: Array) -> Array:
+    """Of that sum of squares of so many numbers, or none."""
+    return inverse_norm(square / jnp.maximum(number, jnp.ones_like(number)))
 
 
 @jax.custom_jvp
@@ -159,24 +190,38 @@ def _tangent_once_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     return x, lax.map(lax.optimization_barrier, padded).reshape(-1)[: dx.size]
 
 
-def _in_blocks(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Array) -> Array:
+class _Carry(NamedTuple):
+    """Of the loop over blocks: the update as far as it is written, and the block that is not, with its start.
+
+    `totals` are the sum of squares and the number of the directions of parameters that move, where asked for.
+    """
+
+    update: Array
+    block: Array
+    start: Array
+    totals: tuple[Array, ...]
+
+
+def _in_blocks(rule: UpdateRule, state: GroupState) -> Array:
     """The update of one large tensor, in two passes over its blocks: mean squares, then the update.
 
     All blocks have the same size; the last one reaches back over elements that are done, which it computes again.
     """
-    n, num_blocks = g.size, math.ceil(g.size / BLOCK)
-    size = min(_VECTOR * math.ceil(n / num_blocks / _VECTOR), n)
+    g, n, size = state.gradient, state.gradient.size, state.block_size()
+    num_blocks = math.ceil(n / size)
 
     def rows_of(index: Array) -> tuple[Array, list[Array]]:
         start = jnp.minimum(index * size, n - size)
-        parts = [lax.dynamic_slice_in_dim(x, start, size, axis=-1) for x in (g, w, momentum, second)]
-        return start, rule.rows(*parts)
+        return start, rule.rows(state.block(start, size))
+
+    def is_new(index: Array, start: Array) -> Array:
+        return start + jnp.arange(size, dtype=start.dtype) >= index * size
 
     def add_squares(index: Array, total: Array) -> Array:
         start, rows = rows_of(index)
-        is_new = start + jnp.arange(size, dtype=start.dtype) >= index * size
+        new = is_new(index, start)
         picked = [row for row, over in zip(rows, rule.over_tensor, strict=True) if over]
-        return total + jnp.stack([jnp.sum(jnp.where(is_new, row * row, 0.0)) for row in picked])
+        return total + jnp.stack([jnp.sum(jnp.where(new, row * row, 0.0)) for row in picked])
 
     # Zeros like a part of g: under `shard_map` a loop's carry must vary over the devices from the start.
     mean_squares = jnp.zeros_like(g[: sum(over is not None for over in rule.over_tensor)])
@@ -185,15 +230,22 @@ def _in_blocks(rule: UpdateRule, g: Array, w: Array, momentum: Array, second: Ar
 
     # Each round writes the block that the round before has computed: XLA spreads a loop over the cores, unless it
     # writes into the middle of an array.
-    def next_block(index: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        update, block, block_start = carry
-        update = lax.dynamic_update_slice_in_dim(update, block, block_start, axis=0)
+    def next_block(index: Array, carry: _Carry) -> _Carry:
+        update = lax.dynamic_update_slice_in_dim(carry.update, carry.block, carry.start, axis=0)
         start, rows = rows_of(index)
         left = iter(mean_squares)
         each = zip(rows, rule.over_tensor, strict=True)
         rows = [row if over is None else over.function(row, next(left)) for row, over in each]
-        return update, rule.step(rule.weights, rows), start
+        step = rule.step(rule.weights, rows)
+        totals = carry.totals
+        if rule.rms_normalized:
+            new, (square, number) = is_new(index, start), totals
+            square = square + jnp.sum(jnp.where(new, step.direction * step.direction, 0.0))
+            totals = square, number + jnp.sum(new & rows[-1], dtype=number.dtype)
+        return _Carry(update, step.update, start, totals)
 
-    carry = (jnp.zeros_like(g), jnp.zeros_like(g[:size]), jnp.zeros((), jnp.int32))
-    update, block, start = lax.fori_loop(0, num_blocks, next_block, carry)
-    return lax.dynamic_update_slice_in_dim(update, block, start, axis=0)
+    totals = (jnp.zeros_like(g[0]),) * 2 if rule.rms_normalized else ()
+    carry = _Carry(jnp.zeros_like(g), jnp.zeros_like(g[:size]), jnp.zeros((), jnp.int32), totals)
+    carry = lax.fori_loop(0, num_blocks, next_block, carry)
+    update = lax.dynamic_update_slice_in_dim(carry.update, carry.block, carry.start, axis=0)
+    return update * _inverse_rms(*carry.totals) if rule.rms_normalized else update

@@ -1,18 +1,20 @@
-"""Inputs of the per-parameter MLP: functions of gradient, parameter and their running averages (arXiv 1810.10180, A.1).
+"""Inputs of the per-parameter MLPs: functions of gradient, parameter and their running averages.
 
-A feature kind gives one row or one row a decay. Rows of the paper's kinds are normalised over the elements of their
-tensor, `x * rsqrt(1e-5 + mean(x^2))`. The `adam_*` kinds divide by the debiased root mean square of the same
-parameter's gradients; they have no scale to begin with, so they stay as they are and the signal-to-noise ratio they
-carry reaches the MLP. They have no eps either: a loss in another unit gives the same inputs. (The paper's kinds keep
-the paper's constants, which are in units of the gradient.)
+A kind of input gives one row or one row a decay. Rows of the papers' kinds (arXiv 1810.10180, A.1, and 2203.11860) are
+normalised over the elements of their tensor, `x * rsqrt(1e-5 + mean(x^2))`. The `adam_*` kinds divide by the debiased
+root mean square of the same parameter's gradients, the `adafactor_*` kinds by what the factored second moments make of
+it; they have no scale to begin with, so they stay as they are and the signal-to-noise ratio they carry reaches the MLP.
+They have no eps either: a loss in another unit gives the same inputs. (The papers' kinds keep the papers' constants,
+which are in units of the gradient.)
 
 The `log_*` kinds say the same to every element of a tensor: log10 of a row's root mean square. That of the
 parameter is the unit in which a step is large or small. That of the debiased averages over Adam's scale tells how the
 gradient stands to its own past: near 0 while it keeps its length, far below once the data are fitted; and among
 averages of several decays, which fall behind each other where gradients are noise and stay level where they agree.
+
+`FEATURE_KINDS` is the table of all. Each optimizer says which of them its users may name.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -20,31 +22,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from learned_opt.per_parameter.averages import Averages, Debias, Decays
+
 NORMALIZE_EPS = 1e-5
 RMS_EPS = 1e-6
-"""Inside the root, as in the released code of arXiv 1810.10180."""
+"""Inside the root, in units of the squared gradient, as in the papers' code."""
 LOG_EPS = 1e-4
 """Beside the mean square inside the logarithm: a tensor of zeros, as fresh biases are, counts as 0.01."""
-
-
-class Averages(NamedTuple):
-    """What the features of one group of `n` parameters are made of.
-
-    Attributes:
-      gradient: `[n]`.
-      parameter: `[n]`.
-      momenta: `[n]` a decay, running averages of the gradient, this step's included.
-      second_moments: `[n]` a decay, running averages of the squared gradient.
-      debiased_momenta: what each momentum is to be multiplied by so that its weights sum to one; scalars.
-      debiased_second_moments: the same for the second moments.
-    """
-
-    gradient: Array
-    parameter: Array
-    momenta: Sequence[Array]
-    second_moments: Sequence[Array]
-    momentum_debias: Sequence[Array]
-    second_moment_debias: Sequence[Array]
 
 
 class OverTensor(NamedTuple):
@@ -89,101 +73,140 @@ class FeatureKind(NamedTuple):
     """One kind of input.
 
     Attributes:
-      rows: `averages -> rows`, each `[n]`.
-      count: `(momenta, second moments) -> number of rows`.
+      rows: `(averages, debias) -> rows`, each `[n]`.
+      row_for_each: the field of `Decays` that it has a row for each decay of; None for a single row.
       over_tensor: what becomes of each row once its mean square is known; None leaves it as it is.
+      pairs_with: the field of `Decays` that each momentum needs one decay of, or all momenta a single one.
     """
 
-    rows: Callable[[Averages], list[Array]]
-    count: Callable[[int, int], int]
+    rows: Callable[[Averages, Debias], list[Array]]
+    row_for_each: str | None
     over_tensor: OverTensor | None = None
+    pairs_with: str | None = None
 
 
-def debias(decay: float, num_updates: Array) -> Array:
-    """`1 / (1 - decay^num_updates)`, to full precision for a decay near one."""
-    return -1.0 / jnp.expm1(num_updates * (math.log(decay) if decay > 0.0 else -jnp.inf))
+def _inverse_rms(moments: Sequence[Array]) -> list[Array]:
+    return [lax.rsqrt(v + RMS_EPS) for v in moments]
 
 
-def _for_each_momentum(averages: Averages, per_second_moment: list[Array]) -> list[tuple[Array, Array]]:
-    """Each momentum with what belongs to the second moment of its own decay, or to the only one."""
-    if len(per_second_moment) == 1:
-        per_second_moment = per_second_moment * len(averages.momenta)
-    # Without momenta there may be several second moments, and nothing to pair them with.
-    return list(zip(averages.momenta, per_second_moment, strict=False))
+def _debiased_inverse_rms(moments: Sequence[Array], corrections: Sequence[Array]) -> list[Array]:
+    return [inverse_root(v * correction) for v, correction in zip(moments, corrections, strict=True)]
 
 
-def _inverse_rms(averages: Averages) -> list[Array]:
-    return [lax.rsqrt(v + RMS_EPS) for v in averages.second_moments]
+def _for_each_momentum(a: Averages, scales: list[Array]) -> list[Array]:
+    """The scale of each momentum's own decay, or the only one."""
+    # Without momenta there may be several scales, and nothing to pair them with.
+    return scales * len(a.momenta) if len(scales) == 1 else scales[: len(a.momenta)]
 
 
-def _momentum_over_rms(averages: Averages) -> list[Array]:
-    return [m * scale for m, scale in _for_each_momentum(averages, _inverse_rms(averages))]
+def _scaled_gradient(a: Averages, scales: list[Array]) -> list[Array]:
+    return [a.gradient * scale for scale in scales]
 
 
-def _adam_scales(averages: Averages) -> list[Array]:
-    pairs = zip(averages.second_moments, averages.second_moment_debias, strict=True)
-    return [inverse_root(v * correction) for v, correction in pairs]
+def _scaled_momenta(a: Averages, scales: list[Array]) -> list[Array]:
+    return [m * scale for m, scale in zip(a.momenta, _for_each_momentum(a, scales), strict=True)]
 
 
-def _adam_gradient(averages: Averages) -> list[Array]:
-    return [averages.gradient * scale for scale in _adam_scales(averages)]
+def _scaled_debiased_momenta(a: Averages, b: Debias, scales: list[Array]) -> list[Array]:
+    scales = _for_each_momentum(a, scales)
+    return [m * (scale * correction) for m, scale, correction in zip(a.momenta, scales, b.momenta, strict=True)]
 
 
-def _adam_momentum(averages: Averages) -> list[Array]:
-    pairs = zip(_for_each_momentum(averages, _adam_scales(averages)), averages.momentum_debias, strict=True)
-    return [m * (scale * correction) for (m, scale), correction in pairs]
+def _adam_gradient(a: Averages, b: Debias) -> list[Array]:
+    return _scaled_gradient(a, _debiased_inverse_rms(a.second_moments, b.second_moments))
 
 
+def _adam_momentum(a: Averages, b: Debias) -> list[Array]:
+    return _scaled_debiased_momenta(a, b, _debiased_inverse_rms(a.second_moments, b.second_moments))
+
+
+def _adafactor_gradient(a: Averages, b: Debias) -> list[Array]:
+    return _scaled_gradient(a, _debiased_inverse_rms(a.factored.estimates, b.factored))
+
+
+def _adafactor_momentum(a: Averages, b: Debias) -> list[Array]:
+    return _scaled_debiased_momenta(a, b, _debiased_inverse_rms(a.factored.estimates, b.factored))
+
+
+_M, _V, _F = Decays._fields
 FEATURE_KINDS: dict[str, FeatureKind] = {
-    "gradient": FeatureKind(lambda a: [a.gradient], lambda m, v: 1, NORMALIZED),
-    "momentum_over_rms": FeatureKind(_momentum_over_rms, lambda m, v: m, NORMALIZED),
-    "parameter": FeatureKind(lambda a: [a.parameter], lambda m, v: 1, NORMALIZED),
-    "momentum": FeatureKind(lambda a: list(a.momenta), lambda m, v: m, NORMALIZED),
-    "second_moment": FeatureKind(lambda a: list(a.second_moments), lambda m, v: v, NORMALIZED),
-    "inverse_rms": FeatureKind(_inverse_rms, lambda m, v: v, NORMALIZED),
-    "adam_gradient": FeatureKind(_adam_gradient, lambda m, v: v),
-    "adam_momentum": FeatureKind(_adam_momentum, lambda m, v: m),
-    "log_parameter": FeatureKind(lambda a: [a.parameter], lambda m, v: 1, LOG_RMS),
-    "log_adam_gradient": FeatureKind(_adam_gradient, lambda m, v: v, LOG_RMS),
-    "log_adam_momentum": FeatureKind(_adam_momentum, lambda m, v: m, LOG_RMS),
+    "gradient": FeatureKind(lambda a, b: [a.gradient], None, NORMALIZED),
+    "momentum_over_rms": FeatureKind(
+        lambda a, b: _scaled_momenta(a, _inverse_rms(a.second_moments)), _M, NORMALIZED, pairs_with=_V
+    ),
+    "parameter": FeatureKind(lambda a, b: [a.parameter], None, NORMALIZED),
+    "momentum": FeatureKind(lambda a, b: list(a.momenta), _M, NORMALIZED),
+    "second_moment": FeatureKind(lambda a, b: list(a.second_moments), _V, NORMALIZED),
+    "inverse_rms": FeatureKind(lambda a, b: _inverse_rms(a.second_moments), _V, NORMALIZED),
+    "adam_gradient": FeatureKind(_adam_gradient, _V),
+    "adam_momentum": FeatureKind(_adam_momentum, _M, pairs_with=_V),
+    "log_parameter": FeatureKind(lambda a, b: [a.parameter], None, LOG_RMS),
+    "log_adam_gradient": FeatureKind(_adam_gradient, _V, LOG_RMS),
+    "log_adam_momentum": FeatureKind(_adam_momentum, _M, LOG_RMS, pairs_with=_V),
+    "factored_gradient": FeatureKind(
+        lambda a, b: _scaled_gradient(a, _inverse_rms(a.factored.estimates)), _F, NORMALIZED
+    ),
+    "factored_momentum": FeatureKind(
+        lambda a, b: _scaled_momenta(a, _inverse_rms(a.factored.estimates)), _M, NORMALIZED, pairs_with=_F
+    ),
+    "row_moment": FeatureKind(lambda a, b: list(a.factored.rows), _F, NORMALIZED),
+    "column_moment": FeatureKind(lambda a, b: list(a.factored.columns), _F, NORMALIZED),
+    "inverse_row_rms": FeatureKind(lambda a, b: _inverse_rms(a.factored.rows), _F, NORMALIZED),
+    "inverse_column_rms": FeatureKind(lambda a, b: _inverse_rms(a.factored.columns), _F, NORMALIZED),
+    "adafactor_gradient": FeatureKind(_adafactor_gradient, _F),
+    "adafactor_momentum": FeatureKind(_adafactor_momentum, _M, pairs_with=_F),
 }
-_NEEDS_PAIRS = ("momentum_over_rms", "adam_momentum", "log_adam_momentum")
 
 
-def check_features(features: Sequence[str], num_momenta: int, num_second_moments: int) -> None:
-    """Raises `ValueError` for an unknown kind, or for momenta and second moments that do not pair up."""
+def check_features(features: Sequence[str], allowed: Sequence[str], decays: Decays) -> None:
+    """Checks names of inputs.
+
+    Args:
+      features: what is asked for.
+      allowed: names in `FEATURE_KINDS` that the optimizer can give.
+      decays: of its averages.
+
+    Raises:
+      ValueError: for another name, momenta and second moments that do not pair up, or no input at all.
+    """
     for name in features:
-        if name not in FEATURE_KINDS:
-            raise ValueError(f"features: got {name!r}, allowed are {', '.join(FEATURE_KINDS)}")
-        if name in _NEEDS_PAIRS and num_momenta and num_second_moments not in (1, num_momenta):
+        if name not in allowed:
+            raise ValueError(f"features: got {name!r}, allowed are {', '.join(allowed)}")
+        pairs_with = FEATURE_KINDS[name].pairs_with
+        number = len(getattr(decays, pairs_with)) if pairs_with else 1
+        if decays.momenta and number not in (1, len(decays.momenta)):
             raise ValueError(
-                f"feature {name!r} pairs momenta with second moments: got {num_momenta} momentum decays and "
-                f"{num_second_moments} second-moment decays, allowed are one second-moment decay or as many as momenta"
+                f"feature {name!r} pairs momenta with {pairs_with}: got {len(decays.momenta)} momentum decays and "
+                f"{number} of the latter, allowed are one or as many"
             )
+    if not num_rows(features, decays):
+        raise ValueError(f"features: got {tuple(features)}, which give no input; at least one is needed")
 
 
-def count_features(features: Sequence[str], num_momenta: int, num_second_moments: int) -> int:
-    """Number of rows that `feature_rows` gives."""
-    return sum(FEATURE_KINDS[name].count(num_momenta, num_second_moments) for name in features)
-
-
-def rows_over_tensor(features: Sequence[str], num_momenta: int, num_second_moments: int) -> list[OverTensor | None]:
+def rows_over_tensor(features: Sequence[str], decays: Decays) -> list[OverTensor | None]:
     """For each row of `feature_rows` what is made of it once its mean square over the tensor is known."""
     kinds = [FEATURE_KINDS[name] for name in features]
-    return [kind.over_tensor for kind in kinds for _ in range(kind.count(num_momenta, num_second_moments))]
+    numbers = [len(getattr(decays, kind.row_for_each)) if kind.row_for_each else 1 for kind in kinds]
+    return [kind.over_tensor for kind, number in zip(kinds, numbers, strict=True) for _ in range(number)]
 
 
-def feature_rows(features: Sequence[str], averages: Averages) -> list[Array]:
+def num_rows(features: Sequence[str], decays: Decays) -> int:
+    """Number of rows that `feature_rows` gives."""
+    return len(rows_over_tensor(features, decays))
+
+
+def feature_rows(features: Sequence[str], averages: Averages, debias: Debias) -> list[Array]:
     """The inputs of the MLP that differ between parameters or tensors, each element still on its own.
 
     Args:
       features: names in `FEATURE_KINDS`, in the order of the first layer's rows.
       averages: of `n` parameters.
+      debias: of these averages.
 
     Returns:
       Rows `[n]`; what `rows_over_tensor` says is still to be made of them.
     """
-    return [row for name in features for row in FEATURE_KINDS[name].rows(averages)]
+    return [row for name in features for row in FEATURE_KINDS[name].rows(averages, debias)]
 
 
 def time_features(count: Array, timescales: Sequence[float], dtype: jnp.dtype) -> Array:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jax import Array
 
+from learned_opt.per_parameter.averages import Averages, Decays
 from learned_opt.ranges import LARGEST_GRADIENT
 
 REST = 2.0**-20
@@ -37,30 +38,23 @@ def slowest(decays: Sequence[float]) -> int | None:
     return max(((decay, i) for i, decay in enumerate(decays)), default=(0.0, None))[1]
 
 
-def is_moving(
-    gradient: Array,
-    momenta: Sequence[Array],
-    second_moments: Sequence[Array],
-    momentum_decays: Sequence[float],
-    second_moment_decays: Sequence[float],
-) -> Array:
+def is_moving(averages: Averages, decays: Decays) -> Array:
     """Which parameters move, `[n]` booleans; the others rest.
 
     Args:
-      gradient: of this step, `[n]`.
-      momenta: running averages of the gradient, this step's included, `[n]` a decay.
-      second_moments: of the squared gradient, `[n]` a decay; none where none are kept.
-      momentum_decays: one for each of the momenta.
-      second_moment_decays: one for each of the second moments.
+      averages: of `n` parameters. Where no second moments of theirs are kept, the factored ones remember for them.
+      decays: of these averages.
     """
-    square = gradient * gradient
-    recent, memory = fastest(momentum_decays), slowest(momentum_decays)
+    square = averages.gradient * averages.gradient
+    recent, memory = fastest(decays.momenta), slowest(decays.momenta)
     if recent is not None:
-        square = square + momenta[recent] * momenta[recent]
-    if second_moments:
-        remembered = second_moments[slowest(second_moment_decays)]
+        square = square + averages.momenta[recent] * averages.momenta[recent]
+    if averages.second_moments:
+        remembered = averages.second_moments[slowest(decays.second_moments)]
+    elif averages.factored.estimates:
+        remembered = averages.factored.estimates[slowest(decays.factored)]
     elif memory is not None and memory != recent:
-        remembered = momenta[memory] * momenta[memory]
+        remembered = averages.momenta[memory] * averages.momenta[memory]
     else:
         remembered = jnp.zeros_like(square)
     # Not "above": what is not a number moves, so that it is seen.

@@ -18,22 +18,28 @@ from learned_opt.per_parameter.features import time_features
 Settings = TypeVar("Settings", bound=NamedTuple)
 
 
-def resolve(defaults: Settings, presets: Mapping[str, Settings], preset: str | None, **given: Any) -> Settings:
-    """The preset's settings, or the defaults, with those arguments that are not None in their place.
+def settings_over_preset(defaults: Settings, presets: Mapping[str, Settings], given: Mapping[str, Any]) -> Settings:
+    """The settings of the preset, or the defaults, with those arguments that are not None in their place.
+
+    Args:
+      defaults: of the optimizer.
+      presets: name -> settings.
+      given: arguments by name; `preset` is the preset's.
 
     Raises:
       ValueError: for an unknown preset, a decay outside [0, 1), a width below 1, a timescale that is not positive, or a
         multiplier that is not finite.
     """
-    if preset is not None and preset not in presets:
+    if (preset := given.get("preset")) is not None and preset not in presets:
         raise ValueError(f"preset: got {preset!r}, allowed are None, {', '.join(map(repr, presets))}")
-    hashable = {k: tuple(v) if isinstance(v, Sequence) and not isinstance(v, str) else v for k, v in given.items()}
-    settings = presets.get(preset, defaults)._replace(**{k: v for k, v in hashable.items() if v is not None})
-    _check(settings)
+    own = {name: value for name, value in given.items() if name != "preset" and value is not None}
+    hashable = {k: tuple(v) if isinstance(v, Sequence) and not isinstance(v, str) else v for k, v in own.items()}
+    settings = presets.get(preset, defaults)._replace(**hashable)
+    _check_ranges(settings)
     return settings
 
 
-def _check(settings: Settings) -> None:
+def _check_ranges(settings: Settings) -> None:
     for name in (field for field in settings._fields if field.endswith("_decays")):
         if bad := [decay for decay in getattr(settings, name) if not 0.0 <= decay < 1.0]:
             raise ValueError(f"{name}: got {bad[0]}, allowed are decays in [0, 1)")
@@ -96,8 +102,8 @@ def _through(theta: Theta, output: int, units: slice, coefficients: NDArray) -> 
     return through
 
 
-def widened(theta: Theta, wider: Theta) -> Theta:
-    """Theta with hidden units of `wider` beside its own, which give nothing to any other unit or output.
+def with_hidden_units_of(theta: Theta, wider: Theta) -> Theta:
+    """Theta with the further hidden units of `wider` beside its own, which give nothing to its units and outputs.
 
     Args:
       theta: of `init_theta`.

@@ -149,7 +149,8 @@ def build_optimizer(config: base.Optimizer) -> tuple[LearnedOptimizer, str, dict
         name, kwargs, factory = config.name, dict(config.kwargs), None
     else:
         name, factory = base.name_of(type(config)), builder_of(type(config))
-        kwargs = {k: v for k, v in _fields(config).items() if v is not None}
+        arguments = {k: _argument(v) for k, v in _fields(config).items()}
+        kwargs = {k: v for k, v in arguments.items() if v is not None}
     if catalog.is_own(name) and not isinstance(name, catalog.FromFile):
         add_to_path(Path.cwd())
     optimizer = catalog.make_optimizer(name, kwargs, factory)
@@ -276,3 +277,10 @@ def _rate(config: base.OuterOptimizer, num_outer_steps: int) -> optax.ScalarOrSc
 
 def _fields(config) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+
+
+def _argument(value: Any) -> Any:
+    """A field as a factory takes it: a group of fields is a dict of them, or None where none of them is given."""
+    if not dataclasses.is_dataclass(value):
+        return value
+    return None if value == type(value)() else _fields(value)

@@ -55,6 +55,7 @@ def _from_json(value: Any, trust: bool, depth: int) -> Any:
     known = types_in_json()
     if not isinstance(kind, str) or kind not in known:
         raise ValueError(f"unknown config type {kind!r:.80}{near(str(kind), known)}")
+    value = _with_start(value) if kind == "Mlp" else value
     cls, hints, found = known[kind], _hints(known[kind]), {}
     for name, field in value.items():
         if name == "type":
@@ -94,6 +95,19 @@ def types_in_json() -> dict[str, type]:
 
 def _is_own(hint: Any) -> bool:
     return isinstance(hint, type) and dataclasses.is_dataclass(hint)
+
+
+def _with_start(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an `Mlp`, the start's in one of their own whatever the file calls them."""
+    from learned_opt.disk import theta_file
+
+    try:
+        fields = theta_file.with_start(fields)
+    except ValueError as error:
+        raise ValueError(f"Mlp: {error}") from error
+    start = fields.get("start")
+    is_untyped = isinstance(start, dict) and "type" not in start
+    return fields | {"start": {"type": "StartAsAdam", **start}} if is_untyped else fields
 
 
 @functools.cache

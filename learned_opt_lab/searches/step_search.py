@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from configs import base
 from learned_opt import Theta
-from learned_opt.per_parameter import PRESETS, MLPSettings, adam_start
+from learned_opt.per_parameter import MLPSettings, adam_start, mlp_settings
 from learned_opt.per_parameter import theta as theta_lib
 from learned_opt_lab.runs.build import build_optimizer, initial_theta
 from learned_opt_lab.searches.candidates import Candidates, Distribution
@@ -51,7 +51,7 @@ def step_search(config: base.TrainConfig, *, trust: bool = False) -> Candidates:
     own, key = build_optimizer(config.optimizer)[0], jax.random.key(config.seed)
     theta = initial_theta(config.init_theta, own, own.init(key), trust=trust)
     optimizer, name, kwargs = build_optimizer(with_units(config.optimizer))
-    theta = theta_lib.widened(theta, optimizer.init(key))
+    theta = theta_lib.with_hidden_units_of(theta, optimizer.init(key))
     return Candidates(
         numbers_at_start(settings, config.search),
         lambda numbers: moved(settings, theta, numbers),
@@ -68,17 +68,13 @@ def searched_settings(optimizer: base.Optimizer) -> MLPSettings:
       ValueError: for an optimizer that does not start as Adam at a rate of the tensor, or has another number of hidden
         layers than one, or no weights or gradient's logarithm among its inputs.
     """
-    settings = (
-        theta_lib.resolve(MLPSettings(), PRESETS, **vars(optimizer))
-        if isinstance(optimizer, base.Mlp)
-        else MLPSettings()
-    )
-    starts_as_adam = settings.adam_learning_rate is not None and settings.adam_exponents
+    settings = mlp_settings(**build_optimizer(optimizer)[2]) if isinstance(optimizer, base.Mlp) else MLPSettings()
+    starts_as_adam = settings.start is not None and settings.start.exponents
     has_inputs = {"parameter", "log_adam_gradient"} <= set(settings.features)
     if not (starts_as_adam and has_inputs and len(settings.hidden_sizes) == 1):
         raise ValueError(
-            "StepSearch needs adam_learning_rate and adam_exponents, one hidden layer, and the features 'parameter' "
-            "and 'log_adam_gradient'"
+            "StepSearch needs a start with exponents, one hidden layer, and the features 'parameter' and "
+            "'log_adam_gradient'"
         )
     return settings
 
@@ -91,8 +87,8 @@ def with_units(optimizer: base.Mlp) -> base.Mlp:
 def numbers_at_start(settings: MLPSettings, search: base.StepSearch) -> Distribution:
     """What the first generation is drawn from, in the order of `moved`."""
     of_each, of_tensor = rows(settings)
-    unit, decay = settings.adam_learning_rate / settings.step_multiplier, adam_start.first_row(settings, "parameter")
-    num_logs, num_times = len(settings.adam_exponents), len(settings.timescales)
+    unit, decay = settings.start.learning_rate / settings.step_multiplier, adam_start.first_row(settings, "parameter")
+    num_logs, num_times = len(settings.start.exponents), len(settings.timescales)
     added, gate = (numbers_of_inputs(settings, table) for table in (search.added, search.gate))
     std = [(search.parameter_std if i == decay else search.direction_std) * unit for i in of_each]
     std += [search.rate_std] * num_logs + [search.rate_time_std] * num_times + [search.rate_bias_std]
@@ -103,10 +99,9 @@ def numbers_at_start(settings: MLPSettings, search: base.StepSearch) -> Distribu
 
 def numbers_of_inputs(settings: MLPSettings, table: Mapping[str, Sequence[float]]) -> NDArray:
     """`[inputs]`, a table's numbers at the inputs of the features it names, and of the times; zero elsewhere."""
-    numbers = np.zeros(adam_start.count_rows(settings) + len(settings.timescales))
-    firsts = {name: adam_start.first_row(settings, name) for name in settings.features} | {
-        "times": adam_start.count_rows(settings)
-    }
+    num_features = settings.num_features
+    numbers = np.zeros(num_features + len(settings.timescales))
+    firsts = {name: adam_start.first_row(settings, name) for name in settings.features} | {"times": num_features}
     for (name, first), end in zip(firsts.items(), [*list(firsts.values())[1:], len(numbers)], strict=True):
         values = table.get(name, ())[: end - first]
         numbers[first : first + len(values)] = values
@@ -115,7 +110,7 @@ def numbers_of_inputs(settings: MLPSettings, table: Mapping[str, Sequence[float]
 
 def rows(settings: MLPSettings) -> tuple[list[int], list[int]]:
     """The inputs that differ between a tensor's parameters, and the others, times last."""
-    logs, num_features = adam_start.log_rows(settings), adam_start.count_rows(settings)
+    logs, num_features = adam_start.log_rows(settings), settings.num_features
     times = list(range(num_features, num_features + len(settings.timescales)))
     return [i for i in range(num_features) if i not in logs], logs + times
 
@@ -138,7 +133,7 @@ def moved(settings: MLPSettings, theta: Theta, numbers: NDArray) -> Theta:
     rate = rate / settings.exp_multiplier
     weights[of_tensor, MAGNITUDE] += rate[:-1, None] * PAIR
     bias[MAGNITUDE] += rate[-1] * PAIR
-    slope = np.exp(gate[0]) * settings.adam_learning_rate / settings.step_multiplier
+    slope = np.exp(gate[0]) * settings.start.learning_rate / settings.step_multiplier
     weights[:, DECAY] = 0.0
     weights[adam_start.first_row(settings, "parameter"), DECAY] = slope * PAIR
     weights[of_tensor, DECAY] = slope * gate[2:, None]

@@ -153,6 +153,23 @@ def test_a_config_of_a_version_without_searches_is_read():
     assert from_json(old) == base.TrainConfig(seed=3)
 
 
+START = {"adam_learning_rate": 0.02, "adam_exponents": [0.5], "adam_time_exponents": None, "adam_weight_decay": 0.01}
+
+
+def test_the_start_of_an_mlp_may_be_four_of_its_fields():
+    fields = {"type": "Mlp", "hidden_sizes": [4]}
+    start = base.StartAsAdam(0.02, (0.5,), weight_decay=0.01)
+    assert from_json(fields | START) == base.Mlp(hidden_sizes=(4,), start=start)
+    assert from_json(fields | dict.fromkeys(START)) == base.Mlp(hidden_sizes=(4,))
+    for changes, message in (
+        ({"adam_learning_rate": "0.02"}, "StartAsAdam.learning_rate cannot be '0.02'"),
+        ({"start": to_json(start)}, "Mlp: got both 'start' and 'adam_learning_rate'"),
+        ({"adam_rate": 0.1}, "Mlp has no field 'adam_rate'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            from_json(fields | START | changes)
+
+
 def test_json_knows_every_config_class():
     modules = (base, estimators, families, optimizers, run, searches, truncations)
     classes = {c for module in modules for c in vars(module).values() if dataclasses.is_dataclass(c)}

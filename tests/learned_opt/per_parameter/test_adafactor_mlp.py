@@ -8,9 +8,9 @@ import pytest
 from jax import lax
 
 import learned_opt
-from learned_opt.per_parameter import adafactor_update
+from learned_opt.per_parameter import blocks as blockwise
 from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp
-from learned_opt.per_parameter.adafactor_features import as_matrices, factored_axes, from_matrices
+from learned_opt.per_parameter.factors import as_matrices, factored_axes, from_matrices
 from tests.support.learned_opt.thetas import loud_theta
 
 DECAYS = [0.9, 0.99, 0.999]
@@ -132,7 +132,7 @@ def test_blocks_of_rows_equal_one_piece(monkeypatch):
         optimizer = adafactor_mlp((4,), preset=preset, rms_normalized=True)
         opt = optimizer.optimizer(loud_theta(optimizer))
         whole, state = jax.jit(opt.update)(g, opt.init(w), w)
-        monkeypatch.setattr(adafactor_update, "BLOCK", 60)
+        monkeypatch.setattr(blockwise, "BLOCK", 60)
         blocks, block_state = jax.jit(opt.update)(g, opt.init(w), w)
         monkeypatch.undo()
         np.testing.assert_allclose(blocks, whole, rtol=2e-4, atol=1e-6 * float(jnp.abs(whole).max()))
@@ -214,6 +214,7 @@ def test_saved_and_loaded_by_name(tmp_path):
         ({"factored_decays": (0.9, 0.99)}, "pairs momenta with factored: got 3 momentum decays and 2"),
         ({"second_moment_decays": ()}, "pairs momenta with second_moments: got 3 momentum decays and 0"),
         ({"features": ("adam",)}, "features: got 'adam'"),
+        ({"features": ("log_parameter",)}, "features: got 'log_parameter', allowed are gradient, momentum_over_rms"),
         ({"features": ()}, "give no input"),
         ({"preset": "metz"}, "allowed are None, 'metz2022'"),
         ({"hidden_sizes": (0,)}, "hidden_sizes: got 0"),

@@ -7,13 +7,15 @@ import optax
 import pytest
 
 import learned_opt
+from learned_opt import AdamStart
 from tests.support.learned_opt.thetas import LOG_FEATURES
 
 
 @pytest.mark.parametrize("hidden_sizes", [(2,), (8,), (4, 3)])
 def test_fresh_theta_makes_adams_steps(hidden_sizes):
+    start = AdamStart(learning_rate=0.01)
     optimizer = learned_opt.mlp(
-        hidden_sizes, (0.5, 0.9, 0.99), step_multiplier=0.02, output_init_scale=0.0, adam_learning_rate=0.01
+        hidden_sizes, (0.5, 0.9, 0.99), step_multiplier=0.02, output_init_scale=0.0, start=start
     )
     opts = [optimizer.optimizer(optimizer.init(jax.random.key(0))), optax.adam(0.01)]
     params = [{"w": jax.random.normal(jax.random.key(1), (3, 4)), "b": jnp.ones(4)}] * 2
@@ -41,10 +43,7 @@ def test_fresh_theta_makes_adams_steps_at_a_rate_of_tensor_and_time():
         features=LOG_FEATURES,
         exp_multiplier=0.5,
         output_init_scale=0.0,
-        adam_learning_rate=0.01,
-        adam_exponents=exponents,
-        adam_time_exponents=time_exponents,
-        adam_weight_decay=0.03,
+        start=AdamStart(learning_rate=0.01, exponents=exponents, time_exponents=time_exponents, weight_decay=0.03),
     )
     opt = optimizer.optimizer(optimizer.init(jax.random.key(0)))
     rng = np.random.default_rng(0)
@@ -70,25 +69,70 @@ def test_fresh_theta_makes_adams_steps_at_a_rate_of_tensor_and_time():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("start", "others", "message"),
     [
-        ({"adam_exponents": (1.0,), "adam_learning_rate": 0.1}, r"adam_exponents: got \(1.0,\), allowed are 0"),
-        ({"adam_time_exponents": (0.1,) * 9}, "adam_time_exponents: needs adam_learning_rate"),
-        ({"adam_weight_decay": 0.1}, "adam_weight_decay: needs adam_learning_rate"),
-        ({"adam_learning_rate": 0.1, "adam_weight_decay": float("inf")}, "adam_weight_decay: got inf"),
+        ({"exponents": (1.0,)}, {}, r"start.exponents: got \(1.0,\), allowed are 0 finite numbers"),
+        ({"time_exponents": (0.1,)}, {}, r"start.time_exponents: got \(0.1,\), allowed are 9 finite numbers"),
+        ({"weight_decay": 0.1}, {"features": ("adam_momentum",)}, "start.weight_decay: got 0.1, needs the feature"),
+        ({"time_exponents": (0.1,) * 9}, {"hidden_sizes": (3,)}, r"hidden_sizes of at least 4, got \(3,\)"),
         (
-            {"adam_learning_rate": 0.1, "adam_time_exponents": (0.1,) * 9, "hidden_sizes": (3,)},
-            "hidden_sizes of at least 4",
+            {"time_exponents": (0.1,) * 9},
+            {"exp_multiplier": 0.0},
+            "start.time_exponents: needs an exp_multiplier other",
         ),
-        (
-            {"adam_learning_rate": 0.1, "adam_time_exponents": (0.1,) * 9, "exp_multiplier": 0.0},
-            "exp_multiplier other than 0",
-        ),
-        ({"adam_learning_rate": -1.0}, "adam_learning_rate: got -1.0"),
-        ({"adam_learning_rate": 0.1, "hidden_sizes": (1,)}, r"hidden_sizes of at least 2, got \(1,\)"),
-        ({"adam_learning_rate": 0.1, "features": ("gradient",)}, "needs the feature 'adam_momentum'"),
+        ({}, {"hidden_sizes": (1,)}, r"start: needs hidden_sizes of at least 2, got \(1,\)"),
+        ({}, {"features": ("gradient",)}, "start: needs the feature 'adam_momentum'"),
+        ({}, {"momentum_decays": ()}, "a momentum decay"),
+        ({}, {"step_multiplier": 0.0}, "a step_multiplier"),
     ],
 )
-def test_what_cannot_start_as_adam_is_named(arguments, message):
+def test_what_cannot_start_as_adam_is_named(start, others, message):
     with pytest.raises(ValueError, match=message):
-        learned_opt.mlp(**arguments)
+        learned_opt.mlp(start=AdamStart(**{"learning_rate": 0.1} | start), **others)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"learning_rate": -1.0}, "start.learning_rate: got -1.0, allowed are positive numbers"),
+        ({"learning_rate": 0}, "start.learning_rate: got 0.0, allowed are positive numbers"),
+        ({"learning_rate": None}, "start.learning_rate: got None, allowed are finite numbers"),
+        ({"learning_rate": True}, "start.learning_rate: got True"),
+        ({"learning_rate": "0.1"}, "start.learning_rate: got '0.1'"),
+        ({"learning_rate": 0.1, "weight_decay": float("inf")}, "start.weight_decay: got inf"),
+        ({"learning_rate": 0.1, "exponents": 0.5}, "start.exponents: got 0.5, allowed are sequences"),
+        ({"learning_rate": 0.1, "time_exponents": "12"}, "start.time_exponents: got '12', allowed are sequences"),
+        ({"learning_rate": 0.1, "time_exponents": (float("nan"),)}, "start.time_exponents: got nan"),
+        ({"learning_rate": 0.1, "exponents": [[1.0]]}, r"start.exponents: got \[1.0\]"),
+    ],
+)
+def test_bad_values_of_a_start(fields, message):
+    with pytest.raises(ValueError, match=message):
+        AdamStart(**fields)
+    with pytest.raises(ValueError, match=message):
+        learned_opt.mlp(start=fields)
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (0.1, "start: got 0.1, allowed are None, an AdamStart and a dict"),
+        (
+            {"rate": 0.1},
+            "start: got a field 'rate', allowed are learning_rate, exponents, time_exponents, weight_decay",
+        ),
+        ({"weight_decay": 0.1}, "start.learning_rate: got None"),
+    ],
+)
+def test_what_is_no_start(start, message):
+    with pytest.raises(ValueError, match=message):
+        learned_opt.mlp(start=start)
+
+
+def test_a_dict_means_the_same():
+    fields = {"learning_rate": 1, "time_exponents": [0.1] * 9}
+    start = AdamStart(1.0, time_exponents=(0.1,) * 9)
+    assert AdamStart(**fields) == start
+    assert hash(AdamStart(**fields)) == hash(start)
+    thetas = [learned_opt.mlp(start=each).init(jax.random.key(0)) for each in (fields, start)]
+    jax.tree.map(np.testing.assert_array_equal, *thetas)

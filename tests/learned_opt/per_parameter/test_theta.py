@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import learned_opt
-from learned_opt.per_parameter.theta import widened
+from learned_opt.per_parameter.theta import with_hidden_units_of
 from tests.support.learned_opt.thetas import loud_theta
 
 
@@ -16,7 +16,9 @@ def test_added_units_change_no_step(hidden_sizes, wider):
     optimizers = [learned_opt.mlp(sizes) for sizes in (hidden_sizes, wider)]
     theta = loud_theta(optimizers[0])
     updates = []
-    for optimizer, of in zip(optimizers, (theta, widened(theta, loud_theta(optimizers[1], seed=1))), strict=True):
+    for optimizer, of in zip(
+        optimizers, (theta, with_hidden_units_of(theta, loud_theta(optimizers[1], seed=1))), strict=True
+    ):
         opt = optimizer.optimizer(of)
         updates.append(opt.update(grads, opt.init(params), params)[0]["w"])
     np.testing.assert_allclose(updates[1], updates[0], rtol=1e-5)
@@ -28,4 +30,4 @@ def test_only_hidden_units_are_added(other):
         learned_opt.mlp(**{"hidden_sizes": (4,)} | kwargs).init(jax.random.key(0)) for kwargs in ({}, other)
     )
     with pytest.raises(ValueError, match="allowed are those within"):
-        widened(theta, wider)
+        with_hidden_units_of(theta, wider)

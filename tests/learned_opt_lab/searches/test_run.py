@@ -35,7 +35,7 @@ def test_a_start_is_found_from_the_command_line(tmp_path, capsys):
     assert {"theta.npz", "theta.json", "search.json", "config.json"} <= {path.name for path in out.iterdir()}
     found = json.loads((out / "search.json").read_text())
     assert len(found["scores"]) == 2
-    assert found["adam_learning_rate"] == pytest.approx(np.exp(found["mean"][0]))
+    assert found["start"]["learning_rate"] == pytest.approx(np.exp(found["mean"][0]))
     kept = from_json(json.loads((out / "config.json").read_text()))
     assert kept.search == base.StartSearch(num_generations=2, **CHEAP)
     optimizer, theta = learned_opt.load_theta(out)

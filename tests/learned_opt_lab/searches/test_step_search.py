@@ -22,9 +22,7 @@ OPTIMIZER = base.Mlp(
     step_multiplier=0.01,
     exp_multiplier=0.5,
     output_init_scale=0.0,
-    adam_learning_rate=1e-3,
-    adam_exponents=(0.5, 0.0),
-    adam_time_exponents=(0.1,),
+    start=base.StartAsAdam(learning_rate=1e-3, exponents=(0.5, 0.0), time_exponents=(0.1,)),
 )
 PARAMETER, GRADIENT, MOMENTUM, LOG, LOG_GRADIENT, TIME, BIAS, LOG_SLOPE, GATE = range(9)
 NUMBERS = 12
@@ -119,8 +117,8 @@ def test_the_start_does_not_decay_while_gradients_last():
 
 def test_only_a_theta_that_starts_as_adam_is_searched():
     for wrong in (
-        {"adam_exponents": None},
-        {"adam_learning_rate": None},
+        {"start": base.StartAsAdam(learning_rate=1e-3)},
+        {"start": base.StartAsAdam()},
         {"hidden_sizes": (8, 8)},
         {"features": ("adam_momentum", "log_parameter", "log_adam_gradient")},
     ):

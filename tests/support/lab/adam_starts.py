@@ -8,7 +8,5 @@ OPTIMIZER = base.Mlp(
     features=("adam_momentum", "parameter", "log_parameter"),
     exp_multiplier=1.0,
     output_init_scale=0.01,
-    adam_learning_rate=1e-3,
-    adam_exponents=(0.0,),
-    adam_time_exponents=(0.0, 0.0),
+    start=base.StartAsAdam(learning_rate=1e-3, exponents=(0.0,), time_exponents=(0.0, 0.0)),
 )

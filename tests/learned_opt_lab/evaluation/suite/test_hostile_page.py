@@ -10,8 +10,8 @@ import pytest
 
 from learned_opt_lab.drawing import training_figures
 from learned_opt_lab.drawing.text import plain
-from learned_opt_lab.evaluation.suite import page
 from learned_opt_lab.evaluation.suite import figures as suite_figures_module
+from learned_opt_lab.evaluation.suite import page
 from tests.support.lab.pages import BROWSER, Numbers, browse, make_report
 
 HOSTILE = (

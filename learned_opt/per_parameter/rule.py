@@ -1,0 +1,105 @@
+"""The update of one step, for any number of parameters side by side:
+
+    step = step_multiplier * d * exp(exp_multiplier * m),    w <- w - step
+
+with the direction d and the magnitude m from the MLP, and no step where a parameter rests.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from learned_opt.base import Theta
+from learned_opt.per_parameter.averages import Averages, debias_factors
+from learned_opt.per_parameter.features import OverTensor, feature_rows, rows_over_tensor
+from learned_opt.per_parameter.kernel import is_summed, matmul_rows, mlp_rows
+from learned_opt.per_parameter.rest import is_moving
+from learned_opt.per_parameter.theta import Settings, layers_at
+
+
+class Step(NamedTuple):
+    """What a rule makes of its rows.
+
+    Attributes:
+      update: `[n]`, to be added to the parameters; 0 where a parameter rests.
+      direction: `[n]`, the d that the update is linear in, 0 alike; None where nobody asks for it.
+    """
+
+    update: Array
+    direction: Array | None = None
+
+
+class UpdateRule(NamedTuple):
+    """The update of one step.
+
+    Attributes:
+      rows: `averages -> rows [n]`, each element on its own: inputs, and last, as booleans, which parameters move.
+      over_tensor: for each row what is made of it once its mean square over the tensor is known; None for nothing.
+      step: `(weights, rows) -> Step`, from rows `[n]` or scalars that stand for as many equal ones; what may carry a
+        derivative comes in by the arguments.
+      weights: any tree of arrays, for `step`.
+      is_one_loop: whether rows and `step` are elementwise throughout, so that nothing they compute needs memory.
+      rms_normalized: whether the update is still to be divided by the root mean square of its direction, over the
+        parameters of the tensor that move.
+    """
+
+    rows: Callable[[Averages], list[Array]]
+    over_tensor: Sequence[OverTensor | None]
+    step: Callable[[Any, list[Array]], Step]
+    weights: Any
+    is_one_loop: bool = False
+    rms_normalized: bool = False
+
+
+def update_rule(
+    settings: Settings,
+    theta: Theta,
+    count: Array,
+    dtype: DTypeLike,
+    *,
+    input_bound: float | None = None,
+    rms_normalized: bool = False,
+) -> UpdateRule:
+    """The rule of an optimizer.
+
+    Args:
+      settings: with `decays`, the `Decays` of its averages. Second moments that the state does not keep are zero.
+      theta: its weights.
+      count: updates made before.
+      dtype: in which all is computed.
+      input_bound: the MLP sees its inputs within plus and minus this.
+      rms_normalized: as in `UpdateRule`.
+    """
+    debias = debias_factors(settings.decays, (count + 1).astype(dtype))
+    over_tensor = rows_over_tensor(settings.features, settings.decays)
+    weights, biases = layers_at(settings, len(over_tensor), theta, count, dtype)
+    sums = is_summed(len(weights), len(over_tensor))
+
+    def rows(averages: Averages) -> list[Array]:
+        moving = is_moving(averages, settings.decays)
+        if not averages.second_moments:
+            held = [jnp.zeros_like(averages.gradient)] * len(settings.decays.second_moments)
+            averages = averages._replace(second_moments=held)
+        return [*feature_rows(settings.features, averages, debias), moving]
+
+    def step(layers: tuple[list[Array], list[Array]], rows: list[Array]) -> Step:
+        *inputs, moving = rows
+        if input_bound is not None:
+            inputs = [jnp.clip(row, -input_bound, input_bound) for row in inputs]
+        direction, magnitude = (mlp_rows if sums else matmul_rows)(*layers, inputs)
+        update = -settings.step_multiplier * direction * jnp.exp(settings.exp_multiplier * magnitude)
+        update = jnp.where(moving, update, jnp.zeros_like(update))
+        return Step(update, jnp.where(moving, direction, jnp.zeros_like(direction)) if rms_normalized else None)
+
+    return UpdateRule(
+        rows=rows,
+        over_tensor=[*over_tensor, None],
+        step=step,
+        weights=(weights if sums else [weight.T for weight in weights], biases),
+        # What a factored average is to a parameter lies in its row and its column.
+        is_one_loop=sums and not settings.decays.factored,
+        rms_normalized=rms_normalized,
+    )
