@@ -22,7 +22,7 @@ REDUCTIONS = (*SUM_REDUCTIONS, "log_mean")
 OBJECTIVES = {"valid": "outer_valid", "train": "train"}
 
 
-class InnerProblem(NamedTuple):
+class UnrolledSystem(NamedTuple):
     """Any unrolled system with outer parameters theta; not only optimizers.
 
     Attributes:
@@ -61,7 +61,7 @@ def inner_problem(
     log_offset: float = 0.1,
     loss_clip: float = 10.0,
     num_loss_batches: int = 1,
-) -> InnerProblem:
+) -> UnrolledSystem:
     """Inner training of tasks from a family, as a system unrolled in theta (Metz et al. 2019, arXiv 1810.10180, fig 1).
 
     A step draws a training batch, applies the optimizer, and returns the loss of the new parameters on fresh batches.
@@ -131,10 +131,10 @@ def inner_problem(
             loss = family.weight * loss
         return InnerState(params, opt_state, state.task_params, state.step + 1), loss
 
-    return InnerProblem(init, step, num_steps, family.data, reduction)
+    return UnrolledSystem(init, step, num_steps, family.data, reduction)
 
 
-def problem_data(problem: InnerProblem, data: Data) -> Data:
+def problem_data(problem: UnrolledSystem, data: Data) -> Data:
     """The data handed to `estimate`, or the problem's own where none was."""
     return problem.data if isinstance(data, tuple) and not data else data
 

@@ -180,14 +180,12 @@ def test_no_module_is_named_like_a_function_of_its_face():
     assert named_like_functions(SOURCES) == []
 
 
-@pytest.mark.xfail(strict=True, reason="on the way")
 def test_nothing_is_too_large():
     assert [wrong for source in SOURCES.values() for wrong in too_large(source)] == []
     folders = Counter(name.rpartition(".")[0] for name in SOURCES)
     assert {folder: n for folder, n in folders.items() if n > MAX_FILES} == {}
 
 
-@pytest.mark.xfail(strict=True, reason="on the way")
 def test_a_public_name_stands_for_one_thing():
     assert names_of_two_things(SOURCES) == []
 

@@ -5,7 +5,7 @@ import jax
 from outer_train.estimators.base import GradientEstimator
 from outer_train.particles._antithetic import PairMap, PairSettings, antithetic
 from outer_train.particles.pairs import Outcome
-from outer_train.problem import InnerProblem
+from outer_train.problem import UnrolledSystem
 from outer_train.trees import Tree
 
 
@@ -21,7 +21,7 @@ PAIR_MAP = PairMap(lambda outcome: finite_difference(outcome, outcome.noise))
 
 
 def evolution_strategies(
-    problem: InnerProblem,
+    problem: UnrolledSystem,
     num_pairs: int,
     std: float = 0.01,
     axis_name: str | None = None,

@@ -17,7 +17,7 @@ from outer_train.checks import check_count
 from outer_train.estimators.base import GradientEstimator
 from outer_train.particles._unpaired import Run, unpaired
 from outer_train.particles.checks import check_system
-from outer_train.problem import InnerProblem, problem_data
+from outer_train.problem import UnrolledSystem, problem_data
 
 
 class Tangents(NamedTuple):
@@ -30,7 +30,7 @@ class Tangents(NamedTuple):
 
 
 def forward_mode(
-    problem: InnerProblem,
+    problem: UnrolledSystem,
     num_particles: int,
     axis_name: str | None = None,
     *,

@@ -17,7 +17,7 @@ from outer_train.particles.counts import count
 from outer_train.particles.episodes import start_episodes
 from outer_train.particles.indices import global_indices, particle_keys
 from outer_train.particles.pairs import Outcome, normal_like, perturbed
-from outer_train.problem import InnerProblem, problem_data
+from outer_train.problem import UnrolledSystem, problem_data
 from outer_train.trees import all_finite, widen
 
 OBJECTIVES = ("mean", "last", "min", "log_mean")
@@ -38,7 +38,7 @@ class _Episode(NamedTuple):
 
 
 def full_es(
-    problem: InnerProblem,
+    problem: UnrolledSystem,
     num_pairs: int,
     std: float = 0.01,
     axis_name: str | None = None,

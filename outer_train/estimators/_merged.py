@@ -14,7 +14,7 @@ from outer_train.estimators.base import GradientEstimator
 from outer_train.particles._antithetic import PairSettings, antithetic
 from outer_train.particles._moments import Moments, moments, second_pass
 from outer_train.particles.diagnosis import diagnose
-from outer_train.problem import InnerProblem
+from outer_train.problem import UnrolledSystem
 
 WEIGHTINGS = ("elementwise", "global")
 
@@ -39,7 +39,7 @@ def weighted_mean(weights: Sequence, means: Sequence):
 
 
 def merged(
-    problem: InnerProblem,
+    problem: UnrolledSystem,
     num_pairs: int,
     std: float = 0.01,
     axis_name: str | None = None,
@@ -93,7 +93,7 @@ def merged(
 
 
 def part_moments(
-    problem: InnerProblem,
+    problem: UnrolledSystem,
     num_pairs: int,
     std: float = 0.01,
     axis_name: str | None = None,

@@ -7,7 +7,7 @@ from outer_train.checks import check_count
 from outer_train.estimators._evolution_strategies import finite_difference
 from outer_train.estimators.base import GradientEstimator
 from outer_train.particles._antithetic import PairMap, PairSettings, antithetic
-from outer_train.problem import InnerProblem
+from outer_train.problem import UnrolledSystem
 
 
 def pair_map(noise_reuse: int) -> PairMap:
@@ -16,7 +16,7 @@ def pair_map(noise_reuse: int) -> PairMap:
 
 
 def persistent_es(
-    problem: InnerProblem,
+    problem: UnrolledSystem,
     num_pairs: int,
     std: float = 0.01,
     axis_name: str | None = None,
@@ -50,7 +50,7 @@ def persistent_es(
 
 
 def noise_reuse_es(
-    problem: InnerProblem,
+    problem: UnrolledSystem,
     num_pairs: int,
     std: float = 0.01,
     axis_name: str | None = None,

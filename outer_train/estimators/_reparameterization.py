@@ -5,7 +5,7 @@ import jax
 from outer_train.estimators.base import GradientEstimator
 from outer_train.particles._antithetic import PairMap, PairSettings, antithetic
 from outer_train.particles.pairs import Outcome
-from outer_train.problem import InnerProblem
+from outer_train.problem import UnrolledSystem
 
 
 def mean_of_sides(outcome: Outcome):
@@ -17,7 +17,7 @@ PAIR_MAP = PairMap(mean_of_sides, needs_gradient=True)
 
 
 def reparameterization(
-    problem: InnerProblem,
+    problem: UnrolledSystem,
     num_pairs: int,
     std: float = 0.01,
     axis_name: str | None = None,

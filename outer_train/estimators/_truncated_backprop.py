@@ -11,12 +11,12 @@ from outer_train.checks import check_count, check_positive
 from outer_train.estimators.base import GradientEstimator
 from outer_train.particles._unpaired import Run, unpaired
 from outer_train.particles.checks import check_system
-from outer_train.problem import InnerProblem, problem_data
+from outer_train.problem import UnrolledSystem, problem_data
 from outer_train.trees import Tree, in_units, unit_of
 
 
 def truncated_backprop(
-    problem: InnerProblem,
+    problem: UnrolledSystem,
     num_particles: int,
     axis_name: str | None = None,
     *,

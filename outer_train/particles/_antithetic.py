@@ -19,7 +19,7 @@ from outer_train.particles.collectives import vary
 from outer_train.particles.counts import count, over_live_steps
 from outer_train.particles.indices import global_indices, particle_keys
 from outer_train.particles.pairs import Outcome, Pairs
-from outer_train.problem import InnerProblem
+from outer_train.problem import UnrolledSystem
 from outer_train.trees import Tree, all_finite, widen
 
 
@@ -71,7 +71,7 @@ def sample_mean(samples, first, axis_name, indices):
 
 def antithetic(
     name: str,
-    problem: InnerProblem,
+    problem: UnrolledSystem,
     settings: PairSettings,
     parts: Mapping[str, PairMap],
     combine: Combine = sample_mean,

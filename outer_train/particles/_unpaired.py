@@ -15,7 +15,7 @@ from outer_train.particles.collectives import vary
 from outer_train.particles.counts import count, over_live_steps
 from outer_train.particles.episodes import staggered_steps, start_episodes
 from outer_train.particles.indices import global_indices, particle_keys
-from outer_train.problem import InnerProblem
+from outer_train.problem import UnrolledSystem
 from outer_train.trees import Tree, all_finite, select, widen
 
 
@@ -44,7 +44,7 @@ class Run(NamedTuple):
 
 def unpaired(
     name: str,
-    problem: InnerProblem,
+    problem: UnrolledSystem,
     num_particles: int,
     axis_name: str | None,
     start_tangents: Callable[[Tree, Tree, Array], Tree],

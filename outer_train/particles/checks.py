@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from outer_train.checks import check_count
-from outer_train.problem import SUM_REDUCTIONS, InnerProblem
+from outer_train.problem import SUM_REDUCTIONS, UnrolledSystem
 from outer_train.trees import widen
 
 
@@ -21,7 +21,7 @@ def checked_length(num_steps: int | Array, max_num_steps: int) -> Array:
     return jnp.clip(jnp.asarray(num_steps, jnp.int32), 1, max_num_steps)
 
 
-def check_system(problem: InnerProblem, estimator: str, *, needs_sum: bool = True) -> InnerProblem:
+def check_system(problem: UnrolledSystem, estimator: str, *, needs_sum: bool = True) -> UnrolledSystem:
     """Refuses a problem that an estimator cannot take, before anything is traced.
 
     Args:

@@ -6,12 +6,12 @@ from jax import Array, lax
 
 from outer_train.particles.collectives import vary
 from outer_train.particles.indices import particle_keys
-from outer_train.problem import InnerProblem
+from outer_train.problem import UnrolledSystem
 from outer_train.trees import Tree
 
 
 def start_episodes(
-    problem: InnerProblem, theta: Tree, key: Array, indices: Array, axis_name: str | None = None
+    problem: UnrolledSystem, theta: Tree, key: Array, indices: Array, axis_name: str | None = None
 ) -> Tree:
     """Fresh inner states, leaves `[particles, ...]`, a new task each, with the dtypes that steps keep."""
     states = jax.vmap(problem.init, in_axes=(None, 0))(theta, particle_keys(key, indices))

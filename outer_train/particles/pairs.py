@@ -11,7 +11,7 @@ from jax import Array, lax
 
 from outer_train._unroll import changing_leaves, unroll
 from outer_train.particles.episodes import staggered_steps, start_episodes
-from outer_train.problem import InnerProblem, problem_data
+from outer_train.problem import UnrolledSystem, problem_data
 from outer_train.trees import Tree, all_finite, select
 from tasks.numerics import threefry
 
@@ -68,7 +68,7 @@ class Pairs(NamedTuple):
       axis_name: mesh axis over which pairs are spread, or None.
     """
 
-    problem: InnerProblem
+    problem: UnrolledSystem
     std: float
     max_num_steps: int
     chunk_size: int

@@ -8,7 +8,7 @@ import pytest
 
 from outer_train import estimators, truncation
 from outer_train.devices import PARTICLES, particle_mesh
-from outer_train.problem import InnerProblem
+from outer_train.problem import UnrolledSystem
 from outer_train.side_by_side import outer_step_of_seeds, train_seeds
 
 TARGET = jnp.array([1.0, -2.0], jnp.float32)
@@ -21,7 +21,7 @@ def quadratic():
         state = 0.5 * state + theta
         return state, jnp.sum((state - data + 0.01 * jax.random.normal(key, (2,))) ** 2)
 
-    return InnerProblem(lambda theta, key: jax.random.normal(key, (2,)), step, 6, TARGET)
+    return UnrolledSystem(lambda theta, key: jax.random.normal(key, (2,)), step, 6, TARGET)
 
 
 def run(seeds, num_devices=1, num_outer_steps=5, merged=True, num_points=2):

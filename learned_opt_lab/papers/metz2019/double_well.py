@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from outer_train import InnerProblem
+from outer_train import UnrolledSystem
 from tasks.analytic import double_well_loss
 
 START = -1.2
@@ -27,7 +27,7 @@ class WellState(NamedTuple):
     step: Array
 
 
-def double_well_problem(max_num_steps: int, learning_rate: float = LEARNING_RATE) -> InnerProblem:
+def double_well_problem(max_num_steps: int, learning_rate: float = LEARNING_RATE) -> UnrolledSystem:
     """The final loss of momentum descent as an unrolled system; `data` is the episode's length, int32.
 
     The length is data so that one compilation serves all of them: the step losses are zero but for the last one, which
@@ -49,7 +49,7 @@ def double_well_problem(max_num_steps: int, learning_rate: float = LEARNING_RATE
         loss = data.astype(theta.dtype) * double_well_loss(state.position)
         return state, jnp.where(state.step == data, loss, jnp.zeros_like(loss))
 
-    return InnerProblem(init, step, max_num_steps, jnp.int32(max_num_steps), "final")
+    return UnrolledSystem(init, step, max_num_steps, jnp.int32(max_num_steps), "final")
 
 
 def positions(theta: Array, num_steps: int, learning_rate: float = LEARNING_RATE) -> Array:

@@ -10,7 +10,7 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
 import learned_opt
-from outer_train import InnerProblem, clip_by_global_norm, devices, inner_problem, outer_step, truncation
+from outer_train import UnrolledSystem, clip_by_global_norm, devices, inner_problem, outer_step, truncation
 from outer_train.estimators import persistent_es
 from tasks import TaskFamily
 
@@ -86,7 +86,7 @@ def theta_slices(
     return Slices(offsets, line, sides, square, losses)
 
 
-def _evaluator(problem: InnerProblem, unravel, key: Array):
+def _evaluator(problem: UnrolledSystem, unravel, key: Array):
     """`(flat theta, data) -> [steps]` losses, always the same task, start and batches."""
     key_start, key_steps = jax.random.split(key)
 

@@ -23,7 +23,7 @@ from learned_opt_lab.papers.metz2019.double_well import BARRIER, positions
 from learned_opt_lab.papers.metz2019.learned_slices import Slices, theta_slices
 from learned_opt_lab.papers.metz2019.outer_landscape_figures import landscape_figure
 from learned_opt_lab.results.folder import write_result
-from outer_train import InnerProblem, inner_problem
+from outer_train import UnrolledSystem, inner_problem
 from tasks import TaskFamily
 from tasks.analytic import double_well_loss
 from tasks.images import MLP, class_subset_family, digits
@@ -179,7 +179,7 @@ def adam_divergence(config: Config, family: TaskFamily, key) -> tuple[np.ndarray
     return paths[np.argsort(spreads[:, -1])[config.num_networks // 2]], numbers
 
 
-def _network_paths(problem: InnerProblem, theta, key, log_rates, data):
+def _network_paths(problem: UnrolledSystem, theta, key, log_rates, data):
     """Projected paths `[rates, steps + 1, 2]` of one network, and their relative spread `[steps]`."""
     key_state, key_steps, key_projection = jax.random.split(key, 3)
 

@@ -12,7 +12,7 @@ from learned_opt_lab.cli.main import main
 from outer_train import estimators
 from outer_train.devices import PARTICLES, particle_mesh
 from outer_train.gradient_quality import Estimates, Sampler, cosine, reliability, summarize
-from outer_train.problem import InnerProblem
+from outer_train.problem import UnrolledSystem
 
 SMALL = ["--estimator.num-pairs", "4", "--optimizer.hidden-sizes", "2", "--family.dim", "2", "--problem.num-steps", "4"]
 
@@ -33,7 +33,7 @@ def test_summary_of_known_estimates():
 def test_sampler_on_a_linear_loss():
     """ES of `loss = slope . theta` has mean `slope` and variance `slope^2 + |slope|^2` a pair, for each parameter."""
     slope = jnp.array([1.0, 2.0], jnp.float32)
-    problem = InnerProblem(
+    problem = UnrolledSystem(
         lambda theta, key: jnp.float32(0), lambda theta, state, key, data: (state + 1, data @ theta), 4, slope
     )
     estimator = estimators.evolution_strategies(problem, 64, 0.1, PARTICLES)

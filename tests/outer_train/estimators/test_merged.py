@@ -9,7 +9,7 @@ import pytest
 
 from outer_train import estimators
 from outer_train.estimators import inverse_variance_weights
-from outer_train.problem import InnerProblem
+from outer_train.problem import UnrolledSystem
 from tests.support.outer_train.systems import gradient, linear_quadratic
 
 THETA = np.array([0.3, -0.5, 0.2, 0.4])
@@ -34,7 +34,7 @@ def _rippled(frequency=60.0):
         state, loss = smooth.step(theta, state, key, ())
         return state, loss + amplitude * jnp.sum(jnp.sin(frequency * state)) / frequency
 
-    return InnerProblem(smooth.init, step, 4)
+    return UnrolledSystem(smooth.init, step, 4)
 
 
 def _samples(estimator, num_repeats):
@@ -90,7 +90,7 @@ def test_where_backpropagation_is_infinite_evolution_strategies_remain():
         # The root's derivative at 0 is infinite, times 0 through abs: nan for every sample's second outer parameter.
         return state + 1, jnp.square(theta[0] - 1) + jnp.sqrt(jnp.abs(theta[1] * 0))
 
-    problem = InnerProblem(lambda theta, key: jnp.float32(0), step, 5)
+    problem = UnrolledSystem(lambda theta, key: jnp.float32(0), step, 5)
     theta, key = jnp.asarray([0.2, 0.5], jnp.float32), jax.random.key(0)
     for kwargs in ({}, {"weighting": "global"}, {"cross_fit": True}):
         merged = estimators.merged(problem, 8, **kwargs)
@@ -110,7 +110,7 @@ def test_a_cliff_raises_the_warning_and_a_smooth_loss_does_not():
         del key, data
         return state, jnp.sign(theta[0]) / 2 + 0.01 * theta[0]
 
-    cliff = InnerProblem(lambda theta, key: jnp.float32(0), step, 4)
+    cliff = UnrolledSystem(lambda theta, key: jnp.float32(0), step, 4)
     for problem, theta, expected in (
         (cliff, jnp.zeros(1, jnp.float32), 1),
         (linear_quadratic()[0], jnp.asarray(THETA, jnp.float32), 0),

@@ -11,7 +11,7 @@ import pytest
 from outer_train import estimators
 from outer_train.particles.counts import count, over_live_steps
 from outer_train.particles.episodes import staggered_steps
-from outer_train.problem import InnerProblem
+from outer_train.problem import UnrolledSystem
 from tests.support.quick import by_name
 
 KEY = jax.random.key(0)
@@ -33,7 +33,7 @@ def counting(num_steps=4):
         del key
         return state + 1, jnp.where(state < 0, 0.0, jnp.sum(jnp.square(theta["w"])) * data)
 
-    return InnerProblem(lambda theta, key: jnp.int32(0), step, num_steps)
+    return UnrolledSystem(lambda theta, key: jnp.int32(0), step, num_steps)
 
 
 @each
@@ -70,7 +70,7 @@ def test_one_pair_of_an_episode_of_one_step_with_a_whole_number_for_a_loss(name)
         del key, data
         return state, jnp.sum(jnp.sign(theta)).astype(jnp.int32)
 
-    problem = InnerProblem(lambda theta, key: (), step, 1)
+    problem = UnrolledSystem(lambda theta, key: (), step, 1)
     num = 2 if name == "merged" else 1
     options = {} if name == "full_es" else {"max_num_steps": 50}
     if name in ("reparameterization", "merged", "truncated_backprop"):
@@ -135,7 +135,7 @@ def test_options_of_single_estimators_are_refused():
     ],
 )
 def test_a_step_that_returns_something_else_is_named(step, message):
-    problem = InnerProblem(lambda theta, key: jnp.int32(0), step, 4)
+    problem = UnrolledSystem(lambda theta, key: jnp.int32(0), step, 4)
     estimator = estimators.evolution_strategies(problem, 2)
     with pytest.raises(ValueError, match=message):
         estimator.estimate(THETA, estimator.init(THETA, KEY), KEY, 2)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from outer_train.problem import InnerProblem
+from outer_train.problem import UnrolledSystem
 
 
 def linear_quadratic(num_steps=12, dim=3, num_theta=4, noise=0.3, coupling=1.0, seed=0):
@@ -26,7 +26,7 @@ def linear_quadratic(num_steps=12, dim=3, num_theta=4, noise=0.3, coupling=1.0, 
         state = state + noise * jax.random.normal(key, (dim,), jnp.float32)
         return state, jnp.sum(jnp.square(state - c32)) / 2
 
-    return InnerProblem(init, step, num_steps), (a, coupling * b, c)
+    return UnrolledSystem(init, step, num_steps), (a, coupling * b, c)
 
 
 def gradient(matrices, theta, first, last, *, from_start):
@@ -63,4 +63,4 @@ def influence_balancing(num_steps=10**6, theta_0=0.5):
         state = jnp.matmul(a32, state, precision=jax.lax.Precision.HIGHEST) + theta * c32
         return state, jnp.square(state[0] - 1) / 2
 
-    return InnerProblem(init, step, num_steps)
+    return UnrolledSystem(init, step, num_steps)

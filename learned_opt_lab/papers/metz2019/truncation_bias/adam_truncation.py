@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from learned_opt import LearnedOptimizer
 from learned_opt.hand_designed import hyperparameters
-from outer_train import PARTICLES, InnerProblem, inner_problem, particle_mesh
+from outer_train import PARTICLES, UnrolledSystem, inner_problem, particle_mesh
 from outer_train.estimators import truncated_backprop
 from tasks.images import MLP, class_subset_family, digits
 
@@ -75,7 +75,7 @@ def measure_adam(config: Any, key: Array) -> AdamRuns:
     return AdamRuns(paths, windows, losses, gradients)
 
 
-def _outer_run(problem: InnerProblem, num_particles: int, max_updates: int):
+def _outer_run(problem: UnrolledSystem, num_particles: int, max_updates: int):
     """`(theta, key, truncation, num_updates, outer rate, stagger, data) -> [max_updates, 3]`, compiled once for all."""
     estimator = truncated_backprop(problem, num_particles, PARTICLES, max_num_steps=problem.num_steps, stagger=True)
     adam = optax.scale_by_adam()

@@ -4,7 +4,7 @@
 
 From a warm start, `alpha_t = alpha_0 / (1 + t / K)^beta` is fitted to the training loss after a horizon. The surface
 over (alpha_0, beta) is one vmapped program, which every horizon reads off the same runs; SMD is forward mode over an
-`InnerProblem`. The shorter the horizon, the faster the chosen schedule decays, and the worse it ends in the long run.
+`UnrolledSystem`. The shorter the horizon, the faster the chosen schedule decays, and the worse it ends in the long run.
 Four CPU minutes; `--scale paper` is the paper's MNIST experiment.
 
 Seen at the default size: the exponents chosen at 20, 100, 500 and 2,000 steps are 3.8, 7.4, .14 and .019 (shortest over

@@ -3,9 +3,9 @@
     learned-opt reproduce online_smd --out DIR
 
 While a network trains, its learning rate and momentum descend the loss five steps ahead, by forward mode over an
-`InnerProblem` whose one step is such a lookahead. On fresh minibatches the rate falls far below the best fixed one from
-every start, and the loss suffers; with one minibatch repeated through the lookahead it grows far above it instead. In a
-second phase adaptation stops and every rate decays exponentially. A few minutes on two cores; `--scale paper` is
+`UnrolledSystem` whose one step is such a lookahead. On fresh minibatches the rate falls far below the best fixed one
+from every start, and the loss suffers; with one minibatch repeated through the lookahead it grows far above it instead.
+In a second phase adaptation stops and every rate decays exponentially. A few minutes on two cores; `--scale paper` is
 the paper's MNIST and CIFAR-10 experiment.
 
 Seen at the default size (MLP; CNN), from the three starts, when adaptation ends. On 8x8 Fashion-MNIST the effective

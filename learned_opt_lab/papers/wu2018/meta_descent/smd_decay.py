@@ -1,7 +1,7 @@
 """Stochastic meta-descent on a decaying schedule (Wu et al., ICLR 2018, arXiv 1803.02021, section 3.2).
 
 The schedule is `alpha_t = alpha_0 / (1 + t / K)^beta` with momentum .9. Its two hyperparameters descend the training
-loss at a horizon, by forward mode over an `InnerProblem` whose one step is the whole training up to there.
+loss at a horizon, by forward mode over an `UnrolledSystem` whose one step is the whole training up to there.
 """
 
 from functools import partial
@@ -16,7 +16,7 @@ from jax import Array, lax
 from learned_opt import LearnedOptimizer
 from learned_opt.hand_designed import Decayed, encode_pair, inverse_time_schedule
 from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import Training, jit_over, sgd_steps
-from outer_train import InnerProblem
+from outer_train import UnrolledSystem
 from outer_train.estimators import forward_mode
 
 MOMENTUM = 0.9
@@ -65,7 +65,7 @@ def points_of(theta: Decay) -> Points:
     return Points(*(np.asarray(leaf, float) / np.log(10) for leaf in theta))
 
 
-def horizon_problem(training: Training, learned: LearnedOptimizer, warm, horizon: int) -> InnerProblem:
+def horizon_problem(training: Training, learned: LearnedOptimizer, warm, horizon: int) -> UnrolledSystem:
     """An inner problem of one step: training from the weights `warm` over the horizon, and the log of the loss there.
 
     The logarithm leaves the minimum where it is, and its gradient has one size whether the loss is 1 or .001; the loss
@@ -78,7 +78,7 @@ def horizon_problem(training: Training, learned: LearnedOptimizer, warm, horizon
         params, _ = sgd_steps(bound, learned, theta, warm, learned.optimizer(theta).init(warm), keys)
         return state, jnp.log(training.full_loss(params))
 
-    return InnerProblem(init=lambda theta, key: (), step=step, num_steps=1, data=training.data)
+    return UnrolledSystem(init=lambda theta, key: (), step=step, num_steps=1, data=training.data)
 
 
 def random_starts(key: Array, num_starts: int) -> Points:

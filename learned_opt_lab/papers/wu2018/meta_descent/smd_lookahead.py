@@ -10,7 +10,7 @@ from jax import lax
 
 from learned_opt.hand_designed import MomentumState, Pair, constant_schedule
 from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import Training, sgd_steps
-from outer_train import InnerProblem
+from outer_train import UnrolledSystem
 from outer_train.estimators import forward_mode
 
 LOG_EFFECTIVE_RATE_RANGE = tuple(np.log([1e-4, 10.0]))
@@ -27,7 +27,7 @@ class AdaptiveState(NamedTuple):
     adam_state: optax.OptState
 
 
-def lookahead_problem(training: Training, state, num_steps: int, same_batch: bool) -> InnerProblem:
+def lookahead_problem(training: Training, state, num_steps: int, same_batch: bool) -> UnrolledSystem:
     """An inner problem whose one step is a lookahead from `state`, `(params, opt_state)`, that leaves it untouched.
 
     The loss is that of the weights after `num_steps` steps, on the next `num_steps` minibatches.
@@ -49,7 +49,7 @@ def lookahead_problem(training: Training, state, num_steps: int, same_batch: boo
         loss_keys = keys[num_steps : num_steps + 1] if same_batch else keys[num_steps:]
         return state, jnp.mean(jax.vmap(lambda key: _batch_loss(training, params, key))(loss_keys))
 
-    return InnerProblem(init=lambda theta, key: state, step=step, num_steps=1)
+    return UnrolledSystem(init=lambda theta, key: state, step=step, num_steps=1)
 
 
 def _batch_loss(training: Training, params, key):
