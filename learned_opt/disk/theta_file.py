@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_opt.disk import files, reading
+from learned_opt.disk import files, moved_names, reading
 from learned_opt.disk.reading import Layout
 
 FORMAT_VERSION = 1
@@ -25,6 +25,8 @@ MAX_ELEMENTS = 1 << 28
 FREE_BYTES = 1 << 24
 """A theta of up to so many bytes may come from a file that is much smaller; a larger one from one of half its size."""
 
+MLP = ("mlp", "learned_opt:mlp", "learned_opt.per_parameter:mlp")
+"""Names of the optimizer whose arguments may be called by those of `START`."""
 START = {
     "adam_learning_rate": "learning_rate",
     "adam_exponents": "exponents",
@@ -129,7 +131,7 @@ def read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], bool]:
 
 
 def check_header(path: Path, header: Any) -> dict[str, Any]:
-    """The header, if it has what is needed, with the arguments by their present names; else raises `ValueError`."""
+    """The header, if it has what is needed, with names as they are now; else raises `ValueError`."""
     version = header.get("format_version") if isinstance(header, dict) else None
     if version != FORMAT_VERSION or isinstance(version, bool):
         raise ValueError(f"{path}: got format version {version!r:.80}, this library reads {FORMAT_VERSION}")
@@ -138,10 +140,11 @@ def check_header(path: Path, header: Any) -> dict[str, Any]:
     for key, kind in (("optimizer", str), ("kwargs", dict), ("shapes", dict)):
         if not isinstance(header[key], kind):
             raise ValueError(f"{path} is damaged: {key} is {header[key]!r:.80}")
-    if header["optimizer"] != "mlp":
-        return header
+    name = moved_names.current_name(header["optimizer"])
+    if name not in MLP:
+        return header | {"optimizer": name}
     try:
-        return header | {"kwargs": with_start(header["kwargs"])}
+        return header | {"optimizer": name, "kwargs": with_start(header["kwargs"])}
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
 

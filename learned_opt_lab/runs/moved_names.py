@@ -1,14 +1,9 @@
 """Where code is that `config.json` names by a module of another version of this project."""
 
+from learned_opt.disk import moved_names
+
 MODULES = {
-    "learned_opt.adafactor_mlp": "learned_opt.per_parameter",
-    "learned_opt.hypergradient_search": "learned_opt.hypergradient.search",
-    "learned_opt.hyperparameters": "learned_opt.hand_designed.hyperparameters",
-    "learned_opt.mlp": "learned_opt.per_parameter",
-    "learned_opt.registry": "learned_opt.catalog",
-    "learned_opt.schedules": "learned_opt.hand_designed.schedules",
-    "learned_opt.serialization": "learned_opt.saving",
-    "learned_opt.step_tangent": "learned_opt.hypergradient.step_tangent",
+    **moved_names.MODULES,
     "tasks.autoencoder": "tasks.images.autoencoder",
     "tasks.char_model": "tasks.text",
     "tasks.classifiers": "tasks.images.networks",
@@ -32,6 +27,5 @@ FACES = {
 
 def current_name(name: str) -> str:
     """What is meant by a `"module:name"` of a file; any other name stays."""
-    module, colon, attribute = name.partition(":")
-    name = f"{MODULES.get(module, module)}{colon}{attribute}"
+    name = moved_names.current_name(name, MODULES)
     return FACES.get(name, name)
