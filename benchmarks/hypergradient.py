@@ -79,7 +79,7 @@ def _steps(tx: optax.GradientTransformationExtraArgs, num_steps: int, batch_size
 
     def step(_, carry):
         params, state, images, labels = carry
-        value_fn = lambda p: jnp.mean(softmax_cross_entropy(module.apply(p, images), labels))  # noqa: E731
+        value_fn = lambda p: jnp.mean(softmax_cross_entropy(module.apply(p, images), labels))
         grads = jax.grad(value_fn)(params)
         updates, state = tx.update(grads, state, params, value_fn=value_fn)
         return optax.apply_updates(params, updates), state, images, labels

@@ -16,7 +16,7 @@ import learned_opt
 def init_params(key):
     """A network of 64-32-10."""
     key_1, key_2 = jax.random.split(key)
-    layer = lambda key, m, n: {"w": jax.random.normal(key, (m, n)) / m**0.5, "b": jnp.zeros(n)}  # noqa: E731
+    layer = lambda key, m, n: {"w": jax.random.normal(key, (m, n)) / m**0.5, "b": jnp.zeros(n)}
     return {"hidden": layer(key_1, 64, 32), "output": layer(key_2, 32, 10)}
 
 

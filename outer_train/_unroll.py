@@ -149,7 +149,7 @@ class _Loops(NamedTuple):
             length = jnp.minimum(self.chunk_size, num_steps - first)
             if not one_chunk:
                 state = carried.replace(start, [buffer[c] for buffer in kept])
-                advance = lambda j, carry: (self.step(theta, carry[0], first + j, constants)[0],)  # noqa: E731
+                advance = lambda j, carry: (self.step(theta, carry[0], first + j, constants)[0],)
                 _, inside = _keep_states(advance, length, carried, (state,), inside)
 
             def pull_back(j, bars):

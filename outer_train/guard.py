@@ -23,7 +23,7 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
         norm, unit = scaled_norm(updates)
         short = norm < max_norm / unit
         divisor = jnp.where(short, 1, norm)
-        clipped = lambda x: (in_units(x, unit) / divisor * max_norm).astype(x.dtype)  # noqa: E731
+        clipped = lambda x: (in_units(x, unit) / divisor * max_norm).astype(x.dtype)
         return jax.tree.map(lambda x: jnp.where(short, x, clipped(x)), updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
@@ -47,7 +47,7 @@ def guarded_update(
             updates, new_state = optimizer.update(grad, opt_state, theta)
             new_theta = optax.apply_updates(theta, updates)
             taken = known & all_finite((grad, updates, new_theta)) & _none_lost(opt_state, new_state)
-            keep = lambda new, old: jnp.where(taken, new, old)  # noqa: E731
+            keep = lambda new, old: jnp.where(taken, new, old)
             return jax.tree.map(keep, new_theta, theta), jax.tree.map(keep, new_state, opt_state), taken
 
     return step

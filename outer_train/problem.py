@@ -113,7 +113,7 @@ def inner_problem(
         key_batch, key_train, key_loss = threefry.split(key, 3)
         task = family.task(state.task_params)
         batch = task.sample_batch(data, key_batch, "train")
-        value_fn = lambda params: task.loss(params, key_train, batch)[0]  # noqa: E731
+        value_fn = lambda params: task.loss(params, key_train, batch)[0]
         value, grads = jax.value_and_grad(value_fn)(state.params)
         transformation = optimizer.fastest(theta)
         updates, opt_state = transformation.update(grads, state.opt_state, state.params, value=value)

@@ -137,7 +137,7 @@ def _metrics(estimates: Sequence[Estimate], num_steps: Array, grad_norm: Array, 
     What is unknown of one family is unknown of the mean: without a family of high losses it would look better.
     """
     share = share_of(len(estimates))
-    mean = lambda values: sum(value * share for value in values) / (len(values) * share)  # noqa: E731
+    mean = lambda values: sum(value * share for value in values) / (len(values) * share)
     infos = [estimate.info for estimate in estimates]
     missed = (~taken).astype(jnp.int32)
     metrics = {

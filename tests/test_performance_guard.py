@@ -20,7 +20,7 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 def compilations():
     """Names of the programs that XLA compiles while the test runs."""
     seen = []
-    count = lambda event, seconds, **kwargs: seen.append(event) if event == _COMPILED else None  # noqa: E731
+    count = lambda event, seconds, **kwargs: seen.append(event) if event == _COMPILED else None
     jax.monitoring.register_event_duration_secs_listener(count)
     yield seen
     jax.monitoring.unregister_event_duration_listener(count)

@@ -190,7 +190,7 @@ def scheduled_sgd(schedule: Callable[[Array], tuple[Array, Array]]) -> optax.Gra
         _check_call(grads, state, params)
         values = schedule(state.count.astype(jnp.result_type(float)))
         alpha, mu = (ranges.finite_or_zero(jnp.asarray(value)) for value in values)
-        move = lambda g, v: mu.astype(v.dtype) * v - alpha.astype(v.dtype) * widened(g).astype(v.dtype)  # noqa: E731
+        move = lambda g, v: mu.astype(v.dtype) * v - alpha.astype(v.dtype) * widened(g).astype(v.dtype)
         velocity = map_trained(move, grads, state.velocity)
         updates = map_trained(lambda g, v, dtype: as_update(v, dtype), grads, velocity, update_dtypes(grads, params))
         kept = kept_where_untrained(grads, velocity, state.velocity)
@@ -222,7 +222,7 @@ def _learned(start: Callable[[], Any], shape: Shape, learn_momentum: bool) -> Le
 
 def _start(learning_rate, momentum, log_decay=None):
     """Checks now, and gives what makes theta's arrays."""
-    traced = lambda value: isinstance(value, jax.core.Tracer)  # noqa: E731
+    traced = lambda value: isinstance(value, jax.core.Tracer)
     rate = learning_rate if traced(learning_rate) else ranges.require_positive("learning_rate", learning_rate)
     mu = momentum if traced(momentum) else ranges.require_decay("momentum", momentum)
 

@@ -179,7 +179,7 @@ def _first_state(
     adaptive = isinstance(mu, str)
     dtype = tangent_dtype(*jax.tree.leaves(params))
     # Copies, and a zero for each: a state that holds one buffer twice, or the caller's, cannot be donated.
-    scalar = lambda value: jnp.array(value, dtype, copy=True)  # noqa: E731
+    scalar = lambda value: jnp.array(value, dtype, copy=True)
     tracked = zero_tangent(params)
     with jax.numpy_dtype_promotion("standard"):
         inner_state = inner(scalar(learning_rate)).init(floats_of(params, tracked))

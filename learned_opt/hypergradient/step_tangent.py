@@ -196,7 +196,7 @@ def _place(treedef, tree, floats):
 
 def _filled(grads, known):
     """Zeros where a known weight has no gradient: Optax's Adam takes None there only if its state has None too."""
-    fill = lambda g, p: g if is_trained(g) else jax.tree.map(jnp.zeros_like, p)  # noqa: E731
+    fill = lambda g, p: g if is_trained(g) else jax.tree.map(jnp.zeros_like, p)
     return jax.tree.map(fill, grads, known, is_leaf=_is_none)
 
 

@@ -38,7 +38,7 @@ def zeros_for(params: Any) -> Any:
 
 def map_trained(function: Callable[..., Any], grads: Any, *rest: Any) -> Any:
     """`function` at every gradient and what stands there in the other trees; None where the gradient is None."""
-    at_leaf = lambda g, *others: function(g, *others) if is_trained(g) else g  # noqa: E731
+    at_leaf = lambda g, *others: function(g, *others) if is_trained(g) else g
     return jax.tree.map(at_leaf, grads, *rest, is_leaf=lambda x: x is None)
 
 

@@ -81,7 +81,7 @@ def check_type(optimizer: str, state: Any, expected: type) -> None:
 
 
 def _check_tree(subject, tree, updates, leading, remedy):
-    error = lambda path, reason: ValueError(f"{subject} is another at {_name(path)}: {reason}; {remedy}")  # noqa: E731
+    error = lambda path, reason: ValueError(f"{subject} is another at {_name(path)}: {reason}; {remedy}")
     wanted, treedef = tree_flatten_with_path(updates, is_leaf=_is_none)
     found, _ = tree_flatten_with_path(tree, is_leaf=_is_none)
     had, gradients = dict(found), dict(wanted)

@@ -100,10 +100,10 @@ def _estimator(config: TrainConfig, kind: type):
 def _with_budget(label: str, group: str, config: TrainConfig, longest: int, start: int, num_inner_steps: int):
     if group == "truncation":
         length = config.truncation.num_steps
-        make = lambda num_outer_steps: np.full(num_outer_steps, length)  # noqa: E731
+        make = lambda num_outer_steps: np.full(num_outer_steps, length)
         num_outer_steps = steps_for(make, config, num_inner_steps)
     else:
-        make = lambda num_outer_steps: np.linspace(start, longest, num_outer_steps, endpoint=False)  # noqa: E731
+        make = lambda num_outer_steps: np.linspace(start, longest, num_outer_steps, endpoint=False)
         num_outer_steps = steps_for(make, config, num_inner_steps)
         jitter = 0.2 if round(1.2 * longest) <= config.problem.num_steps else 0.0
         truncation = base.Linear(min(start, longest), longest, num_outer_steps, jitter)

@@ -83,7 +83,7 @@ def train(
         params, opt_state = carry
         key_batch, key_loss, key_objective = jax.random.split(jax.random.fold_in(key_steps, i), 3)
         batch = task.sample_batch(data, key_batch, "train")
-        value_fn = lambda p: task.loss(p, key_loss, batch)[0]  # noqa: E731
+        value_fn = lambda p: task.loss(p, key_loss, batch)[0]
         loss, grads = jax.value_and_grad(value_fn)(params)
         objective_grad = jax.grad(objective)(params, key_objective, data)
         with jax.numpy_dtype_promotion("standard"):
@@ -125,7 +125,7 @@ def over_runs(function: Callable[..., Any], one_by_one: bool = False) -> Callabl
 
 def _sharded(function: Callable[..., Any], mesh: Mesh, one_by_one: bool) -> Callable[..., Any]:
     def mapped(run_arguments, data):
-        one = lambda arguments: function(*arguments, data)  # noqa: E731
+        one = lambda arguments: function(*arguments, data)
         return jax.lax.map(one, run_arguments) if one_by_one else jax.vmap(one)(run_arguments)
 
     specs = (PartitionSpec(_AXIS), PartitionSpec())

@@ -32,7 +32,7 @@ def score(losses: NDArray, adam: NDArray, settings: base.CrossEntropy) -> NDArra
     """`[candidates]`, lower is better, from validation losses `[candidates or rates, runs, points]`."""
     cap, offset = settings.loss_cap, settings.loss_offset
     losses, adam = (cap_losses(x, cap).mean(axis=1) for x in (losses, adam))
-    to_ratio = lambda x: np.clip(np.log((x + offset) / (smooth(adam, cap).min() + offset)), -1.0, 2.0)  # noqa: E731
+    to_ratio = lambda x: np.clip(np.log((x + offset) / (smooth(adam, cap).min() + offset)), -1.0, 2.0)
     ratio = to_ratio(smooth(losses, cap))
     return 0.5 * ratio.mean(axis=1) + 0.5 * to_ratio(final_losses(losses, cap)) + ratio.min(axis=1)
 

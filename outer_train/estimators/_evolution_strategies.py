@@ -13,7 +13,7 @@ def finite_difference(outcome: Outcome, noise: Tree) -> Tree:
     """`(L+ - L-) / (2 std^2) * noise` for each pair."""
     # No square of std, and no difference of losses before they are halved: either may be out of float32's range.
     slope = (outcome.loss[:, 0] / 2 - outcome.loss[:, 1] / 2) / outcome.std
-    along = lambda n: slope.astype(n.dtype).reshape((-1,) + (1,) * (n.ndim - 1)) * (n / outcome.std)  # noqa: E731
+    along = lambda n: slope.astype(n.dtype).reshape((-1,) + (1,) * (n.ndim - 1)) * (n / outcome.std)
     return jax.tree.map(along, noise)
 
 

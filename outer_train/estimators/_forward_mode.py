@@ -65,7 +65,7 @@ def forward_mode(
             basis = jnp.diag(jnp.ones_like(flat))
             directions = jnp.broadcast_to(basis[None], (len(keys), *basis.shape))
         else:
-            draw = lambda key: jax.random.normal(key, (num_directions, flat.size), flat.dtype)  # noqa: E731
+            draw = lambda key: jax.random.normal(key, (num_directions, flat.size), flat.dtype)
             directions = jax.vmap(draw)(keys)
         shapes = [(x, (x.shape[0], directions.shape[1], *x.shape[1:])) for x in inexact_leaves(inner)]
         return Tangents(directions, [jnp.zeros_like(x, shape=shape) for x, shape in shapes])

@@ -154,7 +154,7 @@ def merge_moments(parts: Sequence[Moments], weighed_by: Sequence[Moments], weigh
     usables = [jax.tree.map(usable, variance, rank, best) for variance, rank in zip(variances, ranks, strict=True)]
     weights = inverse_variance_weights(usables)
     mean = weighted_mean(weights, [part.mean for part in parts])
-    nothing = lambda w, *of: jnp.where(sum(part for part in of) < 1, jnp.nan, w)  # noqa: E731
+    nothing = lambda w, *of: jnp.where(sum(part for part in of) < 1, jnp.nan, w)
     return mean, [jax.tree.map(nothing, w, *(part.count for part in parts)) for w in weights]
 
 
@@ -184,7 +184,7 @@ def _cross_fitted(weighting, samples, axis_name, first_half):
         return jnp.where(has_a & has_b, a / 2 + b / 2, jnp.where(has_b, b, a))
 
     (grad, weights), (other_grad, other_weights) = merges
-    over_halves = lambda a, b: jax.tree.map(average, a, b, *has_any)  # noqa: E731
+    over_halves = lambda a, b: jax.tree.map(average, a, b, *has_any)
     return over_halves(grad, other_grad), [over_halves(*pair) for pair in zip(weights, other_weights, strict=True)]
 
 

@@ -69,7 +69,7 @@ def truncated_backprop(
             grad = clipped(grad, clip_norm, num_live)
         return Run(loss, grad, inner, ())
 
-    no_tangents = lambda theta, inner, keys: ()  # noqa: E731
+    no_tangents = lambda theta, inner, keys: ()
     return unpaired(
         "truncated_backprop", problem, num_particles, axis_name, no_tangents, run,
         max_num_steps=max_num_steps, stagger=stagger,

@@ -94,7 +94,7 @@ def unpaired(
         samples, loss = jax.tree.map(lambda x: x / num_steps.astype(x.dtype), (ran.grad, ran.loss))
         state = ParticleState(ran.inner, state.step + num_live, ran.tangents)
         done = (state.step >= problem.num_steps) | ~all_finite((state.inner, state.tangents), indices)
-        fresh = lambda state: select(done, start(theta, key_reset, indices, jnp.zeros_like(state.step)), state)  # noqa: E731
+        fresh = lambda state: select(done, start(theta, key_reset, indices, jnp.zeros_like(state.step)), state)
         state = lax.cond(jnp.any(done), fresh, lambda state: state, state)
         limits = {"num_particles": num_particles, "max_num_steps": max_num_steps}
         counted = count(loss, all_finite((samples, loss), indices), num_live, done, **limits)

@@ -36,7 +36,7 @@ def vary(tree: Tree, axis_name: str | None) -> Tree:
     """
     if not is_bound(axis_name):
         return tree
-    cast = lambda x: x if axis_name in _varying_axes(x) else lax.pcast(x, axis_name, to="varying")  # noqa: E731
+    cast = lambda x: x if axis_name in _varying_axes(x) else lax.pcast(x, axis_name, to="varying")
     return jax.tree.map(cast, tree)
 
 

@@ -126,7 +126,7 @@ class Pairs(NamedTuple):
         constants = (keys, num_live, data, shared)
         leaves = changing.select(inner)
         if self.needs_gradient:
-            losses = lambda sides: _loss_and_state(run(sides, leaves, longest, constants))  # noqa: E731
+            losses = lambda sides: _loss_and_state(run(sides, leaves, longest, constants))
             loss, pull_back, leaves = jax.vjp(losses, sides, has_aux=True)
             (grad,) = pull_back(jnp.ones_like(loss))
             grad = jax.tree.map(lambda g: g / num_steps.astype(g.dtype), grad)

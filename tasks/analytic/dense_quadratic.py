@@ -80,11 +80,11 @@ def _dense_log_loss(hessian, start, eta, num_steps):
 def _dense_log_loss_jvp(primals, tangents):
     hessian, start, eta, num_steps = primals
     value, slope = _dense_value_and_slope(*primals)
-    zero = lambda x: type(x) is SymbolicZero  # noqa: E731
+    zero = lambda x: type(x) is SymbolicZero
     tangent = jnp.zeros_like(value) if zero(tangents[2]) else slope * tangents[2]
     if not (zero(tangents[0]) and zero(tangents[1])):
         moves = [jnp.zeros_like(x) if zero(dot) else dot for x, dot in zip(primals[:2], tangents[:2], strict=True)]
-        in_one_word = lambda hessian, start: _dense_in_one_word(hessian, start, eta, num_steps)  # noqa: E731
+        in_one_word = lambda hessian, start: _dense_in_one_word(hessian, start, eta, num_steps)
         tangent = tangent + jax.jvp(in_one_word, (hessian, start), tuple(moves))[1]
     return value, tangent
 

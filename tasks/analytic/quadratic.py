@@ -144,7 +144,7 @@ def _log_loss_jvp(primals, tangents):
     _, _, eta, num_steps = primals
     lam, c, odd, even, twice_loss = _powers(*primals)
     t = num_steps.astype(eta.dtype)
-    share = lambda *factors: wide_ratio(_product(*factors), twice_loss)  # noqa: E731
+    share = lambda *factors: wide_ratio(_product(*factors), twice_loss)
     lam_slope = share(c, c, even) / t - 2 * eta * share(c, c, lam, odd)
     c_slope = 2 * share(c, lam, even) / t
     # The terms of this sum nearly cancel, so it is rounded last.

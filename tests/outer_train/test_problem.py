@@ -17,8 +17,8 @@ T = 6
 
 def _family(scale=1.0):
     """|w - target of the split|^2 / 2 from w = 0: SGD's iterates are w_t = 1 - (1 - rate)^t."""
-    loss = lambda w, key, target: (scale * jnp.square(w - target) / 2, {})  # noqa: E731
-    sample_batch = lambda data, key, split: jnp.float32(TARGETS[split])  # noqa: E731
+    loss = lambda w, key, target: (scale * jnp.square(w - target) / 2, {})
+    sample_batch = lambda data, key, split: jnp.float32(TARGETS[split])
     task = Task(lambda key: jnp.float32(0), loss, sample_batch)
     return TaskFamily(lambda key: (), lambda task_params: task)
 
@@ -39,7 +39,7 @@ def test_objective_and_reduction_in_closed_form():
     sgd = hyperparameters.sgd(RATE)
     theta = sgd.init(jax.random.key(0))
     valid, train = _closed_form("outer_valid"), _closed_form("train")
-    episode = lambda *args, **kwargs: _episode(inner_problem(_family(), sgd, T, *args, **kwargs), theta)  # noqa: E731
+    episode = lambda *args, **kwargs: _episode(inner_problem(_family(), sgd, T, *args, **kwargs), theta)
     np.testing.assert_allclose(episode(), valid, rtol=1e-5)
     np.testing.assert_allclose(episode("train"), train, rtol=1e-5)
     np.testing.assert_allclose(episode("train", num_loss_batches=3), train, rtol=1e-5)

@@ -71,7 +71,7 @@ def test_a_step_that_is_not_live_passes_no_nan_backward():
         return state, jnp.sqrt(state)
 
     theta = jnp.asarray([1.0, 2.0], jnp.float32)
-    live = lambda i, constants: i < constants  # noqa: E731
+    live = lambda i, constants: i < constants
     run = unroll(step, max_num_steps=8, chunk_size=3, live=live)
     lengths = jnp.asarray([3, 2], jnp.int32)
     loss, grad = jax.value_and_grad(lambda theta: run(theta, theta, jnp.int32(6), lengths).loss.sum())(theta)
@@ -97,7 +97,7 @@ def test_lengths_must_be_positive(name):
 
 def test_a_sum_of_many_steps_loses_none():
     """300,000 losses of 0.1: added up one by one in float32 they come to 0.3 % less, and stop at 2^24 terms."""
-    step = lambda theta, state, i, constants: (state, theta * jnp.full(2, 0.1, jnp.float32))  # noqa: E731
+    step = lambda theta, state, i, constants: (state, theta * jnp.full(2, 0.1, jnp.float32))
     run = jax.jit(unroll(step, 2**31 - 1, 2**30))
     result = run(jnp.float32(1.0), jnp.zeros(2, jnp.float32), jnp.int32(300_000), ())
     np.testing.assert_allclose(result.loss, 30_000.0, rtol=1e-6)

@@ -116,7 +116,7 @@ def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
     untrained = jax.device_get(optimizer.init(key_theta))
     path = args.theta or config.init_theta
     theta = build.initial_theta(path, optimizer, untrained, name=name, trust=args.trust)
-    make = lambda kind: _sampler(args, kind, lengths[-1], family, optimizer)  # noqa: E731
+    make = lambda kind: _sampler(args, kind, lengths[-1], family, optimizer)
     reference = make(REFERENCE)(theta, key_reference, 1, args.num_reference_estimates, family.data, burn_in=False)
     usable = gradient_quality.known(reference.grads)
     mean = usable.mean(axis=0) if len(usable) else reference.grads[0]

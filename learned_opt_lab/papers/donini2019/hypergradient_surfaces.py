@@ -85,7 +85,7 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
 def descend(task: Task, transformation: optax.GradientTransformationExtraArgs, num_steps: int) -> dict[str, jax.Array]:
     """Position `[T, 2]`, loss and rate `[T]` before each of T steps, and the count of non-finite hypergradients."""
     key = jax.random.key(0)
-    value_fn = lambda position: task.loss(position, key, ())[0]  # noqa: E731
+    value_fn = lambda position: task.loss(position, key, ())[0]
     start = task.init(key)
 
     def step(carry, _):
@@ -122,7 +122,7 @@ def _run_bukin(config: Config) -> dict[str, dict[str, np.ndarray]]:
         "mu = .9": marthe(optax.sgd, rate, beta, meta_step=0.0, mu=0.9),
         "MARTHE": marthe(optax.sgd, rate, beta, meta_step=0.0),
     }
-    go = lambda method: jax.jit(lambda: descend(task, method, config.num_steps))()  # noqa: E731
+    go = lambda method: jax.jit(lambda: descend(task, method, config.num_steps))()
     return {name: jax.tree.map(np.asarray, go(method)) for name, method in methods.items()}
 
 

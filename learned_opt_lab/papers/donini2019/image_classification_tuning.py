@@ -101,7 +101,7 @@ def programs(setting: Setting, size: int) -> dict[str, Callable[[np.ndarray, jax
         schedules = [hand_schedule(name, cell[0], num_steps) for name in FIXED]
         return jax.lax.switch(cell[1].astype(jnp.int32), schedules, i)
 
-    of_state = lambda cell, state, i: state.learning_rate  # noqa: E731
+    of_state = lambda cell, state, i: state.learning_rate
     methods = {
         "HD": (lambda cell: hd(inner, cell[0], cell[1]), of_state),
         "RTHO": (lambda cell: rtho(inner, cell[0], cell[1]), of_state),
@@ -152,9 +152,9 @@ def search_meta_steps(
     tail = -max(1, num_steps // 5)
 
     def search(rate):
-        losses_of = lambda value: train_all(np.array([[rate, value]], np.float32), key[None])["losses"][0]  # noqa: E731
+        losses_of = lambda value: train_all(np.array([[rate, value]], np.float32), key[None])["losses"][0]
         kept = losses_of(0.0)[tail:].mean()
-        diverged = lambda losses: loss_diverged(losses) or losses[tail:].mean() > kept  # noqa: E731
+        diverged = lambda losses: loss_diverged(losses) or losses[tail:].mean() > kept
         return find_hyper_learning_rate(losses_of, start=start, diverged=diverged, max_trials=20)
 
     return {rate: search(rate) for rate in trials.online}

@@ -147,7 +147,7 @@ def _methods(rate: float) -> dict[str, Method]:
 def _optimize(config: Config, problem: Problem, keys) -> dict[str, np.ndarray]:
     """LRS-OPT from the same initial weights as the online runs, measured on the same minibatches as they."""
     schedule = lrs_opt.rate_schedule(config.num_steps, config.learning_rate)
-    objective = lambda params, data: problem.measure(params, problem.valid)[0]  # noqa: E731
+    objective = lambda params, data: problem.measure(params, problem.valid)[0]
     trained = lrs_opt.training(problem.task, objective, schedule, config.num_steps)
     params = jax.vmap(lambda key: problem.task.init(jax.random.split(key)[0]))(keys)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)

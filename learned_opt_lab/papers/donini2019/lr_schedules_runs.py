@@ -53,7 +53,7 @@ def make_problem(scale: str, hidden_size: int, batch_size: int, num_steps: int) 
 def sweep(problem: Problem, keys: jax.Array, method: Method, betas: Sequence[float]) -> dict[str, np.ndarray]:
     """Every hyper-learning rate with every seed: leaves `[hyper-learning rates, seeds, ...]`."""
     shape = (len(betas), len(keys))
-    one = lambda beta, key, data: _train_and_measure(  # noqa: E731
+    one = lambda beta, key, data: _train_and_measure(
         problem, method(beta), lambda state, i: state.learning_rate, key, data
     )
     betas = jnp.repeat(jnp.asarray(betas, jnp.float32), shape[1])
@@ -65,7 +65,7 @@ def run_schedules(
     problem: Problem, schedule: LearnedOptimizer, rates: np.ndarray, keys: jax.Array
 ) -> dict[str, np.ndarray]:
     """Runs given rates, `[runs, T]`, one a key, by a `lrs_opt.rate_schedule`."""
-    one = lambda rates, key, data: _train_and_measure(  # noqa: E731
+    one = lambda rates, key, data: _train_and_measure(
         problem, schedule.optimizer(rates), lambda state, i: rates[i], key, data
     )
     return over_runs(one)(jnp.asarray(rates), keys, problem.data)
@@ -77,8 +77,8 @@ def sensitivity(
     """Appendix C: mean test accuracy over eta_0 and a fixed mu, for fixed values of beta."""
     grid = np.array(np.meshgrid(betas, first_rates, mus, indexing="ij"), np.float32)
     cells = np.repeat(grid.reshape(3, -1), len(keys), axis=1)
-    method = lambda beta, rate, mu: marthe(optax.sgd, rate, beta, meta_step=0.0, mu=mu)  # noqa: E731
-    one = lambda cell, key, data: _train_and_measure(  # noqa: E731
+    method = lambda beta, rate, mu: marthe(optax.sgd, rate, beta, meta_step=0.0, mu=mu)
+    one = lambda cell, key, data: _train_and_measure(
         problem, method(*cell), lambda state, i: state.learning_rate, key, data
     )["test_accuracy"]
     accuracy = over_runs(one)(jnp.asarray(cells.T), jnp.tile(keys, grid[0].size), problem.data)
@@ -96,7 +96,7 @@ def _train_and_measure(problem: Problem, transformation, rate_of, key, data) -> 
         loss, accuracy = problem.measure(params, problem.valid)
         return {"loss": loss, "accuracy": accuracy, "test_accuracy": problem.measure(params, problem.test)[1]}
 
-    objective = lambda params, key, data: problem.measure(params, problem.valid)[0]  # noqa: E731
+    objective = lambda params, key, data: problem.measure(params, problem.valid)[0]
     recording = Recording(rate_of, measure)
     run = train(problem.task, objective, transformation, recording, data, key, problem.num_steps)
     return {name: values[-1] for name, values in run.measures.items()} | {"rates": run.rates}

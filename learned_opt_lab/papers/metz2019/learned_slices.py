@@ -76,7 +76,7 @@ def theta_slices(
 
     @jax.jit
     def losses_at(weights, data):
-        at = lambda pair: evaluate(flat + pair[0] * along + pair[1] * across, data)  # noqa: E731
+        at = lambda pair: evaluate(flat + pair[0] * along + pair[1] * across, data)
         return lax.map(at, weights, batch_size=MAX_AT_ONCE)
 
     curves = np.asarray(losses_at(jnp.asarray(weights.T, flat.dtype), problem.data))

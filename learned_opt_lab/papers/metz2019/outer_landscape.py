@@ -115,7 +115,7 @@ def double_well(config: Config) -> dict[str, Any]:
         paths = np.asarray(jax.jit(jax.vmap(lambda theta: positions(theta, config.num_settle_steps)))(momenta))
         final_losses, slopes = {}, {}
         for length in config.lengths:
-            final = lambda theta, n=length: double_well_loss(positions(theta, n)[-1])  # noqa: E731
+            final = lambda theta, n=length: double_well_loss(positions(theta, n)[-1])
             losses, grads = jax.jit(jax.vmap(jax.value_and_grad(final)))(momenta)
             final_losses[length], slopes[length] = np.asarray(losses), float(jnp.max(jnp.abs(grads)))
         ends = paths[:, -1]

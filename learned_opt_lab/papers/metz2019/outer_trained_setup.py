@@ -107,11 +107,11 @@ def families(config: Config) -> Families:
     if config.scale == "paper":
         data = tfds_images("imagenet_resized/32x32", data_dir=config.data_dir)
         num_train, num_classes, held_out_classes, batch_size = 700, 10, 10, 128
-        module: Callable = lambda outputs: ConvNet((32, 32, 32), outputs)  # noqa: E731
+        module: Callable = lambda outputs: ConvNet((32, 32, 32), outputs)
     else:
         data = digits((0.55, 0.15, 0.15, 0.15))
         num_train, num_classes, held_out_classes, batch_size = 7, 5, 3, 64
-        module = lambda outputs: MLP((32,), outputs)  # noqa: E731
+        module = lambda outputs: MLP((32,), outputs)
     train, held_out = class_split(data.num_classes, num_train)
     return Families(
         class_subset_family(data, module(num_classes), num_classes, train, batch_size),

@@ -46,7 +46,7 @@ NUM_OUTER_STEPS = 500
 
 def outer_optimizers(config: Config) -> dict[str, optax.GradientTransformation]:
     """Others than Adam, each behind the same clip and half cosine; rates as multiples of Adam's."""
-    decayed = lambda factor: optax.cosine_decay_schedule(  # noqa: E731
+    decayed = lambda factor: optax.cosine_decay_schedule(
         factor * config.outer_learning_rate, config.num_outer_steps, 0.1
     )
     clip = clip_by_global_norm(1.0)

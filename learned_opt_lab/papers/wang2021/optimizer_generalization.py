@@ -125,7 +125,7 @@ def resolve(config: Config) -> Config:
 def _outer_train_and_run(config: Config, data, cell, name: str, key) -> dict[str, np.ndarray]:
     """Curves `[runs, records]` of networks trained on all samples of the cell by the optimizer learned on it."""
     num_samples, noise = cell
-    divide = lambda share: with_label_noise(data, noise, num_samples=num_samples, valid_share=share)  # noqa: E731
+    divide = lambda share: with_label_noise(data, noise, num_samples=num_samples, valid_share=share)
     theta = _outer_train(config, divide(VALID_SHARES[name]), OBJECTIVES[name], key)
     return _train_networks(config, divide(VALID_SHARES["train_by_train"]), theta, jax.random.fold_in(key, 1))
 

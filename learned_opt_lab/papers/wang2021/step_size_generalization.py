@@ -84,7 +84,7 @@ def _cell(config: Config, num_samples: int, noise_std: float, step_sizes: np.nda
     chosen = {name: lowest_known(objective[name].mean(0), f"objective of {name}") for name in CHOICES}
     resampled = _bootstrap(objective, risks)
     # Resamples of one task are all alike, which says nothing of others.
-    spread = lambda values: deviation(values) if len(risks) > 1 else float("nan")  # noqa: E731
+    spread = lambda values: deviation(values) if len(risks) > 1 else float("nan")
     for name in CHOICES:
         cell[name] = {
             "mean": float(risks[:, chosen[name]].mean()),

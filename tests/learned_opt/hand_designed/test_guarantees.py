@@ -104,7 +104,7 @@ def test_derivatives_at_a_zero_gradient_are_finite(name):
 def test_the_derivative_of_adams_quotient_is_right():
     """Against 64 bits, where squares do not underflow."""
     point = (0.3, 0.2, math.log(0.4))
-    plain = lambda m, v, log_eps: m / jnp.sqrt(v + jnp.exp(2 * log_eps))  # noqa: E731
+    plain = lambda m, v, log_eps: m / jnp.sqrt(v + jnp.exp(2 * log_eps))
     with jax.enable_x64(True):
         want = jax.grad(plain, argnums=(0, 1, 2))(*map(jnp.float64, point))
         got = jax.grad(hyperparameters._over_root, argnums=(0, 1, 2))(*map(jnp.float64, point))
@@ -116,7 +116,7 @@ def test_the_derivative_of_adams_quotient_is_right():
 @every_optimizer
 def test_the_last_count_of_an_int32_does_not_turn_negative(name):
     tx, params = transformation(name), make_params()
-    last = lambda x: jnp.full_like(x, 2**31 - 1) if x.dtype == jnp.int32 else x  # noqa: E731
+    last = lambda x: jnp.full_like(x, 2**31 - 1) if x.dtype == jnp.int32 else x
     state = jax.tree.map(last, tx.init(params))
     _, params, state = jax.jit(functools.partial(step, tx))(params, state)
     assert finite((params, state))

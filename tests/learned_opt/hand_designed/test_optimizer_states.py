@@ -59,7 +59,7 @@ def test_a_whole_model_is_updated_by_the_tree_of_its_gradients(name):
     grads = eqx.tree_at(lambda g: g.frozen, eqx.filter_grad(Model.loss)(model), None)
     tx = transformation(name)
     arrays = eqx.filter(model, eqx.is_array)
-    alone = lambda w: jnp.sum(jnp.tanh(w) ** 2)  # noqa: E731
+    alone = lambda w: jnp.sum(jnp.tanh(w) ** 2)
     state_alone, inits = tx.init(model.weight), {"arrays": tx.init(arrays), "whole": tx.init(model)}
     for _ in range(2):
         want, state_alone = tx.update(grads.weight, state_alone, model.weight, value_fn=alone)

@@ -126,7 +126,7 @@ def test_marthe_is_algorithm_1():
 
         def step(carry, slope):
             weights, state = carry
-            value_fn = lambda w: 0.5 * w @ jnp.asarray(curvature) @ w + slope @ w  # noqa: E731
+            value_fn = lambda w: 0.5 * w @ jnp.asarray(curvature) @ w + slope @ w
             updates, state = tx.update(jax.grad(value_fn)(weights), state, weights, value_fn=value_fn)
             return (weights + updates, state), state
 

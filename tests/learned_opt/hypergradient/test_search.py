@@ -11,7 +11,7 @@ from learned_opt.hypergradient.search import find_hyper_learning_rate, loss_dive
 
 
 def test_divides_by_ten_until_the_run_does_not_diverge():
-    run = lambda value: np.array([1.0, np.inf if value > 0.02 else 0.5])  # noqa: E731
+    run = lambda value: np.array([1.0, np.inf if value > 0.02 else 0.5])
     search = find_hyper_learning_rate(run, start=10.0)
     assert search.value == pytest.approx(0.01)
     assert search.rejected == (10.0, 1.0, 0.1)
@@ -21,7 +21,7 @@ def test_divides_by_ten_until_the_run_does_not_diverge():
 def test_finds_the_stable_value_of_a_real_run():
     @jax.jit
     def run(beta):
-        value_fn = lambda w: 0.5 * w**2  # noqa: E731
+        value_fn = lambda w: 0.5 * w**2
         tx = rtho(optax.sgd, 0.1, beta)
 
         def step(carry, _):
@@ -46,7 +46,7 @@ def test_a_loss_that_ends_above_its_start_has_diverged():
 
 
 def test_bad_arguments_and_endless_divergence():
-    always = lambda value: np.array([1.0, np.inf])  # noqa: E731
+    always = lambda value: np.array([1.0, np.inf])
     with pytest.raises(RuntimeError, match="diverged at every value from 1 down to"):
         find_hyper_learning_rate(always, max_trials=3)
     with pytest.raises(ValueError, match="start must be a finite number > 0, got 0"):

@@ -16,7 +16,7 @@ from tests.support.learned_opt.hypergradient_problem import INNERS, NUM_STEPS, l
 
 def test_runs_over_hyper_learning_rates_vmap():
     problem = make_problem(jnp.float32)
-    run = lambda beta: train(marthe(optax.adam, 0.05, beta, 0.0), problem)[1].learning_rate  # noqa: E731
+    run = lambda beta: train(marthe(optax.adam, 0.05, beta, 0.0), problem)[1].learning_rate
     betas = jnp.array([0.0, 1e-3, 1e-1], jnp.float32)
     together = jax.jit(jax.vmap(run))(betas)
     alone = jnp.stack([jax.jit(run)(beta) for beta in betas])
@@ -36,10 +36,10 @@ def test_bfloat16_parameters_have_float32_tangents():
 
 def test_a_bfloat16_tangent_does_not_stop_accumulating():
     slope = jnp.array([2.0**-10], jnp.bfloat16)
-    value_fn = lambda w: jnp.sum(w * slope)  # noqa: E731
+    value_fn = lambda w: jnp.sum(w * slope)
     tx = rtho(optax.sgd, 0.0, 0.0)
     weights = jnp.zeros(1, jnp.bfloat16)
-    update = lambda state, _: (tx.update(slope, state, weights, value_fn=value_fn)[1], None)  # noqa: E731
+    update = lambda state, _: (tx.update(slope, state, weights, value_fn=value_fn)[1], None)
     state = jax.lax.scan(update, tx.init(weights), length=2000)[0]
     np.testing.assert_allclose(state.tangent.params, [-2000 * 2.0**-10], rtol=1e-6)
 
@@ -90,7 +90,7 @@ def test_state_resumes_bitwise_from_a_checkpoint(tmp_path):
     @jax.jit
     def step(carry, batch):
         params, state = carry
-        value_fn = lambda p: loss_fn(p, batch)  # noqa: E731
+        value_fn = lambda p: loss_fn(p, batch)
         updates, state = tx.update(jax.grad(value_fn)(params), state, params, value_fn=value_fn)
         return optax.apply_updates(params, updates), state
 

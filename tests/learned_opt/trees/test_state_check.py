@@ -14,7 +14,7 @@ GRADS = {"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}}
 
 def mirror(kernel=(2, 3), bias=(3,), **more):
     """A state's part as `jax.eval_shape` gives it."""
-    struct = lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32)  # noqa: E731
+    struct = lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32)
     return {"dense": {"kernel": struct(kernel), "bias": struct(bias)}} | {k: struct(v) for k, v in more.items()}
 
 

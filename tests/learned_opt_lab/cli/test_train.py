@@ -68,7 +68,7 @@ def history(tmp_path_factory) -> dict:
     train = start("train", "quadratic", "--run-dir", str(broken), *SETTINGS, cache=cache)
     seen["term"] = stop_at(train, broken, 50, signal.SIGTERM)
     seen["rows_after_term"] = len(metrics.read_rows(broken / "metrics.jsonl"))
-    resume = lambda *argv: start("resume", str(broken), *argv, cache=cache)  # noqa: E731
+    resume = lambda *argv: start("resume", str(broken), *argv, cache=cache)
     seen["kill"] = stop_at(resume("--num-devices", "2"), broken, 450, signal.SIGKILL)
     seen["rows_after_kill"] = len(metrics.read_rows(broken / "metrics.jsonl"))
     seen["int"] = stop_at(resume("--num-devices", "2"), broken, 700, signal.SIGINT)

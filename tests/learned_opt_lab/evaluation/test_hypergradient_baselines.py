@@ -46,7 +46,7 @@ def train_alone(family, tx, runs, index, num_steps):
     @jax.jit
     def step(params, state, key):
         keys = jax.random.split(key, 4)
-        value_fn = lambda p: loss_on(p, keys[0], keys[1], "train")  # noqa: E731
+        value_fn = lambda p: loss_on(p, keys[0], keys[1], "train")
         objective_grad = jax.grad(loss_on)(params, keys[2], keys[3], "inner_valid")
         grads = jax.grad(value_fn)(params)
         updates, state = tx.update(grads, state, params, value_fn=value_fn, objective_grad=objective_grad)

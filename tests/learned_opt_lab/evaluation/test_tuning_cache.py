@@ -62,7 +62,7 @@ def searches(monkeypatch):
 
     made_losses = [3.0] * 4 + [1.0] + [2.0] * 7
     monkeypatch.setattr(tuning, "make_sweep", make_sweep)
-    made_losses_of = lambda losses: made_losses.__setitem__(slice(None), losses)  # noqa: E731
+    made_losses_of = lambda losses: made_losses.__setitem__(slice(None), losses)
     return made, made_losses_of
 
 
@@ -91,10 +91,10 @@ def test_an_edited_task_baseline_grid_or_data_is_searched_again(mine, searches, 
     assert not run(task_of(mine(), dim=3))[0].cached
     family = task_of(mine()).build()
     assert not run(task_of(mine()), family._replace(data=family.data + 1))[0].cached
-    grid = lambda budget, seed: {"learning_rate": np.asarray([0.1, 0.3], np.float32)}  # noqa: E731
+    grid = lambda budget, seed: {"learning_rate": np.asarray([0.1, 0.3], np.float32)}
     monkeypatch.setitem(BASELINES, "sgd", BASELINES["sgd"]._replace(configurations=grid))
     assert run(task_of(mine()))[0].num_configurations == 2
-    grid = lambda budget, seed: {"learning_rate": np.asarray([0.1, 0.4], np.float32)}  # noqa: E731
+    grid = lambda budget, seed: {"learning_rate": np.asarray([0.1, 0.4], np.float32)}
     monkeypatch.setitem(BASELINES, "sgd", BASELINES["sgd"]._replace(configurations=grid))
     assert not run(task_of(mine()))[0].cached
     for text, cached in ((MINE, False), (MINE.replace("sgd(1.0", "sgd(2.0"), False), (MINE, True)):

@@ -26,8 +26,8 @@ def _family():
         return jnp.mean(jnp.log1p(jnp.exp(-(batch @ params["w"])))), {}
 
     def task(center):
-        init = lambda key: {"w": center + jax.random.normal(key, (NUM_WEIGHTS,), center.dtype)}  # noqa: E731
-        sample_batch = lambda data, key, split: data[jax.random.randint(key, (8,), 0, len(data))]  # noqa: E731
+        init = lambda key: {"w": center + jax.random.normal(key, (NUM_WEIGHTS,), center.dtype)}
+        sample_batch = lambda data, key, split: data[jax.random.randint(key, (8,), 0, len(data))]
         return Task(init, loss, sample_batch)
 
     return TaskFamily(lambda key: jnp.zeros(NUM_WEIGHTS, jnp.float64), task, jnp.asarray(inputs))
@@ -42,7 +42,7 @@ def test_forward_equals_reverse_equals_finite_differences(name):
         key = jax.random.key(1)
         reverse = estimators.truncated_backprop(problem, 2, chunk_size=4)
         forward = estimators.forward_mode(problem, 2)
-        run = lambda e: jax.jit(lambda t: e.estimate(t, e.init(theta, key), key, NUM_STEPS)[0])  # noqa: E731
+        run = lambda e: jax.jit(lambda t: e.estimate(t, e.init(theta, key), key, NUM_STEPS)[0])
         by_reverse, by_forward = run(reverse)(theta), run(forward)(theta)
         loss = run(reverse)
         for name in theta:
@@ -83,8 +83,8 @@ def test_truncated_backprop_of_a_learned_optimizer_equals_plain_autodiff_of_a_lo
 def test_clipped_particles_keep_their_direction():
     theta, key = jnp.asarray([0.3, -0.5, 0.2, 0.4], jnp.float32), jax.random.key(2)
     problem, _ = linear_quadratic(noise=0.0)
-    run = lambda n, **options: estimators.truncated_backprop(problem, n, max_num_steps=40, **options)  # noqa: E731
-    estimate = lambda e, num_steps: e.estimate(theta, e.init(theta, key), key, num_steps)[0].grad  # noqa: E731
+    run = lambda n, **options: estimators.truncated_backprop(problem, n, max_num_steps=40, **options)
+    estimate = lambda e, num_steps: e.estimate(theta, e.init(theta, key), key, num_steps)[0].grad
     for num_steps in (3, 40):  # the episode of 12 ends within the second
         whole = estimate(run(1), num_steps)
         length = float(jnp.linalg.norm(whole))

@@ -173,7 +173,7 @@ def test_workers_of_other_families_join_and_leave_and_the_sick_one_is_named(new_
 
     result = go(partial(parabola, num_families=2, sick=2, seconds=0.02), run, wanted, 100_000, warnings)
     assert result.signal == signal.SIGTERM
-    names = lambda kind: {event["worker"].partition(" (")[0] for event in events(run, kind)}  # noqa: E731
+    names = lambda kind: {event["worker"].partition(" (")[0] for event in events(run, kind)}
     assert names("came") == {"worker 0", "worker 1", "worker 2"}
     assert names("left") | names("sent away") == {"worker 1", "worker 2"}  # the sick one by its tenth gradient
     refusals = [line for line in warnings if "refused a gradient of worker 2 (life 2 on " in line]

@@ -132,7 +132,7 @@ def test_staleness_is_bounded_and_counted(new_run):
     crew = LocalCrew(before=delay)
     # The third worker arrives once six steps are done, and answers for the theta of step 0.
     run = new_run()
-    steps = lambda: len(crew.workers) and (3 if crew.number > 12 else 2)  # noqa: E731
+    steps = lambda: len(crew.workers) and (3 if crew.number > 12 else 2)
     result = go(crew, run, num_workers=lambda: steps() or 2, max_staleness=3)
     rows = metrics.read_rows(run.metrics)
     assert result.totals["num_stale"] == sum(row["num_stale"] for row in rows) == len(late)
@@ -159,7 +159,7 @@ def test_workers_join_and_leave(new_run, monkeypatch):
     monkeypatch.setattr("outer_train.workers._train.ROSTER_SECONDS", 0.0)
     run = new_run()
     crew = LocalCrew()
-    wanted = lambda: 1 if crew.number < 20 else 4 if crew.number < 50 else 2  # noqa: E731
+    wanted = lambda: 1 if crew.number < 20 else 4 if crew.number < 50 else 2
     result = go(crew, run, num_workers=wanted)
     numbers = [row["num_workers"] for row in metrics.read_rows(run.metrics)]
     assert (numbers[3], max(numbers), numbers[-1]) == (1, 4, 2)
@@ -229,6 +229,6 @@ def test_a_commit_during_the_run_does_not_end_it(new_run, monkeypatch):
 
     monkeypatch.setattr(NumpyWorker, "describe", newer)
     warnings = []
-    die = lambda crew, handle, number: [Answer(handle, death="killed")] if number == 20 else None  # noqa: E731
+    die = lambda crew, handle, number: [Answer(handle, death="killed")] if number == 20 else None
     go(LocalCrew(before=die), new_run(), warnings=warnings)
     assert len([line for line in warnings if "runs commit abc, the learner" in line]) == 1

@@ -40,7 +40,7 @@ def train(tx, problem, with_objective=True):
 
     def step(carry, batch):
         params, state = carry
-        value_fn = lambda p: loss_fn(p, batch)  # noqa: E731
+        value_fn = lambda p: loss_fn(p, batch)
         grads = jax.grad(value_fn)(params)
         objective_grad = jax.grad(loss_fn)(params, valid) if with_objective else None
         updates, state = tx.update(grads, state, params, value_fn=value_fn, objective_grad=objective_grad)

@@ -71,7 +71,7 @@ def test_exact_arrival_and_idle_coordinates():
 def test_gradients_in_eigenvalues_and_coefficients():
     with jax.enable_x64(True):
         eigenvalues, coefficients = np.array([0.3, 1.0, 2.0]), np.array([1.0, -2.0, 0.5])
-        naive = lambda *x: jnp.log(loss_after_steps(*x, 6)) / 6  # noqa: E731
+        naive = lambda *x: jnp.log(loss_after_steps(*x, 6)) / 6
         point = (jnp.array(eigenvalues), jnp.array(coefficients), jnp.array(0.4))
         got = jax.jit(jax.grad(lambda *x: log_loss_after_steps(*x, 6), (0, 1, 2)))(*point)
         for gradient, expected in zip(got, jax.jit(jax.grad(naive, (0, 1, 2)))(*point), strict=True):
@@ -110,7 +110,7 @@ def test_dense_derivatives_in_hessian_and_start():
                 w = w - 0.3 * (hessian @ w)
             return jnp.log(w @ hessian @ w / 2) / 7
 
-        stable = lambda hessian, start: dense_log_loss_after_steps(hessian, start, 0.3, 7)  # noqa: E731
+        stable = lambda hessian, start: dense_log_loss_after_steps(hessian, start, 0.3, 7)
         got, expected = (jax.jit(lambda x, dx, f=f: jax.jvp(f, x, dx))(point, moves) for f in (stable, naive))
         np.testing.assert_allclose(got, expected, rtol=1e-9)
 
@@ -123,8 +123,8 @@ def test_dense_recursion_in_float64_and_forward_mode():
         eigenvalues, vectors = np.linalg.eigh(hessian)
         step_sizes = np.array([1e-3, 0.05, 0.3, 4.0])
         value, slope = closed_form(eigenvalues, vectors.T @ start, step_sizes, 300)
-        objective = lambda eta, t: dense_log_loss_after_steps(hessian, start, eta, t)  # noqa: E731
-        tangent = lambda eta, t: jax.jvp(lambda eta: objective(eta, t), (eta,), (jnp.ones_like(eta),))  # noqa: E731
+        objective = lambda eta, t: dense_log_loss_after_steps(hessian, start, eta, t)
+        tangent = lambda eta, t: jax.jvp(lambda eta: objective(eta, t), (eta,), (jnp.ones_like(eta),))
         got_value, got_slope = jax.vmap(jax.jit(tangent), (0, None))(step_sizes, 300)  # t is traced here.
         np.testing.assert_allclose(got_value, value.astype(float), rtol=1e-9)
         np.testing.assert_allclose(got_slope, slope.astype(float), rtol=1e-9)

@@ -169,7 +169,7 @@ def _warm_start(training: Training, config: Config, key):
     params = training.task.init(key_init)
     keys = jax.random.split(key_steps, config.num_warm_steps)
     opt_state = learned.optimizer(theta).init(params)
-    steps = lambda training, *args: sgd_steps(training, learned, *args)[0]  # noqa: E731
+    steps = lambda training, *args: sgd_steps(training, learned, *args)[0]
     return jit_over(training, steps, theta, params, opt_state, keys)
 
 
@@ -225,5 +225,5 @@ def _curves(training, config, warm, chosen, key, num_points: int = 40) -> tuple[
         bounds = jnp.stack([jnp.asarray([0, *stops[:-1]]), jnp.asarray(stops)], 1)
         return lax.scan(stretch, (warm, learned.optimizer(theta).init(warm)), bounds)[1]
 
-    over_points = lambda training, thetas: jax.vmap(partial(one, training))(thetas)  # noqa: E731
+    over_points = lambda training, thetas: jax.vmap(partial(one, training))(thetas)
     return stops, np.asarray(jit_over(training, over_points, thetas_of(points)))

@@ -170,7 +170,7 @@ def _adaptive_phase(training: Training, config: Config, mode: str, thetas: Pair,
         cycles = jnp.arange(config.num_steps // config.steps_per_adaptation).reshape(config.num_records, -1)
         return lax.scan(partial(record, training), state, cycles)
 
-    over_runs = lambda training, thetas: jax.vmap(partial(one, training))(thetas)  # noqa: E731
+    over_runs = lambda training, thetas: jax.vmap(partial(one, training))(thetas)
     states, records = jit_over(training, over_runs, thetas)
     return states, Curves(*(np.asarray(x, float) for x in records))
 
@@ -196,7 +196,7 @@ def _decay_phase(training: Training, config: Config, states: AdaptiveState, key)
         steps = jnp.arange(config.num_steps).reshape(config.num_records, -1)
         return lax.scan(record, (state.params, state.opt_state), steps)[1]
 
-    over_runs = lambda training, states: jax.vmap(partial(one, training))(states)  # noqa: E731
+    over_runs = lambda training, states: jax.vmap(partial(one, training))(states)
     return Curves(*(np.asarray(x, float) for x in jit_over(training, over_runs, states)))
 
 

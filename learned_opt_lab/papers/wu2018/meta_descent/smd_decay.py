@@ -144,7 +144,7 @@ def meta_descent(
         _, path = lax.scan(step, (theta, adam.init(theta), first_loss), schedule)
         return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), theta, path)
 
-    over_starts = lambda training, *args: jax.vmap(partial(descend, training))(*args)  # noqa: E731
+    over_starts = lambda training, *args: jax.vmap(partial(descend, training))(*args)
     keys = jax.random.split(key, len(starts.rate))
     paths = jit_over(training, over_starts, thetas_of(starts), keys)
     return points_of(jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), paths))

@@ -145,7 +145,7 @@ def make_training(data: ImageData, network: str, batch_size: int, max_examples: 
 
 def jit_over(training: Training, function: Callable, *args):
     """`jit(function)(training, *args)` with the images as an argument of the program, not a constant in it."""
-    bound = lambda data, args: function(training._replace(data=data), *args)  # noqa: E731
+    bound = lambda data, args: function(training._replace(data=data), *args)
     return jax.jit(bound)(training.data, args)
 
 

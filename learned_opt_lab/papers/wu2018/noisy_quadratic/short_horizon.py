@@ -187,7 +187,7 @@ def _best_pair(problem, num_steps, points=9, num_zooms=9):
 
     def final_loss(point):
         learning_rate, mu = pair(point)
-        step = lambda _, moments: moments_step(problem, moments, learning_rate, mu)  # noqa: E731
+        step = lambda _, moments: moments_step(problem, moments, learning_rate, mu)
         loss = expected_loss(lax.fori_loop(0, num_steps, step, initial_moments(problem)))
         return jnp.where(jnp.isnan(loss), jnp.inf, loss)
 

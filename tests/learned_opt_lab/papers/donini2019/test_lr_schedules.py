@@ -34,8 +34,8 @@ def test_train_is_a_plain_optax_loop_for_every_run_of_the_axis():
     task, tx = regression_task(), optax.sgd(0.1, momentum=0.9)
 
     def one(key, data):
-        measure = lambda params, data: {"params": params}  # noqa: E731
-        objective = lambda params, key, data: jnp.sum(params**2)  # noqa: E731
+        measure = lambda params, data: {"params": params}
+        objective = lambda params, key, data: jnp.sum(params**2)
         recording = Recording(lambda state, i: 0.1 * i.astype(jnp.float32), measure, num_points=2)
         return train(task, objective, tx, recording, data, key, 6)
 

@@ -35,7 +35,7 @@ def setup():
     inputs, teacher = rng.normal(size=(30, 3)), rng.normal(size=(3, 2))
     data = jnp.asarray(inputs), jnp.asarray(np.tanh(inputs @ teacher))
     task = small_task()
-    objective = lambda params, data: task.loss(params, None, jax.tree.map(lambda x: x[20:], data))[0]  # noqa: E731
+    objective = lambda params, data: task.loss(params, None, jax.tree.map(lambda x: x[20:], data))[0]
     keys = jax.random.split(jax.random.key(1), 2)
     params = jax.vmap(task.init)(keys)
     rates = jnp.asarray(rng.uniform(0.1, 0.6, (2, NUM_STEPS)))

@@ -54,7 +54,7 @@ def test_lookahead_gradient_is_reverse_mode_and_finite_differences(training, sam
 
     @jax.jit
     def slopes(theta):
-        loss = lambda shift: problem.step(jax.tree.map(lambda x: x + shift, theta), state, KEY, ())[1]  # noqa: E731
+        loss = lambda shift: problem.step(jax.tree.map(lambda x: x + shift, theta), state, KEY, ())[1]
         forward = jax.jvp(loss, (jnp.float32(0),), (jnp.float32(1),))[1]
         return forward, jax.grad(loss)(jnp.float32(0)), (loss(jnp.float32(0.02)) - loss(jnp.float32(-0.02))) / 0.04
 
@@ -144,7 +144,7 @@ def test_online_smd_small(tmp_path):
     (problem,) = result["problems"]
     (repeated,) = problem["same_batch"]
     (fresh,) = problem["smd"]
-    rate = lambda row: row["learning_rate"] / (1 - row["momentum"])  # noqa: E731
+    rate = lambda row: row["learning_rate"] / (1 - row["momentum"])
     assert rate(repeated) > 3 * rate(fresh)
     assert (tmp_path / "digits_mlp_32.png").stat().st_size > 10_000
 
