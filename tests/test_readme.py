@@ -30,7 +30,7 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
 
 def test_every_file_the_readme_names_exists():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    paths = re.findall(r"`((?:tasks|learned_opt|outer_train|configs|experiments)/[\w/]+\.py)`", text)
+    paths = re.findall(r"`((?:tasks|learned_opt|outer_train|configs|learned_opt_lab|benchmarks)/[\w/]+\.py)`", text)
     paths += re.findall(r"\]\((docs/[\w/.]+)\)", text)
     assert len(paths) > 8
     assert [path for path in paths if not (ROOT / path).exists()] == []
