@@ -149,10 +149,12 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _usage(known: dict[str, str]) -> str:
-    """The list of subcommands with the first line of each module's docstring."""
+    """The list of subcommands with the summary of each module's docstring."""
+    from learned_opt_lab.cli.commands.list import summary_of
+
     lines = ["usage: learned-opt COMMAND ...", ""]
     for name, module in known.items():
-        summary = (importlib.import_module(module).__doc__ or "").strip().partition("\n")[0]  # none with `python -OO`
+        summary = summary_of(importlib.import_module(module).__doc__)
         lines.append(f"  {name:<10} {summary.split(': ', 1)[-1]}".rstrip())
     return "\n".join([*lines, "", "`learned-opt COMMAND --help` explains every option."])
 

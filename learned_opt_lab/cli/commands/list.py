@@ -34,26 +34,27 @@ def run(args: Args) -> int:
     return 0
 
 
-def _first_line(doc: str | None) -> str:
-    return (doc or "").strip().splitlines()[0] if doc else ""
+def summary_of(doc: str | None) -> str:
+    """The summary of a docstring on one line; none where Python left it out (`python -OO`)."""
+    return " ".join((doc or "").strip().partition("\n\n")[0].split())
 
 
 def _configs() -> dict[str, str]:
     from learned_opt_lab.runs.catalog import CONFIGS
 
-    return {name: _first_line(importlib.import_module(module).__doc__) for name, module in CONFIGS.items()}
+    return {name: summary_of(importlib.import_module(module).__doc__) for name, module in CONFIGS.items()}
 
 
 def _kinds(role: type[base.Kind]) -> dict[str, str]:
     """Kinds of a field of the config, by the words the command line knows."""
-    return {kind.word: _first_line(kind.__doc__) for kind in base.kinds_of(role).values()}
+    return {kind.word: summary_of(kind.__doc__) for kind in base.kinds_of(role).values()}
 
 
 def _optimizers() -> dict[str, str]:
     from learned_opt import catalog, pretrained_names
     from learned_opt_lab.runs.catalog import recipe_of
 
-    names = {name: _first_line(factory.__doc__) for name, factory in catalog.OPTIMIZERS.items()}
+    names = {name: summary_of(factory.__doc__) for name, factory in catalog.OPTIMIZERS.items()}
     return names | {
         f"{name} (weights)": f"Ships with the library; made by `{recipe_of(name)}`." for name in pretrained_names()
     }
@@ -62,4 +63,4 @@ def _optimizers() -> dict[str, str]:
 def _experiments() -> dict[str, str]:
     from learned_opt_lab.cli.commands.reproduce import experiments
 
-    return {name: _first_line(importlib.import_module(module).__doc__) for name, module in experiments().items()}
+    return {name: summary_of(importlib.import_module(module).__doc__) for name, module in experiments().items()}
