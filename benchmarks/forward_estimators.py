@@ -20,7 +20,10 @@ def run(num_rounds: int = 3, num_repeats: int = 10) -> dict[str, float]:
     family, _ = w1_family()
     ratios: dict[str, list[float]] = {name: [] for name in ESTIMATORS}
     for _ in range(num_rounds):
-        rates = {name: throughput(family, name, num_repeats).inner_steps_per_second for name in ESTIMATORS}
+        rates = {
+            name: throughput(family, name, num_repeats).inner_steps_per_second
+            for name in ESTIMATORS
+        }
         for name, rate in rates.items():
             ratios[name].append(rate / rates["evolution_strategies"])
     return {name: float(np.median(values)) for name, values in ratios.items()}

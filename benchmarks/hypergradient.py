@@ -43,21 +43,34 @@ def run(num_repeats: int = 20, num_steps: int = 10, batch_size: int = 128) -> di
       ValueError: a count below 1.
     """
     if min(num_repeats, num_steps, batch_size) < 1:
-        raise ValueError(f"counts must be at least 1, got {num_repeats}, {num_steps} and {batch_size}")
+        raise ValueError(
+            f"counts must be at least 1, got {num_repeats}, {num_steps} and {batch_size}"
+        )
     with jax.numpy_dtype_promotion("standard"):  # Optax mixes types
-        seconds = {name: _time_methods(inner, num_repeats, num_steps, batch_size) for name, inner in INNERS.items()}
-    ratio = {name: {m: s / row["plain"] for m, s in row.items() if m != "plain"} for name, row in seconds.items()}
+        seconds = {
+            name: _time_methods(inner, num_repeats, num_steps, batch_size)
+            for name, inner in INNERS.items()
+        }
+    ratio = {
+        name: {m: s / row["plain"] for m, s in row.items() if m != "plain"}
+        for name, row in seconds.items()
+    }
     return {"seconds": seconds, "ratio": ratio}
 
 
-def _time_methods(inner: Callable, num_repeats: int, num_steps: int, batch_size: int) -> dict[str, float]:
+def _time_methods(
+    inner: Callable, num_repeats: int, num_steps: int, batch_size: int
+) -> dict[str, float]:
     methods = {
         "plain": inner(1e-3),
         "hd": hd(inner, 1e-3, 1e-8),
         "rtho": rtho(inner, 1e-3, 1e-8),
         "marthe": marthe(inner, 1e-3, meta_step=1e-8),
     }
-    calls = {name: _steps(optax.with_extra_args_support(tx), num_steps, batch_size) for name, tx in methods.items()}
+    calls = {
+        name: _steps(optax.with_extra_args_support(tx), num_steps, batch_size)
+        for name, tx in methods.items()
+    }
     for call in calls.values():
         jax.block_until_ready(call())
     timings = {name: [] for name in calls}
@@ -69,7 +82,9 @@ def _time_methods(inner: Callable, num_repeats: int, num_steps: int, batch_size:
     return {name: float(np.median(values)) for name, values in timings.items()}
 
 
-def _steps(tx: optax.GradientTransformationExtraArgs, num_steps: int, batch_size: int) -> Callable[[], Any]:
+def _steps(
+    tx: optax.GradientTransformationExtraArgs, num_steps: int, batch_size: int
+) -> Callable[[], Any]:
     """A compiled loop of steps, with its arguments."""
     module = MLP((256, 256), 10)
     key_images, key_labels, key_init = jax.random.split(jax.random.key(0), 3)

@@ -24,10 +24,14 @@ def run(num_steps: int = MAX_NUM_STEPS) -> dict:
     """Runs one merged estimate of `num_steps` with buffers for 10,000, and tells its memory in GB."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2000, 32, 32, 3), dtype=np.uint8)
-    family = class_subset_family(from_arrays(images, np.arange(2000) % 10), ConvNet(), 10, batch_size=BATCH_SIZE)
+    family = class_subset_family(
+        from_arrays(images, np.arange(2000) % 10), ConvNet(), 10, batch_size=BATCH_SIZE
+    )
     optimizer = learned_opt.mlp()
     problem = inner_problem(family, optimizer, MAX_NUM_STEPS)
-    merged = estimators.merged(problem, NUM_PAIRS, max_num_steps=MAX_NUM_STEPS, chunk_size=CHUNK_SIZE)
+    merged = estimators.merged(
+        problem, NUM_PAIRS, max_num_steps=MAX_NUM_STEPS, chunk_size=CHUNK_SIZE
+    )
     key = jax.random.key(0)
     theta = optimizer.init(key)
     state = jax.jit(merged.init)(theta, key)

@@ -43,7 +43,8 @@ def worker_seconds(repetitions: int = 8) -> dict[str, float]:
     make = sources.make_source(config, 1)
 
     def by_version(place):
-        schedule = truncation.TruncationSchedule(lambda key, version: version, max(LENGTHS))  # the length is asked for
+        # The length is asked for.
+        schedule = truncation.TruncationSchedule(lambda key, version: version, max(LENGTHS))
         return make(place)._replace(truncation=schedule)
 
     worker = Worker(by_version, 0, 0, KEY_DATA)
@@ -52,11 +53,16 @@ def worker_seconds(repetitions: int = 8) -> dict[str, float]:
     seconds = []
     for length in LENGTHS:
         times = [
-            messages.unpack(worker.gradient(theta, length), len(theta) // 4).seconds_working for _ in range(repetitions)
+            messages.unpack(worker.gradient(theta, length), len(theta) // 4).seconds_working
+            for _ in range(repetitions)
         ]
         seconds.append(min(times))
     slope, overhead = np.polyfit(LENGTHS, seconds, 1)
-    return {"overhead": max(float(overhead), 0.0), "per_inner_step": float(slope), "num_pairs": NUM_PAIRS}
+    return {
+        "overhead": max(float(overhead), 0.0),
+        "per_inner_step": float(slope),
+        "num_pairs": NUM_PAIRS,
+    }
 
 
 def learner_seconds(num_gradients: int = 2000) -> dict[str, float]:
@@ -64,7 +70,11 @@ def learner_seconds(num_gradients: int = 2000) -> dict[str, float]:
     rng = np.random.default_rng(0)
     means, variances = rng.normal(size=(1, SIZE)).astype(np.float32), np.ones((1, 1), np.float32)
     packed = [
-        messages.pack(messages.Gradient(0, 0, i, 0, 0, NUM_PAIRS, 20, 320, 0, 0, 1.0, 1.0, 1.0, means, variances))
+        messages.pack(
+            messages.Gradient(
+                0, 0, i, 0, 0, NUM_PAIRS, 20, 320, 0, 0, 1.0, 1.0, 1.0, means, variances
+            )
+        )
         for i in range(num_gradients)
     ]
     each = {}
@@ -99,7 +109,11 @@ def idle_source(place: int) -> Source:
 def ray_rates(seconds: float = 5.0, counts: tuple[int, ...] = (1, 2, 4)) -> dict[str, float]:
     """Gradients a second that the learner's process gets through Ray from so many workers that compute nothing."""
     ray_crew.connect(None, 60, num_workers=max(counts))
-    crew, theta, rates = ray_crew.RayCrew(idle_source, KEY_DATA), np.zeros(SIZE, np.float32).tobytes(), {}
+    crew, theta, rates = (
+        ray_crew.RayCrew(idle_source, KEY_DATA),
+        np.zeros(SIZE, np.float32).tobytes(),
+        {},
+    )
     handles, up = [crew.start(place, place) for place in range(max(counts))], 0
     while up < len(handles):
         up += len(crew.wait(1.0))
@@ -127,7 +141,10 @@ def reduction_seconds() -> float:
         found.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{found.getsockname()[1]}"
     command = [sys.executable, "-m", "benchmarks.scaling_measure", "--pair", address]
-    pair = [subprocess.Popen([*command, str(i)], stdout=subprocess.PIPE, encoding="utf-8") for i in range(2)]
+    pair = [
+        subprocess.Popen([*command, str(i)], stdout=subprocess.PIPE, encoding="utf-8")
+        for i in range(2)
+    ]
     return float(pair[0].communicate()[0].splitlines()[-1])
 
 
@@ -141,7 +158,11 @@ def _reduce_in_pair(address: str, process_id: int, repetitions: int = 2000) -> N
     jax.config.update("jax_num_cpu_devices", 1)
     cluster.start(cluster.explicit(address, 2, process_id), {})
     mesh = particle_mesh(2)
-    add = jax.jit(jax.shard_map(lambda x: jax.lax.psum(x, PARTICLES), mesh=mesh, in_specs=P(PARTICLES), out_specs=P()))
+    add = jax.jit(
+        jax.shard_map(
+            lambda x: jax.lax.psum(x, PARTICLES), mesh=mesh, in_specs=P(PARTICLES), out_specs=P()
+        )
+    )
     values = jax.make_array_from_callback(
         (2, SIZE), NamedSharding(mesh, P(PARTICLES)), lambda index: np.ones((1, SIZE), np.float32)
     )  # fmt: skip

@@ -83,7 +83,9 @@ def fit(measured: dict) -> Costs:
     )
 
 
-def in_step(costs: Costs, lengths: Lengths, num_hosts: int, num_steps: int = 400, seed: int = 0) -> Throughput:
+def in_step(
+    costs: Costs, lengths: Lengths, num_hosts: int, num_steps: int = 400, seed: int = 0
+) -> Throughput:
     """All hosts make the same truncation; a step takes as long as its slowest host, and two sums over all hosts.
 
     A sum takes `log2(hosts)` times that of two hosts.
@@ -115,21 +117,44 @@ def asynchronous(
     steps is dropped; every `gradients_per_step` others make a step.
     """
     rng = np.random.default_rng(seed)
-    free, version, batch, taken, dropped, useful, staleness, busy, worked = 0.0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0
+    free, version, batch, taken, dropped, useful, staleness, busy, worked = (
+        0.0,
+        0,
+        0,
+        0,
+        0,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+    )
 
     def begin(now, worker):
         length = float(lengths.draw(rng))
-        work = (costs.overhead + costs.per_inner_step * length) * (1 + HOST_JITTER * abs(rng.normal()))
+        work = (costs.overhead + costs.per_inner_step * length) * (
+            1 + HOST_JITTER * abs(rng.normal())
+        )
         return (now + costs.latency + work, worker, version, length, work)
 
     # Started over one mean truncation, as they would be after a while.
-    queue = [begin(rng.uniform() * costs.per_inner_step * lengths.high, worker) for worker in range(num_workers)]
+    queue = [
+        begin(rng.uniform() * costs.per_inner_step * lengths.high, worker)
+        for worker in range(num_workers)
+    ]
     heapq.heapify(queue)
     warm_up, since = num_gradients // 4, 0.0
     for number in range(num_gradients):
         arrived, worker, of, length, work = heapq.heappop(queue)
         if number == warm_up:
-            taken, dropped, useful, staleness, busy, worked, since = 0, 0, 0.0, 0.0, 0.0, 0.0, max(arrived, free)
+            taken, dropped, useful, staleness, busy, worked, since = (
+                0,
+                0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                max(arrived, free),
+            )
         free = max(arrived, free) + costs.per_gradient
         busy, worked = busy + costs.per_gradient, worked + work
         if version - of > max_staleness:
@@ -138,7 +163,12 @@ def asynchronous(
             taken, batch = taken + 1, batch + 1
             useful, staleness = useful + 2 * costs.num_pairs * length, staleness + version - of
         if batch == gradients_per_step:
-            free, busy, version, batch = free + costs.per_step, busy + costs.per_step, version + 1, 0
+            free, busy, version, batch = (
+                free + costs.per_step,
+                busy + costs.per_step,
+                version + 1,
+                0,
+            )
         heapq.heappush(queue, begin(free, worker))
     seconds = free - since
     return Throughput(
@@ -152,7 +182,11 @@ def asynchronous(
 
 def draw(costs: Costs, path: Path, counts: tuple[int, ...]) -> None:
     """Throughput, the share of it lost, and staleness against workers, for three spreads of the truncation."""
-    spreads = {"K = 20": Lengths(20, 20), "K in 20..200": Lengths(20, 200), "K in 50..5,000": Lengths(50, 5000)}
+    spreads = {
+        "K = 20": Lengths(20, 20),
+        "K in 20..200": Lengths(20, 200),
+        "K in 50..5,000": Lengths(50, 5000),
+    }
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
     for color, (name, lengths) in zip(("C0", "C1", "C2"), spreads.items(), strict=True):
         batch = [max(count // 4, 1) for count in counts]
@@ -161,22 +195,40 @@ def draw(costs: Costs, path: Path, counts: tuple[int, ...]) -> None:
             for c, b in zip(counts, batch, strict=True)
         ]
         together = [in_step(costs, lengths, count) for count in counts]
-        left.loglog(counts, [row.inner_steps for row in rows], color=color, label=f"asynchronous, {name}")
         left.loglog(
-            counts, [row.inner_steps for row in together], color=color, linestyle="--", label=f"in step, {name}"
+            counts, [row.inner_steps for row in rows], color=color, label=f"asynchronous, {name}"
+        )
+        left.loglog(
+            counts,
+            [row.inner_steps for row in together],
+            color=color,
+            linestyle="--",
+            label=f"in step, {name}",
         )
         middle.semilogx(counts, [row.worker_idle for row in rows], color=color)
         middle.semilogx(counts, [row.worker_idle for row in together], color=color, linestyle="--")
     for bound, style in ((4, ":"), (16, "-")):
         for color, lengths in zip(("C0", "C1", "C2"), spreads.values(), strict=True):
-            rows = [asynchronous(costs, lengths, 128, b, bound, num_gradients=20_000) for b in (1, 4, 16, 32, 64, 128)]
+            rows = [
+                asynchronous(costs, lengths, 128, b, bound, num_gradients=20_000)
+                for b in (1, 4, 16, 32, 64, 128)
+            ]
             label = f"bound {bound}" if color == "C0" else None
-            right.semilogx((1, 4, 16, 32, 64, 128), [r.dropped for r in rows], style, color=color, label=label)
+            right.semilogx(
+                (1, 4, 16, 32, 64, 128), [r.dropped for r in rows], style, color=color, label=label
+            )
     ideal = 2 * costs.num_pairs / costs.per_inner_step
-    left.loglog(counts, [ideal * count for count in counts], color="0.6", linewidth=1, label="no loss")
-    for axes, title in ((left, "inner steps a second"), (middle, "share of their time that workers wait")):
+    left.loglog(
+        counts, [ideal * count for count in counts], color="0.6", linewidth=1, label="no loss"
+    )
+    for axes, title in (
+        (left, "inner steps a second"),
+        (middle, "share of their time that workers wait"),
+    ):
         axes.set(xlabel="workers (hosts)", title=title)
-    right.set(xlabel="gradients a step, of 128 workers", title="share of gradients dropped as too stale")
+    right.set(
+        xlabel="gradients a step, of 128 workers", title="share of gradients dropped as too stale"
+    )
     left.legend(fontsize=7)
     right.legend(fontsize=8)
     figure.savefig(path, dpi=110)
@@ -198,7 +250,13 @@ def main() -> None:
             in_step(costs, Lengths(20, 200), count),
             asynchronous(costs, Lengths(20, 200), count, max(count // 4, 1), 16),
         ]
-        print(count, *(f"{row.inner_steps:12,.0f} {row.worker_idle:.2f} {row.staleness:.1f}" for row in rows))
+        print(
+            count,
+            *(
+                f"{row.inner_steps:12,.0f} {row.worker_idle:.2f} {row.staleness:.1f}"
+                for row in rows
+            ),
+        )
     draw(costs, args.out, counts)
 
 

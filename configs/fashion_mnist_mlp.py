@@ -5,11 +5,23 @@
 The set must have been prepared by tensorflow-datasets in array_record form; if it is not, the command says how.
 """
 
-from configs.base import ClassSubset, Constant, InnerProblem, OuterOptimizer, PersistentES, TrainConfig
+from configs.base import (
+    ClassSubset,
+    Constant,
+    InnerProblem,
+    OuterOptimizer,
+    PersistentES,
+    TrainConfig,
+)
 
 config = TrainConfig(
     family=ClassSubset(
-        dataset="fashion_mnist", image_size=8, num_train_classes=7, num_classes=5, batch_size=128, hidden_sizes=(32,)
+        dataset="fashion_mnist",
+        image_size=8,
+        num_train_classes=7,
+        num_classes=5,
+        batch_size=128,
+        hidden_sizes=(32,),
     ),
     problem=InnerProblem(num_steps=1000),
     estimator=PersistentES(num_pairs=32, std=0.01),

@@ -24,10 +24,17 @@ from configs import general_es
 from configs.base import ClassSubset, CustomFamily, RandomQuadratic, StepSearch
 
 _digits = ClassSubset(
-    dataset="digits", num_train_classes=7, num_classes=5, batch_size=32, fractions=(0.15, 0.25, 0.25, 0.35), weight=1.5
+    dataset="digits",
+    num_train_classes=7,
+    num_classes=5,
+    batch_size=32,
+    fractions=(0.15, 0.25, 0.25, 0.35),
+    weight=1.5,
 )
 _more = dataclasses.replace(_digits, num_classes=4, fractions=(0.35, 0.2, 0.2, 0.25))
-_fashion = dataclasses.replace(_digits, dataset="fashion_mnist", image_size=8, num_classes=3, batch_size=64, weight=1.0)
+_fashion = dataclasses.replace(
+    _digits, dataset="fashion_mnist", image_size=8, num_classes=3, batch_size=64, weight=1.0
+)
 _mnist1d = dataclasses.replace(
     _digits, dataset="mnist1d", num_classes=3, fractions=(0.55, 0.15, 0.15, 0.15), weight=1.0
 )
@@ -44,8 +51,14 @@ config = dataclasses.replace(
         dataclasses.replace(_more, network="cnn", channels=(8, 16), weight=1.0),
         dataclasses.replace(_mnist1d, hidden_sizes=(64,)),
         dataclasses.replace(_fashion, hidden_sizes=(64,), activation="gelu"),
-        dataclasses.replace(_fashion, image_size=14, network="cnn", channels=(8, 8), batch_size=16, weight=1.5),
-        CustomFamily("tasks.images:tfds_autoencoder_family", kwargs={"width": 24, "bottleneck": 6}, weight=3.0),
+        dataclasses.replace(
+            _fashion, image_size=14, network="cnn", channels=(8, 8), batch_size=16, weight=1.5
+        ),
+        CustomFamily(
+            "tasks.images:tfds_autoencoder_family",
+            kwargs={"width": 24, "bottleneck": 6},
+            weight=3.0,
+        ),
         CustomFamily("tasks:char_family", kwargs=_text, weight=8.0),
         RandomQuadratic(dim=30, weight=0.1),
     ),

@@ -38,7 +38,11 @@ from configs.base import (
 )
 
 _digits = ClassSubset(
-    dataset="digits", num_train_classes=7, num_classes=3, batch_size=32, fractions=(0.55, 0.15, 0.15, 0.15)
+    dataset="digits",
+    num_train_classes=7,
+    num_classes=3,
+    batch_size=32,
+    fractions=(0.55, 0.15, 0.15, 0.15),
 )
 _larger = dataclasses.replace(_digits, num_classes=5, batch_size=64)
 _fashion = dataclasses.replace(_larger, dataset="fashion_mnist")
@@ -48,13 +52,23 @@ config = TrainConfig(
     family=dataclasses.replace(_digits, num_classes=5, weight=0.5),
     extra_families=(
         dataclasses.replace(_larger, hidden_sizes=(32, 32, 32), activation="silu", weight=0.3),
-        dataclasses.replace(_larger, dataset="mnist1d", hidden_sizes=(32, 32), activation="tanh", num_classes=4),
+        dataclasses.replace(
+            _larger, dataset="mnist1d", hidden_sizes=(32, 32), activation="tanh", num_classes=4
+        ),
         dataclasses.replace(_digits, dataset="mnist1d", hidden_sizes=(64,)),
         dataclasses.replace(_fashion, image_size=8, hidden_sizes=(64,), activation="gelu"),
-        dataclasses.replace(_fashion, image_size=8, batch_size=32, fractions=(0.02, 0.18, 0.4, 0.4)),
+        dataclasses.replace(
+            _fashion, image_size=8, batch_size=32, fractions=(0.02, 0.18, 0.4, 0.4)
+        ),
         dataclasses.replace(_digits, network="cnn", channels=(8, 16), num_classes=4),
-        dataclasses.replace(_fashion, image_size=14, network="cnn", channels=(8, 8), num_classes=4, batch_size=16),
-        CustomFamily("tasks.images:tfds_autoencoder_family", kwargs={"width": 24, "bottleneck": 6}, weight=2.0),
+        dataclasses.replace(
+            _fashion, image_size=14, network="cnn", channels=(8, 8), num_classes=4, batch_size=16
+        ),
+        CustomFamily(
+            "tasks.images:tfds_autoencoder_family",
+            kwargs={"width": 24, "bottleneck": 6},
+            weight=2.0,
+        ),
         CustomFamily("tasks:char_family", kwargs=_text, weight=4.0),
         RandomQuadratic(dim=30, weight=0.3),
     ),

@@ -6,7 +6,16 @@
 Meant for accelerators. The outer rate and Adam's first decay are those of the paper's code.
 """
 
-from configs.base import ClassSubset, HeldOut, InnerProblem, Linear, Merged, Mlp, OuterOptimizer, TrainConfig
+from configs.base import (
+    ClassSubset,
+    HeldOut,
+    InnerProblem,
+    Linear,
+    Merged,
+    Mlp,
+    OuterOptimizer,
+    TrainConfig,
+)
 
 config = TrainConfig(
     family=ClassSubset(
@@ -21,7 +30,9 @@ config = TrainConfig(
     problem=InnerProblem(num_steps=10_000, loss_clip=10.0, num_loss_batches=5),
     estimator=Merged(num_pairs=64, std=0.01, chunk_size=50),
     truncation=Linear(start=50, end=10_000, num_outer_steps=5_000, jitter=0.2),
-    outer_optimizer=OuterOptimizer(learning_rate=1e-5, b1=0.5, decay="none", clip="value", clip_at=0.1),
+    outer_optimizer=OuterOptimizer(
+        learning_rate=1e-5, b1=0.5, decay="none", clip="value", clip_at=0.1
+    ),
     held_out=HeldOut(num_tasks=32, num_steps=1000),
     num_outer_steps=10_000,
     checkpoint_every=100,

@@ -9,11 +9,22 @@ Cost: 2.6 million inner steps, 1.5 minutes on two cores in all (37,000 a second)
 200 inner steps: 0.044; Adam with its rate tuned for each task 0.055, Adam(1e-3) 0.27, untrained 1.32.
 """
 
-from configs.base import ClassSubset, Constant, InnerProblem, OuterOptimizer, PersistentES, TrainConfig
+from configs.base import (
+    ClassSubset,
+    Constant,
+    InnerProblem,
+    OuterOptimizer,
+    PersistentES,
+    TrainConfig,
+)
 
 config = TrainConfig(
     family=ClassSubset(
-        dataset="digits", num_train_classes=7, num_classes=5, batch_size=64, fractions=(0.55, 0.15, 0.15, 0.15)
+        dataset="digits",
+        num_train_classes=7,
+        num_classes=5,
+        batch_size=64,
+        fractions=(0.55, 0.15, 0.15, 0.15),
     ),
     problem=InnerProblem(num_steps=300),
     estimator=PersistentES(num_pairs=32, std=0.01),

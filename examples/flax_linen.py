@@ -44,13 +44,16 @@ def main(num_steps: int = 300) -> list[float]:
     labels = jnp.asarray(digits.target, jnp.int32)
 
     schedule = optax.cosine_decay_schedule(1.0, num_steps)
-    optimizer = learned_opt.load(learning_rate=schedule, weight_decay=1e-5)  # <- instead of optax.adamw(...)
+    # Instead of optax.adamw(...):
+    optimizer = learned_opt.load(learning_rate=schedule, weight_decay=1e-5)
 
     model = Network()
     params = model.init(jax.random.key(0), images[:1])["params"]
     state, losses = TrainState.create(apply_fn=model.apply, params=params, tx=optimizer), []
     for step in range(num_steps):
-        batch = jax.random.randint(jax.random.fold_in(jax.random.key(1), step), (64,), 0, len(images))
+        batch = jax.random.randint(
+            jax.random.fold_in(jax.random.key(1), step), (64,), 0, len(images)
+        )
         state, loss = train_step(state, images[batch], labels[batch])
         losses.append(float(loss))
         if (step + 1) % 50 == 0:

@@ -42,14 +42,20 @@ def train_step(model, optimizer, images, labels):
 def main(num_steps: int = 300) -> list[float]:
     """Trains, prints, and returns the loss of each step."""
     digits = load_digits()
-    images, labels = jnp.asarray(digits.data / 16, jnp.float32), jnp.asarray(digits.target, jnp.int32)
+    images, labels = (
+        jnp.asarray(digits.data / 16, jnp.float32),
+        jnp.asarray(digits.target, jnp.int32),
+    )
 
     model = Network(nnx.Rngs(0))
-    optimizer = nnx.Optimizer(model, learned_opt.load(), wrt=nnx.Param)  # <- instead of optax.adam(1e-3)
+    # Instead of optax.adam(1e-3):
+    optimizer = nnx.Optimizer(model, learned_opt.load(), wrt=nnx.Param)
 
     losses = []
     for step in range(num_steps):
-        batch = jax.random.randint(jax.random.fold_in(jax.random.key(1), step), (64,), 0, len(images))
+        batch = jax.random.randint(
+            jax.random.fold_in(jax.random.key(1), step), (64,), 0, len(images)
+        )
         losses.append(float(train_step(model, optimizer, images[batch], labels[batch])))
         if (step + 1) % 50 == 0:
             print(f"step {step + 1:4d}  loss {losses[-1]:.4f}")

@@ -30,7 +30,10 @@ def loss_fn(params, images, labels):
 def main(num_steps: int = 300) -> list[float]:
     """Trains, prints, and returns the loss of each step."""
     digits = load_digits()
-    images, labels = jnp.asarray(digits.data / 16, jnp.float32), jnp.asarray(digits.target, jnp.int32)
+    images, labels = (
+        jnp.asarray(digits.data / 16, jnp.float32),
+        jnp.asarray(digits.target, jnp.int32),
+    )
 
     optimizer = learned_opt.load()  # <- instead of optax.adam(1e-3)
 
@@ -44,7 +47,9 @@ def main(num_steps: int = 300) -> list[float]:
     params = init_params(jax.random.key(0))
     opt_state, losses = optimizer.init(params), []
     for step in range(num_steps):
-        params, opt_state, loss = train_step(params, opt_state, jax.random.fold_in(jax.random.key(1), step))
+        params, opt_state, loss = train_step(
+            params, opt_state, jax.random.fold_in(jax.random.key(1), step)
+        )
         losses.append(float(loss))
         if (step + 1) % 50 == 0:
             print(f"step {step + 1:4d}  loss {losses[-1]:.4f}")

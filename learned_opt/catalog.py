@@ -44,7 +44,9 @@ class NotTrusted(ValueError):
 def near_names(name: str, names: list[str]) -> str:
     """A hint for a mistyped name: the near ones, or all of them when none is near."""
     near = difflib.get_close_matches(name[:200], names, n=3)
-    return f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(names) or 'none'}"
+    return (
+        f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(names) or 'none'}"
+    )
 
 
 def is_own(name: str) -> bool:
@@ -101,7 +103,9 @@ def check_gives(factory: Any, kind: type) -> None:
         return
     module = getattr(inner, "__module__", None) or type(inner).__module__
     if inspect.isbuiltin(inner) or module.partition(".")[0] in sys.stdlib_module_names:
-        raise TypeError(f"got {getattr(inner, '__qualname__', type(inner).__name__)} of Python's own module {module}")
+        raise TypeError(
+            f"got {getattr(inner, '__qualname__', type(inner).__name__)} of Python's own module {module}"
+        )
     try:
         gives = typing.get_type_hints(inner).get("return", kind)
     except Exception:  # annotations may be anything
@@ -118,7 +122,9 @@ def optimizer_factory(name: str) -> Factory:
     """
     if not is_own(name):
         if name not in OPTIMIZERS:
-            raise ValueError(f"unknown optimizer {name[:200]!r}; {near_names(name, list(OPTIMIZERS))}")
+            raise ValueError(
+                f"unknown optimizer {name[:200]!r}; {near_names(name, list(OPTIMIZERS))}"
+            )
         return OPTIMIZERS[name]
     try:
         return resolve(name)
@@ -128,7 +134,9 @@ def optimizer_factory(name: str) -> Factory:
         raise ValueError(f"unknown optimizer {name[:200]!r}: {error}") from error
 
 
-def make_optimizer(name: str, kwargs: Mapping[str, Any], factory: Factory | None = None) -> LearnedOptimizer:
+def make_optimizer(
+    name: str, kwargs: Mapping[str, Any], factory: Factory | None = None
+) -> LearnedOptimizer:
     """Builds an optimizer by name.
 
     Args:
@@ -145,7 +153,9 @@ def make_optimizer(name: str, kwargs: Mapping[str, Any], factory: Factory | None
     try:
         check_call(factory, kwargs)
     except TypeError as error:
-        raise ValueError(f"optimizer {name[:200]!r} does not take these arguments: {error}") from error
+        raise ValueError(
+            f"optimizer {name[:200]!r} does not take these arguments: {error}"
+        ) from error
     try:
         check_gives(factory, LearnedOptimizer)
     except TypeError as error:
@@ -153,7 +163,9 @@ def make_optimizer(name: str, kwargs: Mapping[str, Any], factory: Factory | None
     try:
         optimizer = factory(**kwargs)
     except TypeError as error:
-        raise ValueError(f"optimizer {name[:200]!r} does not take these arguments: {error}") from error
+        raise ValueError(
+            f"optimizer {name[:200]!r} does not take these arguments: {error}"
+        ) from error
     if not isinstance(optimizer, LearnedOptimizer):
         raise ValueError(f"{name} must return a LearnedOptimizer, got {type(optimizer).__name__}")
     return optimizer

@@ -19,7 +19,9 @@ _FLOAT32 = np.finfo(np.float32)
 
 def as_number(value: Any) -> float | None:
     """A concrete real scalar as a float; None for anything else, booleans too."""
-    is_scalar = isinstance(value, int | float | np.ndarray | np.generic | Array) and np.ndim(value) == 0
+    is_scalar = (
+        isinstance(value, int | float | np.ndarray | np.generic | Array) and np.ndim(value) == 0
+    )
     if (
         not is_scalar
         or isinstance(value, jax.core.Tracer)
@@ -60,7 +62,9 @@ def require_positive(name: str, value: Any) -> float:
     Raises:
       ValueError: naming it.
     """
-    return require(name, value, f"be above 0 and finite, from {SMALLEST:g} to {LARGEST:g}", SMALLEST, LARGEST)
+    return require(
+        name, value, f"be above 0 and finite, from {SMALLEST:g} to {LARGEST:g}", SMALLEST, LARGEST
+    )
 
 
 def require_decay(name: str, value: Any) -> float:
@@ -81,7 +85,9 @@ def require_non_negative(name: str, value: Any, allowed: str) -> float:
     """
     number = require(name, value, allowed, 0.0, float(_FLOAT32.max))
     if 0 < number < _FLOAT32.tiny:
-        raise ValueError(f"{name} must be 0 or at least {_FLOAT32.tiny:.3g}, the smallest float32, got {value!r}")
+        raise ValueError(
+            f"{name} must be 0 or at least {_FLOAT32.tiny:.3g}, the smallest float32, got {value!r}"
+        )
     return number
 
 

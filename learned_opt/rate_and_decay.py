@@ -53,12 +53,16 @@ def _subtract_decay(weight_decay: Any) -> optax.GradientTransformation:
 
     def update(updates, state, params=None):
         if params is None:
-            raise ValueError("weight_decay is of the parameters: got None, call update(grads, state, params)")
+            raise ValueError(
+                "weight_decay is of the parameters: got None, call update(grads, state, params)"
+            )
         share = _scalar("weight_decay", weight_decay)
 
         def decayed(u, w):
             step = widened(u)
-            return as_update(step - share.astype(step.dtype) * widened(w).astype(step.dtype), u.dtype)
+            return as_update(
+                step - share.astype(step.dtype) * widened(w).astype(step.dtype), u.dtype
+            )
 
         return map_trained(decayed, updates, params), state
 
@@ -70,11 +74,18 @@ def _scale(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformatio
 
     def init(params):
         del params
-        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32)) if callable(learning_rate) else optax.EmptyState()
+        return (
+            optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+            if callable(learning_rate)
+            else optax.EmptyState()
+        )
 
     def update(updates, state, params=None):
         del params
-        rate = _scalar("learning_rate", learning_rate(state.count) if callable(learning_rate) else learning_rate)
+        rate = _scalar(
+            "learning_rate",
+            learning_rate(state.count) if callable(learning_rate) else learning_rate,
+        )
 
         def scaled(u):
             step = widened(u)

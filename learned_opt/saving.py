@@ -64,7 +64,9 @@ def save(
     """
     what = f"{optimizer_name} to be saved"
     if not is_own(optimizer_name):
-        kwargs = {k: dataclasses.asdict(v) if isinstance(v, AdamStart) else v for k, v in kwargs.items()}
+        kwargs = {
+            k: dataclasses.asdict(v) if isinstance(v, AdamStart) else v for k, v in kwargs.items()
+        }
     kwargs = theta_file.plain_kwargs(optimizer_name, kwargs)
     shapes = _shapes(what, _optimizer(what, optimizer_name, kwargs, factory)[1])
     arrays = _named_arrays(what, theta)
@@ -78,11 +80,18 @@ def save(
     theta_file.read_arrays(io.BytesIO(content), what, shapes)
     path = Path(path)
     path = (
-        path / "theta.npz" if path.is_dir() else path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
+        path / "theta.npz"
+        if path.is_dir()
+        else path
+        if path.suffix == ".npz"
+        else path.with_name(path.name + ".npz")
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_together(
-        {path: lambda file: file.write(content), path.with_suffix(".json"): lambda file: file.write(header)}
+        {
+            path: lambda file: file.write(content),
+            path.with_suffix(".json"): lambda file: file.write(header),
+        }
     )
     return path
 
@@ -114,13 +123,16 @@ def load_theta(
     with reading.open_regular(path) as file:
         header, same_bytes = theta_file.read_header(path, file)
         name, unusable = header["optimizer"], f"{path} cannot be used"
-        optimizer, example = _optimizer(unusable, name if trust else FromFile(name), header["kwargs"], factory)
+        optimizer, example = _optimizer(
+            unusable, name if trust else FromFile(name), header["kwargs"], factory
+        )
         arrays = theta_file.read_arrays(file, str(path), _shapes(unusable, example))
     theta_file.check_belongs(path, header, arrays, same_bytes)
     keys, treedef = jax.tree.flatten_with_path(example)
     with np.errstate(over="ignore"):
         leaves = {_name(key): jnp.asarray(arrays[_name(key)]) for key, _ in keys}
-    theta_file.check_finite(str(path), leaves)  # as they are here: a float64 may be too large for float32
+    # As they are here: a float64 may be too large for float32.
+    theta_file.check_finite(str(path), leaves)
     return optimizer, jax.tree.unflatten(treedef, leaves.values())
 
 
@@ -166,7 +178,9 @@ def pretrained_names() -> list[str]:
     return sorted(path.stem for path in PRETRAINED_DIR.glob("*.npz"))
 
 
-def _optimizer(what: str, name: str, kwargs: dict[str, Any], factory: Factory | None) -> tuple[LearnedOptimizer, Theta]:
+def _optimizer(
+    what: str, name: str, kwargs: dict[str, Any], factory: Factory | None
+) -> tuple[LearnedOptimizer, Theta]:
     """The optimizer and the shapes of its theta, which takes no memory, however large it is."""
     if not is_own(name):
         _check_arguments(what, kwargs)
@@ -199,9 +213,16 @@ def _shapes(what: str, example: Theta) -> dict[str, tuple[int, ...]]:
     named = [(_name(keys), leaf.shape) for keys, leaf in jax.tree.leaves_with_path(example)]
     shapes = dict(named)
     if len(shapes) < len(named):
-        raise ValueError(f"{what}: two leaves of theta have the same name; they are {', '.join(sorted(shapes))}")
-    if sum(int(np.prod(shape, dtype=object)) for shape in shapes.values()) > theta_file.MAX_ELEMENTS:
-        raise ValueError(f"{what}: its theta would have more than {theta_file.MAX_ELEMENTS} numbers")
+        raise ValueError(
+            f"{what}: two leaves of theta have the same name; they are {', '.join(sorted(shapes))}"
+        )
+    if (
+        sum(int(np.prod(shape, dtype=object)) for shape in shapes.values())
+        > theta_file.MAX_ELEMENTS
+    ):
+        raise ValueError(
+            f"{what}: its theta would have more than {theta_file.MAX_ELEMENTS} numbers"
+        )
     return shapes
 
 
@@ -222,7 +243,11 @@ def _named_arrays(what: str, theta: Theta) -> dict[str, NDArray]:
 def _find(name_or_path: str | os.PathLike) -> Path:
     """The `.npz` file meant by a name or a path; an existing path goes before a name."""
     text, path = os.fspath(name_or_path), Path(name_or_path)
-    candidates = [path, path / "theta.npz", path.with_name(path.name + ".npz") if path.name else path]
+    candidates = [
+        path,
+        path / "theta.npz",
+        path.with_name(path.name + ".npz") if path.name else path,
+    ]
     if os.sep not in text:
         candidates.append(PRETRAINED_DIR / f"{text}.npz")
     for candidate in candidates:

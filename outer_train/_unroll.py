@@ -56,7 +56,10 @@ def add(total: Sum, term: Array) -> Sum:
 
 
 def unroll(
-    step: BatchedStep, max_num_steps: int, chunk_size: int = 50, live: Callable[[Array, Constants], Array] | None = None
+    step: BatchedStep,
+    max_num_steps: int,
+    chunk_size: int = 50,
+    live: Callable[[Array, Constants], Array] | None = None,
 ) -> Callable[[Theta, State, Array, Constants], Unroll]:
     """Builds `(theta, state, num_steps, constants) -> Unroll`, differentiable by reverse mode in theta and state.
 
@@ -105,7 +108,9 @@ class _Loops(NamedTuple):
         """The unroll, with nothing kept."""
         loss = _zero_loss(self.step, theta, state, constants)
         body = partial(self._accumulate, theta, constants)
-        state, loss = lax.fori_loop(0, jnp.minimum(num_steps, self.max_num_steps), body, (state, loss))
+        state, loss = lax.fori_loop(
+            0, jnp.minimum(num_steps, self.max_num_steps), body, (state, loss)
+        )
         return Unroll(state, loss.total)
 
     def forward(self, theta, state, num_steps, constants):
@@ -113,7 +118,10 @@ class _Loops(NamedTuple):
         num_steps = jnp.minimum(num_steps, self.max_num_steps)
         carried = changing_leaves(self.step, theta, state, jnp.int32(0), constants)
         one_chunk = self.num_chunks == 1
-        kept = [_buffer(leaf, self.chunk_size if one_chunk else self.num_chunks) for leaf in carried.select(state)]
+        kept = [
+            _buffer(leaf, self.chunk_size if one_chunk else self.num_chunks)
+            for leaf in carried.select(state)
+        ]
         loss = _zero_loss(self.step, theta, state, constants)
         start = state
         advance = partial(self._accumulate, theta, constants)
@@ -123,13 +131,19 @@ class _Loops(NamedTuple):
 
         def chunk(c, carry):
             state, loss, kept = carry
-            kept = [buffer.at[c].set(leaf) for buffer, leaf in zip(kept, carried.select(state), strict=True)]
+            kept = [
+                buffer.at[c].set(leaf)
+                for buffer, leaf in zip(kept, carried.select(state), strict=True)
+            ]
             first = c * self.chunk_size
-            last = first + jnp.minimum(self.chunk_size, num_steps - first)  # their sum could overflow
+            # Their sum could overflow.
+            last = first + jnp.minimum(self.chunk_size, num_steps - first)
             state, loss = lax.fori_loop(first, last, advance, (state, loss))
             return state, loss, kept
 
-        state, loss, kept = lax.fori_loop(0, -(-num_steps // self.chunk_size), chunk, (state, loss, kept))
+        state, loss, kept = lax.fori_loop(
+            0, -(-num_steps // self.chunk_size), chunk, (state, loss, kept)
+        )
         return Unroll(state, loss.total), (theta, start, kept, num_steps, constants)
 
     def backward(self, residuals, cotangents):
@@ -137,9 +151,14 @@ class _Loops(NamedTuple):
         theta, start, kept, num_steps, constants = residuals
         carried = changing_leaves(self.step, theta, start, jnp.int32(0), constants)
         one_chunk = self.num_chunks == 1
-        inside = kept if one_chunk else [_buffer(leaf, self.chunk_size) for leaf in carried.select(start)]
+        inside = (
+            kept
+            if one_chunk
+            else [_buffer(leaf, self.chunk_size) for leaf in carried.select(start)]
+        )
         state_bars = zip(inexact_leaves(cotangents.state), inexact_leaves(start), strict=True)
-        state_bar = [bar + jnp.zeros_like(leaf) for bar, leaf in state_bars]  # varies over devices as the state does
+        # Varies over devices as the state does.
+        state_bar = [bar + jnp.zeros_like(leaf) for bar, leaf in state_bars]
         bars = _Bars(jax.tree.map(jnp.zeros_like, theta), state_bar)
 
         def chunk(c, carry):
@@ -190,7 +209,10 @@ def _keep_states(advance, length, carried, carry, inside):
 
     def keep(j, both):
         carry, inside = both
-        inside = [buffer.at[j].set(leaf) for buffer, leaf in zip(inside, carried.select(carry[0]), strict=True)]
+        inside = [
+            buffer.at[j].set(leaf)
+            for buffer, leaf in zip(inside, carried.select(carry[0]), strict=True)
+        ]
         return advance(j, carry), inside
 
     return lax.fori_loop(0, length, keep, (carry, inside))
@@ -238,17 +260,26 @@ class ChangingLeaves(NamedTuple):
 
     def select(self, state: State) -> list[Array]:
         """The leaves that change."""
-        return [leaf for leaf, changes in zip(jax.tree.leaves(state), self.changes, strict=True) if changes]
+        return [
+            leaf
+            for leaf, changes in zip(jax.tree.leaves(state), self.changes, strict=True)
+            if changes
+        ]
 
     def replace(self, state: State, leaves: list[Array]) -> State:
         """The state with the leaves that change replaced."""
         leaves = iter(leaves)
         old, structure = jax.tree.flatten(state)
-        new = [next(leaves) if changes else leaf for leaf, changes in zip(old, self.changes, strict=True)]
+        new = [
+            next(leaves) if changes else leaf
+            for leaf, changes in zip(old, self.changes, strict=True)
+        ]
         return structure.unflatten(new)
 
 
-def changing_leaves(step: Callable[..., tuple[State, Array]], theta: Theta, state: State, *rest: Any) -> ChangingLeaves:
+def changing_leaves(
+    step: Callable[..., tuple[State, Array]], theta: Theta, state: State, *rest: Any
+) -> ChangingLeaves:
     """Reads from the step's jaxpr which state leaves come out of `step(theta, state, *rest)` as they went in."""
     jaxpr = jax.make_jaxpr(lambda state: step(theta, state, *rest)[0])(state).jaxpr
     pairs = zip(jaxpr.invars, jaxpr.outvars, strict=True)

@@ -24,7 +24,9 @@ def check_count(smallest: int = 1, **values: int | None) -> None:
             continue
         whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
         if not whole or value > LARGEST_COUNT:
-            raise ValueError(f"{name} must be a whole number of at most {LARGEST_COUNT}, got {value}")
+            raise ValueError(
+                f"{name} must be a whole number of at most {LARGEST_COUNT}, got {value}"
+            )
         if value < smallest:
             raise ValueError(f"{name} must be at least {smallest}, got {value}")
 
@@ -52,7 +54,9 @@ def check_within(low: float, high: float, *, below: bool = False, **values: floa
         rounded = float(np.float32(number)) if abs(number) <= LARGEST_FLOAT else number
         if not (low <= number <= high and (rounded < high or not below)):
             end = ")" if below else "]"
-            raise ValueError(f"{name} must lie in [{low:g}, {high:g}{end}, in float32 too, got {value}")
+            raise ValueError(
+                f"{name} must lie in [{low:g}, {high:g}{end}, in float32 too, got {value}"
+            )
 
 
 def check_std(std: float) -> None:
@@ -62,7 +66,9 @@ def check_std(std: float) -> None:
       ValueError: saying so.
     """
     if not SMALLEST_FLOAT**0.5 <= _number("std", std) <= LARGEST_FLOAT**0.5:
-        raise ValueError(f"std must be above 0 and finite, and so must its square be in float32, got {std}")
+        raise ValueError(
+            f"std must be above 0 and finite, and so must its square be in float32, got {std}"
+        )
 
 
 def check_theta(theta: Any) -> None:
@@ -89,7 +95,9 @@ def check_finite(where: str, leaf: Any) -> None:
         leaf = leaf.addressable_data(0)  # replicated over processes: this one's copy
     count = np.size(leaf) - np.count_nonzero(np.isfinite(np.asarray(leaf).astype(np.float64)))
     if count:
-        raise ValueError(f"{where} must be finite, got {count} of {np.size(leaf)} numbers that are nan or infinite")
+        raise ValueError(
+            f"{where} must be finite, got {count} of {np.size(leaf)} numbers that are nan or infinite"
+        )
 
 
 def _number(name: str, value: Any) -> float:

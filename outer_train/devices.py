@@ -32,7 +32,11 @@ def use_cpu_devices(num_devices: int | None = None) -> None:
             return
         if jax.config.jax_num_cpu_devices > 0:
             return
-        num_devices = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        num_devices = (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
     try:
         jax.config.update("jax_num_cpu_devices", num_devices)
     except RuntimeError:
@@ -52,12 +56,18 @@ def particle_mesh(num_particles: int, num_devices: int | None = None) -> Mesh:
     check_count(num_particles=num_particles)
     devices, num_processes = jax.devices(), jax.process_count()
     if num_devices is None:
-        fitting = [n for n in range(num_processes, len(devices) + 1, num_processes) if num_particles % n == 0]
+        fitting = [
+            n
+            for n in range(num_processes, len(devices) + 1, num_processes)
+            if num_particles % n == 0
+        ]
         if not fitting:
             raise ValueError(f"{num_particles} pairs do not divide over {num_processes} processes")
         num_devices = max(fitting)
     if not 1 <= num_devices <= len(devices):
-        raise ValueError(f"num_devices must lie in [1, {len(devices)}], the devices JAX has, got {num_devices}")
+        raise ValueError(
+            f"num_devices must lie in [1, {len(devices)}], the devices JAX has, got {num_devices}"
+        )
     if num_devices % num_processes:
         raise ValueError(f"{num_devices} devices do not divide over {num_processes} processes")
     if num_particles % num_devices:
@@ -78,7 +88,11 @@ def compiler_options() -> dict[str, str | int]:
     """
     if jax.default_backend() != "cpu":
         return {}
-    options = {name: value for name, value in _CPU_OPTIONS.items() if name not in os.environ.get("XLA_FLAGS", "")}
+    options = {
+        name: value
+        for name, value in _CPU_OPTIONS.items()
+        if name not in os.environ.get("XLA_FLAGS", "")
+    }
     try:
         jax.jit(lambda x: x + 1, compiler_options=options).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:  # options of JAX 0.10

@@ -73,11 +73,19 @@ class Sampler:
         self._num_steps_per_episode = num_steps_per_episode
         init = jax.shard_map(estimator.init, mesh=mesh, in_specs=(P(), P()), out_specs=P(PARTICLES))
         specs = (P(), P(PARTICLES), P(), P(), P(), P())
-        run = jax.shard_map(self._run_with(estimator), mesh=mesh, in_specs=specs, out_specs=(P(), P(PARTICLES)))
+        run = jax.shard_map(
+            self._run_with(estimator), mesh=mesh, in_specs=specs, out_specs=(P(), P(PARTICLES))
+        )
         self._init, self._run = jax.jit(init), jax.jit(run)
 
     def __call__(
-        self, theta: Theta, key: Array, num_steps: int, num_estimates: int, data: Any, burn_in: bool = True
+        self,
+        theta: Theta,
+        key: Array,
+        num_steps: int,
+        num_estimates: int,
+        data: Any,
+        burn_in: bool = True,
     ) -> Estimates:
         """Estimates at theta.
 
@@ -110,11 +118,17 @@ class Sampler:
     @staticmethod
     def _run_with(estimator):
         def run(theta, state, key, i, num_steps, data):
-            estimate, state = estimator.estimate(theta, state, jax.random.fold_in(key, i), num_steps, data)
+            estimate, state = estimator.estimate(
+                theta, state, jax.random.fold_in(key, i), num_steps, data
+            )
             flat = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(estimate.grad)])
             if estimate.info.num_unknown is not None:
                 flat = jnp.where(estimate.info.num_unknown < flat.size, flat, jnp.nan)
-            return (flat, estimate.loss, lax.convert_element_type(estimate.info.num_non_finite, jnp.int32)), state
+            return (
+                flat,
+                estimate.loss,
+                lax.convert_element_type(estimate.info.num_non_finite, jnp.int32),
+            ), state
 
         return run
 

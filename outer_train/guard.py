@@ -46,9 +46,15 @@ def guarded_update(
         with jax.numpy_dtype_promotion("standard"):
             updates, new_state = optimizer.update(grad, opt_state, theta)
             new_theta = optax.apply_updates(theta, updates)
-            taken = known & all_finite((grad, updates, new_theta)) & _none_lost(opt_state, new_state)
+            taken = (
+                known & all_finite((grad, updates, new_theta)) & _none_lost(opt_state, new_state)
+            )
             keep = lambda new, old: jnp.where(taken, new, old)
-            return jax.tree.map(keep, new_theta, theta), jax.tree.map(keep, new_state, opt_state), taken
+            return (
+                jax.tree.map(keep, new_theta, theta),
+                jax.tree.map(keep, new_state, opt_state),
+                taken,
+            )
 
     return step
 

@@ -21,7 +21,9 @@ def num_bytes(tree: Any) -> int:
 
 def host_bytes() -> int:
     """Memory of this machine, or what the group of processes this one is in may use of it."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else []
+    limits = (
+        [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else []
+    )
     for path in map(Path, _GROUP_LIMITS):
         try:
             limits.append(int(path.read_text(encoding="utf-8")))
@@ -53,7 +55,9 @@ def check_fits(what: str, needed: int, available: int | None = None) -> None:
     """
     available = device_bytes() if available is None else available
     if needed > available:
-        raise ValueError(f"{what} would need {_shown(needed)} of memory, at least; there are {_shown(available)}")
+        raise ValueError(
+            f"{what} would need {_shown(needed)} of memory, at least; there are {_shown(available)}"
+        )
 
 
 def _shown(size: int) -> str:

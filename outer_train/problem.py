@@ -98,7 +98,9 @@ def inner_problem(
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
     check_positive(**{"a family's weight": family.weight})
     if family.weight != 1.0 and reduction == "log_mean":
-        raise ValueError(f"a family's weight must be above 0, and 1 with log_mean; got {family.weight}")
+        raise ValueError(
+            f"a family's weight must be above 0, and 1 with log_mean; got {family.weight}"
+        )
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
 
@@ -116,7 +118,9 @@ def inner_problem(
         value_fn = lambda params: task.loss(params, key_train, batch)[0]
         value, grads = jax.value_and_grad(value_fn)(state.params)
         transformation = optimizer.fastest(theta)
-        updates, opt_state = transformation.update(grads, state.opt_state, state.params, value=value)
+        updates, opt_state = transformation.update(
+            grads, state.opt_state, state.params, value=value
+        )
         params = optax.apply_updates(state.params, updates)
         loss = _outer_loss(task, params, key_loss, data, OBJECTIVES[objective], num_loss_batches)
         loss = clip_loss(loss, loss_clip)
@@ -149,5 +153,9 @@ def _outer_loss(task, params, key, data, split, num_batches):
         key_batch, key_loss = threefry.split(key, 2)
         return task.loss(params, key_loss, task.sample_batch(data, key_batch, split))[0]
 
-    loss = one(key) if num_batches == 1 else jnp.mean(jax.vmap(one)(jax.random.split(key, num_batches)))
+    loss = (
+        one(key)
+        if num_batches == 1
+        else jnp.mean(jax.vmap(one)(jax.random.split(key, num_batches)))
+    )
     return loss.astype(at_least_float32(loss.dtype))

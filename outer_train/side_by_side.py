@@ -114,7 +114,9 @@ def train_seeds(
                 read.append(jax.device_get(pending.popleft()))
         kept.append(jax.device_get(state.theta))
         seconds.append(time.perf_counter() - start)
-    losses, live = (np.stack(rows) for rows in zip(*read, *map(jax.device_get, pending), strict=True))
+    losses, live = (
+        np.stack(rows) for rows in zip(*read, *map(jax.device_get, pending), strict=True)
+    )
     return SeedsResult(
         thetas=jax.tree.map(lambda *leaves: np.stack(leaves), *kept),
         points=points,

@@ -87,8 +87,11 @@ def outer_step(
         check_theta(theta)
         keys = jax.random.split(key, len(estimators))
         over_mesh = partial(jax.shard_map, mesh=mesh, in_specs=(P(), P()), out_specs=P(PARTICLES))
-        states = tuple(jax.jit(over_mesh(e.init))(theta, k) for e, k in zip(estimators, keys, strict=True))
-        theta = jax.device_put(jax.tree.map(jnp.array, theta), replicated)  # a copy: the first step donates it
+        states = tuple(
+            jax.jit(over_mesh(e.init))(theta, k) for e, k in zip(estimators, keys, strict=True)
+        )
+        # A copy: the first step donates it.
+        theta = jax.device_put(jax.tree.map(jnp.array, theta), replicated)
         with jax.numpy_dtype_promotion("standard"):
             opt_state = jax.device_put(map_update(outer_optimizer.init)(theta), replicated)
         return OuterState(theta, opt_state, states, jax.device_put(jnp.int32(0), replicated))
@@ -104,9 +107,13 @@ def outer_step(
 
     @partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
     def step(state, key, datas):
-        key_length, *keys = jax.random.split(jax.random.fold_in(key, state.step), 1 + len(estimators))
+        key_length, *keys = jax.random.split(
+            jax.random.fold_in(key, state.step), 1 + len(estimators)
+        )
         num_steps = truncation.length(key_length, state.step)
-        estimates, estimator_states = estimate(state.theta, state.estimator_states, keys, num_steps, datas)
+        estimates, estimator_states = estimate(
+            state.theta, state.estimator_states, keys, num_steps, datas
+        )
         grads = [e.grad for e in estimates]
         unknown = [e.info.num_unknown for e in estimates]
         theta, opt_state, grad_norm, taken = update(state.theta, state.opt_state, grads, unknown)
@@ -131,7 +138,9 @@ def _update(guarded, theta, opt_state, grads, num_unknown):
     return theta, opt_state, jnp.where(any_known, global_norm(grad), jnp.nan), taken
 
 
-def _metrics(estimates: Sequence[Estimate], num_steps: Array, grad_norm: Array, taken: Array) -> dict[str, Array]:
+def _metrics(
+    estimates: Sequence[Estimate], num_steps: Array, grad_norm: Array, taken: Array
+) -> dict[str, Array]:
     """Scalars of a step: means over families, sums for counts; per-family losses where there are several.
 
     What is unknown of one family is unknown of the mean: without a family of high losses it would look better.

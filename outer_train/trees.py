@@ -16,7 +16,8 @@ Tree = Any
 def unit_of(largest: Array, exponent: int = 0) -> Array:
     """A power of two that brings a number near `2**exponent`; `in_units` by it rounds nothing, squares stay finite."""
     unit = _power_of_two(largest) * 0.5**exponent
-    return jnp.where(unit < _LARGEST, jnp.maximum(unit, 1 / _LARGEST), _LARGEST)  # that also where it is nan
+    # The largest also where it is nan.
+    return jnp.where(unit < _LARGEST, jnp.maximum(unit, 1 / _LARGEST), _LARGEST)
 
 
 _LARGEST = 2.0**120
@@ -89,9 +90,13 @@ def all_finite(tree: Tree, like: Array | None = None) -> Array:
 
 def select(mask: Array, x: Tree, y: Tree) -> Tree:
     """Leaves of x where the mask, bool `[particles]`, holds, of y elsewhere; never arithmetic, so inf cannot leak."""
-    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b), x, y)
+    return jax.tree.map(
+        lambda a, b: jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b), x, y
+    )
 
 
 def widen(tree: Tree) -> Tree:
     """Leaves as arrays of at least float32."""
-    return jax.tree.map(lambda x: jnp.asarray(x).astype(at_least_float32(jnp.asarray(x).dtype)), tree)
+    return jax.tree.map(
+        lambda x: jnp.asarray(x).astype(at_least_float32(jnp.asarray(x).dtype)), tree
+    )

@@ -33,7 +33,9 @@ def constant(num_steps: int) -> TruncationSchedule:
     return TruncationSchedule(lambda key, outer_step: jnp.int32(num_steps), num_steps)
 
 
-def linear(start: int = 50, end: int = 10_000, num_outer_steps: int = 5_000, jitter: float = 0.2) -> TruncationSchedule:
+def linear(
+    start: int = 50, end: int = 10_000, num_outer_steps: int = 5_000, jitter: float = 0.2
+) -> TruncationSchedule:
     """From `start` to `end` over `num_outer_steps`, times a uniform draw from `[1 - jitter, 1 + jitter]`.
 
     The defaults are those of Metz et al. 2019 (arXiv 1810.10180, section 4.3). No length exceeds `end` by the jitter's
@@ -70,7 +72,9 @@ def log_uniform(low: int, high: int) -> TruncationSchedule:
 
     def length(key, outer_step):
         del outer_step
-        draw = jax.random.uniform(key, (), jnp.float32, jnp.log(jnp.float32(low)), jnp.log(jnp.float32(high + 1)))
+        draw = jax.random.uniform(
+            key, (), jnp.float32, jnp.log(jnp.float32(low)), jnp.log(jnp.float32(high + 1))
+        )
         return _whole(jnp.exp(draw), low, high)
 
     return TruncationSchedule(length, high)
@@ -78,5 +82,9 @@ def log_uniform(low: int, high: int) -> TruncationSchedule:
 
 def _whole(steps, low, high):
     """As int32, cut to `[low, high]`: as a float first, since beyond int32 a conversion may give anything."""
-    largest = np.float32(high) if np.float32(high) <= high else np.nextafter(np.float32(high), np.float32(0))
+    largest = (
+        np.float32(high)
+        if np.float32(high) <= high
+        else np.nextafter(np.float32(high), np.float32(0))
+    )
     return jnp.clip(jnp.minimum(steps, largest).astype(jnp.int32), low, high)

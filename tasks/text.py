@@ -104,7 +104,11 @@ MODELS: dict[str, Callable[..., nn.Module]] = {"transformer": CharTransformer, "
 
 
 def char_family(
-    model: str = "transformer", length: int = 32, batch_size: int = 16, width: int | None = None, text: str = "topics"
+    model: str = "transformer",
+    length: int = 32,
+    batch_size: int = 16,
+    width: int | None = None,
+    text: str = "topics",
 ) -> TaskFamily:
     """One task: cross-entropy (nats a character) of the next character, on windows of the text.
 
@@ -134,7 +138,9 @@ def char_family(
     bounds = list(zip((0, *ends[:-1].tolist()), ends.tolist(), strict=True))
     shortest = min(high - low for low, high in bounds)
     if length >= shortest:
-        raise ValueError(f"length must be below {shortest}, the characters of the text's shortest split, got {length}")
+        raise ValueError(
+            f"length must be below {shortest}, the characters of the text's shortest split, got {length}"
+        )
 
     def init(key: Key) -> Params:
         return module.init(key, jnp.zeros((1, length), jnp.int32))["params"]

@@ -38,7 +38,9 @@ def rescaled_weights(family: TaskFamily, max_scale: float) -> TaskFamily:
     def scales(words: jax.Array, params: Params) -> Params:
         leaves, treedef = jax.tree.flatten(params)
         bound = math.log(max_scale)
-        logs = jax.random.uniform(jax.random.wrap_key_data(words), (len(leaves),), jnp.float32, -bound, bound)
+        logs = jax.random.uniform(
+            jax.random.wrap_key_data(words), (len(leaves),), jnp.float32, -bound, bound
+        )
         return jax.tree.unflatten(treedef, list(jnp.exp(logs)))
 
     def task(drawn: TaskParams) -> Task:
@@ -50,7 +52,9 @@ def rescaled_weights(family: TaskFamily, max_scale: float) -> TaskFamily:
             return jax.tree.map(lambda w, c: w / c.astype(w.dtype), params, scales(words, params))
 
         def loss(params: Params, key: Key, batch: Batch) -> tuple[jax.Array, Metrics]:
-            unscaled = jax.tree.map(lambda w, c: w * c.astype(w.dtype), params, scales(words, params))
+            unscaled = jax.tree.map(
+                lambda w, c: w * c.astype(w.dtype), params, scales(words, params)
+            )
             return inner.loss(unscaled, key, batch)
 
         def sample_batch(data: Data, key: Key, split: str) -> Batch:

@@ -29,7 +29,11 @@ def pytest_collection_modifyitems(config, items):
 def pytest_runtest_logreport(report):
     """Tells a failure at once, too: a run that is ended from outside never comes to its summary."""
     if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
-        print(f"\n{report.nodeid} failed in its {report.when}\n{report.longreprtext}", file=sys.__stderr__, flush=True)
+        print(
+            f"\n{report.nodeid} failed in its {report.when}\n{report.longreprtext}",
+            file=sys.__stderr__,
+            flush=True,
+        )
 
 
 @pytest.fixture(scope="session")
@@ -37,5 +41,7 @@ def fashion_mnist_dir() -> Path:
     """Where tensorflow-datasets finds real Fashion-MNIST; skips where it is not prepared."""
     directory = os.environ.get("TFDS_DATA_DIR")
     if not directory or not any(Path(directory, "fashion_mnist").glob("*/dataset_info.json")):
-        pytest.skip("TFDS_DATA_DIR names no directory with fashion_mnist prepared in array_record form")
+        pytest.skip(
+            "TFDS_DATA_DIR names no directory with fashion_mnist prepared in array_record form"
+        )
     return Path(directory)

@@ -28,7 +28,9 @@ BELOW = {
 MAX_FILES, MAX_LINES, MAX_CODE_LINES, MAX_ARGUMENTS = 12, 300, 40, 8
 MANY_ARGUMENTS = {"mlp": 12, "adafactor_mlp": 12, "merged": 10}
 """Functions whose arguments are settings that users give by name -> how many."""
-HISTORY = re.compile(r"\b(as it was|shipped before|used to (be|do|have)|formerly|in an earlier (version|release))\b")
+HISTORY = re.compile(
+    r"\b(as it was|shipped before|used to (be|do|have)|formerly|in an earlier (version|release))\b"
+)
 
 
 class Source(NamedTuple):
@@ -69,7 +71,11 @@ def imports(source: Source) -> Iterator[tuple[str, str | None]]:
 def exported(text: str) -> set[str]:
     """`__all__` of a module; what it imports where it has none."""
     body = ast.parse(text).body
-    lists = [n.value for n in body if isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == "__all__"]
+    lists = [
+        n.value
+        for n in body
+        if isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == "__all__"
+    ]
     return set(ast.literal_eval(lists[0])) if lists else set()
 
 
@@ -83,7 +89,9 @@ def past_a_face(source: Source, sources: dict[str, Source]) -> list[str]:
     """Names that a module takes from another package without that package's face, an `__init__`, exporting them."""
     wrong = []
     for module, name in imports(source):
-        if module.partition(".")[0] in set(BELOW) - {source.package} and "." in f"{module}.{name or ''}".rstrip("."):
+        if module.partition(".")[0] in set(BELOW) - {
+            source.package
+        } and "." in f"{module}.{name or ''}".rstrip("."):
             face = sources.get(f"{module}.__init__")
             if face is None or (name is not None and name not in exported(face.text)):
                 wrong.append(f"{module}: {name}")
@@ -93,7 +101,9 @@ def past_a_face(source: Source, sources: dict[str, Source]) -> list[str]:
 def definitions(source: Source) -> list[str]:
     """Functions and classes of a module, lambdas too."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-    return [getattr(node, "name", "lambda") for node in ast.walk(source.tree) if isinstance(node, kinds)]
+    return [
+        getattr(node, "name", "lambda") for node in ast.walk(source.tree) if isinstance(node, kinds)
+    ]
 
 
 def code_lines(function: ast.FunctionDef, text: str) -> int:
@@ -105,7 +115,9 @@ def code_lines(function: ast.FunctionDef, text: str) -> int:
 
 def too_large(source: Source) -> list[str]:
     """What of a module has more lines or arguments than is allowed."""
-    wrong = [f"{source.name}: {n} lines"] if (n := len(source.text.splitlines())) > MAX_LINES else []
+    wrong = (
+        [f"{source.name}: {n} lines"] if (n := len(source.text.splitlines())) > MAX_LINES else []
+    )
     for node in ast.walk(source.tree):
         if isinstance(node, ast.FunctionDef):
             number = len(node.args.posonlyargs) + len(node.args.args) + len(node.args.kwonlyargs)
@@ -124,7 +136,9 @@ def named_like_functions(sources: dict[str, Source]) -> list[str]:
         if last == "__init__":
             taken = {name for module, name in imports(source) if module != package}
             wrong += [
-                f"{package}.{name}" for name in sorted(taken & exported(source.text)) if f"{package}.{name}" in sources
+                f"{package}.{name}"
+                for name in sorted(taken & exported(source.text))
+                if f"{package}.{name}" in sources
             ]
     return wrong
 
@@ -156,13 +170,17 @@ def undocumented(kinds: Iterable[str], page: str) -> list[str]:
 def untested_for_bias(kinds: Iterable[str], text: str) -> list[str]:
     """Kinds that none of the tables of a test holds by name."""
     tables = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
-    named = {node.value for table in tables for node in ast.walk(table) if isinstance(node, ast.Constant)}
+    named = {
+        node.value for table in tables for node in ast.walk(table) if isinstance(node, ast.Constant)
+    }
     return [name for name in kinds if name not in named]
 
 
 @pytest.mark.parametrize("package", BELOW)
 def test_imports_run_one_way(package):
-    assert {s.name: found for s in SOURCES.values() if s.package == package and (found := climbs(s))} == {}
+    assert {
+        s.name: found for s in SOURCES.values() if s.package == package and (found := climbs(s))
+    } == {}
     assert all(package not in BELOW[other] for other in BELOW[package])
 
 
@@ -209,12 +227,17 @@ def test_code_tells_no_history():
 
 
 def sources_of(**texts: str) -> dict[str, Source]:
-    names = {name.replace("__", ".").replace("..init", ".__init__").rstrip("."): text for name, text in texts.items()}
+    names = {
+        name.replace("__", ".").replace("..init", ".__init__").rstrip("."): text
+        for name, text in texts.items()
+    }
     return {name: Source(name, text) for name, text in names.items()}
 
 
 def test_each_rule_fails_on_a_broken_example():
-    assert climbs(Source("tasks.base", "def f():\n    import outer_train.step")) == ["outer_train.step"]
+    assert climbs(Source("tasks.base", "def f():\n    import outer_train.step")) == [
+        "outer_train.step"
+    ]
     assert climbs(Source("outer_train.step", "import tasks")) == []
     face = Source("tasks.__init__", "from tasks.base import Task, Key\n__all__ = ['Task']")
     for text, wrong in {
@@ -230,17 +253,25 @@ def test_each_rule_fails_on_a_broken_example():
     assert too_large(Source("tasks.x", f"def f():\n    '''Doc.'''\n    # comment\n{body}")) == [
         "tasks.x: f has 41 lines of code"
     ]
-    assert too_large(Source("tasks.x", "def f(a, b, c, d, e, f, g, h, *, i): pass")) == ["tasks.x: f has 9 arguments"]
+    assert too_large(Source("tasks.x", "def f(a, b, c, d, e, f, g, h, *, i): pass")) == [
+        "tasks.x: f has 9 arguments"
+    ]
     assert too_large(Source("tasks.x", "\n" * (MAX_LINES + 1))) == ["tasks.x: 301 lines"]
     twins = {
-        "tasks.__init__": Source("tasks.__init__", "from tasks.suite import suite\n__all__ = ['suite']"),
+        "tasks.__init__": Source(
+            "tasks.__init__", "from tasks.suite import suite\n__all__ = ['suite']"
+        ),
         "tasks.suite": Source("tasks.suite", "def suite(): pass"),
-        "configs.__init__": Source("configs.__init__", "from configs.x import suite\n__all__ = ['suite']"),
+        "configs.__init__": Source(
+            "configs.__init__", "from configs.x import suite\n__all__ = ['suite']"
+        ),
     }
     assert named_like_functions(twins) == ["tasks.suite"]
     assert names_of_two_things(twins) == ["suite"]
     assert HISTORY.search("# as it was shipped before")
-    assert undocumented(["merged", "full_es"], "| `merged` | both |\n`full_es` | `full_es` |") == ["full_es"]
+    assert undocumented(["merged", "full_es"], "| `merged` | both |\n`full_es` | `full_es` |") == [
+        "full_es"
+    ]
     assert untested_for_bias(["a", "b"], "BIASED = ('a',)\ndef test_b():\n    name = 'b'") == ["b"]
 
 
@@ -249,25 +280,35 @@ def test_setup_cfg_lists_the_folders():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     listed = set(setup["options"]["packages"].split())
-    assert listed == {name.removesuffix(".__init__") for name in SOURCES if name.endswith(".__init__")}
+    assert listed == {
+        name.removesuffix(".__init__") for name in SOURCES if name.endswith(".__init__")
+    }
     assert {name.partition(".")[0] for name in listed} == set(BELOW)
 
 
 def data_files() -> set[Path]:
     """Files of the packages that are no modules: weights, cards, templates."""
     files = (path for package in BELOW for path in (ROOT / package).rglob("*") if path.is_file())
-    return {path.relative_to(ROOT) for path in files if path.suffix != ".py" and "__pycache__" not in path.parts}
+    return {
+        path.relative_to(ROOT)
+        for path in files
+        if path.suffix != ".py" and "__pycache__" not in path.parts
+    }
 
 
 def test_setup_cfg_ships_the_data_files():
     """Weights and templates that are read at run time lie in the wheel."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    patterns = {k: [p.strip() for p in v.split(",")] for k, v in setup["options.package_data"].items()}
+    patterns = {
+        k: [p.strip() for p in v.split(",")] for k, v in setup["options.package_data"].items()
+    }
     left_out = [
         str(path)
         for path in data_files()
-        if not any(fnmatch.fnmatch(path.name, p) for p in patterns.get(".".join(path.parent.parts), ()))
+        if not any(
+            fnmatch.fnmatch(path.name, p) for p in patterns.get(".".join(path.parent.parts), ())
+        )
     ]
     assert left_out == []
     assert any(path.suffix == ".npz" for path in data_files())
@@ -277,10 +318,22 @@ def test_setup_cfg_ships_the_data_files():
 def test_the_wheel_is_whole(tmp_path):
     """Each module and each data file, and nothing of the tests."""
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--wheel-dir",
+            str(tmp_path),
+            str(ROOT),
+        ],
         check=True,
     )
     (wheel,) = tmp_path.glob("*.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    modules = {path.relative_to(ROOT) for package in BELOW for path in (ROOT / package).rglob("*.py")}
+    modules = {
+        path.relative_to(ROOT) for package in BELOW for path in (ROOT / package).rglob("*.py")
+    }
     assert names == {path.as_posix() for path in modules | data_files()}

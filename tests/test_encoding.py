@@ -24,7 +24,11 @@ OUR_WRITERS = {"files"}
 
 def without_encoding(source: str) -> list[int]:
     """Lines of calls that read or write text in the encoding of the locale."""
-    return [node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and _is_bad(node)]
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and _is_bad(node)
+    ]
 
 
 def _is_bad(call: ast.Call) -> bool:
@@ -40,10 +44,17 @@ def _is_bad(call: ast.Call) -> bool:
     if name in ("open", "fdopen", "NamedTemporaryFile", "TemporaryFile"):
         if owner in OTHER_OPENERS and name == "open":
             return False
-        at = 0 if name.endswith("File") or (is_method and name == "open" and owner not in ("io", "gzip")) else 1
+        at = (
+            0
+            if name.endswith("File")
+            or (is_method and name == "open" and owner not in ("io", "gzip"))
+            else 1
+        )
         mode = keywords.get("mode", call.args[at] if len(call.args) > at else None)
         default = "w+b" if name.endswith("File") else "r"
-        return "b" not in (mode.value if isinstance(mode, ast.Constant) else default if mode is None else "b")
+        return "b" not in (
+            mode.value if isinstance(mode, ast.Constant) else default if mode is None else "b"
+        )
     if name in ("TextIOWrapper", "FileHandler"):
         return True
     return any(_is_true(keywords.get(option)) for option in ("text", "universal_newlines"))
@@ -80,6 +91,10 @@ def test_the_check(source, is_bad):
 
 
 def test_every_text_has_its_encoding():
-    found = [f"{path.relative_to(ROOT)}:{n}" for path in FILES for n in without_encoding(path.read_text("utf-8"))]
+    found = [
+        f"{path.relative_to(ROOT)}:{n}"
+        for path in FILES
+        for n in without_encoding(path.read_text("utf-8"))
+    ]
     assert not found, f"no encoding is named in {', '.join(found)}"
     assert len(FILES) > 150

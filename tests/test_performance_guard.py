@@ -9,7 +9,15 @@ import optax
 import pytest
 
 import learned_opt
-from outer_train import PARTICLES, compiler_options, estimators, inner_problem, outer_step, particle_mesh, truncation
+from outer_train import (
+    PARTICLES,
+    compiler_options,
+    estimators,
+    inner_problem,
+    outer_step,
+    particle_mesh,
+    truncation,
+)
 from tasks import MLP, class_subset_family, from_arrays
 
 KEY = jax.random.key(0)
@@ -30,12 +38,18 @@ def compilations():
 def quickstart_like():
     """The outer step of quickstart in small: PES, truncations, Adam, image batches; its state and data on the mesh."""
     images = np.random.default_rng(0).integers(0, 256, (400, 4, 4, 1), dtype=np.uint8)
-    family = class_subset_family(from_arrays(images, np.arange(400) % 4), MLP((8,), 2), 2, batch_size=8)
+    family = class_subset_family(
+        from_arrays(images, np.arange(400) % 4), MLP((8,), 2), 2, batch_size=8
+    )
     optimizer = learned_opt.mlp((4,))
     problem = inner_problem(family, optimizer, 20)
     made = estimators.persistent_es(problem, 4, axis_name=PARTICLES, max_num_steps=5, stagger=True)
     run = outer_step([made], optax.adam(3e-3), truncation.constant(5), particle_mesh(4, 2))
-    return run, run.init(optimizer.init(KEY), KEY), jax.block_until_ready(run.place_data((family.data,)))
+    return (
+        run,
+        run.init(optimizer.init(KEY), KEY),
+        jax.block_until_ready(run.place_data((family.data,))),
+    )
 
 
 def test_a_step_compiles_once_and_moves_nothing_to_or_from_the_host(quickstart_like, compilations):
@@ -57,7 +71,12 @@ def test_products_are_not_chained_into_graphs():
         return jnp.sum(jnp.maximum(x @ first, 0.0) @ second, axis=-1)
 
     arguments = jnp.ones((4, 16, 8)), jnp.ones((4, 8, 8)), jnp.ones((4, 32, 16))
-    text = jax.jit(jax.vmap(loss), compiler_options=compiler_options()).lower(*arguments).compile().as_text()
+    text = (
+        jax.jit(jax.vmap(loss), compiler_options=compiler_options())
+        .lower(*arguments)
+        .compile()
+        .as_text()
+    )
     bodies = re.split(r"\n\n", text)
     assert sum(body.count(" dot(") for body in bodies) == 2
     assert max(body.count(" dot(") for body in bodies if "ENTRY" not in body) <= 1
@@ -66,7 +85,12 @@ def test_products_are_not_chained_into_graphs():
 def test_the_update_of_small_tensors_is_one_loop_without_products():
     optimizer = learned_opt.mlp()
     opt = optimizer.optimizer(optimizer.init(KEY))
-    params = {"a": jnp.ones((64, 32)), "b": jnp.ones(32), "c": jnp.ones((32, 10)), "d": jnp.ones(10)}
+    params = {
+        "a": jnp.ones((64, 32)),
+        "b": jnp.ones(32),
+        "c": jnp.ones((32, 10)),
+        "d": jnp.ones(10),
+    }
     compiled = jax.jit(opt.update).lower(params, opt.init(params), params).compile()
     text, cost = compiled.as_text(), compiled.cost_analysis()
     n = sum(x.size for x in params.values())
@@ -90,4 +114,5 @@ def test_a_large_tensor_needs_no_temporary_memory_of_its_size():
     text = compiled.as_text()
     assert text.count(" dot(") <= 1
     assert " while(" not in text  # one loop of XLA's own, which it spreads over the cores
-    assert len(re.findall(r"f32\[2000000\]\S* fusion\(", text)) == 1  # inputs and hidden units are in it
+    # Inputs and hidden units are in it.
+    assert len(re.findall(r"f32\[2000000\]\S* fusion\(", text)) == 1

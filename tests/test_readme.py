@@ -16,7 +16,9 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     mlp = learned_opt.mlp()
     (tmp_path / "runs" / "quickstart").mkdir(parents=True)
     learned_opt.save("runs/quickstart/theta", "mlp", {}, mlp.init(jax.random.key(0)))
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     assert len(blocks) == 5
     names = {}
     with jax.numpy_dtype_promotion("standard"):  # as users have it
@@ -25,12 +27,16 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     assert int(names["state"].step) == 3
     assert np.isfinite(float(names["metrics"]["outer_loss"]))
     _, theta = learned_opt.load_theta("regression.npz")
-    np.testing.assert_array_equal(jax.tree.leaves(theta)[0], jax.tree.leaves(names["state"].theta)[0])
+    np.testing.assert_array_equal(
+        jax.tree.leaves(theta)[0], jax.tree.leaves(names["state"].theta)[0]
+    )
 
 
 def test_every_file_the_readme_names_exists():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    paths = re.findall(r"`((?:tasks|learned_opt|outer_train|configs|learned_opt_lab|benchmarks)/[\w/]+\.py)`", text)
+    paths = re.findall(
+        r"`((?:tasks|learned_opt|outer_train|configs|learned_opt_lab|benchmarks)/[\w/]+\.py)`", text
+    )
     paths += re.findall(r"\]\((docs/[\w/.]+)\)", text)
     assert len(paths) > 8
     assert [path for path in paths if not (ROOT / path).exists()] == []

@@ -3,7 +3,11 @@
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-LINES = [line for line in (TESTS / "slow.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+LINES = [
+    line
+    for line in (TESTS / "slow.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+]
 
 
 def test_every_line_names_tests():
@@ -11,7 +15,9 @@ def test_every_line_names_tests():
         path, _, name = line.partition("::")
         assert (TESTS / path).exists(), line
         if name:
-            assert f"def {name.partition('[')[0]}" in (TESTS / path).read_text(encoding="utf-8"), line
+            assert f"def {name.partition('[')[0]}" in (TESTS / path).read_text(encoding="utf-8"), (
+                line
+            )
 
 
 def test_lines_are_sorted_and_name_nothing_twice():

@@ -13,7 +13,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("configs", "learned_opt", "learned_opt_lab", "outer_train", "tasks")
-FACES = [".".join(p.parent.relative_to(ROOT).parts) for q in PACKAGES for p in sorted((ROOT / q).rglob("__init__.py"))]
+FACES = [
+    ".".join(p.parent.relative_to(ROOT).parts)
+    for q in PACKAGES
+    for p in sorted((ROOT / q).rglob("__init__.py"))
+]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -26,11 +30,17 @@ def parsed(module: str) -> ast.Module:
 def exported(face: str) -> Iterator[tuple[str, str]]:
     """(module, name) of what a face exports, where it is defined; modules themselves are left out."""
     tree = parsed(face)
-    lists = [n.value for n in tree.body if isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == "__all__"]
+    lists = [
+        n.value
+        for n in tree.body
+        if isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == "__all__"
+    ]
     public = set(ast.literal_eval(lists[0])) if lists else set()
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module:
-            for name in (alias.name for alias in node.names if (alias.asname or alias.name) in public):
+            for name in (
+                alias.name for alias in node.names if (alias.asname or alias.name) in public
+            ):
                 is_module = (
                     ROOT.joinpath(*node.module.split("."), name).is_dir()
                     or ROOT.joinpath(*node.module.split("."), f"{name}.py").is_file()
@@ -46,7 +56,9 @@ def public_functions(module: str, name: str) -> Iterator[tuple[str, Function]]:
             yield name, node
         if isinstance(node, ast.ClassDef) and node.name == name:
             for each in node.body:
-                if isinstance(each, Function) and (each.name == "__init__" or not each.name.startswith("_")):
+                if isinstance(each, Function) and (
+                    each.name == "__init__" or not each.name.startswith("_")
+                ):
                     yield f"{name}.{each.name}", each
 
 
@@ -54,7 +66,11 @@ def untyped(function: Function) -> list[str]:
     """Arguments, and `return`, that have no annotation."""
     all_of = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
     names = [arg.arg for arg in all_of if arg.annotation is None and arg.arg not in ("self", "cls")]
-    names += [arg.arg for arg in (function.args.vararg, function.args.kwarg) if arg and arg.annotation is None]
+    names += [
+        arg.arg
+        for arg in (function.args.vararg, function.args.kwarg)
+        if arg and arg.annotation is None
+    ]
     return names + ["return"] * (function.returns is None and function.name != "__init__")
 
 
@@ -77,7 +93,9 @@ def test_public_signatures_are_annotated(face):
 
 
 def test_the_type_checker_looks_at_all_faces():
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pyright"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "pyright"
+    ]
     assert set(settings["include"]) == {f"{package}/__init__.py" for package in PACKAGES}
     assert all((ROOT / package / "py.typed").is_file() for package in PACKAGES)
 
@@ -88,6 +106,10 @@ def test_the_faces_pass_the_type_checker():
     command = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     report = json.loads(done.stdout)
-    errors = [f"{e['file']}: {e['message']}" for e in report["generalDiagnostics"] if e["severity"] == "error"]
+    errors = [
+        f"{e['file']}: {e['message']}"
+        for e in report["generalDiagnostics"]
+        if e["severity"] == "error"
+    ]
     assert errors == []
     assert report["summary"]["filesAnalyzed"] >= len(PACKAGES)

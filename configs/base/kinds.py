@@ -50,7 +50,9 @@ def register(kind: type[K]) -> type[K]:
         same_class = (other.__name__, other.__module__) == (kind.__name__, kind.__module__)
         same_word = _role(other) is _role(kind) and other.word == kind.word
         if not same_class and (same_word or other.__name__ == kind.__name__):
-            raise ValueError(f"{kind.__name__} ({kind.word}): the name or the word is {other.__name__}'s already")
+            raise ValueError(
+                f"{kind.__name__} ({kind.word}): the name or the word is {other.__name__}'s already"
+            )
     _KINDS[kind.__name__] = kind
     return kind
 
@@ -81,5 +83,6 @@ def by_word(role: type[Kind]) -> Any:
 
 def _choices(role: type[Kind]) -> Any:
     return functools.reduce(
-        operator.or_, (Annotated[kind, subcommand(name=kind.word)] for kind in kinds_of(role).values())
+        operator.or_,
+        (Annotated[kind, subcommand(name=kind.word)] for kind in kinds_of(role).values()),
     )

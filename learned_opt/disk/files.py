@@ -71,9 +71,13 @@ def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 2) -
     write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
 
 
-def write_npz(path: str | os.PathLike, arrays: Mapping[str, Any], *, compressed: bool = False) -> None:
+def write_npz(
+    path: str | os.PathLike, arrays: Mapping[str, Any], *, compressed: bool = False
+) -> None:
     """Replaces an `.npz` file, whose name may end otherwise; raises as `write_atomically`."""
-    write_atomically(path, lambda file: (np.savez_compressed if compressed else np.savez)(file, **arrays))
+    write_atomically(
+        path, lambda file: (np.savez_compressed if compressed else np.savez)(file, **arrays)
+    )
 
 
 def pending_path(path: Path) -> Path:

@@ -47,7 +47,9 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
     # A look first: to open a device may do something to it. Then again, at what was opened.
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError(f"{path} is no regular file")
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+    file = open(  # noqa: SIM115  It is the caller's to close.
+        path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+    )
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()
@@ -141,7 +143,9 @@ def _check_values(value: Any) -> None:
 
 
 def read_npz(
-    file: BinaryIO, shapes: Mapping[str, tuple[int, ...]], check: Callable[[dict[str, Layout]], None]
+    file: BinaryIO,
+    shapes: Mapping[str, tuple[int, ...]],
+    check: Callable[[dict[str, Layout]], None],
 ) -> dict[str, NDArray]:
     """The arrays of an `.npz` file, in native byte order and C order.
 
@@ -163,7 +167,10 @@ def read_npz(
             raise ValueError("a name is there twice")
         # Those that are not wanted are named by `check`; nothing of them is read.
         layouts = {name: _layout(archive, info) for name, info in members.items() if name in shapes}
-        check(layouts | {name: Layout(np.dtype("V0"), (), False) for name in members.keys() - shapes.keys()})
+        check(
+            layouts
+            | {name: Layout(np.dtype("V0"), (), False) for name in members.keys() - shapes.keys()}
+        )
         return {name: _array(archive, members[name], layout) for name, layout in layouts.items()}
 
 
@@ -187,7 +194,9 @@ def _checked_name(info: zipfile.ZipInfo) -> str:
         raise ValueError(f"the member {info.filename[:80]!r} is no array")
     # The other methods take what memory they like, for a piece at once or for their dictionary.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
-        raise ValueError(f"the member {info.filename[:80]!r} is encrypted or compressed by an unknown method")
+        raise ValueError(
+            f"the member {info.filename[:80]!r} is encrypted or compressed by an unknown method"
+        )
     return info.filename.removesuffix(".npy")
 
 
@@ -204,7 +213,9 @@ def _read_header(stream: Any) -> Layout:
     }
     if version not in readers:
         raise ValueError(f"the array format {version} is unknown")
-    shape, is_fortran, dtype = readers[version](_Bounded(stream, MAX_HEADER_BYTES), max_header_size=MAX_HEADER_BYTES)
+    shape, is_fortran, dtype = readers[version](
+        _Bounded(stream, MAX_HEADER_BYTES), max_header_size=MAX_HEADER_BYTES
+    )
     if dtype.hasobject:
         raise ValueError("it holds pickled objects, which are never read")
     return Layout(dtype, shape, is_fortran)
@@ -219,7 +230,9 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, layout: Layout) -> N
         _read_header(stream)
         header = stream.tell()
         if said != header + size:
-            raise ValueError(f"{info.filename!r} says that it has {said} bytes, needed are {header + size}")
+            raise ValueError(
+                f"{info.filename!r} says that it has {said} bytes, needed are {header + size}"
+            )
         data = np.empty(size, np.uint8)
         filled, view = 0, memoryview(data)
         while filled < size and (read := stream.readinto(view[filled : filled + _PIECE])):

@@ -42,7 +42,9 @@ class Mismatch(ValueError):
     """The arrays are whole, and not those that are needed."""
 
 
-def pack(optimizer_name: str, kwargs: dict[str, Any], arrays: Mapping[str, NDArray]) -> tuple[bytes, bytes]:
+def pack(
+    optimizer_name: str, kwargs: dict[str, Any], arrays: Mapping[str, NDArray]
+) -> tuple[bytes, bytes]:
     """Contents of the `.npz` and of the JSON file."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
@@ -81,7 +83,11 @@ def with_start(arguments: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       ValueError: `start` is there too.
     """
-    parts = {START[name]: value for name, value in arguments.items() if name in START and value is not None}
+    parts = {
+        START[name]: value
+        for name, value in arguments.items()
+        if name in START and value is not None
+    }
     others = {name: value for name, value in arguments.items() if name not in START}
     if "learning_rate" not in parts and not any(parts.values()):
         return others
@@ -94,7 +100,11 @@ def with_start(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _with_lists(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_with_lists(each) for each in value]
-    return {key: _with_lists(each) for key, each in value.items()} if isinstance(value, dict) else value
+    return (
+        {key: _with_lists(each) for key, each in value.items()}
+        if isinstance(value, dict)
+        else value
+    )
 
 
 def read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], bool]:
@@ -109,7 +119,9 @@ def read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], bool]:
     json_path = path.with_suffix(".json")
     waiting = files.pending_path(json_path)
     if not json_path.exists() and not waiting.exists():
-        raise ValueError(f"{json_path} is missing; it says which optimizer the weights beside it belong to")
+        raise ValueError(
+            f"{json_path} is missing; it says which optimizer the weights beside it belong to"
+        )
     if reading.size_of(file) > 2 * 8 * MAX_ELEMENTS:
         raise ValueError(f"{path} is too large: {reading.size_of(file)} bytes")
     digest = reading.digest_of(file)
@@ -134,7 +146,9 @@ def check_header(path: Path, header: Any) -> dict[str, Any]:
     """The header, if it has what is needed, with names as they are now; else raises `ValueError`."""
     version = header.get("format_version") if isinstance(header, dict) else None
     if version != FORMAT_VERSION or isinstance(version, bool):
-        raise ValueError(f"{path}: got format version {version!r:.80}, this library reads {FORMAT_VERSION}")
+        raise ValueError(
+            f"{path}: got format version {version!r:.80}, this library reads {FORMAT_VERSION}"
+        )
     if missing := [key for key in ("optimizer", "kwargs", "shapes") if key not in header]:
         raise ValueError(f"{path} is damaged: {', '.join(missing)} missing")
     for key, kind in (("optimizer", str), ("kwargs", dict), ("shapes", dict)):
@@ -186,7 +200,9 @@ def read_arrays(file: BinaryIO, what: str, shapes: Shapes) -> dict[str, NDArray]
     except Exception as error:  # whatever a library makes of damaged bytes
         if type(error).__name__ == "BadZipFile" and "not a zip file" in str(error):
             raise ValueError(f"{what} is no .npz file, or one that was cut short") from error
-        raise ValueError(f"{what} is damaged or holds pickled objects, which are never read: {error}") from error
+        raise ValueError(
+            f"{what} is damaged or holds pickled objects, which are never read: {error}"
+        ) from error
 
 
 def check_layouts(what: str, shapes: Shapes, layouts: Mapping[str, Layout]) -> None:
@@ -197,13 +213,17 @@ def check_layouts(what: str, shapes: Shapes, layouts: Mapping[str, Layout]) -> N
         )
     for name, layout in layouts.items():
         if layout.dtype.hasobject:
-            raise Mismatch(f"{what} is damaged or holds pickled objects, which are never read: {name!r:.80}")
+            raise Mismatch(
+                f"{what} is damaged or holds pickled objects, which are never read: {name!r:.80}"
+            )
         if layout.dtype.kind != "f" or layout.dtype.newbyteorder("=").name not in DTYPES:
             raise Mismatch(
                 f"{what}: {name} is of type {layout.dtype!s:.80}, theta is of floating types: {', '.join(DTYPES)}"
             )
         if layout.shape != shapes[name]:
-            raise Mismatch(f"{what}: theta has another shape; {name} is {layout.shape!s:.80}, needed is {shapes[name]}")
+            raise Mismatch(
+                f"{what}: theta has another shape; {name} is {layout.shape!s:.80}, needed is {shapes[name]}"
+            )
 
 
 def check_finite(what: str, arrays: Mapping[str, Any]) -> None:
@@ -213,12 +233,16 @@ def check_finite(what: str, arrays: Mapping[str, Any]) -> None:
             raise ValueError(f"{what}: theta is not finite; {name or 'it'} holds nan or infinity")
 
 
-def check_belongs(path: Path, header: dict[str, Any], arrays: Mapping[str, NDArray], same_bytes: bool) -> None:
+def check_belongs(
+    path: Path, header: dict[str, Any], arrays: Mapping[str, NDArray], same_bytes: bool
+) -> None:
     """Raises `ValueError` unless a header says the same of the arrays as they do themselves."""
     together = f"{path} and its JSON do not belong together"
     if header["shapes"] != {name: list(value.shape) for name, value in arrays.items()}:
         raise ValueError(f"{together}: the shapes differ")
-    if "dtypes" in header and header["dtypes"] != {name: value.dtype.name for name, value in arrays.items()}:
+    if "dtypes" in header and header["dtypes"] != {
+        name: value.dtype.name for name, value in arrays.items()
+    }:
         raise ValueError(f"{together}: the types differ")
     if not same_bytes:
         raise ValueError(f"{together}, or one is damaged: the checksum differs")

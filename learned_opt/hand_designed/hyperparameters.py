@@ -16,7 +16,13 @@ from jax import Array
 
 from learned_opt import ranges
 from learned_opt.base import LearnedOptimizer
-from learned_opt.trees.gradient_tree import kept_where_untrained, map_trained, update_dtypes, widened, zeros_for
+from learned_opt.trees.gradient_tree import (
+    kept_where_untrained,
+    map_trained,
+    update_dtypes,
+    widened,
+    zeros_for,
+)
 from learned_opt.trees.packing import as_update
 from learned_opt.trees.state_check import check_mirrors, check_params, check_precision, check_type
 
@@ -58,13 +64,17 @@ def momentum(learning_rate: float = 0.1, decay: float = 0.9) -> LearnedOptimizer
     def update(theta, grads, state, params):
         del params
         decay, rate = _complement(theta["log_one_minus_decay"]), theta["log_learning_rate"]
-        velocity = map_trained(lambda g, v: decay.astype(v.dtype) * v - _exp(rate, v) * g, grads, state.mean)
+        velocity = map_trained(
+            lambda g, v: decay.astype(v.dtype) * v - _exp(rate, v) * g, grads, state.mean
+        )
         return velocity, state._replace(mean=velocity)
 
     return _learned("momentum", theta, ("mean",), update)
 
 
-def adam(learning_rate: float = 1e-3, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> LearnedOptimizer:
+def adam(
+    learning_rate: float = 1e-3, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> LearnedOptimizer:
     """Adam (Kingma & Ba, arXiv 1412.6980) with bias correction and eps inside the root: `m / sqrt(v + eps^2)`.
 
     Theta is `{"log_learning_rate", "log_one_minus_b1", "log_one_minus_b2", "log_eps"}`. In the moments a gradient
@@ -119,7 +129,9 @@ def adam8(
     extras = {"exponential_decay": exponential_decay, "linear_decay": linear_decay}
     penalties = {"l1": (l1, jnp.sign), "l2": (l2, lambda w: w)}
     extras |= {name: PENALTY if value is None else value for name, (value, _) in penalties.items()}
-    theta = _adam_theta(learning_rate, b1, b2, eps) | {f"log_{name}": _log(name, x) for name, x in extras.items()}
+    theta = _adam_theta(learning_rate, b1, b2, eps) | {
+        f"log_{name}": _log(name, x) for name, x in extras.items()
+    }
 
     def update(theta, grads, state, params):
         def penalized(g, w, m, v):
@@ -185,7 +197,9 @@ def _over_root_jvp(primals, tangents):
     out = m / root
     square = jnp.maximum(jnp.square(root), jnp.finfo(root.dtype).tiny)
     to_v = jnp.clip(out * (0.5 / square), -ranges.LARGEST, ranges.LARGEST)
-    return out, m_dot / root - to_v * v_dot - out * jnp.square(jnp.exp(log_eps) / root) * log_eps_dot
+    return out, m_dot / root - to_v * v_dot - out * jnp.square(
+        jnp.exp(log_eps) / root
+    ) * log_eps_dot
 
 
 def _root(v, log_eps):
@@ -196,7 +210,9 @@ def _root(v, log_eps):
 
 def _average(log_one_minus, old, new):
     one_minus = jnp.exp(_bounded_complement(log_one_minus))
-    return _complement(log_one_minus).astype(old.dtype) * old + one_minus.astype(old.dtype) * new.astype(old.dtype)
+    return _complement(log_one_minus).astype(old.dtype) * old + one_minus.astype(
+        old.dtype
+    ) * new.astype(old.dtype)
 
 
 def _total_weight(log_one_minus, t):
@@ -217,7 +233,9 @@ def _learned(
     """The optimizer whose state has these moments; `update` sees everything in float32 and leaves the count alone."""
 
     def init(params):
-        return MomentState(jnp.zeros((), jnp.int32), **{moment: zeros_for(params) for moment in moments})
+        return MomentState(
+            jnp.zeros((), jnp.int32), **{moment: zeros_for(params) for moment in moments}
+        )
 
     def check(grads, state, params):
         check_type(name, state, MomentState)
@@ -234,14 +252,22 @@ def _learned(
             del extra
             check(grads, state, params)
             wide = map_trained(widened, grads)
-            steps, new = update(theta, wide, state, None if params is None else map_trained(_second, grads, params))
-            kept = {m: kept_where_untrained(grads, getattr(new, m), getattr(state, m)) for m in moments}
-            steps = map_trained(lambda g, s, dtype: as_update(s, dtype), grads, steps, update_dtypes(grads, params))
+            steps, new = update(
+                theta, wide, state, None if params is None else map_trained(_second, grads, params)
+            )
+            kept = {
+                m: kept_where_untrained(grads, getattr(new, m), getattr(state, m)) for m in moments
+            }
+            steps = map_trained(
+                lambda g, s, dtype: as_update(s, dtype), grads, steps, update_dtypes(grads, params)
+            )
             return steps, MomentState(optax.safe_increment(state.count), **kept)
 
         return optax.GradientTransformationExtraArgs(init, update_fn)
 
-    return LearnedOptimizer(lambda key: {name: jnp.float32(value) for name, value in theta.items()}, optimizer)
+    return LearnedOptimizer(
+        lambda key: {name: jnp.float32(value) for name, value in theta.items()}, optimizer
+    )
 
 
 def _second(gradient, leaf):
@@ -258,7 +284,9 @@ def _exp(log, like):
 
 def _bounded_complement(log_one_minus):
     """Of a b in [0, 1); `where` keeps the derivative at b = 0, of which `minimum` would halve."""
-    return jnp.where(log_one_minus > 0, 0, jnp.maximum(log_one_minus, math.log(ranges.SMALLEST_COMPLEMENT)))
+    return jnp.where(
+        log_one_minus > 0, 0, jnp.maximum(log_one_minus, math.log(ranges.SMALLEST_COMPLEMENT))
+    )
 
 
 def _complement(log_one_minus):

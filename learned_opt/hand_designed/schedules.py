@@ -23,7 +23,13 @@ from jax import Array
 
 from learned_opt import ranges
 from learned_opt.base import LearnedOptimizer
-from learned_opt.trees.gradient_tree import kept_where_untrained, map_trained, update_dtypes, widened, zeros_for
+from learned_opt.trees.gradient_tree import (
+    kept_where_untrained,
+    map_trained,
+    update_dtypes,
+    widened,
+    zeros_for,
+)
 from learned_opt.trees.packing import as_update
 from learned_opt.trees.state_check import check_mirrors, check_params, check_precision, check_type
 
@@ -94,7 +100,9 @@ def constant_schedule(
     Raises:
       ValueError: for a rate or momentum out of range.
     """
-    return _learned(_start(learning_rate, momentum), lambda theta, t: decode_pair(theta), learn_momentum)
+    return _learned(
+        _start(learning_rate, momentum), lambda theta, t: decode_pair(theta), learn_momentum
+    )
 
 
 def inverse_time_schedule(
@@ -122,13 +130,19 @@ def inverse_time_schedule(
 
     def shape(theta, t):
         alpha, mu = decode_pair(theta.pair)
-        return alpha * jnp.exp(-ranges.bounded_exp(theta.log_decay) * jnp.log1p(t / time_constant)), mu
+        return alpha * jnp.exp(
+            -ranges.bounded_exp(theta.log_decay) * jnp.log1p(t / time_constant)
+        ), mu
 
     return _learned(_start(learning_rate, momentum, log_decay), shape, learn_momentum)
 
 
 def exponential_schedule(
-    learning_rate: float = 0.1, momentum: float = 0.9, decay_rate: float = 1e-3, *, learn_momentum: bool = False
+    learning_rate: float = 0.1,
+    momentum: float = 0.9,
+    decay_rate: float = 1e-3,
+    *,
+    learn_momentum: bool = False,
 ) -> LearnedOptimizer:
     """`alpha_t = alpha_0 exp(-decay_rate t)`; theta is a `Decayed`.
 
@@ -151,7 +165,11 @@ def exponential_schedule(
 
 
 def free_schedule(
-    num_steps: int, learning_rate: float = 0.1, momentum: float = 0.9, *, learn_momentum: bool = True
+    num_steps: int,
+    learning_rate: float = 0.1,
+    momentum: float = 0.9,
+    *,
+    learn_momentum: bool = True,
 ) -> LearnedOptimizer:
     """A learning rate and a momentum of its own for each step; theta is a `Pair` of `[num_steps]`.
 
@@ -171,10 +189,14 @@ def free_schedule(
         index = jnp.minimum(t, num_steps - 1).astype(jnp.int32)
         return decode_pair(jax.tree.map(lambda x: x[index], theta))
 
-    return _learned(lambda: jax.tree.map(lambda x: jnp.full(num_steps, x), pair()), shape, learn_momentum)
+    return _learned(
+        lambda: jax.tree.map(lambda x: jnp.full(num_steps, x), pair()), shape, learn_momentum
+    )
 
 
-def scheduled_sgd(schedule: Callable[[Array], tuple[Array, Array]]) -> optax.GradientTransformationExtraArgs:
+def scheduled_sgd(
+    schedule: Callable[[Array], tuple[Array, Array]],
+) -> optax.GradientTransformationExtraArgs:
     """`v <- mu_t v - alpha_t g`, `w <- w + v` (Wu et al., eqs 1 and 2): the rate scales what enters the velocity.
 
     Args:
@@ -190,9 +212,13 @@ def scheduled_sgd(schedule: Callable[[Array], tuple[Array, Array]]) -> optax.Gra
         _check_call(grads, state, params)
         values = schedule(state.count.astype(jnp.result_type(float)))
         alpha, mu = (ranges.finite_or_zero(jnp.asarray(value)) for value in values)
-        move = lambda g, v: mu.astype(v.dtype) * v - alpha.astype(v.dtype) * widened(g).astype(v.dtype)
+        move = lambda g, v: (
+            mu.astype(v.dtype) * v - alpha.astype(v.dtype) * widened(g).astype(v.dtype)
+        )
         velocity = map_trained(move, grads, state.velocity)
-        updates = map_trained(lambda g, v, dtype: as_update(v, dtype), grads, velocity, update_dtypes(grads, params))
+        updates = map_trained(
+            lambda g, v, dtype: as_update(v, dtype), grads, velocity, update_dtypes(grads, params)
+        )
         kept = kept_where_untrained(grads, velocity, state.velocity)
         return updates, MomentumState(optax.safe_increment(state.count), kept)
 
@@ -223,7 +249,11 @@ def _learned(start: Callable[[], Any], shape: Shape, learn_momentum: bool) -> Le
 def _start(learning_rate, momentum, log_decay=None):
     """Checks now, and gives what makes theta's arrays."""
     traced = lambda value: isinstance(value, jax.core.Tracer)
-    rate = learning_rate if traced(learning_rate) else ranges.require_positive("learning_rate", learning_rate)
+    rate = (
+        learning_rate
+        if traced(learning_rate)
+        else ranges.require_positive("learning_rate", learning_rate)
+    )
     mu = momentum if traced(momentum) else ranges.require_decay("momentum", momentum)
 
     def theta():
@@ -240,7 +270,11 @@ def _stop_momentum(theta):
 
 
 _ALLOWED = {
-    "learning_rate": (f"above 0, from {ranges.SMALLEST:g} to {ranges.LARGEST:g}", ranges.SMALLEST, ranges.LARGEST),
+    "learning_rate": (
+        f"above 0, from {ranges.SMALLEST:g} to {ranges.LARGEST:g}",
+        ranges.SMALLEST,
+        ranges.LARGEST,
+    ),
     "momentum": (
         f"in [0, 1), and at least {ranges.SMALLEST_COMPLEMENT:g} below 1",
         0.0,

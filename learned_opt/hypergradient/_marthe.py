@@ -61,7 +61,9 @@ class HypergradientState(NamedTuple):
     inner_state: optax.OptState
 
 
-def hd(inner: InnerFactory, learning_rate: Any, hyper_learning_rate: Any) -> optax.GradientTransformationExtraArgs:
+def hd(
+    inner: InnerFactory, learning_rate: Any, hyper_learning_rate: Any
+) -> optax.GradientTransformationExtraArgs:
     """Hypergradient descent: the rate goes down the gradient of the loss after one step.
 
     The cheapest of the three, with no second derivative, and the most short-sighted: it tends to end in rates that are
@@ -81,7 +83,9 @@ def hd(inner: InnerFactory, learning_rate: Any, hyper_learning_rate: Any) -> opt
     return marthe(inner, learning_rate, hyper_learning_rate, meta_step=0.0, mu=0.0)
 
 
-def rtho(inner: InnerFactory, learning_rate: Any, hyper_learning_rate: Any) -> optax.GradientTransformationExtraArgs:
+def rtho(
+    inner: InnerFactory, learning_rate: Any, hyper_learning_rate: Any
+) -> optax.GradientTransformationExtraArgs:
     """Real-time hyperparameter optimization: as `hd`, with the hypergradient over all past steps.
 
     Fast on plateaus; where the surface turns, outdated terms can drive the rate up and then to zero (MARTHE, Fig 1).
@@ -136,7 +140,12 @@ def marthe(
     Raises:
       ValueError: a rate or `meta_step` is negative or no number, or `mu` is neither "adaptive" nor in [0, 1].
     """
-    _check_arguments(inner, {"learning_rate": learning_rate, "hyper_learning_rate": hyper_learning_rate}, meta_step, mu)
+    _check_arguments(
+        inner,
+        {"learning_rate": learning_rate, "hyper_learning_rate": hyper_learning_rate},
+        meta_step,
+        mu,
+    )
     adaptive = isinstance(mu, str)
     # A mu that is the number zero needs no second derivative; a traced one might be anything.
     one_step = isinstance(mu, (int, float)) and mu == 0
@@ -163,7 +172,9 @@ def marthe(
             mu=next_mu,
             hyper_learning_rate=beta,
             hypergradient=delta,
-            num_non_finite=jnp.where(finite, state.num_non_finite, optax.safe_increment(state.num_non_finite)),
+            num_non_finite=jnp.where(
+                finite, state.num_non_finite, optax.safe_increment(state.num_non_finite)
+            ),
             horizon=horizon,
             tangent=result.tangent,
             partial=result.partial,
@@ -174,7 +185,12 @@ def marthe(
 
 
 def _first_state(
-    inner: InnerFactory, params: Any, learning_rate: Any, hyper_learning_rate: Any, mu: Any, one_step: bool
+    inner: InnerFactory,
+    params: Any,
+    learning_rate: Any,
+    hyper_learning_rate: Any,
+    mu: Any,
+    one_step: bool,
 ) -> HypergradientState:
     adaptive = isinstance(mu, str)
     dtype = tangent_dtype(*jax.tree.leaves(params))
@@ -199,7 +215,8 @@ def _first_state(
 def _next_rates(state: HypergradientState, delta: Array, meta_step: Array) -> tuple[Array, Array]:
     """eta_t and beta_t; each is kept where its update is not finite."""
     beta = _keep_unless_finite(
-        jnp.maximum(state.hyper_learning_rate + meta_step * delta * state.hypergradient, 0), state.hyper_learning_rate
+        jnp.maximum(state.hyper_learning_rate + meta_step * delta * state.hypergradient, 0),
+        state.hyper_learning_rate,
     )
     rate = _keep_unless_finite(state.learning_rate - beta * delta, state.learning_rate)
     return jnp.maximum(rate, 0), beta
@@ -224,7 +241,9 @@ def _keep_unless_finite(new: Array, old: Array) -> Array:
 def _check_arguments(inner: Any, rates: dict[str, Any], meta_step: Any, mu: Any) -> None:
     """Concrete values only: a traced one is the caller's."""
     if not callable(inner):
-        raise ValueError(f"inner must be a function, learning_rate -> optax transformation, got {inner!r}")
+        raise ValueError(
+            f"inner must be a function, learning_rate -> optax transformation, got {inner!r}"
+        )
     for name, value in {**rates, "meta_step": meta_step}.items():
         if not isinstance(value, jax.core.Tracer):
             require_non_negative(name, value, "be a finite number >= 0")
@@ -242,7 +261,9 @@ def _check_call(state: Any, params: Any, value_fn: Any, grads: Any, objective_gr
             f"; got value_fn={value_fn!r}"
         )
     if params is None:
-        raise ValueError("params are needed: tx.update(grads, state, params, value_fn=lambda p: loss(p, batch))")
+        raise ValueError(
+            "params are needed: tx.update(grads, state, params, value_fn=lambda p: loss(p, batch))"
+        )
     name = "a hypergradient optimizer"
     check_type(name, state, HypergradientState)
     check_params(name, params, grads)

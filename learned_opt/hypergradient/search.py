@@ -68,7 +68,9 @@ def find_hyper_learning_rate(
         value = start / factor**trial
         losses = np.asarray(run(value))
         if losses.ndim != 1 or losses.size == 0:
-            raise ValueError(f"run must give the losses of its steps, [num_steps], got shape {losses.shape}")
+            raise ValueError(
+                f"run must give the losses of its steps, [num_steps], got shape {losses.shape}"
+            )
         if not diverged(losses):
             return HyperLearningRateSearch(value, losses, tuple(rejected))
         rejected.append(value)
@@ -83,6 +85,8 @@ def loss_diverged(losses: np.ndarray) -> bool:
     """
     losses = np.asarray(losses, np.float64)
     if losses.ndim != 1 or losses.size == 0:
-        raise ValueError(f"losses must be those of the steps, [num_steps], got shape {losses.shape}")
+        raise ValueError(
+            f"losses must be those of the steps, [num_steps], got shape {losses.shape}"
+        )
     tail = losses[-max(1, losses.size // 10) :]
     return not np.all(np.isfinite(losses)) or bool(tail.mean() > losses[0])

@@ -42,7 +42,9 @@ def tangent_dtype(*leaves: Any) -> Any:
 
 def zero_tangent(tree: Any) -> Any:
     """Zeros in the tangent's dtype, `None` for leaves that are no floats."""
-    return jax.tree.map(lambda x: jnp.zeros(jnp.shape(x), tangent_dtype(x)) if is_float(x) else None, tree)
+    return jax.tree.map(
+        lambda x: jnp.zeros(jnp.shape(x), tangent_dtype(x)) if is_float(x) else None, tree
+    )
 
 
 def inner_product(tangent: optax.Params, grad: optax.Params) -> Array:
@@ -59,7 +61,9 @@ def floats_of(params: optax.Params, tracked: Any) -> optax.Params:
 
 def scale_tangent(tangent: Any, factor: Array, keep: Array) -> Any:
     """`factor * tangent`, or zeros where `keep` is false, whatever the tangent holds (0 * inf would be nan)."""
-    return jax.tree.map(lambda z: jnp.where(keep, factor.astype(z.dtype) * z, jnp.zeros_like(z)), tangent)
+    return jax.tree.map(
+        lambda z: jnp.where(keep, factor.astype(z.dtype) * z, jnp.zeros_like(z)), tangent
+    )
 
 
 class StepResult(NamedTuple):
@@ -124,15 +128,23 @@ def differentiate_step(
         with jax.numpy_dtype_promotion("standard"):
             transformation = optax.with_extra_args_support(inner(rate))
             known = floats_of(rebuild_params(weights), at.tracked)
-            updates, state = transformation.update(_filled(grads, known), rebuild(floats), known, **extra_args)
+            updates, state = transformation.update(
+                _filled(grads, known), rebuild(floats), known, **extra_args
+            )
         state = jax.tree.map(_cast_like, state, at.inner_state)
-        return (map_trained(lambda g, u: _cast_like(u, g), grads, updates), _split_floats(state)[0]), state
+        return (
+            map_trained(lambda g, u: _cast_like(u, g), grads, updates),
+            _split_floats(state)[0],
+        ), state
 
     one = jnp.ones_like(at.learning_rate)
     # A singular rule makes nan tangents, which are then zeroed: no error under `jax_debug_nans`.
     with jax.debug_nans(False):
         (updates, _), partial_dot, new_state = jax.jvp(
-            lambda rate: step(rate, at.grads, floats, weights), (at.learning_rate,), (one,), has_aux=True
+            lambda rate: step(rate, at.grads, floats, weights),
+            (at.learning_rate,),
+            (one,),
+            has_aux=True,
         )
         partial = kept_where_untrained(
             at.grads, _widen(_finite_where_inputs_are(partial_dot, ())[0]), zero_tangent(at.params)
@@ -141,7 +153,9 @@ def differentiate_step(
             return StepResult(updates, new_state, Tangent(partial, ()), ())
         primals = (at.learning_rate, at.grads, floats, weights)
         updates_dot, floats_dot = _push(step, one, primals, tangent, at.params, value_fn)
-    moved = map_trained(lambda g, z, u: z + u.astype(z.dtype), at.grads, tangent.params, updates_dot)
+    moved = map_trained(
+        lambda g, z, u: z + u.astype(z.dtype), at.grads, tangent.params, updates_dot
+    )
     new_tangent = Tangent(
         params=kept_where_untrained(at.grads, moved, tangent.params),
         inner_state=_place_floats(treedef, at.inner_state, floats_dot),
@@ -153,10 +167,16 @@ def _push(step, one, primals, tangent, params, value_fn):
     """The jvp of the whole step: through the gradient first, then through the optimizer's rule."""
     _, grads, floats, weights = primals
     _, treedef, rebuild = _split_floats(params)
-    weights_dot = [_cast_like(z, x) for z, x in zip(jax.tree.leaves(tangent.params), weights, strict=True)]
-    _, slopes = jax.jvp(jax.grad(lambda weights: value_fn(rebuild(weights))), (weights,), (weights_dot,))
+    weights_dot = [
+        _cast_like(z, x) for z, x in zip(jax.tree.leaves(tangent.params), weights, strict=True)
+    ]
+    _, slopes = jax.jvp(
+        jax.grad(lambda weights: value_fn(rebuild(weights))), (weights,), (weights_dot,)
+    )
     grads_dot = map_trained(lambda g, d: _cast_like(d, g), grads, _place(treedef, params, slopes))
-    floats_dot = [_cast_like(z, x) for z, x in zip(jax.tree.leaves(tangent.inner_state), floats, strict=True)]
+    floats_dot = [
+        _cast_like(z, x) for z, x in zip(jax.tree.leaves(tangent.inner_state), floats, strict=True)
+    ]
     incoming = (one, grads_dot, floats_dot, weights_dot)
     _, outgoing, _ = jax.jvp(step, primals, incoming, has_aux=True)
     return _finite_where_inputs_are(outgoing, incoming)
@@ -167,8 +187,12 @@ def _finite_where_inputs_are(outgoing, incoming):
 
     With finite tangents going in, only a singularity gives others. Where they went in non-finite, nothing is hidden.
     """
-    inputs_finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(incoming)], bool))
-    return jax.tree.map(lambda x: jnp.where(inputs_finite & ~jnp.isfinite(x), jnp.zeros_like(x), x), outgoing)
+    inputs_finite = jnp.all(
+        jnp.array([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(incoming)], bool)
+    )
+    return jax.tree.map(
+        lambda x: jnp.where(inputs_finite & ~jnp.isfinite(x), jnp.zeros_like(x), x), outgoing
+    )
 
 
 def _split_floats(state):
@@ -191,7 +215,9 @@ def _place_floats(treedef, state, floats):
 def _place(treedef, tree, floats):
     """Values for a tree's float leaves at their places, `None` elsewhere."""
     remaining = iter(floats)
-    return jax.tree.unflatten(treedef, [next(remaining) if is_float(x) else None for x in jax.tree.leaves(tree)])
+    return jax.tree.unflatten(
+        treedef, [next(remaining) if is_float(x) else None for x in jax.tree.leaves(tree)]
+    )
 
 
 def _filled(grads, known):

@@ -33,8 +33,23 @@ from learned_opt.per_parameter.features import FEATURE_KINDS, LOG_RMS, check_fea
 from learned_opt.per_parameter.rule import update_rule
 from learned_opt.per_parameter.theta import init_theta, settings_over_preset
 from learned_opt.ranges import bounded_gradient
-from learned_opt.trees.mirrored import Trained, averages_of, check_averages, trained, with_leaves, zero_averages
-from learned_opt.trees.packing import Group, computing_dtype, group_leaves, joined_averages, pack, place, unpack
+from learned_opt.trees.mirrored import (
+    Trained,
+    averages_of,
+    check_averages,
+    trained,
+    with_leaves,
+    zero_averages,
+)
+from learned_opt.trees.packing import (
+    Group,
+    computing_dtype,
+    group_leaves,
+    joined_averages,
+    pack,
+    place,
+    unpack,
+)
 
 FEATURES = tuple(name for name, kind in FEATURE_KINDS.items() if kind.over_tensor is not LOG_RMS)
 """Inputs that `adafactor_mlp` can give."""
@@ -67,7 +82,17 @@ class AdafactorMLPSettings(NamedTuple):
     momentum_decays: tuple[float, ...] = (0.9, 0.99, 0.999)
     second_moment_decays: tuple[float, ...] = (0.999,)
     factored_decays: tuple[float, ...] = (0.9, 0.99, 0.999)
-    timescales: tuple[float, ...] = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 300_000.0)
+    timescales: tuple[float, ...] = (
+        3.0,
+        10.0,
+        30.0,
+        100.0,
+        300.0,
+        1000.0,
+        3000.0,
+        10_000.0,
+        300_000.0,
+    )
     features: tuple[str, ...] = (
         "parameter",
         "adam_gradient",
@@ -94,7 +119,19 @@ class AdafactorMLPSettings(NamedTuple):
 PRESETS: dict[str, AdafactorMLPSettings] = {
     "metz2022": AdafactorMLPSettings(
         hidden_sizes=(4, 4),
-        timescales=(1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 30_000.0, 100_000.0),
+        timescales=(
+            1.0,
+            3.0,
+            10.0,
+            30.0,
+            100.0,
+            300.0,
+            1000.0,
+            3000.0,
+            10_000.0,
+            30_000.0,
+            100_000.0,
+        ),
         features=(
             "gradient",
             "parameter",
@@ -161,7 +198,9 @@ def adafactor_mlp(
     )
 
 
-def _transformation(settings: AdafactorMLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
+def _transformation(
+    settings: AdafactorMLPSettings, theta: Theta
+) -> optax.GradientTransformationExtraArgs:
     """What users get: averages mirror the parameters."""
     momenta, second_moments, factored = map(len, settings.decays)
 
@@ -170,15 +209,23 @@ def _transformation(settings: AdafactorMLPSettings, theta: Theta) -> optax.Gradi
             count=jnp.zeros((), jnp.int32),
             momenta=zero_averages(params, momenta),
             second_moments=zero_averages(params, second_moments),
-            factors=Factors(*(zero_averages(params, factored, shape_of) for shape_of in _FACTOR_SHAPES)),
+            factors=Factors(
+                *(zero_averages(params, factored, shape_of) for shape_of in _FACTOR_SHAPES)
+            ),
         )
 
-    def update(updates: Any, state: AdafactorMLPState, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+    def update(
+        updates: Any, state: AdafactorMLPState, params: Any = None, **extra: Any
+    ) -> tuple[Any, Any]:
         del extra  # Optax passes every extra argument to every transformation.
         which = trained("adafactor_mlp", updates, params)
         _check_state(state, updates, settings.decays)
         step, new = _update_mirrored(settings, theta, state, which)
-        factors = zip(Factors(*zip(*new.factors, strict=True)) if new.factors else ((), ()), state.factors, strict=True)
+        factors = zip(
+            Factors(*zip(*new.factors, strict=True)) if new.factors else ((), ()),
+            state.factors,
+            strict=True,
+        )
         new_state = AdafactorMLPState(
             count=optax.safe_increment(state.count),
             momenta=with_leaves(which, new.momenta, state.momenta),
@@ -200,9 +247,13 @@ _FACTOR_SHAPES = (
 def _check_state(state: AdafactorMLPState, updates: Any, decays: Decays) -> None:
     """Raises `ValueError` for a state of another tree."""
     check_averages("adafactor_mlp", "momenta", state.momenta, updates, len(decays.momenta))
-    check_averages("adafactor_mlp", "second_moments", state.second_moments, updates, len(decays.second_moments))
+    check_averages(
+        "adafactor_mlp", "second_moments", state.second_moments, updates, len(decays.second_moments)
+    )
     for name, tree, shape_of in zip(Factors._fields, state.factors, _FACTOR_SHAPES, strict=True):
-        wanted = jax.tree.map(lambda g, shape_of=shape_of: jax.ShapeDtypeStruct(shape_of(g), jnp.float32), updates)
+        wanted = jax.tree.map(
+            lambda g, shape_of=shape_of: jax.ShapeDtypeStruct(shape_of(g), jnp.float32), updates
+        )
         check_averages("adafactor_mlp", f"factors.{name}", tree, wanted, len(decays.factored))
 
 
@@ -219,7 +270,10 @@ def _update_mirrored(
 ) -> tuple[list[Array], _Leaves]:
     """The updates of the trained leaves, and their averages one step on."""
     momenta, seconds = (averages_of(which, tree) for tree in (state.momenta, state.second_moments))
-    factors = [Factors(*each) for each in zip(*(averages_of(which, tree) for tree in state.factors), strict=True)]
+    factors = [
+        Factors(*each)
+        for each in zip(*(averages_of(which, tree) for tree in state.factors), strict=True)
+    ]
     matrices = [as_matrices(jnp.asarray(x)) for x in which.params]
     out, gradients = list(matrices), {}
     for group in group_leaves(matrices):
@@ -229,7 +283,10 @@ def _update_mirrored(
             momenta[i], seconds[i] = accumulate(settings.decays, g, momenta[i], seconds[i])
             gradients[i] = as_matrices(g)
             factors[i] = accumulate_factors(factors[i], gradients[i], settings.decays.factored)
-        full = ([jax.vmap(as_matrices)(leaves[i]) for i in group.leaves] for leaves in (momenta, seconds))
+        full = (
+            [jax.vmap(as_matrices)(leaves[i]) for i in group.leaves]
+            for leaves in (momenta, seconds)
+        )
         of_group = GroupState(
             pack(gradients, group, dtype),
             pack(matrices, group, dtype),
@@ -259,16 +316,21 @@ def _packed(settings: AdafactorMLPSettings, theta: Theta) -> optax.GradientTrans
             momenta=tuple(jnp.zeros((num.momenta, g.size), g.dtype) for g in groups),
             second_moments=tuple(jnp.zeros((num.second_moments, g.size), g.dtype) for g in groups),
             factors=tuple(
-                tuple(zero_factors(num.factored, jnp.shape(leaves[i]), g.dtype) for i in g.leaves) for g in groups
+                tuple(zero_factors(num.factored, jnp.shape(leaves[i]), g.dtype) for i in g.leaves)
+                for g in groups
             ),
         )
 
-    def update(updates: Any, state: AdafactorMLPState, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+    def update(
+        updates: Any, state: AdafactorMLPState, params: Any = None, **extra: Any
+    ) -> tuple[Any, Any]:
         del extra
         which = trained("adafactor_mlp", updates, params)
         gradients, matrices = ([as_matrices(jnp.asarray(x)) for x in each] for each in which[:2])
         out, new = list(matrices), _Leaves([], [], [])
-        for group, momenta, seconds, factors in zip(group_leaves(matrices), *state[1:], strict=True):
+        for group, momenta, seconds, factors in zip(
+            group_leaves(matrices), *state[1:], strict=True
+        ):
             dtype = computing_dtype(group, theta)
             bounded = {i: bounded_gradient(gradients[i].astype(dtype)) for i in group.leaves}
             g, each = pack(bounded, group, dtype), zip(factors, bounded.values(), strict=True)
@@ -276,18 +338,30 @@ def _packed(settings: AdafactorMLPSettings, theta: Theta) -> optax.GradientTrans
                 g,
                 pack(matrices, group, dtype),
                 *accumulate(decays, g, momenta, seconds),
-                factors=tuple(accumulate_factors(of_leaf, g, decays.factored) for of_leaf, g in each),
+                factors=tuple(
+                    accumulate_factors(of_leaf, g, decays.factored) for of_leaf, g in each
+                ),
             )
-            place(out, unpack(_step(settings, theta, state.count, group, of_group), group, matrices))
+            place(
+                out, unpack(_step(settings, theta, state.count, group, of_group), group, matrices)
+            )
             for kept, averages in zip(new, of_group[2:], strict=True):
                 kept.append(_cast(averages, group.dtype))
-        step = [from_matrices(x, jnp.shape(leaf)) for x, leaf in zip(out, which.params, strict=True)]
-        return with_leaves(which, step), AdafactorMLPState(optax.safe_increment(state.count), *map(tuple, new))
+        step = [
+            from_matrices(x, jnp.shape(leaf)) for x, leaf in zip(out, which.params, strict=True)
+        ]
+        return with_leaves(which, step), AdafactorMLPState(
+            optax.safe_increment(state.count), *map(tuple, new)
+        )
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _step(settings: AdafactorMLPSettings, theta: Theta, count: Array, group: Group, state: GroupState) -> Array:
+def _step(
+    settings: AdafactorMLPSettings, theta: Theta, count: Array, group: Group, state: GroupState
+) -> Array:
     """The update `[n]` of one group."""
-    rule = update_rule(settings, theta, count, state.gradient.dtype, rms_normalized=settings.rms_normalized)
+    rule = update_rule(
+        settings, theta, count, state.gradient.dtype, rms_normalized=settings.rms_normalized
+    )
     return update_group(rule, state, group.sizes)

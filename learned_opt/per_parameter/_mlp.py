@@ -22,10 +22,28 @@ from learned_opt.per_parameter.features import FEATURE_KINDS, check_features, nu
 from learned_opt.per_parameter.rule import update_rule
 from learned_opt.per_parameter.theta import init_theta, settings_over_preset
 from learned_opt.ranges import bounded_gradient
-from learned_opt.trees.mirrored import averages_of, check_averages, trained, with_leaves, zero_averages
-from learned_opt.trees.packing import Group, computing_dtype, group_leaves, joined_averages, pack, place, unpack
+from learned_opt.trees.mirrored import (
+    averages_of,
+    check_averages,
+    trained,
+    with_leaves,
+    zero_averages,
+)
+from learned_opt.trees.packing import (
+    Group,
+    computing_dtype,
+    group_leaves,
+    joined_averages,
+    pack,
+    place,
+    unpack,
+)
 
-FEATURES = tuple(name for name, kind in FEATURE_KINDS.items() if "factored" not in (kind.row_for_each, kind.pairs_with))
+FEATURES = tuple(
+    name
+    for name, kind in FEATURE_KINDS.items()
+    if "factored" not in (kind.row_for_each, kind.pairs_with)
+)
 """Inputs that `mlp` can give: all but those of factored moments, which it does not keep."""
 
 
@@ -51,7 +69,17 @@ class MLPSettings(NamedTuple):
     hidden_sizes: tuple[int, ...] = (32,)
     momentum_decays: tuple[float, ...] = (0.5, 0.9, 0.99, 0.999, 0.9999)
     second_moment_decays: tuple[float, ...] = (0.999,)
-    timescales: tuple[float, ...] = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 300_000.0)
+    timescales: tuple[float, ...] = (
+        3.0,
+        10.0,
+        30.0,
+        100.0,
+        300.0,
+        1000.0,
+        3000.0,
+        10_000.0,
+        300_000.0,
+    )
     features: tuple[str, ...] = ("parameter", "adam_gradient", "adam_momentum")
     step_multiplier: float = 1e-3
     exp_multiplier: float = 1e-3
@@ -78,7 +106,14 @@ class MLPSettings(NamedTuple):
 
 _METZ_2019 = MLPSettings(
     second_moment_decays=(0.5, 0.9, 0.99, 0.999, 0.9999),
-    features=("gradient", "momentum_over_rms", "parameter", "momentum", "second_moment", "inverse_rms"),
+    features=(
+        "gradient",
+        "momentum_over_rms",
+        "parameter",
+        "momentum",
+        "second_moment",
+        "inverse_rms",
+    ),
 )
 PRESETS: dict[str, MLPSettings] = {
     "metz2019": _METZ_2019,
@@ -145,7 +180,9 @@ def mlp(
     )
 
 
-def mlp_settings(*, start: AdamStart | Mapping[str, Any] | None = None, **given: Any) -> MLPSettings:
+def mlp_settings(
+    *, start: AdamStart | Mapping[str, Any] | None = None, **given: Any
+) -> MLPSettings:
     """Resolved arguments of `mlp`; raises as that does."""
     settings = settings_over_preset(MLPSettings(), PRESETS, given | {"start": as_adam_start(start)})
     check_features(settings.features, FEATURES, settings.decays)
@@ -164,24 +201,35 @@ def _transformation(settings: MLPSettings, theta: Theta) -> optax.GradientTransf
         averages = (zero_averages(params, number) for number in (num_momenta, num_seconds))
         return MLPState(jnp.zeros((), jnp.int32), *averages)
 
-    def update(updates: Any, state: MLPState, params: Any = None, **extra: Any) -> tuple[Any, MLPState]:
+    def update(
+        updates: Any, state: MLPState, params: Any = None, **extra: Any
+    ) -> tuple[Any, MLPState]:
         del extra  # Optax passes every extra argument to every transformation.
         which = trained("mlp", updates, params)
         check_averages("mlp", "momenta", state.momenta, updates, num_momenta)
         check_averages("mlp", "second_moments", state.second_moments, updates, num_seconds)
-        momenta, seconds = (averages_of(which, tree) for tree in (state.momenta, state.second_moments))
+        momenta, seconds = (
+            averages_of(which, tree) for tree in (state.momenta, state.second_moments)
+        )
         out, gradients = list(which.params), {}
         for group in group_leaves(which.params):
             dtype = computing_dtype(group, theta)
             for i in group.leaves:
                 gradients[i] = bounded_gradient(jnp.asarray(which.gradients[i], dtype))
                 momenta[i], seconds[i] = accumulate(kept, gradients[i], momenta[i], seconds[i])
-            packed = (joined_averages([leaves[i] for i in group.leaves]) for leaves in (momenta, seconds))
-            of_group = GroupState(pack(gradients, group, dtype), pack(which.params, group, dtype), *packed)
+            packed = (
+                joined_averages([leaves[i] for i in group.leaves]) for leaves in (momenta, seconds)
+            )
+            of_group = GroupState(
+                pack(gradients, group, dtype), pack(which.params, group, dtype), *packed
+            )
             place(out, unpack(_step(settings, theta, state.count, group, of_group), group, out))
             for leaves in (momenta, seconds):
                 place(leaves, {i: leaves[i].astype(group.dtype) for i in group.leaves})
-        averages = (with_leaves(which, *each) for each in ((momenta, state.momenta), (seconds, state.second_moments)))
+        averages = (
+            with_leaves(which, *each)
+            for each in ((momenta, state.momenta), (seconds, state.second_moments))
+        )
         return with_leaves(which, out), MLPState(optax.safe_increment(state.count), *averages)
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -193,26 +241,40 @@ def _packed(settings: MLPSettings, theta: Theta) -> optax.GradientTransformation
 
     def init(params: Any) -> MLPState:
         groups = group_leaves(jax.tree.leaves(params))
-        zeros = (tuple(jnp.zeros((len(decays), g.size), g.dtype) for g in groups) for decays in kept[:2])
+        zeros = (
+            tuple(jnp.zeros((len(decays), g.size), g.dtype) for g in groups) for decays in kept[:2]
+        )
         return MLPState(jnp.zeros((), jnp.int32), *zeros)
 
-    def update(updates: Any, state: MLPState, params: Any = None, **extra: Any) -> tuple[Any, MLPState]:
+    def update(
+        updates: Any, state: MLPState, params: Any = None, **extra: Any
+    ) -> tuple[Any, MLPState]:
         del extra
         which = trained("mlp", updates, params)
         out, momenta, seconds = list(which.params), [], []
-        for group, *packed in zip(group_leaves(which.params), state.momenta, state.second_moments, strict=True):
+        for group, *packed in zip(
+            group_leaves(which.params), state.momenta, state.second_moments, strict=True
+        ):
             g = bounded_gradient(pack(which.gradients, group, computing_dtype(group, theta)))
             g = tangent_once(g) if len(group.sizes) > 1 else g
-            of_group = GroupState(g, pack(which.params, group, g.dtype), *accumulate(kept, g, *packed))
+            of_group = GroupState(
+                g, pack(which.params, group, g.dtype), *accumulate(kept, g, *packed)
+            )
             place(out, unpack(_step(settings, theta, state.count, group, of_group), group, out))
             momenta.append(of_group.momenta.astype(group.dtype))
             seconds.append(of_group.second_moments.astype(group.dtype))
-        return with_leaves(which, out), MLPState(optax.safe_increment(state.count), tuple(momenta), tuple(seconds))
+        return with_leaves(which, out), MLPState(
+            optax.safe_increment(state.count), tuple(momenta), tuple(seconds)
+        )
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _step(settings: MLPSettings, theta: Theta, count: Array, group: Group, state: GroupState) -> Array:
+def _step(
+    settings: MLPSettings, theta: Theta, count: Array, group: Group, state: GroupState
+) -> Array:
     """The update `[n]` of one group."""
-    rule = update_rule(settings, theta, count, state.gradient.dtype, input_bound=settings.input_bound)
+    rule = update_rule(
+        settings, theta, count, state.gradient.dtype, input_bound=settings.input_bound
+    )
     return update_group(rule, state, group.sizes)

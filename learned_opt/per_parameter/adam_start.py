@@ -51,10 +51,14 @@ class AdamStart:
         for name in ("exponents", "time_exponents"):
             values = getattr(self, name)
             if not isinstance(values, Sequence) or isinstance(values, str):
-                raise ValueError(f"start.{name}: got {values!r:.80}, allowed are sequences of finite numbers")
+                raise ValueError(
+                    f"start.{name}: got {values!r:.80}, allowed are sequences of finite numbers"
+                )
             object.__setattr__(self, name, tuple(_finite(name, value) for value in values))
         if not self.learning_rate > 0.0:
-            raise ValueError(f"start.learning_rate: got {self.learning_rate}, allowed are positive numbers")
+            raise ValueError(
+                f"start.learning_rate: got {self.learning_rate}, allowed are positive numbers"
+            )
 
 
 def _finite(name: str, value: Any) -> float:
@@ -74,7 +78,9 @@ def as_adam_start(start: AdamStart | Mapping[str, Any] | None) -> AdamStart | No
         return start
     names = [field.name for field in dataclasses.fields(AdamStart)]
     if not isinstance(start, Mapping):
-        raise ValueError(f"start: got {start!r:.80}, allowed are None, an AdamStart and a dict of its fields")
+        raise ValueError(
+            f"start: got {start!r:.80}, allowed are None, an AdamStart and a dict of its fields"
+        )
     if unknown := [name for name in start if name not in names]:
         raise ValueError(f"start: got a field {unknown[0]!r:.80}, allowed are {', '.join(names)}")
     return AdamStart(**{"learning_rate": None} | dict(start))
@@ -88,16 +94,28 @@ def check_start(settings: Settings) -> None:
     given = {name: getattr(start, name) for name in asked if getattr(start, name)}
     for name, values in given.items():
         if len(values) != asked[name]:
-            raise ValueError(f"start.{name}: got {values}, allowed are {asked[name]} finite numbers with these inputs")
+            raise ValueError(
+                f"start.{name}: got {values}, allowed are {asked[name]} finite numbers with these inputs"
+            )
     if start.weight_decay and "parameter" not in settings.features:
-        raise ValueError(f"start.weight_decay: got {start.weight_decay}, needs the feature 'parameter'")
-    if "adam_momentum" not in settings.features or not settings.momentum_decays or settings.step_multiplier == 0:
-        raise ValueError("start: needs the feature 'adam_momentum', a momentum decay, a step_multiplier")
+        raise ValueError(
+            f"start.weight_decay: got {start.weight_decay}, needs the feature 'parameter'"
+        )
+    if (
+        "adam_momentum" not in settings.features
+        or not settings.momentum_decays
+        or settings.step_multiplier == 0
+    ):
+        raise ValueError(
+            "start: needs the feature 'adam_momentum', a momentum decay, a step_multiplier"
+        )
     if given and settings.exp_multiplier == 0:
         raise ValueError(f"start.{next(iter(given))}: needs an exp_multiplier other than 0")
     needed = 4 if given else 2
     if not settings.hidden_sizes or min(settings.hidden_sizes) < needed:
-        raise ValueError(f"start: needs hidden_sizes of at least {needed}, got {settings.hidden_sizes}")
+        raise ValueError(
+            f"start: needs hidden_sizes of at least {needed}, got {settings.hidden_sizes}"
+        )
 
 
 def started(settings: Settings, theta: Theta) -> Theta:
@@ -111,7 +129,8 @@ def started(settings: Settings, theta: Theta) -> Theta:
         direction[first_row(settings, "parameter")] = start.weight_decay
     direction *= start.learning_rate / settings.step_multiplier
     if start.exponents:
-        magnitude[log_rows(settings)] = math.log(10.0) * np.asarray(start.exponents)  # of decimal logarithms
+        # Of decimal logarithms.
+        magnitude[log_rows(settings)] = math.log(10.0) * np.asarray(start.exponents)
     if start.time_exponents:
         magnitude[num_features:] = start.time_exponents
     return with_linear_outputs(theta, direction, magnitude / (settings.exp_multiplier or 1.0))
@@ -124,7 +143,9 @@ def first_row(settings: Settings, feature: str) -> int:
 
 def _nearest_momentum(settings: Settings) -> int:
     """The momentum whose decay is nearest Adam's b1, 0.9."""
-    return min(range(len(settings.momentum_decays)), key=lambda i: abs(settings.momentum_decays[i] - 0.9))
+    return min(
+        range(len(settings.momentum_decays)), key=lambda i: abs(settings.momentum_decays[i] - 0.9)
+    )
 
 
 def log_rows(settings: Settings) -> list[int]:

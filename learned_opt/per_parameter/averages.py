@@ -69,7 +69,9 @@ def running_averages(averages: Array, value: Array, decays: Sequence[float]) -> 
     return decay * averages.astype(value.dtype) + rest * value[None]
 
 
-def accumulate(kept: Decays, gradient: Array, momenta: Array, second_moments: Array) -> tuple[Array, Array]:
+def accumulate(
+    kept: Decays, gradient: Array, momenta: Array, second_moments: Array
+) -> tuple[Array, Array]:
     """Momenta and second moments `[decays, *shape]`, one step on with a gradient `[*shape]`, in its type."""
     momenta = running_averages(momenta, gradient, kept.momenta)
     return momenta, running_averages(second_moments, gradient * gradient, kept.second_moments)

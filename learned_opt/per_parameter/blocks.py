@@ -80,7 +80,9 @@ class GroupState(NamedTuple):
         if not self.factors:
             return FactoredMoments()
         joined = zip(*map(expand, self.factors), strict=True)
-        return FactoredMoments(*([jnp.concatenate(parts) for parts in zip(*kind, strict=True)] for kind in joined))
+        return FactoredMoments(
+            *([jnp.concatenate(parts) for parts in zip(*kind, strict=True)] for kind in joined)
+        )
 
 
 def _averages(flat: Sequence[Array], factored: FactoredMoments) -> Averages:
@@ -119,9 +121,14 @@ def _with_sampled(rule: UpdateRule, state: GroupState) -> UpdateRule:
 
     def rows(averages: Averages) -> list[Array]:
         each = zip(rule.rows(averages), rule.over_tensor, mean_squares, is_sampled, strict=True)
-        return [over.function(row, square) if sampled else row for row, over, square, sampled in each]
+        return [
+            over.function(row, square) if sampled else row for row, over, square, sampled in each
+        ]
 
-    left = [None if sampled else over for over, sampled in zip(rule.over_tensor, is_sampled, strict=True)]
+    left = [
+        None if sampled else over
+        for over, sampled in zip(rule.over_tensor, is_sampled, strict=True)
+    ]
     return rule._replace(rows=rows, over_tensor=left)
 
 
@@ -129,7 +136,11 @@ def _at_once(rule: UpdateRule, state: GroupState, sizes: Sequence[int]) -> Array
     rows = rule.rows(state.averages())
     rows = [over_tensors(*each, sizes) for each in zip(rows, rule.over_tensor, strict=True)]
     if len(sizes) > 1:
-        step = Step(*_step_once(rule.step, 1 + rule.rms_normalized, state.gradient.dtype, rule.weights, rows))
+        step = Step(
+            *_step_once(
+                rule.step, 1 + rule.rms_normalized, state.gradient.dtype, rule.weights, rows
+            )
+        )
     else:
         # Without the barrier XLA moves the reshapes of the state's rows down to each of their many readers, one to a
         # hidden unit, and then computes the rows apart, since it counts each reader's as another index.
@@ -139,7 +150,11 @@ def _at_once(rule: UpdateRule, state: GroupState, sizes: Sequence[int]) -> Array
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _step_once(
-    step: Callable[[Any, list[Array]], Step], num_outputs: int, dtype: DTypeLike, weights: Any, rows: list[Array]
+    step: Callable[[Any, list[Array]], Step],
+    num_outputs: int,
+    dtype: DTypeLike,
+    weights: Any,
+    rows: list[Array],
 ) -> list[Array]:
     """What `step(weights, rows)` has, of that type, computed once whatever reads its parts."""
     return in_halves(lambda parts: step(weights, parts)[:num_outputs], rows, num_outputs, dtype)
@@ -162,13 +177,17 @@ def over_tensors(row: Array, over: OverTensor | None, sizes: Sequence[int]) -> A
     parts = [over.function(part, jnp.mean(part * part)) for part in lax.split(row, tuple(sizes))]
     if len(parts) == 1:
         return parts[0]
-    return jnp.concatenate([jnp.broadcast_to(part, (size,)) for part, size in zip(parts, sizes, strict=True)])
+    return jnp.concatenate(
+        [jnp.broadcast_to(part, (size,)) for part, size in zip(parts, sizes, strict=True)]
+    )
 
 
 def _normalized(step: Step, moving: Array, sizes: Sequence[int]) -> Array:
     """Each tensor's update over the root mean square of its direction; parameters at rest are no part of it."""
     parts = zip(*(lax.split(x, tuple(sizes)) for x in (*step, moving)), strict=True)
-    scaled = [u * _inverse_rms(jnp.sum(d * d), jnp.sum(which, dtype=d.dtype)) for u, d, which in parts]
+    scaled = [
+        u * _inverse_rms(jnp.sum(d * d), jnp.sum(which, dtype=d.dtype)) for u, d, which in parts
+    ]
     return scaled[0] if len(scaled) == 1 else jnp.concatenate(scaled)
 
 

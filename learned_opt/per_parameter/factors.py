@@ -50,7 +50,11 @@ def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
     if len(shape) < 2:
         return 1, 1, math.prod(shape)
     row, column = factored_axes(shape)
-    return math.prod(size for axis, size in enumerate(shape) if axis not in (row, column)), shape[row], shape[column]
+    return (
+        math.prod(size for axis, size in enumerate(shape) if axis not in (row, column)),
+        shape[row],
+        shape[column],
+    )
 
 
 def as_matrices(x: Array) -> Array:
@@ -72,22 +76,30 @@ def from_matrices(x: Array, shape: tuple[int, ...]) -> Array:
 def zero_factors(num_decays: int, shape: tuple[int, ...], dtype: DTypeLike) -> Factors:
     """Fresh factors of a tensor of that shape."""
     batch, rows, columns = matrix_shape(shape)
-    return Factors(jnp.zeros((num_decays, batch, rows), dtype), jnp.zeros((num_decays, batch, columns), dtype))
+    return Factors(
+        jnp.zeros((num_decays, batch, rows), dtype), jnp.zeros((num_decays, batch, columns), dtype)
+    )
 
 
 def accumulate_factors(factors: Factors, gradient: Array, decays: Sequence[float]) -> Factors:
     """One step on with a gradient `[batch, rows, columns]`, in its type."""
     square = gradient * gradient
     means = (jnp.mean(square, axis=2), jnp.mean(square, axis=1))
-    return Factors(*(running_averages(old, mean, decays) for old, mean in zip(factors, means, strict=True)))
+    return Factors(
+        *(running_averages(old, mean, decays) for old, mean in zip(factors, means, strict=True))
+    )
 
 
-def expand(factors: Factors, start: Array | int = 0, num_rows: int | None = None) -> FactoredMoments:
+def expand(
+    factors: Factors, start: Array | int = 0, num_rows: int | None = None
+) -> FactoredMoments:
     """What the parameters of `num_rows` rows from `start` on see, batch and rows counted as one; of all by default."""
     num_rows = factors.num_rows if num_rows is None else num_rows
     num_decays, batch, rows = factors.rows.shape
     mean = jnp.mean(factors.rows, axis=2, keepdims=True)
-    parts = [x.reshape(num_decays, batch * rows) for x in (factors.rows, _share(factors.rows, mean))]
+    parts = [
+        x.reshape(num_decays, batch * rows) for x in (factors.rows, _share(factors.rows, mean))
+    ]
     row, scaled = (lax.dynamic_slice_in_dim(x, start, num_rows, axis=1)[:, :, None] for x in parts)
     if batch == 1:
         column = factors.columns
@@ -113,4 +125,6 @@ def _share_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> t
 
 def _quotient(x: Array, mean: Array) -> Array:
     is_positive = mean > 0
-    return jnp.where(is_positive, x / jnp.where(is_positive, mean, jnp.ones_like(mean)), jnp.zeros_like(x))
+    return jnp.where(
+        is_positive, x / jnp.where(is_positive, mean, jnp.ones_like(mean)), jnp.zeros_like(x)
+    )

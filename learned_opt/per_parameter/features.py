@@ -65,7 +65,9 @@ def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Ar
 
 NORMALIZED = OverTensor(lambda row, mean_square: row * inverse_norm(mean_square))
 """The row divided by its root mean square."""
-LOG_RMS = OverTensor(lambda row, mean_square: 0.5 * jnp.log10(LOG_EPS + mean_square), is_sampled=True)
+LOG_RMS = OverTensor(
+    lambda row, mean_square: 0.5 * jnp.log10(LOG_EPS + mean_square), is_sampled=True
+)
 """The decimal logarithm of the row's root mean square, for every element."""
 
 
@@ -90,7 +92,9 @@ def _inverse_rms(moments: Sequence[Array]) -> list[Array]:
 
 
 def _debiased_inverse_rms(moments: Sequence[Array], corrections: Sequence[Array]) -> list[Array]:
-    return [inverse_root(v * correction) for v, correction in zip(moments, corrections, strict=True)]
+    return [
+        inverse_root(v * correction) for v, correction in zip(moments, corrections, strict=True)
+    ]
 
 
 def _for_each_momentum(a: Averages, scales: list[Array]) -> list[Array]:
@@ -109,7 +113,10 @@ def _scaled_momenta(a: Averages, scales: list[Array]) -> list[Array]:
 
 def _scaled_debiased_momenta(a: Averages, b: Debias, scales: list[Array]) -> list[Array]:
     scales = _for_each_momentum(a, scales)
-    return [m * (scale * correction) for m, scale, correction in zip(a.momenta, scales, b.momenta, strict=True)]
+    return [
+        m * (scale * correction)
+        for m, scale, correction in zip(a.momenta, scales, b.momenta, strict=True)
+    ]
 
 
 def _adam_gradient(a: Averages, b: Debias) -> list[Array]:
@@ -132,7 +139,10 @@ _M, _V, _F = Decays._fields
 FEATURE_KINDS: dict[str, FeatureKind] = {
     "gradient": FeatureKind(lambda a, b: [a.gradient], None, NORMALIZED),
     "momentum_over_rms": FeatureKind(
-        lambda a, b: _scaled_momenta(a, _inverse_rms(a.second_moments)), _M, NORMALIZED, pairs_with=_V
+        lambda a, b: _scaled_momenta(a, _inverse_rms(a.second_moments)),
+        _M,
+        NORMALIZED,
+        pairs_with=_V,
     ),
     "parameter": FeatureKind(lambda a, b: [a.parameter], None, NORMALIZED),
     "momentum": FeatureKind(lambda a, b: list(a.momenta), _M, NORMALIZED),
@@ -147,12 +157,17 @@ FEATURE_KINDS: dict[str, FeatureKind] = {
         lambda a, b: _scaled_gradient(a, _inverse_rms(a.factored.estimates)), _F, NORMALIZED
     ),
     "factored_momentum": FeatureKind(
-        lambda a, b: _scaled_momenta(a, _inverse_rms(a.factored.estimates)), _M, NORMALIZED, pairs_with=_F
+        lambda a, b: _scaled_momenta(a, _inverse_rms(a.factored.estimates)),
+        _M,
+        NORMALIZED,
+        pairs_with=_F,
     ),
     "row_moment": FeatureKind(lambda a, b: list(a.factored.rows), _F, NORMALIZED),
     "column_moment": FeatureKind(lambda a, b: list(a.factored.columns), _F, NORMALIZED),
     "inverse_row_rms": FeatureKind(lambda a, b: _inverse_rms(a.factored.rows), _F, NORMALIZED),
-    "inverse_column_rms": FeatureKind(lambda a, b: _inverse_rms(a.factored.columns), _F, NORMALIZED),
+    "inverse_column_rms": FeatureKind(
+        lambda a, b: _inverse_rms(a.factored.columns), _F, NORMALIZED
+    ),
     "adafactor_gradient": FeatureKind(_adafactor_gradient, _F),
     "adafactor_momentum": FeatureKind(_adafactor_momentum, _M, pairs_with=_F),
 }
@@ -180,14 +195,20 @@ def check_features(features: Sequence[str], allowed: Sequence[str], decays: Deca
                 f"{number} of the latter, allowed are one or as many"
             )
     if not num_rows(features, decays):
-        raise ValueError(f"features: got {tuple(features)}, which give no input; at least one is needed")
+        raise ValueError(
+            f"features: got {tuple(features)}, which give no input; at least one is needed"
+        )
 
 
 def rows_over_tensor(features: Sequence[str], decays: Decays) -> list[OverTensor | None]:
     """For each row of `feature_rows` what is made of it once its mean square over the tensor is known."""
     kinds = [FEATURE_KINDS[name] for name in features]
-    numbers = [len(getattr(decays, kind.row_for_each)) if kind.row_for_each else 1 for kind in kinds]
-    return [kind.over_tensor for kind, number in zip(kinds, numbers, strict=True) for _ in range(number)]
+    numbers = [
+        len(getattr(decays, kind.row_for_each)) if kind.row_for_each else 1 for kind in kinds
+    ]
+    return [
+        kind.over_tensor for kind, number in zip(kinds, numbers, strict=True) for _ in range(number)
+    ]
 
 
 def num_rows(features: Sequence[str], decays: Decays) -> int:

@@ -31,7 +31,9 @@ _PARTIAL_SUMS = 4
 """A single running sum over the hidden units would wait for each addition; more than four run out of registers."""
 
 
-def mlp_rows(weights: Sequence[Array], biases: Sequence[Array], rows: Sequence[Array]) -> list[Array]:
+def mlp_rows(
+    weights: Sequence[Array], biases: Sequence[Array], rows: Sequence[Array]
+) -> list[Array]:
     """Applies a ReLU MLP to every parameter.
 
     Args:
@@ -47,14 +49,18 @@ def mlp_rows(weights: Sequence[Array], biases: Sequence[Array], rows: Sequence[A
     return matmul_rows([weight.T for weight in weights], biases, rows)
 
 
-def matmul_rows(weights: Sequence[Array], biases: Sequence[Array], rows: Sequence[Array]) -> list[Array]:
+def matmul_rows(
+    weights: Sequence[Array], biases: Sequence[Array], rows: Sequence[Array]
+) -> list[Array]:
     """`mlp_rows` by products, from weights `[outputs, inputs]`.
 
     Products are fast where the common axis is the left one's last; but XLA takes a transpose inside the loop that
     calls this back into the product, so loops are to be given the weights this way round.
     """
     stacked = jnp.stack(jnp.broadcast_arrays(*rows))
-    return list(in_blocks(lambda inputs: matmul_mlp(weights, biases, inputs), stacked, FORWARD_BLOCK))
+    return list(
+        in_blocks(lambda inputs: matmul_mlp(weights, biases, inputs), stacked, FORWARD_BLOCK)
+    )
 
 
 def is_summed(num_layers: int, num_inputs: int) -> bool:
@@ -99,7 +105,10 @@ def in_blocks(function: Callable[[Any], Array], columns: Any, block: int) -> Arr
 
 
 def in_halves(
-    function: Callable[[list[Array]], Sequence[Array]], rows: Sequence[Array], num_outputs: int, dtype: DTypeLike
+    function: Callable[[list[Array]], Sequence[Array]],
+    rows: Sequence[Array],
+    num_outputs: int,
+    dtype: DTypeLike,
 ) -> list[Array]:
     """`function(rows)` for a function of each element alone, as a loop of two.
 
@@ -119,7 +128,8 @@ def in_halves(
         start = jnp.minimum(index * half, n - half)
         parts = function([lax.dynamic_slice_in_dim(row, start, half) for row in rows])
         return [
-            lax.dynamic_update_slice_in_dim(out, part, start, axis=0) for out, part in zip(outputs, parts, strict=True)
+            lax.dynamic_update_slice_in_dim(out, part, start, axis=0)
+            for out, part in zip(outputs, parts, strict=True)
         ]
 
     return lax.fori_loop(0, 2, write_half, [jnp.zeros_like(rows[0], dtype)] * num_outputs)
@@ -149,11 +159,15 @@ def one_hidden_layer(
             term = hidden * weight
             partial[output] = term if partial[output] is None else partial[output] + term
     columns = [[p for p in column if p is not None] for column in zip(*sums, strict=True)]
-    return tuple(_tree_sum(column) + bias for column, bias in zip(columns, second_bias, strict=True))
+    return tuple(
+        _tree_sum(column) + bias for column, bias in zip(columns, second_bias, strict=True)
+    )
 
 
 @one_hidden_layer.defjvp
-def _one_hidden_layer_jvp(primals: tuple, tangents: tuple) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+def _one_hidden_layer_jvp(
+    primals: tuple, tangents: tuple
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     weights, biases, rows = primals
     d_weights, d_biases, d_rows = tangents
     rows, d_rows = jnp.broadcast_arrays(*rows), jnp.broadcast_arrays(*d_rows)
@@ -173,10 +187,15 @@ def _one_hidden_layer_jvp(primals: tuple, tangents: tuple) -> tuple[tuple[Array,
         hidden, d_hidden = jnp.where(active, before, 0.0), jnp.where(active, d_before, 0.0)
         return _product(d_weights[1].T, hidden) + _product(weights[1].T, d_hidden)
 
-    inputs = jnp.stack([*rows, jnp.ones_like(rows[0])]), jnp.stack([*d_rows, jnp.zeros_like(rows[0])])
+    inputs = (
+        jnp.stack([*rows, jnp.ones_like(rows[0])]),
+        jnp.stack([*d_rows, jnp.zeros_like(rows[0])]),
+    )
     d_out = in_blocks(tangent, inputs, TANGENT_BLOCK)
     # In halves, since a derivative reads the outputs several times.
-    out = in_halves(lambda part: one_hidden_layer(weights, biases, tuple(part)), rows, len(d_out), rows[0].dtype)
+    out = in_halves(
+        lambda part: one_hidden_layer(weights, biases, tuple(part)), rows, len(d_out), rows[0].dtype
+    )
     return tuple(out), tuple(d_out + d_biases[1][:, None])
 
 
@@ -189,7 +208,10 @@ def _scalars(matrix: Array) -> list[list[Array]]:
     """The elements of `[a, b]` as scalars; slices, since indexing is slow to trace."""
     a, b = matrix.shape
     flat = matrix.reshape(-1)
-    return [[lax.squeeze(lax.slice(flat, (i * b + j,), (i * b + j + 1,)), (0,)) for j in range(b)] for i in range(a)]
+    return [
+        [lax.squeeze(lax.slice(flat, (i * b + j,), (i * b + j + 1,)), (0,)) for j in range(b)]
+        for i in range(a)
+    ]
 
 
 def _tree_sum(terms: list[Array]) -> Array:

@@ -73,7 +73,8 @@ def steps_to_rest(momentum_decays: Sequence[float], second_moment_decays: Sequen
     if recent is None:
         return 0
     decay = momentum_decays[recent]
-    until_zero = 75 + math.log2(LARGEST_GRADIENT)  # halvings from the largest gradient to one whose square is 0
+    # Halvings from the largest gradient to one whose square is 0.
+    until_zero = 75 + math.log2(LARGEST_GRADIENT)
     if not decay:
         return 1
     halvings = until_zero / -math.log2(decay)

@@ -90,9 +90,14 @@ def update_rule(
         if input_bound is not None:
             inputs = [jnp.clip(row, -input_bound, input_bound) for row in inputs]
         direction, magnitude = (mlp_rows if sums else matmul_rows)(*layers, inputs)
-        update = -settings.step_multiplier * direction * jnp.exp(settings.exp_multiplier * magnitude)
+        update = (
+            -settings.step_multiplier * direction * jnp.exp(settings.exp_multiplier * magnitude)
+        )
         update = jnp.where(moving, update, jnp.zeros_like(update))
-        return Step(update, jnp.where(moving, direction, jnp.zeros_like(direction)) if rms_normalized else None)
+        return Step(
+            update,
+            jnp.where(moving, direction, jnp.zeros_like(direction)) if rms_normalized else None,
+        )
 
     return UpdateRule(
         rows=rows,

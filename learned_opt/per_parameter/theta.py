@@ -18,7 +18,9 @@ from learned_opt.per_parameter.features import time_features
 Settings = TypeVar("Settings", bound=NamedTuple)
 
 
-def settings_over_preset(defaults: Settings, presets: Mapping[str, Settings], given: Mapping[str, Any]) -> Settings:
+def settings_over_preset(
+    defaults: Settings, presets: Mapping[str, Settings], given: Mapping[str, Any]
+) -> Settings:
     """The settings of the preset, or the defaults, with those arguments that are not None in their place.
 
     Args:
@@ -31,9 +33,14 @@ def settings_over_preset(defaults: Settings, presets: Mapping[str, Settings], gi
         multiplier that is not finite.
     """
     if (preset := given.get("preset")) is not None and preset not in presets:
-        raise ValueError(f"preset: got {preset!r}, allowed are None, {', '.join(map(repr, presets))}")
+        raise ValueError(
+            f"preset: got {preset!r}, allowed are None, {', '.join(map(repr, presets))}"
+        )
     own = {name: value for name, value in given.items() if name != "preset" and value is not None}
-    hashable = {k: tuple(v) if isinstance(v, Sequence) and not isinstance(v, str) else v for k, v in own.items()}
+    hashable = {
+        k: tuple(v) if isinstance(v, Sequence) and not isinstance(v, str) else v
+        for k, v in own.items()
+    }
     settings = presets.get(preset, defaults)._replace(**hashable)
     _check_ranges(settings)
     return settings
@@ -59,7 +66,9 @@ def init_theta(settings: Settings, num_features: int, key: Array) -> Theta:
     theta = {}
     for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         scale = settings.output_init_scale if layer == len(sizes) - 2 else 1.0
-        weights = jax.random.normal(keys[layer], (fan_in, fan_out), jnp.float32) * (scale * math.sqrt(2.0 / fan_in))
+        weights = jax.random.normal(keys[layer], (fan_in, fan_out), jnp.float32) * (
+            scale * math.sqrt(2.0 / fan_in)
+        )
         theta[f"layer_{layer}"] = {"weights": weights, "bias": jnp.zeros(fan_out, weights.dtype)}
     return theta
 
@@ -95,7 +104,9 @@ def _through(theta: Theta, output: int, units: slice, coefficients: NDArray) -> 
         if i == 0:
             weights = weights.at[:, units].set(coefficients[:, None] * pair)
         elif i < last:
-            weights = weights.at[:, units].set(0.0).at[units, units].set(jnp.eye(2, dtype=weights.dtype))
+            weights = (
+                weights.at[:, units].set(0.0).at[units, units].set(jnp.eye(2, dtype=weights.dtype))
+            )
         else:
             weights = weights.at[units].set(0.0).at[units, output].set(pair)
         through[f"layer_{i}"] = {**layer, "weights": weights}
@@ -113,7 +124,11 @@ def with_hidden_units_of(theta: Theta, wider: Theta) -> Theta:
       ValueError: for one that is not.
     """
     sizes, wanted = ([layer["weights"].shape for layer in each.values()] for each in (theta, wider))
-    same_ends = (sizes[0][0], sizes[-1][1], theta.keys()) == (wanted[0][0], wanted[-1][1], wider.keys())
+    same_ends = (sizes[0][0], sizes[-1][1], theta.keys()) == (
+        wanted[0][0],
+        wanted[-1][1],
+        wider.keys(),
+    )
     if not same_ends or np.any(np.asarray(sizes) > np.asarray(wanted)):
         raise ValueError(f"theta: got weights of shapes {sizes}, allowed are those within {wanted}")
     out = {}
@@ -135,6 +150,8 @@ def layers_at(
     biases = [layer["bias"].astype(dtype) for layer in layers]
     if settings.timescales:
         # The time is the same for every parameter.
-        biases[0] = biases[0] + time_features(count, settings.timescales, dtype) @ weights[0][num_features:]
+        biases[0] = (
+            biases[0] + time_features(count, settings.timescales, dtype) @ weights[0][num_features:]
+        )
     weights[0] = weights[0][:num_features]
     return weights, biases

@@ -32,7 +32,10 @@ def zeros_for(params: Any) -> Any:
       ValueError: for complex parameters.
     """
     return jax.tree.map(
-        lambda x: jnp.zeros(jnp.shape(x), _wide_dtype(x)) if is_float(x) or _is_complex(x) else None, params
+        lambda x: (
+            jnp.zeros(jnp.shape(x), _wide_dtype(x)) if is_float(x) or _is_complex(x) else None
+        ),
+        params,
     )
 
 
@@ -44,7 +47,9 @@ def map_trained(function: Callable[..., Any], grads: Any, *rest: Any) -> Any:
 
 def kept_where_untrained(grads: Any, new: Any, old: Any) -> Any:
     """`new`, and `old` where the gradient is None: a state keeps its tree."""
-    return jax.tree.map(lambda g, n, o: n if is_trained(g) else o, grads, new, old, is_leaf=lambda x: x is None)
+    return jax.tree.map(
+        lambda g, n, o: n if is_trained(g) else o, grads, new, old, is_leaf=lambda x: x is None
+    )
 
 
 def widened(x: Any) -> Array:
@@ -60,12 +65,16 @@ def update_dtypes(grads: Any, params: Any) -> Any:
     """Where params are given their floating types, else the gradients'."""
     if params is None:
         return map_trained(jnp.result_type, grads)
-    return map_trained(lambda g, w: np.dtype(jnp.result_type(w if is_float(w) else g)), grads, params)
+    return map_trained(
+        lambda g, w: np.dtype(jnp.result_type(w if is_float(w) else g)), grads, params
+    )
 
 
 def _wide_dtype(leaf):
     if _is_complex(leaf):
-        raise ValueError(f"parameters must be real, got a leaf of type {jnp.result_type(leaf).name}; split it in two")
+        raise ValueError(
+            f"parameters must be real, got a leaf of type {jnp.result_type(leaf).name}; split it in two"
+        )
     return at_least_float32(jnp.result_type(leaf))
 
 

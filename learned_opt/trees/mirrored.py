@@ -43,7 +43,9 @@ def trained(optimizer: str, updates: Any, params: Any) -> Trained:
       ValueError: without parameters; for parameters that have no leaf, or one of another shape, where a gradient is.
     """
     if params is None:
-        raise ValueError("a learned optimizer reads the parameters: got None, call update(grads, state, params)")
+        raise ValueError(
+            "a learned optimizer reads the parameters: got None, call update(grads, state, params)"
+        )
     check_params(optimizer, params, updates)
     gradients, treedef = jax.tree.flatten(updates, is_leaf=lambda leaf: leaf is None)
     leaves = treedef.flatten_up_to(params)
@@ -66,7 +68,9 @@ def with_leaves(which: Trained, leaves: Sequence[Any], tree: Any = None) -> Any:
     return jax.tree.unflatten(which.treedef, everywhere)
 
 
-def zero_averages(params: Any, num_decays: int, shape_of: Callable[[Array], tuple[int, ...]] = jnp.shape) -> Any:
+def zero_averages(
+    params: Any, num_decays: int, shape_of: Callable[[Array], tuple[int, ...]] = jnp.shape
+) -> Any:
     """Fresh averages `[num_decays, *shape]` of every leaf of a floating type, `None` for others.
 
     Args:
@@ -82,7 +86,11 @@ def zero_averages(params: Any, num_decays: int, shape_of: Callable[[Array], tupl
         accumulator_dtype(leaves[0])  # raises
 
     def zeros(leaf: Any) -> Array | None:
-        return jnp.zeros((num_decays, *shape_of(leaf)), accumulator_dtype(leaf)) if is_float(leaf) else None
+        return (
+            jnp.zeros((num_decays, *shape_of(leaf)), accumulator_dtype(leaf))
+            if is_float(leaf)
+            else None
+        )
 
     return jax.tree.map(zeros, params)
 
@@ -92,4 +100,6 @@ def check_averages(optimizer: str, what: str, averages: Any, updates: Any, num_d
     check_mirrors(optimizer, what, averages, updates, leading=1)
     numbers = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(averages)}
     if numbers - {num_decays}:
-        raise ValueError(f"{optimizer}: the state's {what} has {numbers.pop()} decays, needed are {num_decays}")
+        raise ValueError(
+            f"{optimizer}: the state's {what} has {numbers.pop()} decays, needed are {num_decays}"
+        )

@@ -39,7 +39,9 @@ class Group(NamedTuple):
 
 def at_least_float32(*dtypes: DTypeLike) -> DTypeLike:
     """float64 if one of the types is, else float32; unlike `jnp.promote_types` it passes strict promotion."""
-    return jnp.dtype(jnp.float64 if any(jnp.dtype(dtype) == jnp.float64 for dtype in dtypes) else jnp.float32)
+    return jnp.dtype(
+        jnp.float64 if any(jnp.dtype(dtype) == jnp.float64 for dtype in dtypes) else jnp.float32
+    )
 
 
 def accumulator_dtype(leaf: Array) -> DTypeLike:
@@ -50,7 +52,9 @@ def accumulator_dtype(leaf: Array) -> DTypeLike:
     """
     dtype = jnp.result_type(leaf)
     if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"a learned optimizer updates floating-point parameters, got a leaf of type {dtype.name}")
+        raise TypeError(
+            f"a learned optimizer updates floating-point parameters, got a leaf of type {dtype.name}"
+        )
     return at_least_float32(dtype)
 
 
@@ -74,9 +78,15 @@ def group_leaves(leaves: Sequence[Array]) -> tuple[Group, ...]:
         position = open_groups.get(dtype)
         if not size:
             continue
-        if size <= MAX_PACKED_LEAF and position is not None and groups[position].size + size <= MAX_PACKED_GROUP:
+        if (
+            size <= MAX_PACKED_LEAF
+            and position is not None
+            and groups[position].size + size <= MAX_PACKED_GROUP
+        ):
             group = groups[position]
-            groups[position] = group._replace(leaves=(*group.leaves, index), sizes=(*group.sizes, size))
+            groups[position] = group._replace(
+                leaves=(*group.leaves, index), sizes=(*group.sizes, size)
+            )
             continue
         if size <= MAX_PACKED_LEAF:
             open_groups[dtype] = len(groups)
@@ -99,7 +109,9 @@ def unpack(vector: Array, group: Group, like: Sequence[Array]) -> dict[int, Arra
     out, start = {}, 0
     for index, size in zip(group.leaves, group.sizes, strict=True):
         leaf = like[index]
-        out[index] = as_update(vector[start : start + size].reshape(jnp.shape(leaf)), jnp.result_type(leaf))
+        out[index] = as_update(
+            vector[start : start + size].reshape(jnp.shape(leaf)), jnp.result_type(leaf)
+        )
         start += size
     return out
 

@@ -15,7 +15,9 @@ from learned_opt.trees.packing import at_least_float32
 REMEDY = "make it by init on these parameters, or restore the one that was"
 
 
-def check_mirrors(optimizer: str, what: str, average: Any, updates: Any, leading: int | None = 0) -> None:
+def check_mirrors(
+    optimizer: str, what: str, average: Any, updates: Any, leading: int | None = 0
+) -> None:
     """Raises unless a part of a state has the tree and the shapes of the gradients.
 
     A gradient that is None is of a leaf (or a whole branch) that is not trained: the state may hold None or anything
@@ -81,7 +83,9 @@ def check_type(optimizer: str, state: Any, expected: type) -> None:
 
 
 def _check_tree(subject, tree, updates, leading, remedy):
-    error = lambda path, reason: ValueError(f"{subject} is another at {_name(path)}: {reason}; {remedy}")
+    error = lambda path, reason: ValueError(
+        f"{subject} is another at {_name(path)}: {reason}; {remedy}"
+    )
     wanted, treedef = tree_flatten_with_path(updates, is_leaf=_is_none)
     found, _ = tree_flatten_with_path(tree, is_leaf=_is_none)
     had, gradients = dict(found), dict(wanted)
@@ -99,7 +103,9 @@ def _check_tree(subject, tree, updates, leading, remedy):
         treedef.flatten_up_to(tree)
     except ValueError as mismatch:  # Same paths, other containers: `(a, b)` and `[a, b]`.
         path = next((path for path, gradient in wanted if gradient is not None), ())
-        raise error(path, f"its containers are not the gradients', {str(mismatch).splitlines()[0]}") from mismatch
+        raise error(
+            path, f"its containers are not the gradients', {str(mismatch).splitlines()[0]}"
+        ) from mismatch
 
 
 def _fits(shape: tuple[int, ...], gradient: tuple[int, ...], leading: int | None) -> bool:
@@ -112,7 +118,11 @@ def _name(path: tuple) -> str:
 
 
 def _kind(leaf: Any) -> str:
-    return f"of shape {tuple(np.shape(leaf))}" if hasattr(leaf, "shape") else f"a {type(leaf).__name__}"
+    return (
+        f"of shape {tuple(np.shape(leaf))}"
+        if hasattr(leaf, "shape")
+        else f"a {type(leaf).__name__}"
+    )
 
 
 def _is_none(leaf: Any) -> bool:

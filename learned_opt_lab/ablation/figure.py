@@ -10,7 +10,17 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from learned_opt_lab.ablation.variants import MAIN, estimator_variants
 from learned_opt_lab.drawing.axes import known, legend, log_scale
 from learned_opt_lab.drawing.text import UNKNOWN, figure_label
-from learned_opt_lab.drawing.training_figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, tidy
+from learned_opt_lab.drawing.training_figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    tidy,
+)
 
 PANELS = {
     "truncation": ("fixed_",),
@@ -29,7 +39,9 @@ def ablation_figure(result: dict[str, Any]) -> Figure:
     rows = {row["variant"]: row for row in result["variants"]}
     panels = {"estimator": tuple(estimator_variants()), **PANELS}
     panels = {title: _members(rows, names) for title, names in panels.items()}
-    panels = {title: members for title, members in panels.items() if members} or {"outer loss": list(rows)}
+    panels = {title: members for title, members in panels.items() if members} or {
+        "outer loss": list(rows)
+    }
     figure = Figure(figsize=(4.2 * len(panels) + 5.2, 4.4), dpi=150, layout="constrained")
     axes = figure.subplots(1, len(panels) + 1, width_ratios=[1] * len(panels) + [0.9])
     colors = {}
@@ -48,19 +60,34 @@ def ablation_figure(result: dict[str, Any]) -> Figure:
     axes[0].set_ylabel("outer loss of an episode")
     _draw_finals(axes[-1], result, colors | {MAIN: BLACK})
     if result["findings"]:
-        figure.suptitle(figure_label(result["findings"][0], limit=200), fontsize=10, x=0.01, ha="left")
+        figure.suptitle(
+            figure_label(result["findings"][0], limit=200), fontsize=10, x=0.01, ha="left"
+        )
     return figure
 
 
 def _members(rows: dict[str, Any], names: tuple[str, ...]) -> list[str]:
-    return [name for name in rows if name in names or any(n.endswith("_") and name.startswith(n) for n in names)]
+    return [
+        name
+        for name in rows
+        if name in names or any(n.endswith("_") and name.startswith(n) for n in names)
+    ]
 
 
 def _draw_curve(axes: Axes, row: dict[str, Any], color: str, width: float) -> None:
     steps, losses = known(row["curve"]["inner_steps"]), known(row["curve"]["outer_loss"])
-    axes.fill_between(steps, losses.min(axis=0), losses.max(axis=0), color=color, alpha=0.13, linewidth=0)
+    axes.fill_between(
+        steps, losses.min(axis=0), losses.max(axis=0), color=color, alpha=0.13, linewidth=0
+    )
     marker = "o" if len(steps) == 1 else None
-    axes.plot(steps, losses.mean(axis=0), color=color, linewidth=width, marker=marker, label=figure_label(row["label"]))
+    axes.plot(
+        steps,
+        losses.mean(axis=0),
+        color=color,
+        linewidth=width,
+        marker=marker,
+        label=figure_label(row["label"]),
+    )
 
 
 def _draw_finals(axes: Axes, result: dict[str, Any], colors: dict[str, str]) -> None:
@@ -79,5 +106,8 @@ def _draw_finals(axes: Axes, result: dict[str, Any], colors: dict[str, str]) -> 
         for row in rows
     ]
     axes.set_yticks(range(len(rows)), names, fontsize=8)
-    axes.set(title="final outer loss; * within noise of best", xlabel="dot: mean, bar: 95 %, ticks: seeds")
+    axes.set(
+        title="final outer loss; * within noise of best",
+        xlabel="dot: mean, bar: 95 %, ticks: seeds",
+    )
     tidy(axes)

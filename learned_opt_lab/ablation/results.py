@@ -8,7 +8,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from learned_opt_lab.ablation.runs import Cell, Settings, Variant
 from learned_opt_lab.drawing.text import markdown_cell
-from learned_opt_lab.evaluation.statistics import CONFIDENCE, NUM_RESAMPLES, Interval, interval_of, lowest
+from learned_opt_lab.evaluation.statistics import (
+    CONFIDENCE,
+    NUM_RESAMPLES,
+    Interval,
+    interval_of,
+    lowest,
+)
 from learned_opt_lab.results.folder import show
 
 OUTER_LOSS = "outer_train/outer_valid"
@@ -26,13 +32,18 @@ DEFINITIONS = {
 }
 
 
-def results(variants: Sequence[Variant], cells: dict[str, dict[int, Cell]], settings: Settings) -> dict[str, Any]:
+def results(
+    variants: Sequence[Variant], cells: dict[str, dict[int, Cell]], settings: Settings
+) -> dict[str, Any]:
     """The content of `ablation.json`, nan where it is null there.
 
     Raises:
       ValueError: where no variant has a known outer loss.
     """
-    outer, test = ({v.name: final_losses(cells[v.name], settings.seeds, name) for v in variants} for name in _FINAL)
+    outer, test = (
+        {v.name: final_losses(cells[v.name], settings.seeds, name) for v in variants}
+        for name in _FINAL
+    )
     # Which of several equals is named best is of no matter; that it is the lowest mean, is.
     index = lowest([losses.mean() for losses in outer.values()])
     if index is None:
@@ -51,18 +62,23 @@ def results(variants: Sequence[Variant], cells: dict[str, dict[int, Cell]], sett
                 "outer_loss": crossed_bootstrap(outer[name])._asdict(),
                 "outer_loss_of_seeds": outer[name].mean(axis=1).tolist(),
                 "difference_to_best": difference._asdict(),
-                "within_noise_of_best": name == best or (None if np.isnan(difference.low) else difference.low <= 0),
+                "within_noise_of_best": name == best
+                or (None if np.isnan(difference.low) else difference.low <= 0),
                 "held_out_test_loss": crossed_bootstrap(test[name])._asdict(),
                 "held_out_test_loss_of_seeds": test[name].mean(axis=1).tolist(),
                 "outer_steps_with_a_finite_loss": [_share_finite(cell) for cell in of_seeds],
                 "seconds_of_outer_training": float(np.mean([cell["seconds"] for cell in of_seeds])),
                 "curve": {
-                    "inner_steps": np.mean([cell["inner_steps"] for cell in of_seeds], axis=0).tolist(),
+                    "inner_steps": np.mean(
+                        [cell["inner_steps"] for cell in of_seeds], axis=0
+                    ).tolist(),
                     "outer_loss": [cell[OUTER_LOSS].mean(axis=1).tolist() for cell in of_seeds],
                 },
             }
         )
-    rows.sort(key=lambda row: (np.isnan(row["outer_loss"]["estimate"]), row["outer_loss"]["estimate"]))
+    rows.sort(
+        key=lambda row: (np.isnan(row["outer_loss"]["estimate"]), row["outer_loss"]["estimate"])
+    )
     found = {
         "definitions": DEFINITIONS,
         "num_seeds": len(settings.seeds),
@@ -88,9 +104,14 @@ def final_losses(cells: dict[int, Cell], seeds: Sequence[int], name: str) -> NDA
     return np.stack([cells[seed].get(name, unknown)[-1] for seed in seeds])
 
 
-def objective_comparison(cells: dict[str, dict[int, Cell]], settings: Settings) -> dict[str, Any] | None:
+def objective_comparison(
+    cells: dict[str, dict[int, Cell]], settings: Settings
+) -> dict[str, Any] | None:
     """Held-out losses after outer-training on L_train less those after L_valid, all else equal; None without both."""
-    if not {"merged", "train_objective"} <= cells.keys() or TEST_LOSS not in cells["merged"][settings.seeds[0]]:
+    if (
+        not {"merged", "train_objective"} <= cells.keys()
+        or TEST_LOSS not in cells["merged"][settings.seeds[0]]
+    ):
         return None
     names = {
         "test_loss": "held_out/test",
@@ -99,7 +120,9 @@ def objective_comparison(cells: dict[str, dict[int, Cell]], settings: Settings) 
     }
     found = {}
     for label, name in names.items():
-        by_train, by_valid = (final_losses(cells[v], settings.seeds, name) for v in ("train_objective", "merged"))
+        by_train, by_valid = (
+            final_losses(cells[v], settings.seeds, name) for v in ("train_objective", "merged")
+        )
         found[label] = {
             "trained_on_train": float(by_train.mean()),
             "trained_on_valid": float(by_valid.mean()),
@@ -147,8 +170,13 @@ def findings(result: dict[str, Any]) -> list[str]:
     near = ", ".join(row["label"] for row in others if row["within_noise_of_best"]) or "none"
     if others and all(row["within_noise_of_best"] is None for row in others):
         near = "unknown, for want of several seeds and tasks"
-    lines = [f"Lowest outer loss: {best['label']}, {_number(best['outer_loss'])}. Within noise of it: {near}."]
-    lines += [f"{row['label']}: in {n} of its runs no outer loss was finite." for row, n in untrained(result)]
+    lines = [
+        f"Lowest outer loss: {best['label']}, {_number(best['outer_loss'])}. Within noise of it: {near}."
+    ]
+    lines += [
+        f"{row['label']}: in {n} of its runs no outer loss was finite."
+        for row, n in untrained(result)
+    ]
     if (merged := rows.get("merged")) is not None and merged is not best:
         verdict = f"{_VERDICTS[merged['within_noise_of_best']]} within noise of best"
         lines.append(
@@ -159,7 +187,13 @@ def findings(result: dict[str, Any]) -> list[str]:
     if (objective := result["objective"]) is not None:
         for name, label in (("test_loss", "over the episode"), ("final_test_loss", "at its end")):
             difference = objective[name]["difference"]
-            verdict = "lower" if difference["low"] > 0 else "higher" if difference["high"] < 0 else "no different"
+            verdict = (
+                "lower"
+                if difference["low"] > 0
+                else "higher"
+                if difference["high"] < 0
+                else "no different"
+            )
             verdict = "of unknown sign" if np.isnan(difference["low"]) else verdict
             lines.append(
                 f"Held-out test loss {label} after training on L_valid is {verdict}: "
@@ -171,7 +205,15 @@ def findings(result: dict[str, Any]) -> list[str]:
 
 def table(result: dict[str, Any]) -> str:
     """`table.md`."""
-    head = ["variant", "outer steps", "outer loss", "above the best", "within noise", "held-out test loss", "s a seed"]
+    head = [
+        "variant",
+        "outer steps",
+        "outer loss",
+        "above the best",
+        "within noise",
+        "held-out test loss",
+        "s a seed",
+    ]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for row in result["variants"]:
         is_best = row["variant"] == result["best"]

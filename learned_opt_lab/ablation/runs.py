@@ -124,7 +124,11 @@ def run_cells(
         missing = [seed for seed in settings.seeds if seed not in found]
         while missing:
             together, missing = missing[: settings.seeds_at_once], missing[settings.seeds_at_once :]
-            progress(row * len(settings.seeds) + len(found), total, f"{variant.name}: seeds {_listed(together)}")
+            progress(
+                row * len(settings.seeds) + len(found),
+                total,
+                f"{variant.name}: seeds {_listed(together)}",
+            )
             if variant.optimizer not in evaluators:
                 evaluators[variant.optimizer] = _evaluator(problem, variant.optimizer, settings)
             made = run_seeds(problem, variant, settings, together, evaluators[variant.optimizer])
@@ -145,8 +149,13 @@ def run_seeds(
     thetas = jax.device_get(jax.vmap(variant.optimizer.init)(keys))
     step = variant.make_step(seeds)
     datas = step.place_data(tuple(family.data for family in problem.families))
-    trained = train_seeds(step, thetas, key_run, datas, variant.num_outer_steps, settings.num_points)
-    points = [evaluate(jax.tree.map(lambda leaf, i=i: leaf[i], trained.thetas)) for i in range(len(trained.points))]
+    trained = train_seeds(
+        step, thetas, key_run, datas, variant.num_outer_steps, settings.num_points
+    )
+    points = [
+        evaluate(jax.tree.map(lambda leaf, i=i: leaf[i], trained.thetas))
+        for i in range(len(trained.points))
+    ]
     return {seed: _cell(trained, points, column) for column, seed in enumerate(seeds)}
 
 
@@ -160,7 +169,10 @@ def _cell(trained: SeedsResult, points: list[dict[str, NDArray]], column: int) -
         "truncation_inner_steps": trained.inner_steps[:, column],
         "seconds": np.asarray(trained.seconds.sum() / trained.outer_loss.shape[1]),
         **{name: np.stack([point[name][column] for point in points]) for name in points[0]},
-        **{f"theta/{jax.tree_util.keystr(path, simple=True, separator='/')}": leaf for path, leaf in named},
+        **{
+            f"theta/{jax.tree_util.keystr(path, simple=True, separator='/')}": leaf
+            for path, leaf in named
+        },
     }
 
 
@@ -174,7 +186,9 @@ def _evaluator(problem: Problem, optimizer: LearnedOptimizer, settings: Settings
         families["held_out"] = problem.held_out
     sweeps: dict[str, tuple[Callable, Runs]] = {}
     for index, (name, family) in enumerate(families.items()):
-        sweep = make_sweep(family, optimizer.fastest, num_steps=settings.num_steps, splits=SPLITS, eval_every=every)
+        sweep = make_sweep(
+            family, optimizer.fastest, num_steps=settings.num_steps, splits=SPLITS, eval_every=every
+        )
         sweeps[name] = sweep, make_runs(jax.random.fold_in(key, index), settings.num_tasks)
 
     def evaluate(thetas: Any) -> dict[str, NDArray]:
@@ -183,7 +197,9 @@ def _evaluator(problem: Problem, optimizer: LearnedOptimizer, settings: Settings
             for split, metrics in sweep(thetas, runs).items():
                 curves = cap_losses(metrics["loss"], settings.loss_cap)[..., 1:]
                 losses[f"{name}/{split}"] = curves.mean(axis=-1)
-                losses[f"{name}_final/{split}"] = curves[..., -max(1, curves.shape[-1] // 10) :].mean(axis=-1)
+                losses[f"{name}_final/{split}"] = curves[
+                    ..., -max(1, curves.shape[-1] // 10) :
+                ].mean(axis=-1)
         return losses
 
     return evaluate
@@ -197,7 +213,9 @@ def measuring_interval(num_steps: int) -> int:
 
 def _check_variant(place: Path, variant: Variant) -> None:
     path = place / "variant.json"
-    wanted = json.loads(json.dumps({"description": variant.description, "num_outer_steps": variant.num_outer_steps}))
+    wanted = json.loads(
+        json.dumps({"description": variant.description, "num_outer_steps": variant.num_outer_steps})
+    )
     if not path.exists():
         place.mkdir(parents=True, exist_ok=True)
         files.write_json(path, wanted)
@@ -205,9 +223,13 @@ def _check_variant(place: Path, variant: Variant) -> None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is damaged, so whose cells these are is unknown; choose another --out") from error
+        raise ValueError(
+            f"{path} is damaged, so whose cells these are is unknown; choose another --out"
+        ) from error
     if found != wanted:
-        raise ValueError(f"{place} holds cells of another variant {variant.name!r}; choose another --out")
+        raise ValueError(
+            f"{place} holds cells of another variant {variant.name!r}; choose another --out"
+        )
 
 
 def problem_content(problem: Problem) -> dict[str, Any]:

@@ -60,7 +60,11 @@ def variants_of(
     for name, kind in estimator_variants().items():
         label = kind.label or kind.word.replace("-", " ")
         label = f"{label} only" if name in main.estimator.parts else label
-        variants[name] = (label, "estimator", dataclasses.replace(config, estimator=_estimator(config, kind)))
+        variants[name] = (
+            label,
+            "estimator",
+            dataclasses.replace(config, estimator=_estimator(config, kind)),
+        )
     for length in lengths:
         fixed = dataclasses.replace(main, truncation=base.Constant(length))
         variants[f"fixed_{length}"] = (f"fixed truncation {length}", "truncation", fixed)
@@ -78,8 +82,12 @@ def variants_of(
         dataclasses.replace(main, problem=objective),
     )
     if missing := [name for name in names if name not in variants]:
-        raise ValueError(f"{missing[0]} takes inputs away, which is known how to do for optimizer:mlp only")
-    return {name: _with_budget(*variants[name], lengths[-1], start, num_inner_steps) for name in names}
+        raise ValueError(
+            f"{missing[0]} takes inputs away, which is known how to do for optimizer:mlp only"
+        )
+    return {
+        name: _with_budget(*variants[name], lengths[-1], start, num_inner_steps) for name in names
+    }
 
 
 def _without_momenta(optimizer: base.Mlp) -> dict[str, tuple[str, ...]]:
@@ -93,11 +101,15 @@ def _estimator(config: TrainConfig, kind: type):
     """An estimator of pairs with what the config's own has in common with it."""
     fields = {field.name for field in dataclasses.fields(kind)} - {"parts"}
     given = {key: value for key, value in vars(config.estimator).items() if key in fields}
-    given["num_pairs"] = getattr(config.estimator, "num_pairs", None) or config.estimator.num_particles
+    given["num_pairs"] = (
+        getattr(config.estimator, "num_pairs", None) or config.estimator.num_particles
+    )
     return kind(**given | {"stagger": True})
 
 
-def _with_budget(label: str, group: str, config: TrainConfig, longest: int, start: int, num_inner_steps: int):
+def _with_budget(
+    label: str, group: str, config: TrainConfig, longest: int, start: int, num_inner_steps: int
+):
     if group == "truncation":
         length = config.truncation.num_steps
         make = lambda num_outer_steps: np.full(num_outer_steps, length)

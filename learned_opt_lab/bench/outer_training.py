@@ -47,7 +47,9 @@ class Throughput(NamedTuple):
     seconds: float
 
 
-def w1_family(hidden: int = 32, num_images: int = 70_000, batch_size: int = BATCH_SIZE) -> tuple[TaskFamily, str]:
+def w1_family(
+    hidden: int = 32, num_images: int = 70_000, batch_size: int = BATCH_SIZE
+) -> tuple[TaskFamily, str]:
     """The task family of W1, or one with another inner model or data set, and where its images come from."""
     if os.environ.get("TFDS_DATA_DIR") and num_images == 70_000:
         data, source = tfds_images("fashion_mnist", image_size=8), "fashion_mnist"
@@ -61,7 +63,9 @@ def w1_family(hidden: int = 32, num_images: int = 70_000, batch_size: int = BATC
 def cnn_family() -> TaskFamily:
     """The paper's CNN on random images."""
     images = np.random.default_rng(0).integers(0, 256, (2000, 32, 32, 3), dtype=np.uint8)
-    return class_subset_family(from_arrays(images, np.arange(2000) % 10), ConvNet(), 10, batch_size=CNN_BATCH_SIZE)
+    return class_subset_family(
+        from_arrays(images, np.arange(2000) % 10), ConvNet(), 10, batch_size=CNN_BATCH_SIZE
+    )
 
 
 def throughput(
@@ -92,7 +96,9 @@ def throughput(
     return Throughput(rate, compile_seconds, step.memory_analysis().temp_size_in_bytes, seconds)
 
 
-def counted_flop(family: TaskFamily, batch_size: int, hidden_sizes: Sequence[int], differentiated: bool) -> float:
+def counted_flop(
+    family: TaskFamily, batch_size: int, hidden_sizes: Sequence[int], differentiated: bool
+) -> float:
     """Flop of one inner step as the module's first lines count it."""
     task = family.task(family.sample(jax.random.key(0)))
     params = jax.eval_shape(task.init, jax.random.key(0))
@@ -102,7 +108,8 @@ def counted_flop(family: TaskFamily, batch_size: int, hidden_sizes: Sequence[int
     sizes = [num_features, *hidden_sizes, 2]
     update = 2 * sum(a * b for a, b in itertools.pairwise(sizes)) * num_parameters
     gradient = 6 * batch_size * num_parameters
-    if any(x.ndim == 4 for x in jax.tree.leaves(params)):  # a convolution uses each weight many times an image
+    # A convolution uses each weight many times an image.
+    if any(x.ndim == 4 for x in jax.tree.leaves(params)):
         gradient = _gradient_flop(task, params, family.data)
     return (3 if differentiated else 1) * (update + gradient)
 
@@ -112,7 +119,9 @@ def _gradient_flop(task: Any, params: Any, data: Any) -> float:
         batch = task.sample_batch(data, key, "train")
         return jax.grad(lambda params: task.loss(params, key, batch)[0])(params)
 
-    return jax.jit(gradient).lower(params, data, jax.random.key(0)).compile().cost_analysis()["flops"]
+    return (
+        jax.jit(gradient).lower(params, data, jax.random.key(0)).compile().cost_analysis()["flops"]
+    )
 
 
 def run(num_repeats: int = 10) -> dict[str, Any]:
@@ -126,7 +135,11 @@ def run(num_repeats: int = 10) -> dict[str, Any]:
     after = matmul_gflops(mesh)
     gflops = float(np.mean([before, after]))
     scale = gflops / REFERENCE_GFLOPS
-    measured = {"forward": (forward, (32,)), "forward_two_layers": (two_layers, (32, 32)), "merged": (merged, (32,))}
+    measured = {
+        "forward": (forward, (32,)),
+        "forward_two_layers": (two_layers, (32, 32)),
+        "merged": (merged, (32,)),
+    }
     figures: dict[str, Any] = {}
     for name, (found, hidden_sizes) in measured.items():
         flop = counted_flop(family, BATCH_SIZE, hidden_sizes, name == "merged")
@@ -158,5 +171,12 @@ def cnn(num_repeats: int = 10) -> list[dict[str, Any]]:
             found = throughput(family, estimator, num_repeats, **options)
             flop = counted_flop(family, CNN_BATCH_SIZE, hidden_sizes, estimator == "merged")
             share = found.inner_steps_per_second * flop / (1e9 * gflops)
-            rows.append({"estimator": estimator, **options, "share_of_matmul_rate": share, **found._asdict()})
+            rows.append(
+                {
+                    "estimator": estimator,
+                    **options,
+                    "share_of_matmul_rate": share,
+                    **found._asdict(),
+                }
+            )
     return rows

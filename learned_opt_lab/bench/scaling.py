@@ -55,7 +55,8 @@ def measure(axis: str, values: Sequence[int], num_repeats: int = 10) -> list[dic
     rows = []
     for value in values:
         family, _ = w1_family(
-            hidden=value if axis == "hidden" else 32, num_images=value if axis == "images" else 35_000
+            hidden=value if axis == "hidden" else 32,
+            num_images=value if axis == "images" else 35_000,
         )
         pairs = {"pairs": value, "truncation": 4}.get(axis, 16)
         steps = value if axis == "truncation" else 50
@@ -69,10 +70,10 @@ def devices(num_repeats: int = 10) -> list[dict[str, Any]]:
     """One device pinned to one core, one device with two threads, two devices; each in a process of its own."""
     rows = []
     for num_devices, num_cores in DEVICE_SETUPS:
-        code = (
-            f"from learned_opt_lab.bench.scaling import on_cores; on_cores({num_devices}, {num_cores}, {num_repeats})"
+        code = f"from learned_opt_lab.bench.scaling import on_cores; on_cores({num_devices}, {num_cores}, {num_repeats})"
+        found = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
         )
-        found = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
         rows += json.loads(found.stdout.splitlines()[-1])
     return rows
 
@@ -106,11 +107,18 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     ):
         for estimator in ESTIMATORS:
             chosen = [row for row in rows if row["estimator"] == estimator]
-            ax.plot([r["value"] for r in chosen], [unit * r[name] for r in chosen], marker="o", label=estimator)
+            ax.plot(
+                [r["value"] for r in chosen],
+                [unit * r[name] for r in chosen],
+                marker="o",
+                label=estimator,
+            )
         if axis != "devices":
             values = sorted({row["value"] for row in rows})
             ax.set_xscale("log")
-            ax.set_xticks(values, [f"{value:,}" for value in values], rotation=30 if len(values) > 4 else 0)
+            ax.set_xticks(
+                values, [f"{value:,}" for value in values], rotation=30 if len(values) > 4 else 0
+            )
             ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(EngFormatter(sep=""))
@@ -122,7 +130,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def run(axes: Sequence[str], quick: bool, figures: Path | None = None, num_repeats: int = 10) -> list[dict[str, Any]]:
+def run(
+    axes: Sequence[str], quick: bool, figures: Path | None = None, num_repeats: int = 10
+) -> list[dict[str, Any]]:
     """Measures the axes, `"devices"` among them, and draws a figure of each if a directory is given."""
     rows = []
     for axis in axes:
@@ -137,7 +147,9 @@ def run(axes: Sequence[str], quick: bool, figures: Path | None = None, num_repea
 
 def main() -> None:
     """Measures, prints, writes and draws."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--figures", type=Path)
     parser.add_argument("--axes", nargs="+", choices=list(LABELS), default=list(LABELS))

@@ -25,19 +25,37 @@ def run(config: str = "quickstart", timeout: float = 300.0) -> dict[str, float]:
     """
     with tempfile.TemporaryDirectory() as directory:
         environment = {**os.environ, "XDG_CACHE_HOME": directory}
-        cold, warm = (_first_step(config, Path(directory, name), environment, timeout) for name in ("cold", "warm"))
+        cold, warm = (
+            _first_step(config, Path(directory, name), environment, timeout)
+            for name in ("cold", "warm")
+        )
     start = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-c", "import learned_opt_lab.cli.commands.train, learned_opt_lab.runs.course"], check=True
+        [
+            sys.executable,
+            "-c",
+            "import learned_opt_lab.cli.commands.train, learned_opt_lab.runs.course",
+        ],
+        check=True,
     )
     imports = time.perf_counter() - start
     return {"cold_seconds": cold, "warm_seconds": warm, "import_seconds": imports}
 
 
 def _first_step(config: str, run_dir: Path, environment: dict[str, str], timeout: float) -> float:
-    command = [sys.executable, "-m", "learned_opt_lab.cli.main", "train", config, "--run-dir", str(run_dir)]
+    command = [
+        sys.executable,
+        "-m",
+        "learned_opt_lab.cli.main",
+        "train",
+        config,
+        "--run-dir",
+        str(run_dir),
+    ]
     start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", env=environment) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, encoding="utf-8", env=environment
+    ) as process:
         try:
             for line in process.stdout:
                 if line.startswith(MARK):

@@ -26,22 +26,38 @@ from tasks import TaskFamily
 from tasks.images import MLP, class_subset_family, digits
 
 
-def measure(batch_size: int, num_steps: int = 1000, num_seeds: int = 5, repetitions: int = 3) -> dict[str, float]:
+def measure(
+    batch_size: int, num_steps: int = 1000, num_seeds: int = 5, repetitions: int = 3
+) -> dict[str, float]:
     """Inner steps per second of the sweep, of plain loops and of single scans, and the ratios of the first to those."""
     family = class_subset_family(digits(), MLP(), 10, batch_size=batch_size)
     runs, rates = make_runs(jax.random.key(0), 1, num_seeds), np.asarray(LEARNING_RATES, np.float32)
     options = {"num_steps": num_steps, "splits": ("outer_valid",), "eval_every": num_steps // 100}
     sweep = make_sweep(family, optax.adam, **options)
-    alone = make_sweep(family, optax.adam, mesh=Mesh(np.asarray(jax.devices()[:1]), ("sweep",)), **options)
+    alone = make_sweep(
+        family, optax.adam, mesh=Mesh(np.asarray(jax.devices()[:1]), ("sweep",)), **options
+    )
     seconds = {
         "sweep": _best_of(repetitions, lambda: sweep(rates, runs)),
         "scans": _best_of(1, lambda: _one_by_one(alone, rates, runs)),
         "plain_loops": _best_of(1, _plain_loops(family, rates, runs, num_steps)),
     }
     num_runs = len(rates) * num_seeds
-    speeds = {f"{name}_inner_steps_per_second": num_runs * num_steps / value for name, value in seconds.items()}
-    ratios = {f"speedup_over_{name}": seconds[name] / seconds["sweep"] for name in ("plain_loops", "scans")}
-    return {"batch_size": batch_size, "num_runs": num_runs, "num_steps": num_steps, **speeds, **ratios}
+    speeds = {
+        f"{name}_inner_steps_per_second": num_runs * num_steps / value
+        for name, value in seconds.items()
+    }
+    ratios = {
+        f"speedup_over_{name}": seconds[name] / seconds["sweep"]
+        for name in ("plain_loops", "scans")
+    }
+    return {
+        "batch_size": batch_size,
+        "num_runs": num_runs,
+        "num_steps": num_steps,
+        **speeds,
+        **ratios,
+    }
 
 
 def _plain_loops(family: TaskFamily, rates: np.ndarray, runs: Runs, num_steps: int) -> Callable:
@@ -100,11 +116,16 @@ def _best_of(repetitions: int, run) -> float:
 
 def main() -> None:
     """Measures batches of 32 and 128, prints and writes JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path)
     out = parser.parse_args().out
     use_cpu_devices()
-    result = {"num_devices": jax.device_count(), "results": [measure(batch_size) for batch_size in (32, 128)]}
+    result = {
+        "num_devices": jax.device_count(),
+        "results": [measure(batch_size) for batch_size in (32, 128)],
+    }
     text = json.dumps(result, indent=1)
     print(text)
     if out:

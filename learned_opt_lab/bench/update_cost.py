@@ -35,7 +35,10 @@ def optimizers() -> dict[str, optax.GradientTransformation]:
         "mlp(preset='metz2019_released')": learned_opt.mlp(preset="metz2019_released"),
         "adafactor_mlp()": adafactor_mlp(),
     }
-    made = {name: optimizer.optimizer(optimizer.init(jax.random.key(0))) for name, optimizer in fresh.items()}
+    made = {
+        name: optimizer.optimizer(optimizer.init(jax.random.key(0)))
+        for name, optimizer in fresh.items()
+    }
     optax_own = {"sgd": optax.sgd(1e-3), "adam": optax.adam(1e-3), "adamw": optax.adamw(1e-3)}
     return {**optax_own, "load()": learned_opt.load(), **made}
 
@@ -44,11 +47,15 @@ def model(num_parameters: int) -> dict[str, jax.Array]:
     """Four square matrices with biases, of about that many parameters, normal."""
     width = max(round((math.sqrt(1 + num_parameters) - 1) / 2), 1)
     keys = jax.random.split(jax.random.key(1), 4)
-    layers = {f"layer_{i}": 0.05 * jax.random.normal(key, (width, width)) for i, key in enumerate(keys)}
+    layers = {
+        f"layer_{i}": 0.05 * jax.random.normal(key, (width, width)) for i, key in enumerate(keys)
+    }
     return layers | {f"bias_{i}": jnp.zeros(width) for i in range(4)}
 
 
-def run(sizes: Sequence[float] = SIZES, num_repeats: int = 10, names: Sequence[str] | None = None) -> list[dict]:
+def run(
+    sizes: Sequence[float] = SIZES, num_repeats: int = 10, names: Sequence[str] | None = None
+) -> list[dict]:
     """A row for each optimizer and size; `ratio_to_adam` is of times taken in turn with Adam.
 
     Args:
@@ -60,12 +67,16 @@ def run(sizes: Sequence[float] = SIZES, num_repeats: int = 10, names: Sequence[s
       ValueError: a count below 1.
     """
     if num_repeats < 1 or min(sizes) < 1:
-        raise ValueError(f"counts must be at least 1, got {num_repeats} repeats and sizes {tuple(sizes)}")
+        raise ValueError(
+            f"counts must be at least 1, got {num_repeats} repeats and sizes {tuple(sizes)}"
+        )
     chosen = {k: v for k, v in optimizers().items() if names is None or k in {"adam", *names}}
     return [row for size in sizes for row in _rows(chosen, int(size), num_repeats)]
 
 
-def _rows(chosen: dict[str, optax.GradientTransformation], size: int, num_repeats: int) -> list[dict[str, Any]]:
+def _rows(
+    chosen: dict[str, optax.GradientTransformation], size: int, num_repeats: int
+) -> list[dict[str, Any]]:
     """Each optimizer in turn with Adam; no more than two states are held at a time."""
     params = model(size)
     count = sum(x.size for x in jax.tree.leaves(params))
@@ -74,12 +85,17 @@ def _rows(chosen: dict[str, optax.GradientTransformation], size: int, num_repeat
     for name, optimizer in chosen.items():
         call, row = (adam, adam_row) if name == "adam" else _compiled(optimizer, params, count)
         seconds = medians_in_turn({"adam": adam, name: call}, num_repeats)
-        timed = {"ns_per_parameter": 1e9 * seconds[name] / count, "ratio_to_adam": seconds[name] / seconds["adam"]}
+        timed = {
+            "ns_per_parameter": 1e9 * seconds[name] / count,
+            "ratio_to_adam": seconds[name] / seconds["adam"],
+        }
         rows.append({"optimizer": name, "parameters": count, **row, **timed})
     return rows
 
 
-def _compiled(optimizer: optax.GradientTransformation, params: Any, count: int) -> tuple[Callable, dict[str, float]]:
+def _compiled(
+    optimizer: optax.GradientTransformation, params: Any, count: int
+) -> tuple[Callable, dict[str, float]]:
     """A call that makes one update and keeps its state, and what the compiler tells of it."""
     jitted = jax.jit(optimizer.update, donate_argnums=1)
     with jax.numpy_dtype_promotion("standard"):  # Optax mixes types
@@ -103,7 +119,9 @@ def _compiled(optimizer: optax.GradientTransformation, params: Any, count: int) 
 
 def main() -> None:
     """Prints and writes the rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--sizes", type=float, nargs="+", default=SIZES)
     parser.add_argument("--names", nargs="+")

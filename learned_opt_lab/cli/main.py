@@ -65,7 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         lost = next((output.failure for output in written if output.failure), None)
         if lost and status == 0:
-            print(f"error: what this command printed could not all be written: {lost}", file=sys.stderr)
+            print(
+                f"error: what this command printed could not all be written: {lost}",
+                file=sys.stderr,
+            )
             return FAILED
     return status
 
@@ -77,7 +80,8 @@ def _run(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (Exception, SystemExit) as error:  # whatever a library raises: never a page of tracebacks, nor a silent 0
+    except (Exception, SystemExit) as error:
+        # Whatever a library raises: never a page of tracebacks, nor a silent 0.
         if os.environ.get(TRACEBACK):
             raise
         status, lines = explain(error)
@@ -90,11 +94,19 @@ def explain(error: BaseException) -> tuple[int, list[str]]:
     lines = [_shown(line) for line in str(error).splitlines() if line.strip()]
     first, *rest = lines or [type(error).__name__]
     lowered = str(error).lower()
-    if isinstance(error, MemoryError) or "resource_exhausted" in lowered or "out of memory" in lowered:
+    if (
+        isinstance(error, MemoryError)
+        or "resource_exhausted" in lowered
+        or "out of memory" in lowered
+    ):
         return FAILED, [f"error: there is not enough memory for this: {first}"]
-    if isinstance(error, RuntimeError) and ("unable to initialize backend" in lowered or "unknown backend" in lowered):
+    if isinstance(error, RuntimeError) and (
+        "unable to initialize backend" in lowered or "unknown backend" in lowered
+    ):
         asked = os.environ.get("JAX_PLATFORMS")
-        return BAD_INPUT, [f"error: JAX cannot start{f' with JAX_PLATFORMS={_shown(asked)}' if asked else ''}: {first}"]
+        return BAD_INPUT, [
+            f"error: JAX cannot start{f' with JAX_PLATFORMS={_shown(asked)}' if asked else ''}: {first}"
+        ]
     if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error.name)):
         return FAILED, [f'error: {error.name} is not installed: pip install "learned-opt[{extra}]"']
     if isinstance(error, ValueError | OSError):
@@ -102,13 +114,17 @@ def explain(error: BaseException) -> tuple[int, list[str]]:
         return BAD_INPUT, [f"error: {first}", *rest[: MAX_ERROR_LINES - 1]]
     if lines:
         first = f"{type(error).__name__}: {first}"
-    return FAILED, [f"error: {first} (a bug, or a limit of a library; {TRACEBACK}=1 shows the traceback)"]
+    return FAILED, [
+        f"error: {first} (a bug, or a limit of a library; {TRACEBACK}=1 shows the traceback)"
+    ]
 
 
 def _shown(line: str) -> str:
     """A line without control characters, cut where it is endless."""
     line = line if len(line) <= MAX_COLUMNS else f"{line[: MAX_COLUMNS - 3]}..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line
+    )
 
 
 def _extra_of(module: str | None) -> str | None:
@@ -138,11 +154,15 @@ def _dispatch(argv: list[str]) -> int:
         return 0 if argv else BAD_INPUT
     name, rest = argv[0], argv[1:]
     if name not in known:
-        raise ValueError(f"unknown command {name!r}{near(name, known)}\nknown are {', '.join(known)}")
+        raise ValueError(
+            f"unknown command {name!r}{near(name, known)}\nknown are {', '.join(known)}"
+        )
     module = importlib.import_module(known[name])
     prog = f"learned-opt {name}"
     try:
-        args = module.parse(rest, prog) if hasattr(module, "parse") else parse(module.Args, rest, prog)
+        args = (
+            module.parse(rest, prog) if hasattr(module, "parse") else parse(module.Args, rest, prog)
+        )
     except HelpShown:
         return 0
     return module.run(args)

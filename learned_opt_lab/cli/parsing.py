@@ -65,7 +65,11 @@ def parse(cls: type[T], argv: list[str], prog: str, default: T | None = None) ->
     lines_end_themselves = contextlib.nullcontext() if {"-h", "--help"} & set(argv) else _wide()
     try:
         with contextlib.redirect_stderr(errors), lines_end_themselves:
-            return _checked(tyro.cli(cls, args=argv, prog=prog, config=(tyro.conf.CascadeSubcommandArgs,), **given))
+            return _checked(
+                tyro.cli(
+                    cls, args=argv, prog=prog, config=(tyro.conf.CascadeSubcommandArgs,), **given
+                )
+            )
     except SystemExit as end:
         if not end.code:
             raise HelpShown from None
@@ -112,7 +116,9 @@ def parse_with_config(cls: type[C], argv: list[str], prog: str) -> C:
       HelpShown: after `--help`.
     """
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
-        raise ValueError(f"{prog} needs a config first: {prog} CONFIG [--field value ...]\n{_known()}")
+        raise ValueError(
+            f"{prog} needs a config first: {prog} CONFIG [--field value ...]\n{_known()}"
+        )
     if argv[0] in ("-h", "--help"):
         default = cls(config=TrainConfig(), config_name="", config_file=None)
         return parse(cls, ["--help"], f"{prog} CONFIG", default)
@@ -130,7 +136,9 @@ def _kinds_first(argv: list[str]) -> list[str]:
 
 
 def _known() -> str:
-    return f"known are {', '.join(catalog.CONFIGS)}, and the path of a .py file that defines `config`"
+    return (
+        f"known are {', '.join(catalog.CONFIGS)}, and the path of a .py file that defines `config`"
+    )
 
 
 def _reshape(boxed: str, prog: str) -> str:

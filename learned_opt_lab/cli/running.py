@@ -51,7 +51,9 @@ class EngineArgs:
     connect_timeout: float = 60.0
     """Seconds in which all processes, the Ray cluster or the first worker must be there; exit status 2 after it."""
 
-    def settings(self, num_devices: int | None, *, started_with_ray: bool = False) -> "InStep | Ray":
+    def settings(
+        self, num_devices: int | None, *, started_with_ray: bool = False
+    ) -> "InStep | Ray":
         """The engine that is meant: the one given, or else the one the run was started with.
 
         Raises:
@@ -64,9 +66,13 @@ class EngineArgs:
     def _in_step(self, num_devices: int | None) -> "InStep":
         from learned_opt_lab.runs import InStep
 
-        if given := [f"--{name.replace('_', '-')}" for name in RAY_ONLY if getattr(self, name) is not None]:
+        if given := [
+            f"--{name.replace('_', '-')}" for name in RAY_ONLY if getattr(self, name) is not None
+        ]:
             raise ValueError(f"{given[0]} is for --engine ray")
-        return dataclasses.replace(InStep(num_devices, connect_timeout=self.connect_timeout), cluster=self._cluster())
+        return dataclasses.replace(
+            InStep(num_devices, connect_timeout=self.connect_timeout), cluster=self._cluster()
+        )
 
     def _cluster(self) -> "Cluster | None":
         """The processes of the run, or None for a process on its own."""
@@ -79,17 +85,25 @@ class EngineArgs:
         explicit = (self.coordinator, self.num_processes, self.process_id)
         if any(value is not None for value in explicit):
             if self.distributed:
-                raise ValueError("give --distributed or --coordinator, --num-processes and --process-id, not both")
+                raise ValueError(
+                    "give --distributed or --coordinator, --num-processes and --process-id, not both"
+                )
             return distributed.explicit(*explicit)
         return distributed.detect(self.connect_timeout) if self.distributed else None
 
     def _ray(self, num_devices: int | None) -> "Ray":
         from learned_opt_lab.runs import Ray
 
-        if self.distributed or any(v is not None for v in (self.coordinator, self.num_processes, self.process_id)):
-            raise ValueError("--engine ray takes no --distributed, --coordinator, --num-processes or --process-id")
+        if self.distributed or any(
+            v is not None for v in (self.coordinator, self.num_processes, self.process_id)
+        ):
+            raise ValueError(
+                "--engine ray takes no --distributed, --coordinator, --num-processes or --process-id"
+            )
         if self.token_file is not None:
-            raise ValueError("--engine ray takes no --token-file: Ray has a token of its own (RAY_AUTH_TOKEN_PATH)")
+            raise ValueError(
+                "--engine ray takes no --token-file: Ray has a token of its own (RAY_AUTH_TOKEN_PATH)"
+            )
         return Ray(
             address=self.ray_address,
             num_workers=self.num_workers,

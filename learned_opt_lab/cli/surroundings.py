@@ -26,7 +26,9 @@ def prepare() -> None:
     try:
         os.getcwd()
     except OSError as error:
-        raise OSError("the working directory does not exist any more; change into one that does") from error
+        raise OSError(
+            "the working directory does not exist any more; change into one that does"
+        ) from error
     _own_packages_first()
     _have_a_home()
 
@@ -37,7 +39,9 @@ def _own_packages_first() -> None:
     `python -m` and a `PYTHONPATH` look there first: a `tasks.py` or `secrets.py` in it would be imported by libraries.
     """
     root = str(Path(__file__).resolve().parents[2])
-    here = [entry for entry in sys.path if entry != root and Path(entry or ".").resolve() == Path.cwd()]
+    here = [
+        entry for entry in sys.path if entry != root and Path(entry or ".").resolve() == Path.cwd()
+    ]
     sys.path[:] = [root, *(entry for entry in sys.path if entry not in here), *here]
     try:
         from learned_opt_lab.runs.user_path import own_first
@@ -89,12 +93,19 @@ def _own_folder() -> str:
 
 def compilation_cache() -> str | None:
     """Where JAX keeps compiled programs; None, with a warning, where nothing can be kept."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "learned-opt" / "jax"
+    folder = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "learned-opt" / "jax"
+    )
     # A cache that fails later, on a full disk, costs time only; JAX would warn once a program.
-    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache entry")
+    warnings.filterwarnings(
+        "ignore", message="Error (reading|writing) persistent compilation cache entry"
+    )
     if can_write(folder):
         return str(folder)
-    print(f"warning: nothing can be written to {folder}; compiled programs are not kept", file=sys.stderr)
+    print(
+        f"warning: nothing can be written to {folder}; compiled programs are not kept",
+        file=sys.stderr,
+    )
     return None
 
 
@@ -136,7 +147,9 @@ def can_write(directory: Path) -> bool:
 def check_writable(directory: Path) -> None:
     """Raises `OSError` where nothing can be written, before work is done whose results belong there."""
     if not can_write(directory):
-        raise OSError(f"nothing can be written to {directory}; give another folder, or make room in it")
+        raise OSError(
+            f"nothing can be written to {directory}; give another folder, or make room in it"
+        )
 
 
 class _Output(io.FileIO):

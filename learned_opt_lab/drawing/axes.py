@@ -34,7 +34,8 @@ def quantiles(values: ArrayLike, levels: ArrayLike) -> NDArray[np.float64]:
     place = np.asarray(levels) * (len(values) - 1)
     below = np.floor(place).astype(int)
     share = (place - below).reshape(*np.shape(levels), *[1] * (values.ndim - 1))
-    above = np.ceil(place).astype(int)  # where the place is whole, the value there is all that counts
+    # Where the place is whole, the value there is all that counts.
+    above = np.ceil(place).astype(int)
     return (1 - share) * values[below] + share * values[above]
 
 
@@ -46,7 +47,9 @@ def log_scale(axes: Axes, which: Literal["x", "y"], *series: Any) -> None:
         (axes.set_xscale if which == "x" else axes.set_yscale)("log")
 
 
-def set_limits(axes: Axes, which: Literal["x", "y"], low: float | None = None, high: float | None = None) -> None:
+def set_limits(
+    axes: Axes, which: Literal["x", "y"], low: float | None = None, high: float | None = None
+) -> None:
     """Sets the limits that are known, where they leave something between them."""
     get, put = (axes.get_xlim, axes.set_xlim) if which == "x" else (axes.get_ylim, axes.set_ylim)
     scale = axes.get_xscale() if which == "x" else axes.get_yscale()

@@ -71,7 +71,9 @@ def json_for_script(value: Any) -> str:
 
 def markdown_cell(text: object) -> str:
     """Text for a cell of a Markdown table, shown as it is."""
-    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", plain(text).replace("&", "&amp;").replace("<", "&lt;"))
+    return re.sub(
+        r"([\\`*_\[\]|~$])", r"\\\1", plain(text).replace("&", "&amp;").replace("<", "&lt;")
+    )
 
 
 def file_name(text: object) -> str:

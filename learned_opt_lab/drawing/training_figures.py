@@ -67,7 +67,9 @@ def training_figures(run_dir: str | Path) -> list[Path]:
         curves = _read_curves(run_dir / "training_family_curves.npz")
         figures["training_family"] = held_out_figure(curves, "Training family, not held out:")
     if not figures:
-        raise ValueError(f"{run_dir} holds neither metrics.jsonl nor heldout_curves.npz: nothing to draw")
+        raise ValueError(
+            f"{run_dir} holds neither metrics.jsonl nor heldout_curves.npz: nothing to draw"
+        )
     return [save(figure, run_dir / "figures" / f"{name}.png") for name, figure in figures.items()]
 
 
@@ -76,7 +78,14 @@ def _read_curves(path: Path) -> dict[str, NDArray]:
         # Opened here: NumPy leaves a damaged one open.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as curves:
             return {name: curves[name] for name in curves.files}
-    except (ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (
+        ValueError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+    ) as error:
         raise ValueError(f"{path} is damaged or no .npz file: {error}") from error
 
 
@@ -109,7 +118,8 @@ def outer_loss_figure(rows: list[dict]) -> Figure:
     finite = loss[np.isfinite(loss)]
     if finite.size:
         first, last = (
-            float(np.median(part)) for part in (finite[: len(finite) // 10 + 1], finite[-(len(finite) // 10 + 1) :])
+            float(np.median(part))
+            for part in (finite[: len(finite) // 10 + 1], finite[-(len(finite) // 10 + 1) :])
         )
         title = f"Outer loss: {first:.3g} in the first tenth, {last:.3g} in the last (medians)"
     else:
@@ -130,7 +140,14 @@ def merge_weight_figure(rows: list[dict]) -> Figure:
     weights.plot(steps, smooth, color=BLUE, linewidth=2)
     weights.set(ylim=(0, 1), ylabel="share of the merge")
     for y, text in ((0.04, "reparameterization"), (0.96, "evolution strategies")):
-        weights.text(0.01, y, text, transform=weights.transAxes, va="bottom" if y < 0.5 else "top", fontsize=9)
+        weights.text(
+            0.01,
+            y,
+            text,
+            transform=weights.transAxes,
+            va="bottom" if y < 0.5 else "top",
+            fontsize=9,
+        )
     length = _column(rows, "truncation_length")
     lengths.plot(steps, length, color=BLACK, linewidth=1, **_dots(length))
     lengths.set(xlabel="outer step", ylabel="truncation")
@@ -162,21 +179,32 @@ def held_out_figure(curves: dict[str, NDArray], what: str = "Held-out") -> Figur
     for name, losses in curves.items():
         style = _STYLES.get(name, {"color": PURPLE})
         position = np.arange(1, losses.shape[1] + 1)
-        low, middle, high = (running_median(q, window=5) for q in quantiles(losses, [0.25, 0.5, 0.75]))
+        low, middle, high = (
+            running_median(q, window=5) for q in quantiles(losses, [0.25, 0.5, 0.75])
+        )
         axes.fill_between(position, low, high, color=style["color"], alpha=0.13, linewidth=0)
         axes.plot(position, middle, **style, **_dots(middle))
-        ends.append((float(middle[-1]) if middle.size else np.nan, _LABELS.get(name, name), style["color"]))
+        ends.append(
+            (float(middle[-1]) if middle.size else np.nan, _LABELS.get(name, name), style["color"])
+        )
     axes.set(xlabel="inner step", ylabel="test loss")
     log_scale(axes, "y", *curves.values())
     set_limits(axes, "x", 0, max(losses.shape[1] for losses in curves.values()))
     tidy(axes)
     label_ends(axes, ends)
-    means = {name: float(known(losses).mean()) if losses.size else np.nan for name, losses in curves.items()}
+    means = {
+        name: float(known(losses).mean()) if losses.size else np.nan
+        for name, losses in curves.items()
+    }
     if {"learned", "adam_tuned"} <= means.keys():
         learned, tuned = (format_number(means[name]) for name in ("learned", "adam_tuned"))
-        axes.set_title(f"{what} mean test loss: learned {learned}, tuned Adam {tuned}", fontsize=11, loc="left")
+        axes.set_title(
+            f"{what} mean test loss: learned {learned}, tuned Adam {tuned}", fontsize=11, loc="left"
+        )
     about = f"median, middle half of {max(len(losses) for losses in curves.values())} tasks"
-    axes.text(1.0, 0.99, about, transform=axes.transAxes, ha="right", va="top", fontsize=8, color=GREY)
+    axes.text(
+        1.0, 0.99, about, transform=axes.transAxes, ha="right", va="top", fontsize=8, color=GREY
+    )
     return figure
 
 
@@ -203,7 +231,9 @@ def label_ends(axes: Axes, ends: Iterable[tuple[float, str, str]], min_gap: floa
         placed.append((place, text, color))
     shift = max(0.0, placed[-1][0] - 0.98) if placed else 0.0
     for y, text, color in placed:
-        axes.text(1.01, y - shift, text, transform=axes.transAxes, color=color, va="center", fontsize=9)
+        axes.text(
+            1.01, y - shift, text, transform=axes.transAxes, color=color, va="center", fontsize=9
+        )
 
 
 def tidy(axes: Axes) -> None:

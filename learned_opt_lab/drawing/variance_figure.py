@@ -9,7 +9,17 @@ from matplotlib.figure import Figure
 from configs import base
 from learned_opt_lab.drawing.axes import known, legend, log_scale, positive
 from learned_opt_lab.drawing.text import figure_label
-from learned_opt_lab.drawing.training_figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, tidy
+from learned_opt_lab.drawing.training_figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    tidy,
+)
 
 _COLORS = (ORANGE, RED, BLACK, BLUE, SKY, PURPLE, GREEN, GREY)
 """Of the kinds of estimators, in their order."""
@@ -28,14 +38,25 @@ def variance_figure(result: dict[str, Any]) -> Figure:
     colors = dict(zip(base.kinds_of(base.Estimator), itertools.cycle(_COLORS), strict=False))
     for axes, column in zip(panels, ("variance", "norm", "cosine"), strict=True):
         for name in names:
-            rows = [row for row in result["rows"] if row["estimator"] == name and row[column] is not None]
+            rows = [
+                row
+                for row in result["rows"]
+                if row["estimator"] == name and row[column] is not None
+            ]
             values = (known if column == "cosine" else positive)([row[column] for row in rows])
             kept = np.isfinite(values)
             lengths, label = (
                 np.array([row["num_steps"] for row in rows], float)[kept],
                 figure_label(name.replace("_", " ")),
             )
-            axes.plot(lengths, values[kept], marker="o", markersize=4, color=colors.get(name, BLACK), label=label)
+            axes.plot(
+                lengths,
+                values[kept],
+                marker="o",
+                markersize=4,
+                color=colors.get(name, BLACK),
+                label=label,
+            )
         log_scale(axes, "x", *(line.get_xdata() for line in axes.lines))
         axes.set_xlabel("truncation length (inner steps)")
         tidy(axes)

@@ -69,16 +69,24 @@ class Baseline(NamedTuple):
           ValueError: for no configuration, vectors of several lengths, or a value that is not finite or out of its
             hyperparameter's range.
         """
-        space = {name: np.asarray(values) for name, values in self.configurations(budget, seed).items()}
-        if len({values.shape for values in space.values()}) != 1 or any(values.ndim != 1 for values in space.values()):
+        space = {
+            name: np.asarray(values) for name, values in self.configurations(budget, seed).items()
+        }
+        if len({values.shape for values in space.values()}) != 1 or any(
+            values.ndim != 1 for values in space.values()
+        ):
             shapes = {name: values.shape for name, values in space.items()}
-            raise ValueError(f"configurations are vectors of one length, one a hyperparameter; got shapes {shapes}")
+            raise ValueError(
+                f"configurations are vectors of one length, one a hyperparameter; got shapes {shapes}"
+            )
         for name, values in space.items():
             low, high = _RANGES.get(name, (-ranges.LARGEST, ranges.LARGEST))
             bad = values[~((values >= low) & (values <= high))]
             if not values.size or bad.size:
                 got = f"got {bad[0]}" if bad.size else "got none"
-                raise ValueError(f"configurations of {name} must be finite, from {low:g} to {high:g}; {got}")
+                raise ValueError(
+                    f"configurations of {name} must be finite, from {low:g} to {high:g}; {got}"
+                )
         return space
 
     def num_configurations(self, budget: int) -> int:
@@ -110,7 +118,9 @@ def adam8_search(budget: int, seed: int) -> Configurations:
 
     A larger budget with the same seed keeps the draws of a smaller one.
     """
-    budget = ranges.require_count("the budget of a random search", budget, 1, 2**31 - 1, "be at least 1")
+    budget = ranges.require_count(
+        "the budget of a random search", budget, 1, 2**31 - 1, "be at least 1"
+    )
     low, high = (np.log([bounds[i] for bounds in ADAM8_RANGES.values()]) for i in (0, 1))
     draws = np.exp(np.random.default_rng(seed).uniform(low, high, (budget, len(ADAM8_RANGES))))
     return {name: draws[:, i].astype(np.float32) for i, name in enumerate(ADAM8_RANGES)}
@@ -121,7 +131,11 @@ def adam8(hyperparameters: Mapping[str, Array]) -> optax.GradientTransformation:
     h = hyperparameters
 
     def regularize(grads, params):
-        return jax.tree.map(lambda g, p: g + (h["l1"] * jnp.sign(p) + 2 * h["l2"] * p).astype(g.dtype), grads, params)
+        return jax.tree.map(
+            lambda g, p: g + (h["l1"] * jnp.sign(p) + 2 * h["l2"] * p).astype(g.dtype),
+            grads,
+            params,
+        )
 
     def schedule(count):
         linear = jnp.maximum(0.0, 1.0 - h["linear_decay"] * count)
@@ -134,8 +148,12 @@ def adam8(hyperparameters: Mapping[str, Array]) -> optax.GradientTransformation:
     )
 
 
-def _tuned_rate(optimizer: Callable[..., optax.GradientTransformation], description: str, **fixed) -> Baseline:
-    return Baseline(lambda h: optimizer(h["learning_rate"], **fixed), learning_rate_grid, "grid", description)
+def _tuned_rate(
+    optimizer: Callable[..., optax.GradientTransformation], description: str, **fixed
+) -> Baseline:
+    return Baseline(
+        lambda h: optimizer(h["learning_rate"], **fixed), learning_rate_grid, "grid", description
+    )
 
 
 FIRST_RATES = (1e-3, 1e-2, 1e-1)
@@ -158,7 +176,9 @@ def _hypergradient(method: Callable, hyper_rates: tuple[float, ...], description
     return Baseline(factory, grid, "grid", description, extra_args=("value_fn", "objective_grad"))
 
 
-def _marthe(inner: Callable, learning_rate: Array, meta_step: Array) -> optax.GradientTransformation:
+def _marthe(
+    inner: Callable, learning_rate: Array, meta_step: Array
+) -> optax.GradientTransformation:
     return marthe(inner, learning_rate, meta_step=meta_step)
 
 
@@ -172,10 +192,16 @@ BASELINES: dict[str, Baseline] = {
     ),
     "adamw": _tuned_rate(optax.adamw, "AdamW, weight decay 1e-4"),
     "nadamw": _tuned_rate(optax.nadamw, "Nesterov AdamW, weight decay 1e-4"),
-    "adam8": Baseline(adam8, adam8_search, "random", "Adam, eight hyperparameters by random search"),
+    "adam8": Baseline(
+        adam8, adam8_search, "random", "Adam, eight hyperparameters by random search"
+    ),
     "hd": _hypergradient(hd, (1e-5, 1e-4, 1e-3, 1e-2), "SGD, rate by hypergradient descent"),
-    "rtho": _hypergradient(rtho, (1e-7, 1e-6, 1e-5, 1e-4), "SGD, rate by real-time hyperparameter optimization"),
-    "marthe": _hypergradient(_marthe, (1e-9, 1e-8, 1e-7, 1e-6), "SGD, rate by MARTHE; tuned: its meta step"),
+    "rtho": _hypergradient(
+        rtho, (1e-7, 1e-6, 1e-5, 1e-4), "SGD, rate by real-time hyperparameter optimization"
+    ),
+    "marthe": _hypergradient(
+        _marthe, (1e-9, 1e-8, 1e-7, 1e-6), "SGD, rate by MARTHE; tuned: its meta step"
+    ),
 }
 """Open: a further entry is a baseline everywhere (`evaluate`, `tune`, tests)."""
 
@@ -188,6 +214,8 @@ def baseline(name: str) -> Baseline:
     """
     if name not in BASELINES:
         near = difflib.get_close_matches(name, BASELINES, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(BASELINES)}"
+        hint = (
+            f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(BASELINES)}"
+        )
         raise ValueError(f"unknown baseline {name!r}; {hint}")
     return BASELINES[name]

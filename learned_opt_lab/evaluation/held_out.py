@@ -69,21 +69,31 @@ def score(
     """
     runs = make_runs(key, num_tasks)
     thetas = jax.tree.map(lambda *leaves: jnp.stack(leaves), theta, untrained_theta)
-    learned = make_sweep(family, optimizer.fastest, num_steps=num_steps, splits=("test",))(thetas, runs)
+    learned = make_sweep(family, optimizer.fastest, num_steps=num_steps, splits=("test",))(
+        thetas, runs
+    )
     rates = np.append(LEARNING_RATES, UNTUNED).astype(np.float32)
     adam = make_sweep(family, optax.adam, num_steps=num_steps)(rates, runs)
 
     losses = np.asarray(adam["outer_valid"]["loss"])[:-1, :, 1:]
-    validation, measured = cap_losses(losses, loss_cap).mean(axis=-1), np.isfinite(losses).any(axis=-1)
+    validation, measured = (
+        cap_losses(losses, loss_cap).mean(axis=-1),
+        np.isfinite(losses).any(axis=-1),
+    )
     chosen, tasks = validation.argmin(axis=0), np.arange(num_tasks)
     tests = {"learned": learned["test"]["loss"][0], "untrained": learned["test"]["loss"][1]}
     adam_test = np.asarray(adam["test"]["loss"])
     tests.update({"adam_1e-3": adam_test[-1], "adam_tuned": adam_test[chosen, tasks]})
     curves = {name: cap_losses(tests[name][:, 1:], loss_cap) for name in NAMES}
-    intervals = {name: stratified_bootstrap(curve.mean(axis=1)[None], mean)[1:] for name, curve in curves.items()}
+    intervals = {
+        name: stratified_bootstrap(curve.mean(axis=1)[None], mean)[1:]
+        for name, curve in curves.items()
+    }
     summary = {
         **{name: float(curve.mean()) for name, curve in curves.items()},
-        "adam_tuned_rates": [float(LEARNING_RATES[i]) if measured[i, t] else None for t, i in enumerate(chosen)],
+        "adam_tuned_rates": [
+            float(LEARNING_RATES[i]) if measured[i, t] else None for t, i in enumerate(chosen)
+        ],
         "intervals": {name: finite(interval) for name, interval in intervals.items()},
         "divergences": {name: int((~np.isfinite(tests[name])).any(axis=1).sum()) for name in NAMES},
         "loss_cap": loss_cap,

@@ -61,7 +61,9 @@ def steps_to(curves: ArrayLike, target: float, eval_every: int, cap: float) -> N
 
 def diverged(losses: dict[str, ArrayLike], cap: float) -> NDArray:
     """Which runs diverged (`[runs]`), from the raw loss curves of all measured splits, `test` among them."""
-    non_finite = np.any([~np.isfinite(np.asarray(curve)).all(axis=-1) for curve in losses.values()], axis=0)
+    non_finite = np.any(
+        [~np.isfinite(np.asarray(curve)).all(axis=-1) for curve in losses.values()], axis=0
+    )
     start = cap_losses(losses["test"], cap)[..., 0]
     return non_finite | (final_losses(losses["test"], cap) > DIVERGENCE_FACTOR * np.abs(start))
 
@@ -72,7 +74,9 @@ def first_non_finite_step(losses: dict[str, ArrayLike], run: int, eval_every: in
     return int(bad.argmax()) * eval_every if bad.any() else None
 
 
-def normalized_scores(final: ArrayLike, has_diverged: ArrayLike, start: float, reference: float) -> NDArray:
+def normalized_scores(
+    final: ArrayLike, has_diverged: ArrayLike, start: float, reference: float
+) -> NDArray:
     """Final test losses on the scale on which the tuned reference is 0 and no progress is 1.
 
     Where the reference itself made no progress the scale is a hundredth of the starting loss.

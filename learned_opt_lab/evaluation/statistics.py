@@ -91,7 +91,9 @@ def stratified_bootstrap(
     scores = _two_dimensional(scores)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
-    resampled = np.take_along_axis(scores[None], _resampled_runs(scores.shape, num_resamples, seed), axis=2)
+    resampled = np.take_along_axis(
+        scores[None], _resampled_runs(scores.shape, num_resamples, seed), axis=2
+    )
     values = statistic(resampled, axis=(-2, -1))
     low, high = interval_of(values, confidence) if scores.shape[1] > 1 else (np.nan, np.nan)
     return Interval(float(statistic(scores, axis=(-2, -1))), low, high)
@@ -135,7 +137,12 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def probability_of_improvement_interval(
-    x: ArrayLike, y: ArrayLike, *, num_resamples: int = NUM_RESAMPLES, confidence: float = CONFIDENCE, seed: int = 0
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
 ) -> Interval:
     """`probability_of_improvement` with a stratified bootstrap interval; x and y are resampled independently.
 
@@ -149,7 +156,9 @@ def probability_of_improvement_interval(
     rows = _resampled_runs(x.shape, num_resamples, seed)
     columns = _resampled_runs(y.shape, num_resamples, seed + 1)
     tasks = np.arange(x.shape[0])[:, None, None]
-    values = [wins[tasks, r[:, :, None], c[:, None, :]].mean() for r, c in zip(rows, columns, strict=True)]
+    values = [
+        wins[tasks, r[:, :, None], c[:, None, :]].mean() for r, c in zip(rows, columns, strict=True)
+    ]
     return Interval(estimate, *interval_of(values, confidence))
 
 

@@ -56,8 +56,13 @@ class _Plan(NamedTuple):
 def make_runs(key: Key, num_tasks: int, num_seeds: int = 1) -> Runs:
     """Keys of `num_tasks * num_seeds` runs; seeds of one task lie next to each other."""
     if num_tasks < 1 or num_seeds < 1:
-        raise ValueError(f"num_tasks and num_seeds must be at least 1, got {num_tasks} and {num_seeds}")
-    memory.check_fits(f"{num_tasks} tasks and {num_seeds} seeds of each: keys", num_tasks * num_seeds * BYTES_OF_KEYS)
+        raise ValueError(
+            f"num_tasks and num_seeds must be at least 1, got {num_tasks} and {num_seeds}"
+        )
+    memory.check_fits(
+        f"{num_tasks} tasks and {num_seeds} seeds of each: keys",
+        num_tasks * num_seeds * BYTES_OF_KEYS,
+    )
     task_key, seed_key = jax.random.split(key)
     return Runs(
         task=jnp.repeat(jax.random.split(task_key, num_tasks), num_seeds),
@@ -101,11 +106,16 @@ def make_sweep(
 
     def sweep(hyperparameters: Hyperparameters, runs: Runs) -> Curves:
         num_configurations, num_runs = _axis_size(hyperparameters), runs.seed.shape[0]
-        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (hyperparameters, runs))
-        start = jax.eval_shape(lambda h, r: start_run(family, factory, h, r, family.data, extra_args)[1], *shapes)
+        shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (hyperparameters, runs)
+        )
+        start = jax.eval_shape(
+            lambda h, r: start_run(family, factory, h, r, family.data, extra_args)[1], *shapes
+        )
         together = num_configurations * num_runs * memory.num_bytes(start)
         memory.check_fits(
-            f"{num_configurations} configurations on {num_runs} runs at once: parameters and states", together
+            f"{num_configurations} configurations on {num_runs} runs at once: parameters and states",
+            together,
         )
         used_mesh = mesh if mesh is not None else _default_mesh(max(num_configurations, num_runs))
         padded_configurations, padded_runs = (
@@ -125,25 +135,37 @@ def make_sweep(
 def _sharded(run: Callable[..., Any]) -> Callable[..., Any]:
     """`run` over all configurations and runs: a program over a mesh, spread along one of the two axes."""
 
-    @functools.partial(jax.jit, static_argnames=("mesh", "by_configuration"), compiler_options=compiler_options())
+    @functools.partial(
+        jax.jit, static_argnames=("mesh", "by_configuration"), compiler_options=compiler_options()
+    )
     def program(hyperparameters, runs, data, mesh, by_configuration):
         sharded, whole = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
         in_specs = (sharded, whole, whole) if by_configuration else (whole, sharded, whole)
         out_specs = sharded if by_configuration else PartitionSpec(None, *sharded)
-        of_run = jax.vmap(functools.partial(run, axis_name=mesh.axis_names[0]), in_axes=(0, None, None))
+        of_run = jax.vmap(
+            functools.partial(run, axis_name=mesh.axis_names[0]), in_axes=(0, None, None)
+        )
         grid = jax.vmap(of_run, in_axes=(None, 0, None), out_axes=1)
-        return jax.shard_map(grid, mesh=mesh, in_specs=in_specs, out_specs=out_specs)(hyperparameters, runs, data)
+        return jax.shard_map(grid, mesh=mesh, in_specs=in_specs, out_specs=out_specs)(
+            hyperparameters, runs, data
+        )
 
     return program
 
 
 def _check(
-    num_steps: int, splits: tuple[str, ...], eval_every: int, num_eval_batches: int, extra_args: tuple[str, ...]
+    num_steps: int,
+    splits: tuple[str, ...],
+    eval_every: int,
+    num_eval_batches: int,
+    extra_args: tuple[str, ...],
 ) -> None:
     if num_eval_batches < 1:
         raise ValueError(f"num_eval_batches must be at least 1, got {num_eval_batches}")
     if num_steps < 1 or eval_every < 1 or num_steps % eval_every:
-        raise ValueError(f"num_steps must be a positive multiple of eval_every, got {num_steps} and {eval_every}")
+        raise ValueError(
+            f"num_steps must be a positive multiple of eval_every, got {num_steps} and {eval_every}"
+        )
     if unknown := [split for split in splits if split not in SPLITS]:
         raise ValueError(f"unknown splits {unknown}; a task has {SPLITS}")
     if unknown := [name for name in extra_args if name not in EXTRA_ARGS]:
@@ -153,7 +175,9 @@ def _check(
 def _axis_size(tree: Any) -> int:
     sizes = {leaf.shape[0] for leaf in jax.tree.leaves(tree) if leaf.ndim}
     if len(sizes) != 1 or any(leaf.ndim == 0 for leaf in jax.tree.leaves(tree)):
-        raise ValueError(f"every leaf of hyperparameters leads with one configurations axis, got sizes {sorted(sizes)}")
+        raise ValueError(
+            f"every leaf of hyperparameters leads with one configurations axis, got sizes {sorted(sizes)}"
+        )
     return sizes.pop()
 
 
@@ -192,7 +216,9 @@ def _run(
             measurements = jax.tree.map(lambda values: jnp.mean(values, axis=0), each)
         first = point * eval_every
         # The last point has no steps left: one loop body serves all points, and is compiled once.
-        return jax.lax.fori_loop(first, jnp.minimum(first + eval_every, num_steps), step, carry), measurements
+        return jax.lax.fori_loop(
+            first, jnp.minimum(first + eval_every, num_steps), step, carry
+        ), measurements
 
     # What starts as a constant (a momentum of zeros) does not stay one.
     carry = vary(start, axis_name)
@@ -217,12 +243,16 @@ def start_run(
         state = optimizer.init(params)
 
     def step(index, carry):
-        return train_step(task, optimizer, extra_args, data, jax.random.fold_in(train_key, index), *carry)
+        return train_step(
+            task, optimizer, extra_args, data, jax.random.fold_in(train_key, index), *carry
+        )
 
     return task, (params, state), step
 
 
-def train_step(task: Task, optimizer, extra_args: tuple[str, ...], data: Data, key: Key, params, state):
+def train_step(
+    task: Task, optimizer, extra_args: tuple[str, ...], data: Data, key: Key, params, state
+):
     """One inner step on a fresh `train` batch: `(params, state)` of the next step."""
     batch_key, loss_key, valid_batch_key, valid_loss_key = jax.random.split(key, 4)
     batch = task.sample_batch(data, batch_key, "train")
@@ -231,7 +261,9 @@ def train_step(task: Task, optimizer, extra_args: tuple[str, ...], data: Data, k
         return task.loss(at, loss_key, batch)[0]
 
     def valid_fn(at):
-        return task.loss(at, valid_loss_key, task.sample_batch(data, valid_batch_key, "inner_valid"))[0]
+        return task.loss(
+            at, valid_loss_key, task.sample_batch(data, valid_batch_key, "inner_valid")
+        )[0]
 
     value, grad = jax.value_and_grad(value_fn)(params)
     available = {"value": lambda: value, "grad": lambda: grad, "value_fn": lambda: value_fn}
@@ -242,7 +274,9 @@ def train_step(task: Task, optimizer, extra_args: tuple[str, ...], data: Data, k
         return optax.apply_updates(params, updates), state
 
 
-def _measure(task: Task, splits: tuple[str, ...], data: Data, params, key: Key) -> dict[str, dict[str, Array]]:
+def _measure(
+    task: Task, splits: tuple[str, ...], data: Data, params, key: Key
+) -> dict[str, dict[str, Array]]:
     """Loss and metrics on one fresh batch of each split; its key does not depend on the other splits asked for."""
     measurements = {}
     for split in splits:

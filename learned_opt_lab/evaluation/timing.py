@@ -56,7 +56,9 @@ def time_training(
         if elapsed >= min_seconds:
             break
         num_steps *= 2
-    fastest = min([elapsed, *(_time_once(compiled, args, num_steps) for _ in range(repetitions - 1))])
+    fastest = min(
+        [elapsed, *(_time_once(compiled, args, num_steps) for _ in range(repetitions - 1))]
+    )
     return Timing(fastest / num_steps, compile_seconds)
 
 

@@ -61,7 +61,10 @@ class Tuned(NamedTuple):
 def default_cache_dir() -> Path | None:
     """`LEARNED_OPT_CACHE`, or else `~/.cache/learned_opt`; None where there is neither it nor a home."""
     try:
-        return Path(os.environ.get("LEARNED_OPT_CACHE") or Path.home() / ".cache" / "learned_opt") / "tuning"
+        return (
+            Path(os.environ.get("LEARNED_OPT_CACHE") or Path.home() / ".cache" / "learned_opt")
+            / "tuning"
+        )
     except RuntimeError:
         return None
 
@@ -112,16 +115,22 @@ def tune(
     path = _path(cache_dir or default_cache_dir(), key)
     if (found := _read(path, key, warn)) is not None:
         return found._replace(cached=True)
-    scores, finite = _scores(task, family, name, configurations, runs_of(task, "tune", num_seeds, seed))
+    scores, finite = _scores(
+        task, family, name, configurations, runs_of(task, "tune", num_seeds, seed)
+    )
     best = int(np.lexsort((-finite, scores))[0])
     if scores[best] >= task.loss_cap:
-        warn(f"{name} on {task.name}: no configuration stayed below the loss cap, {task.loss_cap:g}")
+        warn(
+            f"{name} on {task.name}: no configuration stayed below the loss cap, {task.loss_cap:g}"
+        )
     tuned = Tuned(
         hyperparameters={k: float(values[best]) for k, values in configurations.items()},
         index=best,
         validation_loss=float(scores[best]),
         scores=[float(value) for value in scores],
-        configurations={k: [float(value) for value in values] for k, values in configurations.items()},
+        configurations={
+            k: [float(value) for value in values] for k, values in configurations.items()
+        },
         num_configurations=len(scores),
         num_seeds=num_seeds,
         seed=seed,
@@ -150,14 +159,21 @@ def _scores(
     scores, finite = [], []
     for start in range(0, num_configurations, size):
         rows = np.minimum(np.arange(start, start + size), num_configurations - 1)
-        losses = sweep({k: values[rows] for k, values in configurations.items()}, runs)["outer_valid"]["loss"]
+        losses = sweep({k: values[rows] for k, values in configurations.items()}, runs)[
+            "outer_valid"
+        ]["loss"]
         scores.append(final_losses(losses, task.loss_cap).mean(axis=1))
         finite.append(np.isfinite(losses).sum(axis=(1, 2)))
     return np.concatenate(scores)[:num_configurations], np.concatenate(finite)[:num_configurations]
 
 
 def _cache_key(
-    task: SuiteTask, family: TaskFamily, name: str, configurations: dict[str, NDArray], num_seeds: int, seed: int
+    task: SuiteTask,
+    family: TaskFamily,
+    name: str,
+    configurations: dict[str, NDArray],
+    num_seeds: int,
+    seed: int,
 ) -> dict[str, Any]:
     """All that the outcome follows from."""
     return {
@@ -197,7 +213,9 @@ def _path(cache_dir: Path | None, key: dict[str, Any]) -> Path | None:
     if cache_dir is None:
         return None
     digest = content.of_json(key)[:12]
-    name = f"{key['task']}.v{key['task_version']}.{key['baseline']}.{key['budget']}x{key['num_seeds']}"
+    name = (
+        f"{key['task']}.v{key['task_version']}.{key['baseline']}.{key['budget']}x{key['num_seeds']}"
+    )
     return cache_dir / f"{name}.seed{key['seed']}.{digest}.json"
 
 
@@ -218,10 +236,14 @@ def _read(path: Path | None, key: dict[str, Any], warn: Callable[[str], None]) -
 
 def _write(path: Path | None, found: dict[str, Any], warn: Callable[[str], None]) -> None:
     if path is None:
-        warn("there is no home for the cache of tuning (LEARNED_OPT_CACHE); what was found is used, and not kept")
+        warn(
+            "there is no home for the cache of tuning (LEARNED_OPT_CACHE); what was found is used, and not kept"
+        )
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(path, cells.sealed(found))
     except OSError as error:
-        warn(f"the cache of tuning cannot be written: {error}; what was found is used, and not kept")
+        warn(
+            f"the cache of tuning cannot be written: {error}; what was found is used, and not kept"
+        )

@@ -25,7 +25,10 @@ def split_rows(data: ImageData, split: str, max_examples: int | None = None) -> 
 
 def rows_of(data: ImageData, rows: np.ndarray) -> Batch:
     """The examples of these rows as one batch."""
-    return {"image": (data.images[rows].astype(jnp.float32) - data.mean) / data.std, "label": data.labels[rows]}
+    return {
+        "image": (data.images[rows].astype(jnp.float32) - data.mean) / data.std,
+        "label": data.labels[rows],
+    }
 
 
 class Run(NamedTuple):
@@ -90,7 +93,10 @@ def train(
             updates, opt_state = transformation.update(
                 grads, opt_state, params, value_fn=value_fn, objective_grad=objective_grad
             )
-        return (optax.apply_updates(params, updates), opt_state), (recording.rate_of(opt_state, i), loss)
+        return (optax.apply_updates(params, updates), opt_state), (
+            recording.rate_of(opt_state, i),
+            loss,
+        )
 
     def between_points(carry, steps):
         carry, (rates, losses) = jax.lax.scan(step, carry, steps)
@@ -98,7 +104,9 @@ def train(
 
     params = task.init(key_init)
     steps = jnp.arange(num_steps, dtype=jnp.int32).reshape(recording.num_points, -1)
-    _, (rates, losses, measures) = jax.lax.scan(between_points, (params, transformation.init(params)), steps)
+    _, (rates, losses, measures) = jax.lax.scan(
+        between_points, (params, transformation.init(params)), steps
+    )
     return Run(rates.reshape(num_steps), losses.reshape(num_steps), measures)
 
 
@@ -129,4 +137,8 @@ def _sharded(function: Callable[..., Any], mesh: Mesh, one_by_one: bool) -> Call
         return jax.lax.map(one, run_arguments) if one_by_one else jax.vmap(one)(run_arguments)
 
     specs = (PartitionSpec(_AXIS), PartitionSpec())
-    return jax.jit(jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(_AXIS), check_vma=False))
+    return jax.jit(
+        jax.shard_map(
+            mapped, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(_AXIS), check_vma=False
+        )
+    )

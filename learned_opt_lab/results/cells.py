@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from learned_opt.disk import files
 from learned_opt_lab.results import folder
 
-_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error, RecursionError)
+_DAMAGE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RecursionError,
+)
 """What readers of archives, arrays and JSON raise for bytes that are not what was written."""
 Warn = Callable[[str], None]
 
@@ -37,7 +46,9 @@ class Stored(NamedTuple):
     record: dict[str, Any]
 
 
-def write(stem: Path, arrays: Mapping[str, Any], record: Mapping[str, Any], made_of: Mapping[str, Any]) -> None:
+def write(
+    stem: Path, arrays: Mapping[str, Any], record: Mapping[str, Any], made_of: Mapping[str, Any]
+) -> None:
     """Writes `STEM.npz` and `STEM.json` together, making the folder.
 
     Args:
@@ -56,10 +67,14 @@ def write(stem: Path, arrays: Mapping[str, Any], record: Mapping[str, Any], made
     content = {"record": dict(record), "made_of": dict(made_of), "arrays_sha256": _sha256(packed)}
     text = json.dumps(content | {"sha256": _digest(content)}, indent=2, allow_nan=False) + "\n"
     npz, json_path = paths(stem)
-    files.write_together({npz: lambda file: file.write(packed), json_path: lambda file: file.write(text.encode())})
+    files.write_together(
+        {npz: lambda file: file.write(packed), json_path: lambda file: file.write(text.encode())}
+    )
 
 
-def read(stem: Path, made_of: Mapping[str, Any] | None = None, warn: Warn = folder.warn) -> Stored | None:
+def read(
+    stem: Path, made_of: Mapping[str, Any] | None = None, warn: Warn = folder.warn
+) -> Stored | None:
     """A finished cell; None where there is none, where it is damaged, or where it was made of something else.
 
     Args:
@@ -111,7 +126,9 @@ def set_aside(*damaged: Path) -> Path:
     kept = damaged[-1]
     for path in damaged:
         number = 1
-        while (new := path.with_name(f"{path.name}.damaged{number if number > 1 else ''}")).exists():
+        while (
+            new := path.with_name(f"{path.name}.damaged{number if number > 1 else ''}")
+        ).exists():
             number += 1
         try:
             os.rename(path, new)
@@ -128,7 +145,9 @@ def sealed(content: dict[str, Any]) -> dict[str, Any]:
 
 def _is_whole(content: Any) -> bool:
     """Whether sealed JSON is what it was when it was sealed."""
-    return content.get("sha256") == _digest({key: value for key, value in content.items() if key != "sha256"})
+    return content.get("sha256") == _digest(
+        {key: value for key, value in content.items() if key != "sha256"}
+    )
 
 
 def read_sealed(path: Path) -> dict[str, Any]:

@@ -54,7 +54,9 @@ def shipped_code() -> str:
     """Digest of the project's own sources that numbers of an inner loop follow from."""
     folders = [_package_folder(name) for name in ("tasks", "learned_opt")]
     files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
-    files += [_package_folder("learned_opt_lab") / "evaluation" / f"{name}.py" for name in _OF_INNER_LOOP]
+    files += [
+        _package_folder("learned_opt_lab") / "evaluation" / f"{name}.py" for name in _OF_INNER_LOOP
+    ]
     return _hexdigest(part for path in files for part in (path.name.encode(), path.read_bytes()))
 
 
@@ -102,7 +104,11 @@ def _array_parts(leaf: Any) -> Iterator[bytes]:
         leaf = jax.random.key_data(leaf)
     array = np.asarray(leaf)
     yield f"{array.dtype}{array.shape}".encode()
-    yield repr(array.tolist()).encode() if array.dtype == object else np.ascontiguousarray(array).tobytes()
+    yield (
+        repr(array.tolist()).encode()
+        if array.dtype == object
+        else np.ascontiguousarray(array).tobytes()
+    )
 
 
 def _parts(value: Any, seen: dict[int, Any], files: set[str]) -> Iterator[bytes]:
@@ -136,7 +142,12 @@ def _children(value: Any, files: set[str]) -> Iterator[Any]:
         yield from _named_globals(value)
         yield getattr(value, "__wrapped__", None)
     elif isinstance(value, types.CodeType):
-        yield from (value.co_code, value.co_names, value.co_varnames[: value.co_argcount], list(value.co_consts))
+        yield from (
+            value.co_code,
+            value.co_names,
+            value.co_varnames[: value.co_argcount],
+            list(value.co_consts),
+        )
     elif isinstance(value, types.ModuleType):
         _note_files(value.__name__, files)
         yield value.__name__
@@ -155,7 +166,8 @@ def _children(value: Any, files: set[str]) -> Iterator[Any]:
         yield from (getattr(value, field.name, None) for field in dataclasses.fields(value))
     else:
         yield type(value)
-        if callable(wrapped := getattr(value, "__wrapped__", None)):  # what `jax.jit` and its like hold
+        # What `jax.jit` and its like hold.
+        if callable(wrapped := getattr(value, "__wrapped__", None)):
             yield wrapped
         elif isinstance(attributes := getattr(value, "__dict__", None), dict):
             yield attributes
@@ -188,7 +200,11 @@ def _note_files(module_name: str | None, files: set[str]) -> None:
         return
     files.add(module_name)
     for value in list(vars(sys.modules[module_name]).values()):
-        name = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
+        name = (
+            value.__name__
+            if isinstance(value, types.ModuleType)
+            else getattr(value, "__module__", None)
+        )
         if isinstance(name, str):
             _note_files(name, files)
 

@@ -58,7 +58,9 @@ def _read(path: Path, what: str, advice: str) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is damaged, so what {what} the folder holds is unknown: {error}; {advice}") from error
+        raise ValueError(
+            f"{path} is damaged, so what {what} the folder holds is unknown: {error}; {advice}"
+        ) from error
     if not isinstance(found, dict):
         raise ValueError(f"{path} says nothing of an {what}; {advice}")
     return found

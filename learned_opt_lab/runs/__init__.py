@@ -33,7 +33,9 @@ _FROM = {
     "InStep": "learned_opt_lab.runs.engines.base",
     "Ray": "learned_opt_lab.runs.engines.base",
     **dict.fromkeys(("QUIET", "TERMINAL", "Allowed", "Show"), "outer_train.run"),
-    **dict.fromkeys(("NothingLearned", "RunResult", "resume", "train"), "learned_opt_lab.runs.course"),
+    **dict.fromkeys(
+        ("NothingLearned", "RunResult", "resume", "train"), "learned_opt_lab.runs.course"
+    ),
 }
 
 

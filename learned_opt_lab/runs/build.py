@@ -62,7 +62,9 @@ class Built(NamedTuple):
     mesh: Mesh
 
 
-def build(config: base.TrainConfig, num_devices: int | None = None, *, trust: bool = False) -> Built:
+def build(
+    config: base.TrainConfig, num_devices: int | None = None, *, trust: bool = False
+) -> Built:
     """Builds and checks everything, data included.
 
     Args:
@@ -76,7 +78,9 @@ def build(config: base.TrainConfig, num_devices: int | None = None, *, trust: bo
       FileNotFoundError: `init_theta` is no file and no pretrained name.
     """
     check_numbers(config)
-    families, held_outs = zip(*map(build_family, (config.family, *config.extra_families)), strict=True)
+    families, held_outs = zip(
+        *map(build_family, (config.family, *config.extra_families)), strict=True
+    )
     optimizer, name, kwargs = build_optimizer(config.optimizer)
     key_theta, key_loop = jax.random.split(jax.random.key(config.seed))
     # On the host: the outer step donates what is placed on the devices.
@@ -85,13 +89,18 @@ def build(config: base.TrainConfig, num_devices: int | None = None, *, trust: bo
     schedule = build_truncation(config)
     mesh = devices.particle_mesh(num_particles(config.estimator), num_devices)
     step = outer_step(
-        [build_estimator(config, family, optimizer, schedule, axis_name=devices.PARTICLES) for family in families],
+        [
+            build_estimator(config, family, optimizer, schedule, axis_name=devices.PARTICLES)
+            for family in families
+        ],
         build_outer_optimizer(config.outer_optimizer, config.num_outer_steps),
         schedule,
         mesh,
     )
     state = jax.eval_shape(step.init, theta, key_loop)
-    memory.check_fits(f"{num_particles(config.estimator)} particles: their inner states", memory.num_bytes(state))
+    memory.check_fits(
+        f"{num_particles(config.estimator)} particles: their inner states", memory.num_bytes(state)
+    )
     _check_held_out_fits(config.held_out, held_outs[0], optimizer, theta)
     datas = step.place_data(tuple(family.data for family in families))
     jax.eval_shape(step.step, state, key_loop, datas)
@@ -111,7 +120,11 @@ def check_numbers(config: base.TrainConfig) -> None:
             f"got {config.held_out.num_tasks} and {config.held_out.num_steps}"
         )
     checks.check_count(
-        0, **{"held_out.num_tasks": config.held_out.num_tasks, "held_out.num_steps": config.held_out.num_steps}
+        0,
+        **{
+            "held_out.num_tasks": config.held_out.num_tasks,
+            "held_out.num_steps": config.held_out.num_steps,
+        },
     )
     check_seed(config.seed)
 
@@ -122,15 +135,23 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"seed must be a whole number within {-(2**31)}..{2**32 - 1}, got {seed}")
 
 
-def _check_held_out_fits(config: base.HeldOut, family: TaskFamily, optimizer: LearnedOptimizer, theta: Any) -> None:
+def _check_held_out_fits(
+    config: base.HeldOut, family: TaskFamily, optimizer: LearnedOptimizer, theta: Any
+) -> None:
     """Refuses before training what could not be scored after it."""
 
     def start(key):
         params = family.task(family.sample(key)).init(key)
         return params, optimizer.fastest(theta).init(params)
 
-    size = memory.num_bytes(jax.eval_shape(start, jax.random.key(0))) + np.dtype(np.float32).itemsize * config.num_steps
-    memory.check_fits(f"held_out.num_tasks {config.num_tasks} of {config.num_steps} steps", config.num_tasks * size)
+    size = (
+        memory.num_bytes(jax.eval_shape(start, jax.random.key(0)))
+        + np.dtype(np.float32).itemsize * config.num_steps
+    )
+    memory.check_fits(
+        f"held_out.num_tasks {config.num_tasks} of {config.num_steps} steps",
+        config.num_tasks * size,
+    )
 
 
 def num_particles(estimator: base.Estimator) -> int:
@@ -154,8 +175,11 @@ def build_optimizer(config: base.Optimizer) -> tuple[LearnedOptimizer, str, dict
     if catalog.is_own(name) and not isinstance(name, catalog.FromFile):
         add_to_path(Path.cwd())
     optimizer = catalog.make_optimizer(name, kwargs, factory)
-    shapes = jax.eval_shape(optimizer.init, jax.random.key(0))  # takes no memory, however large theta is
-    if (size := sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))) > theta_file.MAX_ELEMENTS:
+    # Takes no memory, however large theta is.
+    shapes = jax.eval_shape(optimizer.init, jax.random.key(0))
+    if (
+        size := sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+    ) > theta_file.MAX_ELEMENTS:
         raise ValueError(
             f"{name} with {kwargs}: theta would have {size} numbers, allowed are {theta_file.MAX_ELEMENTS}"
         )
@@ -163,7 +187,12 @@ def build_optimizer(config: base.Optimizer) -> tuple[LearnedOptimizer, str, dict
 
 
 def initial_theta(
-    path: str | None, optimizer: LearnedOptimizer, untrained: Any, *, name: str = "", trust: bool = False
+    path: str | None,
+    optimizer: LearnedOptimizer,
+    untrained: Any,
+    *,
+    name: str = "",
+    trust: bool = False,
 ) -> Any:
     """The theta to start from: a saved one if a path or name is given.
 
@@ -187,7 +216,9 @@ def initial_theta(
     theta = jax.device_get(learned_opt.load_theta(path, factory=factory, trust=trust)[1])
     shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (theta, untrained)]
     if shapes[0] != shapes[1]:
-        raise ValueError(f"{path} holds the theta of another optimizer: shapes {shapes[0]}, needed are {shapes[1]}")
+        raise ValueError(
+            f"{path} holds the theta of another optimizer: shapes {shapes[0]}, needed are {shapes[1]}"
+        )
     try:
         checks.check_theta(theta)
     except ValueError as error:
@@ -227,7 +258,9 @@ def build_estimator(
     return builder_of(kind)(problem, axis_name=axis_name, **settings)
 
 
-def build_outer_optimizer(config: base.OuterOptimizer, num_outer_steps: int) -> optax.GradientTransformation:
+def build_outer_optimizer(
+    config: base.OuterOptimizer, num_outer_steps: int
+) -> optax.GradientTransformation:
     """Clip, then Adam or AdamW under the schedule.
 
     Raises:
@@ -236,7 +269,9 @@ def build_outer_optimizer(config: base.OuterOptimizer, num_outer_steps: int) -> 
     """
     _check_outer_optimizer(config)
     if not 0 <= config.num_warmup_steps < num_outer_steps:
-        raise ValueError(f"num_warmup_steps must be within 0..{num_outer_steps - 1}, got {config.num_warmup_steps}")
+        raise ValueError(
+            f"num_warmup_steps must be within 0..{num_outer_steps - 1}, got {config.num_warmup_steps}"
+        )
     checks.check_count(0, num_warmup_steps=config.num_warmup_steps)
     clips = {
         "global_norm": functools.partial(clip_by_global_norm, config.clip_at),
@@ -254,7 +289,9 @@ def build_outer_optimizer(config: base.OuterOptimizer, num_outer_steps: int) -> 
 
 def _check_outer_optimizer(config: base.OuterOptimizer) -> None:
     if not config.learning_rate > 0 or (config.clip != "none" and not config.clip_at > 0):
-        raise ValueError(f"learning_rate and clip_at must be above 0, got {config.learning_rate} and {config.clip_at}")
+        raise ValueError(
+            f"learning_rate and clip_at must be above 0, got {config.learning_rate} and {config.clip_at}"
+        )
     checks.check_positive(learning_rate=config.learning_rate, eps=config.eps)
     if config.clip != "none":
         checks.check_positive(clip_at=config.clip_at)
@@ -266,7 +303,9 @@ def _check_outer_optimizer(config: base.OuterOptimizer) -> None:
 def _rate(config: base.OuterOptimizer, num_outer_steps: int) -> optax.ScalarOrSchedule:
     num_decay_steps = num_outer_steps - config.num_warmup_steps
     if config.decay == "cosine":
-        rate = optax.cosine_decay_schedule(config.learning_rate, num_decay_steps, alpha=config.final_fraction)
+        rate = optax.cosine_decay_schedule(
+            config.learning_rate, num_decay_steps, alpha=config.final_fraction
+        )
     elif config.num_warmup_steps == 0:
         return config.learning_rate
     else:

@@ -18,5 +18,7 @@ def builder_of(kind: type[base.Kind]) -> Callable[..., Any]:
         return kind.builds
     module, _, name = kind.builds.partition(":")
     if module.partition(".")[0] not in OWN:
-        raise ValueError(f"{kind.__name__}.builds names {kind.builds!r}; a kind of your own gives the function itself")
+        raise ValueError(
+            f"{kind.__name__}.builds names {kind.builds!r}; a kind of your own gives the function itself"
+        )
     return getattr(importlib.import_module(module), name)

@@ -57,8 +57,12 @@ def _run_file(path: Path) -> TrainConfig:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever the user's code raises
-        raise ValueError(f"config file {path} cannot be run: {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"config file {path} cannot be run: {type(error).__name__}: {error}"
+        ) from error
     config = getattr(module, "config", None)
     if not isinstance(config, TrainConfig):
-        raise ValueError(f"config file {path} must define `config`, a configs.base.TrainConfig; got {config!r:.80}")
+        raise ValueError(
+            f"config file {path} must define `config`, a configs.base.TrainConfig; got {config!r:.80}"
+        )
     return config

@@ -88,7 +88,10 @@ def types_in_json() -> dict[str, type]:
         if cls.__name__ not in found:
             found[cls.__name__] = cls
             waiting += [
-                part for hint in _hints(cls).values() for part in (hint, *typing.get_args(hint)) if _is_own(part)
+                part
+                for hint in _hints(cls).values()
+                for part in (hint, *typing.get_args(hint))
+                if _is_own(part)
             ]
     return found
 

@@ -25,7 +25,17 @@ from learned_opt_lab.runs.engines.base import Engine, InStep, Ray, Trained
 from learned_opt_lab.runs.families import HELD_OUT, TRAINED_ON, check_trusted, scored_on
 from learned_opt_lab.runs.user_path import add_to_path
 from outer_train.processes import cluster
-from outer_train.run import QUIET, STRICT, Allowed, LoopSettings, RunDirectory, Show, directory, lock, metrics
+from outer_train.run import (
+    QUIET,
+    STRICT,
+    Allowed,
+    LoopSettings,
+    RunDirectory,
+    Show,
+    directory,
+    lock,
+    metrics,
+)
 
 
 class RunResult(NamedTuple):
@@ -152,7 +162,11 @@ def make_engine(config: TrainConfig, settings: InStep | Ray) -> Engine:
     """The engine that the settings are of; raises `ValueError` for numbers that do not fit."""
     if not isinstance(config, TrainConfig):
         raise ValueError(f"config must be a configs.base.TrainConfig, got {config!r:.80}")
-    return ray.engine(config, settings) if isinstance(settings, Ray) else in_step.engine(config, settings)
+    return (
+        ray.engine(config, settings)
+        if isinstance(settings, Ray)
+        else in_step.engine(config, settings)
+    )
 
 
 def _as_started(run: RunDirectory, settings: InStep | Ray | None) -> InStep | Ray:
@@ -160,12 +174,16 @@ def _as_started(run: RunDirectory, settings: InStep | Ray | None) -> InStep | Ra
     started = ray.as_started(run, settings if isinstance(settings, Ray) else Ray())
     if isinstance(settings, Ray if started is None else InStep):
         how = "in step" if started is None else "with --engine ray"
-        raise ValueError(f"{run.path} was started {how}; its checkpoints go on with that engine only")
+        raise ValueError(
+            f"{run.path} was started {how}; its checkpoints go on with that engine only"
+        )
     return started or settings or InStep()
 
 
 @contextlib.contextmanager
-def _opened(engine: Engine, run: RunDirectory, check: Callable[[], None], show: Show) -> Iterator[Show]:
+def _opened(
+    engine: Engine, run: RunDirectory, check: Callable[[], None], show: Show
+) -> Iterator[Show]:
     """Opens and closes the engine; gives where to show things: of several processes, the first one does."""
     engine.open(run, check, show)
     try:
@@ -190,7 +208,9 @@ def read_config(run: RunDirectory, stored: dict[str, Any], trust: bool) -> Train
     return config
 
 
-def build(config: TrainConfig, num_devices: int | None, tensorboard: bool, *, trust: bool = False) -> Built:
+def build(
+    config: TrainConfig, num_devices: int | None, tensorboard: bool, *, trust: bool = False
+) -> Built:
     """Builds and checks the run; nothing is written.
 
     Raises:
@@ -203,10 +223,14 @@ def build(config: TrainConfig, num_devices: int | None, tensorboard: bool, *, tr
 
 def loop_settings(config: TrainConfig, tensorboard: bool) -> LoopSettings:
     """What the loop of either engine is told."""
-    return LoopSettings(config.num_outer_steps, config.checkpoint_every, config.keep_checkpoints, tensorboard)
+    return LoopSettings(
+        config.num_outer_steps, config.checkpoint_every, config.keep_checkpoints, tensorboard
+    )
 
 
-def finish(config: TrainConfig, built: Built, run: RunDirectory, trained: Trained, show: Show) -> RunResult:
+def finish(
+    config: TrainConfig, built: Built, run: RunDirectory, trained: Trained, show: Show
+) -> RunResult:
     """Writes theta, scores and figures; of several processes the first one does.
 
     Raises:
@@ -218,7 +242,11 @@ def finish(config: TrainConfig, built: Built, run: RunDirectory, trained: Traine
     learned_opt.save(run.theta, built.optimizer_name, built.optimizer_kwargs, trained.theta)
     if trained.signal is not None:
         return result
-    summary, name, curves = metrics.summarize(metrics.read_rows(run.metrics)), scored_on(config), None
+    summary, name, curves = (
+        metrics.summarize(metrics.read_rows(run.metrics)),
+        scored_on(config),
+        None,
+    )
     if config.held_out.num_tasks:
         summary[name], curves = score(config, built, trained.theta, show.tell)
     summary = folder.finite(summary | trained.about)
@@ -232,7 +260,10 @@ def finish(config: TrainConfig, built: Built, run: RunDirectory, trained: Traine
 
 
 def write_results(
-    run: RunDirectory, summary: dict[str, Any], curves: Mapping[str, np.ndarray] | None, curves_path: Path
+    run: RunDirectory,
+    summary: dict[str, Any],
+    curves: Mapping[str, np.ndarray] | None,
+    curves_path: Path,
 ) -> None:
     """Replaces `summary.json`, and the curves of the scored tasks that it sums up with it."""
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
@@ -249,7 +280,9 @@ def score(
 
     Where none is held out it is the training family, with other keys (`learned_opt_lab.runs.families.scored_on`).
     """
-    held_out_or_not = "held-out tasks" if scored_on(config) == HELD_OUT else "tasks of the training family"
+    held_out_or_not = (
+        "held-out tasks" if scored_on(config) == HELD_OUT else "tasks of the training family"
+    )
     tell(f"scoring {config.held_out.num_tasks} {held_out_or_not}")
     key_score = jax.random.fold_in(jax.random.key(config.seed), 1)
     scored = held_out.score(
@@ -267,7 +300,9 @@ def score(
 
 def report(summary: dict[str, Any], run: RunDirectory, tell: Callable[[str], None]) -> None:
     """Tells the numbers that matter."""
-    tell(f"outer loss {folder.show(summary['outer_loss_first'])} -> {folder.show(summary['outer_loss_last'])}")
+    tell(
+        f"outer loss {folder.show(summary['outer_loss_first'])} -> {folder.show(summary['outer_loss_last'])}"
+    )
     for key, what in ((HELD_OUT, "held-out"), (TRAINED_ON, "training family's")):
         for name in ("learned", "adam_tuned", "adam_1e-3", "untrained") if key in summary else ():
             tell(f"{what} mean test loss  {name:<10} {folder.show(summary[key][name])}")

@@ -10,7 +10,15 @@ from learned_opt_lab.runs.builders import builder_of
 from learned_opt_lab.runs.user_path import add_to_path
 from tasks import TaskFamily, char_family, rescaled_weights
 from tasks.analytic import random_quadratic_family
-from tasks.images import MLP, ConvNet, class_split, class_subset_family, datasets, mnist1d, tfds_autoencoder_family
+from tasks.images import (
+    MLP,
+    ConvNet,
+    class_split,
+    class_subset_family,
+    datasets,
+    mnist1d,
+    tfds_autoencoder_family,
+)
 
 FAMILIES: dict[str, Callable[..., TaskFamily]] = {
     "tasks.images:tfds_autoencoder_family": tfds_autoencoder_family,
@@ -53,7 +61,9 @@ def _trains_on_the_held_out_of(config: base.ClassSubset, other) -> bool:
     """Of one order of the classes, the first ones are trained on; with another order some of the others are too."""
     if not isinstance(other, base.ClassSubset) or other.dataset != config.dataset:
         return False
-    return other.split_seed != config.split_seed or other.num_train_classes > config.num_train_classes
+    return (
+        other.split_seed != config.split_seed or other.num_train_classes > config.num_train_classes
+    )
 
 
 def _is_same(target: str, other: str) -> bool:
@@ -73,7 +83,9 @@ def custom(config: base.CustomFamily) -> tuple[TaskFamily, TaskFamily]:
       ValueError: there is no such function, or it does not take these arguments or return a family.
     """
     family = _custom_family(config.target, config.kwargs)
-    return family, _custom_family(config.held_out_target, config.kwargs) if config.held_out_target else family
+    return family, _custom_family(
+        config.held_out_target, config.kwargs
+    ) if config.held_out_target else family
 
 
 def _custom_family(target: str, kwargs: dict[str, Any]) -> TaskFamily:
@@ -81,7 +93,9 @@ def _custom_family(target: str, kwargs: dict[str, Any]) -> TaskFamily:
     try:
         catalog.check_call(factory, kwargs)
     except TypeError as error:
-        raise ValueError(f"{target} does not take the arguments {kwargs!r:.200}: {error}") from error
+        raise ValueError(
+            f"{target} does not take the arguments {kwargs!r:.200}: {error}"
+        ) from error
     try:
         catalog.check_gives(factory, TaskFamily)
     except TypeError as error:
@@ -89,9 +103,13 @@ def _custom_family(target: str, kwargs: dict[str, Any]) -> TaskFamily:
     try:
         family = factory(**kwargs)
     except TypeError as error:
-        raise ValueError(f"{target} does not take the arguments {kwargs!r:.200}: {error}") from error
+        raise ValueError(
+            f"{target} does not take the arguments {kwargs!r:.200}: {error}"
+        ) from error
     if not isinstance(family, TaskFamily):
-        raise ValueError(f"{target} must return a tasks.base.TaskFamily, got {type(family).__name__}")
+        raise ValueError(
+            f"{target} must return a tasks.base.TaskFamily, got {type(family).__name__}"
+        )
     return family
 
 
@@ -103,7 +121,11 @@ def class_subset(config: base.ClassSubset) -> tuple[TaskFamily, TaskFamily]:
         data = mnist1d()
     else:
         data = datasets.tfds_images(
-            config.dataset, config.image_size, config.grayscale, config.data_dir, fractions=config.fractions
+            config.dataset,
+            config.image_size,
+            config.grayscale,
+            config.data_dir,
+            fractions=config.fractions,
         )
     train, held_out = class_split(data.num_classes, config.num_train_classes, config.split_seed)
     num_held_out = config.held_out_num_classes or min(config.num_classes, len(held_out))
@@ -137,7 +159,13 @@ def family_factory(target: str) -> Any:
 
 def check_trusted(config: base.TrainConfig) -> None:
     """Raises `NotTrusted` for a config from a file that names code which is not this project's; imports nothing."""
-    parts = (config.family, *config.extra_families, config.optimizer, config.estimator, config.truncation)
+    parts = (
+        config.family,
+        *config.extra_families,
+        config.optimizer,
+        config.estimator,
+        config.truncation,
+    )
     names = [getattr(part, field) for part in parts for field in type(part).code_fields]
     for name in names:
         if name not in FAMILIES and isinstance(name, catalog.FromFile) and catalog.is_own(name):

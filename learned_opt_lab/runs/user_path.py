@@ -53,10 +53,19 @@ def hidden_modules(text: str) -> list[str]:
     lines = []
     for name in dict.fromkeys(re.findall(r"[A-Za-z_]\w*", text)):
         for directory in _directories:
-            mine = next((p for p in (directory / f"{name}.py", directory / name / "__init__.py") if p.is_file()), None)
+            mine = next(
+                (
+                    p
+                    for p in (directory / f"{name}.py", directory / name / "__init__.py")
+                    if p.is_file()
+                ),
+                None,
+            )
             other = getattr(sys.modules.get(name), "__file__", None)
             if mine is None or other is None or Path(other).resolve() == mine.resolve():
                 continue
             whose = "a package of learned-opt" if name in OWN else "an installed module"
-            lines.append(f"{mine} is not looked at, since {name!r} is {whose} ({other}); rename yours")
+            lines.append(
+                f"{mine} is not looked at, since {name!r} is {whose} ({other}); rename yours"
+            )
     return lines

@@ -32,7 +32,9 @@ def score(losses: NDArray, adam: NDArray, settings: base.CrossEntropy) -> NDArra
     """`[candidates]`, lower is better, from validation losses `[candidates or rates, runs, points]`."""
     cap, offset = settings.loss_cap, settings.loss_offset
     losses, adam = (cap_losses(x, cap).mean(axis=1) for x in (losses, adam))
-    to_ratio = lambda x: np.clip(np.log((x + offset) / (smooth(adam, cap).min() + offset)), -1.0, 2.0)
+    to_ratio = lambda x: np.clip(
+        np.log((x + offset) / (smooth(adam, cap).min() + offset)), -1.0, 2.0
+    )
     ratio = to_ratio(smooth(losses, cap))
     return 0.5 * ratio.mean(axis=1) + 0.5 * to_ratio(final_losses(losses, cap)) + ratio.min(axis=1)
 
@@ -66,8 +68,12 @@ def minimize(
         thetas = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(candidates.to_theta, drawn))
         total = scored(thetas, jax.random.key(settings.task_seed + generation))
         scores.append(Scores(*total[:2].tolist()))
-        elite = drawn[_lowest(total, max(4, round(settings.elite * settings.population)), generation)]
-        now = Distribution((now.mean + elite.mean(axis=0)) / 2.0, (now.std + elite.std(axis=0, ddof=1)) / 2.0)
+        elite = drawn[
+            _lowest(total, max(4, round(settings.elite * settings.population)), generation)
+        ]
+        now = Distribution(
+            (now.mean + elite.mean(axis=0)) / 2.0, (now.std + elite.std(axis=0, ddof=1)) / 2.0
+        )
         report(now, scores)
     return now, scores
 
@@ -91,7 +97,9 @@ def _scored_on(
         for family, of_theta, of_rate in zip(families, learned, adams, strict=True):
             runs = make_runs(key, settings.num_runs)
             losses = [of_theta(thetas, runs), of_rate(rates, runs)]
-            total += family.weight * score(*(np.asarray(each["outer_valid"]["loss"]) for each in losses), settings)
+            total += family.weight * score(
+                *(np.asarray(each["outer_valid"]["loss"]) for each in losses), settings
+            )
         return total
 
     return scored
@@ -101,5 +109,7 @@ def _lowest(scores: NDArray, number: int, generation: int) -> NDArray:
     """Indices of the lowest scores, fewer where fewer are known: what is unknown is drawn around by nobody."""
     known = np.argsort(scores)[: int(np.isfinite(scores).sum())]
     if len(known) < 2:
-        raise ValueError(f"fewer than two candidates of generation {generation} have a finite score")
+        raise ValueError(
+            f"fewer than two candidates of generation {generation} have a finite score"
+        )
     return known[:number]

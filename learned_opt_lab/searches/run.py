@@ -57,5 +57,9 @@ def run_search(
 def _write(out: Path, candidates: Candidates, now: Distribution, scores: list[Scores]) -> None:
     name, kwargs = candidates.saved_as(now.mean)
     learned_opt.save(out / "theta.npz", name, kwargs, candidates.to_theta(now.mean))
-    found = {"mean": now.mean.tolist(), "std": now.std.tolist(), "scores": [each._asdict() for each in scores]}
+    found = {
+        "mean": now.mean.tolist(),
+        "std": now.std.tolist(),
+        "scores": [each._asdict() for each in scores],
+    }
     write_result(out / RESULT, candidates.describe(now.mean) | found)

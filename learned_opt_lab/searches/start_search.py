@@ -42,7 +42,9 @@ def around_the_start(optimizer: base.Optimizer, search: base.StartSearch) -> Dis
     own = optimizer.start if isinstance(optimizer, base.Mlp) else base.StartAsAdam()
     exponents, times = own.exponents, own.time_exponents
     if own.learning_rate is None or not exponents or not times:
-        raise ValueError("StartSearch needs an optimizer whose start has learning_rate, exponents, time_exponents")
+        raise ValueError(
+            "StartSearch needs an optimizer whose start has learning_rate, exponents, time_exponents"
+        )
     mean = [np.log(own.learning_rate), *exponents, *times, own.weight_decay]
     std = [search.log_learning_rate_std] + [search.exponent_std] * len(exponents)
     std += [search.time_exponent_std] * len(times) + [search.weight_decay_std]

@@ -68,7 +68,11 @@ def searched_settings(optimizer: base.Optimizer) -> MLPSettings:
       ValueError: for an optimizer that does not start as Adam at a rate of the tensor, or has another number of hidden
         layers than one, or no weights or gradient's logarithm among its inputs.
     """
-    settings = mlp_settings(**build_optimizer(optimizer)[2]) if isinstance(optimizer, base.Mlp) else MLPSettings()
+    settings = (
+        mlp_settings(**build_optimizer(optimizer)[2])
+        if isinstance(optimizer, base.Mlp)
+        else MLPSettings()
+    )
     starts_as_adam = settings.start is not None and settings.start.exponents
     has_inputs = {"parameter", "log_adam_gradient"} <= set(settings.features)
     if not (starts_as_adam and has_inputs and len(settings.hidden_sizes) == 1):
@@ -81,28 +85,42 @@ def searched_settings(optimizer: base.Optimizer) -> MLPSettings:
 
 def with_units(optimizer: base.Mlp) -> base.Mlp:
     """The optimizer with the decay's units."""
-    return dataclasses.replace(optimizer, hidden_sizes=(searched_settings(optimizer).hidden_sizes[0] + 2,))
+    return dataclasses.replace(
+        optimizer, hidden_sizes=(searched_settings(optimizer).hidden_sizes[0] + 2,)
+    )
 
 
 def numbers_at_start(settings: MLPSettings, search: base.StepSearch) -> Distribution:
     """What the first generation is drawn from, in the order of `moved`."""
     of_each, of_tensor = rows(settings)
-    unit, decay = settings.start.learning_rate / settings.step_multiplier, adam_start.first_row(settings, "parameter")
+    unit, decay = (
+        settings.start.learning_rate / settings.step_multiplier,
+        adam_start.first_row(settings, "parameter"),
+    )
     num_logs, num_times = len(settings.start.exponents), len(settings.timescales)
     added, gate = (numbers_of_inputs(settings, table) for table in (search.added, search.gate))
     std = [(search.parameter_std if i == decay else search.direction_std) * unit for i in of_each]
-    std += [search.rate_std] * num_logs + [search.rate_time_std] * num_times + [search.rate_bias_std]
+    std += (
+        [search.rate_std] * num_logs + [search.rate_time_std] * num_times + [search.rate_bias_std]
+    )
     std += [search.decay_log_slope_std, search.gate_bias_std] + [search.gate_std] * len(of_tensor)
     scalars = [[search.added_bias], [search.decay_log_slope], [search.gate_bias]]
-    return Distribution(np.concatenate([added[of_each], added[of_tensor], *scalars, gate[of_tensor]]), np.asarray(std))
+    return Distribution(
+        np.concatenate([added[of_each], added[of_tensor], *scalars, gate[of_tensor]]),
+        np.asarray(std),
+    )
 
 
 def numbers_of_inputs(settings: MLPSettings, table: Mapping[str, Sequence[float]]) -> NDArray:
     """`[inputs]`, a table's numbers at the inputs of the features it names, and of the times; zero elsewhere."""
     num_features = settings.num_features
     numbers = np.zeros(num_features + len(settings.timescales))
-    firsts = {name: adam_start.first_row(settings, name) for name in settings.features} | {"times": num_features}
-    for (name, first), end in zip(firsts.items(), [*list(firsts.values())[1:], len(numbers)], strict=True):
+    firsts = {name: adam_start.first_row(settings, name) for name in settings.features} | {
+        "times": num_features
+    }
+    for (name, first), end in zip(
+        firsts.items(), [*list(firsts.values())[1:], len(numbers)], strict=True
+    ):
         values = table.get(name, ())[: end - first]
         numbers[first : first + len(values)] = values
     return numbers
@@ -139,4 +157,7 @@ def moved(settings: MLPSettings, theta: Theta, numbers: NDArray) -> Theta:
     weights[of_tensor, DECAY] = slope * gate[2:, None]
     bias[DECAY] = slope * gate[1]
     outputs[DECAY] = np.stack([PAIR, np.zeros(2, np.float32)], axis=1)
-    return {"layer_0": {"weights": weights, "bias": bias}, "layer_1": {**theta["layer_1"], "weights": outputs}}
+    return {
+        "layer_0": {"weights": weights, "bias": bias},
+        "layer_1": {**theta["layer_1"], "weights": outputs},
+    }

@@ -67,15 +67,21 @@ def forward_mode(
         else:
             draw = lambda key: jax.random.normal(key, (num_directions, flat.size), flat.dtype)
             directions = jax.vmap(draw)(keys)
-        shapes = [(x, (x.shape[0], directions.shape[1], *x.shape[1:])) for x in inexact_leaves(inner)]
+        shapes = [
+            (x, (x.shape[0], directions.shape[1], *x.shape[1:])) for x in inexact_leaves(inner)
+        ]
         return Tangents(directions, [jnp.zeros_like(x, shape=shape) for x, shape in shapes])
 
     def run(theta, state, keys, num_live, data):
         beyond_all_steps = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, problem.num_steps)
-        tangents = state.tangents if persistent else start_tangents(theta, state.inner, beyond_all_steps)
+        tangents = (
+            state.tangents if persistent else start_tangents(theta, state.inner, beyond_all_steps)
+        )
         flat, unravel = ravel_pytree(theta)
         data = problem_data(problem, data)
-        step = jax.vmap(partial(_step_with_tangents, problem, unravel, flat), in_axes=(0, 0, 0, 0, None))
+        step = jax.vmap(
+            partial(_step_with_tangents, problem, unravel, flat), in_axes=(0, 0, 0, 0, None)
+        )
 
         def body(i, carry):
             inner, inner_tangents, loss, slopes = carry
@@ -85,16 +91,25 @@ def forward_mode(
             )
             live = i < num_live
             loss = add(loss, jnp.where(live, step_loss, 0))
-            return inner, inner_tangents, loss, add(slopes, jnp.where(live[:, None], step_slopes, 0))
+            return (
+                inner,
+                inner_tangents,
+                loss,
+                add(slopes, jnp.where(live[:, None], step_slopes, 0)),
+            )
 
-        dtype = jax.eval_shape(step, state.inner, tangents.inner, tangents.directions, keys, data)[2].dtype
+        dtype = jax.eval_shape(step, state.inner, tangents.inner, tangents.directions, keys, data)[
+            2
+        ].dtype
         loss = no_sum(jnp.zeros_like(num_live, dtype))
         slopes = no_sum(jnp.zeros_like(tangents.directions[..., 0], dtype))
         carry = (state.inner, tangents.inner, loss, slopes)
         inner, inner_tangents, loss, slopes = lax.fori_loop(0, jnp.max(num_live), body, carry)
         grad = jnp.einsum("nd,ndp->np", slopes.total.astype(flat.dtype), tangents.directions)
         grad = grad if num_directions is None else grad / num_directions
-        return Run(loss.total, jax.vmap(unravel)(grad), inner, tangents._replace(inner=inner_tangents))
+        return Run(
+            loss.total, jax.vmap(unravel)(grad), inner, tangents._replace(inner=inner_tangents)
+        )
 
     return unpaired(
         "forward_mode", problem, num_particles, axis_name, start_tangents, run,
@@ -111,7 +126,9 @@ def _step_with_tangents(problem, unravel, flat_theta, inner, inner_tangents, dir
 
     def along(direction, tangent):
         primals = (flat_theta, inexact_leaves(inner))
-        (_, loss), (tangent, slope), new_inner = jax.jvp(differentiable, primals, (direction, tangent), has_aux=True)
+        (_, loss), (tangent, slope), new_inner = jax.jvp(
+            differentiable, primals, (direction, tangent), has_aux=True
+        )
         return new_inner, tangent, loss, slope
 
     return jax.vmap(along, out_axes=(None, 0, None, 0))(directions, inner_tangents)

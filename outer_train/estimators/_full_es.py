@@ -77,12 +77,18 @@ def full_es(
         key_noise, key_start, key_unroll = jax.random.split(key, 3)
         indices = global_indices(num_pairs, axis_name)
         theta = vary(widen(theta), axis_name)
-        noise = jax.vmap(lambda key: normal_like(key, theta, std))(particle_keys(key_noise, indices))
+        noise = jax.vmap(lambda key: normal_like(key, theta, std))(
+            particle_keys(key_noise, indices)
+        )
         sides = perturbed(theta, noise)
         inner = start_episodes(problem, theta, key_start, indices, axis_name)
         inner = jax.tree.map(lambda x: jnp.stack([x, x], axis=1), inner)
         keys = particle_keys(key_unroll, indices)
-        loss = _reduce(_run_episodes(problem, sides, inner, keys, problem_data(problem, data)), problem, objective)
+        loss = _reduce(
+            _run_episodes(problem, sides, inner, keys, problem_data(problem, data)),
+            problem,
+            objective,
+        )
         samples = finite_difference(Outcome(loss, None, noise, noise, std), noise)
         num_live, resets = jnp.full_like(indices, problem.num_steps), jnp.ones_like(indices)
         limits = {"num_particles": num_pairs, "max_num_steps": 2 * problem.num_steps}
@@ -110,7 +116,9 @@ def _run_episodes(problem, sides, inner, keys, data) -> _Episode:
 
     def body(i, carry):
         inner, episode = carry
-        inner, loss = over_pairs(sides, inner, jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, i), data)
+        inner, loss = over_pairs(
+            sides, inner, jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, i), data
+        )
         return inner, _Episode(add(episode.sum, loss), loss, jnp.minimum(episode.min, loss))
 
     dtype = jax.eval_shape(over_pairs, sides, inner, keys, data)[1].dtype
@@ -122,4 +130,6 @@ def _run_episodes(problem, sides, inner, keys, data) -> _Episode:
 
 def _reduce(episode, problem, objective):
     mean = episode.sum.total / problem.num_steps
-    return {"mean": mean, "last": episode.last, "min": episode.min, "log_mean": jnp.log(mean)}[objective]
+    return {"mean": mean, "last": episode.last, "min": episode.min, "log_mean": jnp.log(mean)}[
+        objective
+    ]

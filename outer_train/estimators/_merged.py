@@ -28,8 +28,12 @@ def inverse_variance_weights(variances: Sequence, weighting: str = "elementwise"
     """
     if weighting == "global":
         variances = [jax.tree.map(partial(jnp.full_like, fill_value=_sum(v)), v) for v in variances]
-    shares = jax.tree.map(lambda *v: jax.nn.softmax(_log_precision(jnp.stack(v)), axis=0), *variances)
-    return [jax.tree.map(lambda share, part=part: share[part], shares) for part in range(len(variances))]
+    shares = jax.tree.map(
+        lambda *v: jax.nn.softmax(_log_precision(jnp.stack(v)), axis=0), *variances
+    )
+    return [
+        jax.tree.map(lambda share, part=part: share[part], shares) for part in range(len(variances))
+    ]
 
 
 def weighted_mean(weights: Sequence, means: Sequence):
@@ -86,7 +90,11 @@ def merged(
         raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}")
     check_count(num_pairs=num_pairs)
     if num_pairs < 2 or (cross_fit and (num_pairs < 4 or num_pairs % 2)):
-        need = "an even number from 4 on with cross_fit" if cross_fit else "at least 2, to have a variance"
+        need = (
+            "an even number from 4 on with cross_fit"
+            if cross_fit
+            else "at least 2, to have a variance"
+        )
         raise ValueError(f"num_pairs must be {need}, got {num_pairs}")
     settings = PairSettings(num_pairs, std, axis_name, max_num_steps, stagger, chunk_size)
     return antithetic("merged", problem, settings, maps, partial(_merge, weighting, cross_fit))
@@ -111,7 +119,9 @@ def part_moments(
     if num_pairs < 2:
         raise ValueError(f"num_pairs must be at least 2, to have a variance, got {num_pairs}")
     settings = PairSettings(num_pairs, std, axis_name, max_num_steps, stagger, chunk_size)
-    return antithetic("merged", problem, settings, _chosen_maps(parts, problem.num_steps), _unweighed)
+    return antithetic(
+        "merged", problem, settings, _chosen_maps(parts, problem.num_steps), _unweighed
+    )
 
 
 def _unweighed(samples, first, axis_name, indices):
@@ -151,7 +161,10 @@ def merge_moments(parts: Sequence[Moments], weighed_by: Sequence[Moments], weigh
         alike = jnp.where(best < UNKNOWN, variance, jnp.ones_like(variance))
         return jnp.where(rank == best, alike, jnp.inf)
 
-    usables = [jax.tree.map(usable, variance, rank, best) for variance, rank in zip(variances, ranks, strict=True)]
+    usables = [
+        jax.tree.map(usable, variance, rank, best)
+        for variance, rank in zip(variances, ranks, strict=True)
+    ]
     weights = inverse_variance_weights(usables)
     mean = weighted_mean(weights, [part.mean for part in parts])
     nothing = lambda w, *of: jnp.where(sum(part for part in of) < 1, jnp.nan, w)
@@ -170,22 +183,31 @@ def _rank(variance_bad, variance_count, mean_bad, mean_count):
 
 def _rank_of_all(ranks):
     """A part's worst rank, everywhere but where it is empty: it needs the variance of all of theta, and has none."""
-    worst = jnp.max(jnp.stack([jnp.max(jnp.minimum(x, UNKNOWN), initial=CLEAN) for x in jax.tree.leaves(ranks)]))
+    worst = jnp.max(
+        jnp.stack([jnp.max(jnp.minimum(x, UNKNOWN), initial=CLEAN) for x in jax.tree.leaves(ranks)])
+    )
     return jax.tree.map(lambda rank: jnp.where(rank == EMPTY, EMPTY, worst), ranks)
 
 
 def _cross_fitted(weighting, samples, axis_name, first_half):
     """Each half's means under the other half's weights, averaged over the halves that have samples."""
-    halves = [list(_by_part(moments(samples, axis_name, chosen=half)).values()) for half in (first_half, ~first_half)]
+    halves = [
+        list(_by_part(moments(samples, axis_name, chosen=half)).values())
+        for half in (first_half, ~first_half)
+    ]
     merges = [merge_moments(own, other, weighting) for own, other in (halves, halves[::-1])]
-    has_any = [jax.tree.map(lambda *of: sum(of) > 0, *(part.count for part in own)) for own in halves]
+    has_any = [
+        jax.tree.map(lambda *of: sum(of) > 0, *(part.count for part in own)) for own in halves
+    ]
 
     def average(a, b, has_a, has_b):
         return jnp.where(has_a & has_b, a / 2 + b / 2, jnp.where(has_b, b, a))
 
     (grad, weights), (other_grad, other_weights) = merges
     over_halves = lambda a, b: jax.tree.map(average, a, b, *has_any)
-    return over_halves(grad, other_grad), [over_halves(*pair) for pair in zip(weights, other_weights, strict=True)]
+    return over_halves(grad, other_grad), [
+        over_halves(*pair) for pair in zip(weights, other_weights, strict=True)
+    ]
 
 
 def _by_part(joint: Moments) -> dict[str, Moments]:
@@ -200,9 +222,13 @@ def _chosen_maps(parts, episode):
         "noise_reuse_es": persistent(episode),
     }
     if len(parts) < 2 or len(set(parts)) < len(parts) or not set(parts) <= set(known):
-        raise ValueError(f"parts must be two or more different ones of {', '.join(known)}, got {tuple(parts)}")
+        raise ValueError(
+            f"parts must be two or more different ones of {', '.join(known)}, got {tuple(parts)}"
+        )
     if {"persistent_es", "noise_reuse_es"} <= set(parts):
-        raise ValueError("parts cannot hold both persistent_es and noise_reuse_es: they draw noise at different times")
+        raise ValueError(
+            "parts cannot hold both persistent_es and noise_reuse_es: they draw noise at different times"
+        )
     return {name: known[name] for name in parts}
 
 

@@ -12,7 +12,9 @@ from outer_train.problem import UnrolledSystem
 
 def pair_map(noise_reuse: int) -> PairMap:
     """`(L+ - L-) / (2 std^2) * (sum of the episode's distinct eps)` for each pair."""
-    return PairMap(lambda outcome: finite_difference(outcome, outcome.accumulated), noise_reuse=noise_reuse)
+    return PairMap(
+        lambda outcome: finite_difference(outcome, outcome.accumulated), noise_reuse=noise_reuse
+    )
 
 
 def persistent_es(
@@ -64,4 +66,6 @@ def noise_reuse_es(
     for `persistent_es`.
     """
     settings = PairSettings(num_pairs, std, axis_name, max_num_steps, stagger)
-    return antithetic("noise_reuse_es", problem, settings, {"noise_reuse_es": pair_map(problem.num_steps)})
+    return antithetic(
+        "noise_reuse_es", problem, settings, {"noise_reuse_es": pair_map(problem.num_steps)}
+    )

@@ -51,7 +51,9 @@ def truncated_backprop(
 
     def step(thetas, inner, i, constants):
         keys, _, data = constants
-        return over_particles(thetas, inner, jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, i), data)
+        return over_particles(
+            thetas, inner, jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, i), data
+        )
 
     unrolled = unroll(step, max_num_steps, chunk_size, live=lambda i, constants: i < constants[1])
 
@@ -85,7 +87,8 @@ def clipped(grad: Tree, longest: float, num_live: Array) -> Tree:
     rows = [_rows(g) for g in jax.tree.leaves(grad) if g.size]
     unit = unit_of(jnp.max(jnp.stack([jnp.max(jnp.abs(row), axis=1) for row in rows]), axis=0))
     norm = jnp.sqrt(sum(jnp.sum(jnp.square(in_units(row, unit[:, None])), axis=1) for row in rows))
-    bound = longest / unit * num_live.astype(unit.dtype)  # infinite only where every norm is shorter
+    # Infinite only where every norm is shorter.
+    bound = longest / unit * num_live.astype(unit.dtype)
     short = (norm <= bound)[:, None]
     divisor = jnp.where(short, 1, norm[:, None])
 

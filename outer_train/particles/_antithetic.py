@@ -38,7 +38,9 @@ class PairMap(NamedTuple):
     noise_reuse: int | None = None
 
 
-Combine = Callable[[Mapping[str, Tree], FirstPass, str | None, Array], tuple[Tree, dict, dict, dict]]
+Combine = Callable[
+    [Mapping[str, Tree], FirstPass, str | None, Array], tuple[Tree, dict, dict, dict]
+]
 """`(name -> samples, their first pass, axis_name, global pair indices) -> (grad, variances, weights, diagnosis)`."""
 
 
@@ -93,7 +95,9 @@ def antithetic(
     check_std(std)
     problem = check_system(problem, name)
     max_num_steps = max_num_steps or problem.num_steps
-    reuse = next((part.noise_reuse for part in parts.values() if part.noise_reuse is not None), None)
+    reuse = next(
+        (part.noise_reuse for part in parts.values() if part.noise_reuse is not None), None
+    )
     needs_gradient = any(part.needs_gradient for part in parts.values())
     engine = Pairs(problem, std, max_num_steps, chunk_size, reuse, needs_gradient, axis_name)
 
@@ -109,7 +113,9 @@ def antithetic(
         theta = vary(widen(theta), axis_name)
         state = engine.draw_noise(theta, state, particle_keys(key_noise, indices))
         num_live = jnp.minimum(num_steps, problem.num_steps - state.step)
-        outcome, state = engine.run(theta, state, particle_keys(key_unroll, indices), num_live, num_steps, data)
+        outcome, state = engine.run(
+            theta, state, particle_keys(key_unroll, indices), num_live, num_steps, data
+        )
         samples = {part: pair_map.gradient(outcome) for part, pair_map in parts.items()}
         good = all_finite((samples, outcome.loss), indices)
         state, restarted = engine.end_truncation(theta, state, key_reset, indices, num_live)

@@ -64,15 +64,21 @@ def first_pass(
     leaves, structure = jax.tree.flatten(samples)
     num_local, num_devices = leaves[0].shape[0], axis_size(axis_name)
     chosen = jnp.ones(num_local, bool) if chosen is None else chosen
-    inside = [jnp.broadcast_to(chosen.reshape((-1,) + (1,) * (x.ndim - 1)), x.shape) for x in leaves]
+    inside = [
+        jnp.broadcast_to(chosen.reshape((-1,) + (1,) * (x.ndim - 1)), x.shape) for x in leaves
+    ]
     used = [i & jnp.isfinite(x) for i, x in zip(inside, leaves, strict=True)]
     # Scaled by a power of two, which rounds nothing: the sum of samples is then no larger than the largest of them.
     share = share_of(num_local * num_devices)
     sums = [jnp.sum(jnp.where(u, x * share, 0), axis=0) for u, x in zip(used, leaves, strict=True)]
-    bad = [jnp.sum(i & ~u, axis=0, dtype=x.dtype) for i, u, x in zip(inside, used, leaves, strict=True)]
+    bad = [
+        jnp.sum(i & ~u, axis=0, dtype=x.dtype) for i, u, x in zip(inside, used, leaves, strict=True)
+    ]
     any_bad = sum(jnp.sum(b).astype(jnp.float32) for b in bad)
     num_chosen = jnp.sum(chosen, dtype=jnp.float32)
-    largest = largest_of([jnp.where(u, x, 0) for u, x in zip(used, leaves, strict=True)]) / num_devices
+    largest = (
+        largest_of([jnp.where(u, x, 0) for u, x in zip(used, leaves, strict=True)]) / num_devices
+    )
     message = (sums, any_bad, num_chosen, largest, beside)
     sums, any_bad, num_chosen, largest, beside = packed_total(message, axis_name)
     # As large as theta, and nearly always zero: it crosses devices only when it is not.
@@ -94,7 +100,9 @@ def second_pass(samples: Tree, first: FirstPass, axis_name: str | None) -> Momen
     relative = jax.tree.map(lambda s, count: s / jnp.maximum(count - 1, 1), squares, first.count)
 
     def variance(relative, count, bad):
-        known = jnp.where(bad > 0, jnp.inf, relative * unit.astype(relative.dtype) * unit.astype(relative.dtype))
+        known = jnp.where(
+            bad > 0, jnp.inf, relative * unit.astype(relative.dtype) * unit.astype(relative.dtype)
+        )
         return jnp.where(count < 2, jnp.nan, known)
 
     variances = jax.tree.map(variance, relative, first.count, first.num_bad)
@@ -110,7 +118,9 @@ def mean_variance(samples: Tree, first: FirstPass, axis_name: str | None) -> Arr
     unit, counts = unit_of_variances(first), jax.tree.leaves(first.count)
     squares = jax.tree.leaves(_squared_deviations(samples, first, unit))
     num = sum(n.size for n in counts)
-    local = sum(jnp.sum(s / jnp.maximum(n - 1, 1) / num) for s, n in zip(squares, counts, strict=True))
+    local = sum(
+        jnp.sum(s / jnp.maximum(n - 1, 1) / num) for s, n in zip(squares, counts, strict=True)
+    )
     variance = total(local, axis_name)
     variance = variance * unit.astype(variance.dtype) * unit.astype(variance.dtype)
     any_bad = sum(jnp.sum(bad) for bad in jax.tree.leaves(first.num_bad)) > 0
@@ -126,7 +136,9 @@ def moments(samples: Tree, axis_name: str | None, chosen: Array | None = None) -
 
 def num_unknown(counts: Sequence[Tree]) -> Array:
     """Outer parameters, int32, for which none of the estimators has a sample that counts; one tree an estimator."""
-    nothing = jax.tree.map(lambda *each: jnp.sum(jnp.all(jnp.stack(each) < 1, axis=0), dtype=jnp.int32), *counts)
+    nothing = jax.tree.map(
+        lambda *each: jnp.sum(jnp.all(jnp.stack(each) < 1, axis=0), dtype=jnp.int32), *counts
+    )
     return sum(jax.tree.leaves(nothing))
 
 
@@ -139,7 +151,9 @@ def unit_of_variances(first: FirstPass) -> Array:
 def _squared_deviations(samples, first, unit):
     def row(x, used, mean):
         scale = unit.astype(x.dtype)
-        return jnp.sum(jnp.where(used, jnp.square(in_units(x, scale) - in_units(mean, scale)[None]), 0), axis=0)
+        return jnp.sum(
+            jnp.where(used, jnp.square(in_units(x, scale) - in_units(mean, scale)[None]), 0), axis=0
+        )
 
     return jax.tree.map(row, samples, first.used, first.mean)
 

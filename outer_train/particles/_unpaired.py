@@ -73,7 +73,9 @@ def unpaired(
     def start(theta, key, indices, step):
         key_state, key_tangents = jax.random.split(key)
         inner = start_episodes(problem, theta, key_state, indices, axis_name)
-        return ParticleState(inner, step, start_tangents(theta, inner, particle_keys(key_tangents, indices)))
+        return ParticleState(
+            inner, step, start_tangents(theta, inner, particle_keys(key_tangents, indices))
+        )
 
     def init(theta, key):
         check_theta(theta)
@@ -93,12 +95,18 @@ def unpaired(
         ran = run(theta, state, particle_keys(key_unroll, indices), num_live, data)
         samples, loss = jax.tree.map(lambda x: x / num_steps.astype(x.dtype), (ran.grad, ran.loss))
         state = ParticleState(ran.inner, state.step + num_live, ran.tangents)
-        done = (state.step >= problem.num_steps) | ~all_finite((state.inner, state.tangents), indices)
-        fresh = lambda state: select(done, start(theta, key_reset, indices, jnp.zeros_like(state.step)), state)
+        done = (state.step >= problem.num_steps) | ~all_finite(
+            (state.inner, state.tangents), indices
+        )
+        fresh = lambda state: select(
+            done, start(theta, key_reset, indices, jnp.zeros_like(state.step)), state
+        )
         state = lax.cond(jnp.any(done), fresh, lambda state: state, state)
         limits = {"num_particles": num_particles, "max_num_steps": max_num_steps}
         counted = count(loss, all_finite((samples, loss), indices), num_live, done, **limits)
-        samples, first, counted = over_live_steps(samples, counted, num_steps, num_particles, axis_name)
+        samples, first, counted = over_live_steps(
+            samples, counted, num_steps, num_particles, axis_name
+        )
         info = Info(
             num_non_finite=counted.num_non_finite,
             num_resets=counted.num_resets,

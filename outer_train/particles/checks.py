@@ -17,11 +17,15 @@ def checked_length(num_steps: int | Array, max_num_steps: int) -> Array:
     """
     known = not isinstance(num_steps, jax.core.Tracer)
     if known and not (1 <= num_steps <= max_num_steps and int(num_steps) == num_steps):
-        raise ValueError(f"num_steps must lie in [1, max_num_steps = {max_num_steps}], got {num_steps}")
+        raise ValueError(
+            f"num_steps must lie in [1, max_num_steps = {max_num_steps}], got {num_steps}"
+        )
     return jnp.clip(jnp.asarray(num_steps, jnp.int32), 1, max_num_steps)
 
 
-def check_system(problem: UnrolledSystem, estimator: str, *, needs_sum: bool = True) -> UnrolledSystem:
+def check_system(
+    problem: UnrolledSystem, estimator: str, *, needs_sum: bool = True
+) -> UnrolledSystem:
     """Refuses a problem that an estimator cannot take, before anything is traced.
 
     Args:
@@ -51,7 +55,9 @@ def check_system(problem: UnrolledSystem, estimator: str, *, needs_sum: bool = T
             )
         before, after = _kind(state), _kind(new_state)
         if before != after:
-            raise ValueError(f"a step must not change its state's shapes and types, {before}, and made them {after}")
+            raise ValueError(
+                f"a step must not change its state's shapes and types, {before}, and made them {after}"
+            )
         return new_state, widen(loss)
 
     return problem._replace(step=step)

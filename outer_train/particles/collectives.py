@@ -42,7 +42,8 @@ def vary(tree: Tree, axis_name: str | None) -> Tree:
 
 def _varying_axes(x):
     kind = jax.typeof(x)
-    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma  # the name before JAX 0.10
+    # The name before JAX 0.10.
+    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma
 
 
 def total(tree: Tree, axis_name: str | None) -> Tree:

@@ -40,7 +40,13 @@ class Counts(NamedTuple):
 
 
 def count(
-    loss: Array, good: Array, num_live: Array, restarted: Array, *, num_particles: int, max_num_steps: int
+    loss: Array,
+    good: Array,
+    num_live: Array,
+    restarted: Array,
+    *,
+    num_particles: int,
+    max_num_steps: int,
 ) -> Counts:
     """Counts this device's particles.
 
@@ -81,7 +87,11 @@ def over_live_steps(
 
     def scale(x):
         # Floats: in int32 the product would overflow from 2**31 inner steps on.
-        return x * (num_steps.astype(x.dtype) * num_particles / counts.num_live_steps.astype(x.dtype))
+        return x * (
+            num_steps.astype(x.dtype) * num_particles / counts.num_live_steps.astype(x.dtype)
+        )
 
-    samples, mean, largest, loss = jax.tree.map(scale, (samples, first.mean, first.largest, counts.loss))
+    samples, mean, largest, loss = jax.tree.map(
+        scale, (samples, first.mean, first.largest, counts.loss)
+    )
     return samples, first._replace(mean=mean, largest=largest), counts._replace(loss=loss)

@@ -16,15 +16,20 @@ LARGEST_SCORE = 1e30
 """Of one outer parameter, where both parts are without spread and differ: their sum stays finite."""
 
 
-def effective_samples(samples: dict, first: FirstPass, weights: dict, axis_name: str | None) -> Array:
+def effective_samples(
+    samples: dict, first: FirstPass, weights: dict, axis_name: str | None
+) -> Array:
     """Kish's effective number of pairs, `(sum a)^2 / sum a^2`, with a the squared norm of a pair's merged gradient.
 
     The number of pairs where all are of one size; near 1 where a single pair makes the whole estimate; nan where no
     pair has a gradient.
     """
-    merged = jax.tree.map(lambda *terms: sum(terms), *(_scale(samples[name], weights[name]) for name in samples))
+    merged = jax.tree.map(
+        lambda *terms: sum(terms), *(_scale(samples[name], weights[name]) for name in samples)
+    )
     rows = [x.reshape(len(x), math.prod(x.shape[1:])) for x in jax.tree.leaves(merged)]
-    unit = unit_of(first.largest, exponent=20)  # squares of 1e20 are infinite, those of 1e-25 are zero
+    # Squares of 1e20 are infinite, those of 1e-25 are zero.
+    unit = unit_of(first.largest, exponent=20)
     size = sum(jnp.sum(jnp.square(in_units(row, unit.astype(row.dtype))), axis=1) for row in rows)
     size = size / _or_one(total(jnp.sum(size), axis_name))  # sums to one
     squares = total(jnp.sum(jnp.square(size)), axis_name)
@@ -46,22 +51,31 @@ def disagreement(found: dict, first: FirstPass, weights: dict) -> Array:
         variance = var_rp / jnp.maximum(num_rp, 1) + var_es / jnp.maximum(num_es, 1)
         own = unit.astype(mean_rp.dtype)
         squared = jnp.square(in_units(mean_rp, own) - in_units(mean_es, own))
-        squared = jnp.minimum(squared / jnp.maximum(variance, jnp.finfo(variance.dtype).tiny), LARGEST_SCORE)
+        squared = jnp.minimum(
+            squared / jnp.maximum(variance, jnp.finfo(variance.dtype).tiny), LARGEST_SCORE
+        )
         share = jnp.where((num_rp >= 2) & (num_es >= 2) & jnp.isfinite(squared), weight, 0)
         return jnp.sum(jnp.where(share > 0, share * squared, 0)), jnp.sum(share)
 
     columns = (rp.mean, es.mean, rp.relative, es.relative, rp.count, es.count, weight)
-    scores, shares = zip(*(score(*row) for row in zip(*map(jax.tree.leaves, columns), strict=True)), strict=True)
+    scores, shares = zip(
+        *(score(*row) for row in zip(*map(jax.tree.leaves, columns), strict=True)), strict=True
+    )
     return jnp.where(sum(shares) > 0, sum(scores) / _or_one(sum(shares)), jnp.nan)
 
 
-def diagnose(samples: dict, first: FirstPass, found: dict, weights: dict, axis_name: str | None) -> dict[str, Array]:
+def diagnose(
+    samples: dict, first: FirstPass, found: dict, weights: dict, axis_name: str | None
+) -> dict[str, Array]:
     """`effective_samples`, and where RP takes part `disagreement` and `cliff_warning` (0 or 1); nan if undefined."""
     result = {"effective_samples": effective_samples(samples, first, weights, axis_name)}
     if "reparameterization" in found:
         score = disagreement(found, first, weights)
         warning = (score > CLIFF_THRESHOLD).astype(jnp.float32)
-        result |= {"disagreement": score, "cliff_warning": jnp.where(jnp.isnan(score), jnp.nan, warning)}
+        result |= {
+            "disagreement": score,
+            "cliff_warning": jnp.where(jnp.isnan(score), jnp.nan, warning),
+        }
     return result
 
 

@@ -15,12 +15,15 @@ def start_episodes(
 ) -> Tree:
     """Fresh inner states, leaves `[particles, ...]`, a new task each, with the dtypes that steps keep."""
     states = jax.vmap(problem.init, in_axes=(None, 0))(theta, particle_keys(key, indices))
-    states = jax.tree.map(lambda x: lax.convert_element_type(x, x.dtype), states)  # drops weak types
+    # Drops weak types.
+    states = jax.tree.map(lambda x: lax.convert_element_type(x, x.dtype), states)
     return vary(states, axis_name)
 
 
 def staggered_steps(num_steps: int, num_particles: int, key: Array, indices: Array) -> Array:
     """Step counters, int32 `[particles]`, spread over the episode: one uniform draw within each particle's share."""
-    jitter = jax.vmap(lambda key: jax.random.uniform(key, dtype=jnp.float32))(particle_keys(key, indices))
+    jitter = jax.vmap(lambda key: jax.random.uniform(key, dtype=jnp.float32))(
+        particle_keys(key, indices)
+    )
     share = (indices.astype(jnp.float32) + jitter) / num_particles
     return jnp.minimum((share * num_steps).astype(jnp.int32), num_steps - 1)

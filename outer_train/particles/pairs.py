@@ -79,21 +79,31 @@ class Pairs(NamedTuple):
     def init(self, theta, key, indices, num_pairs, stagger):
         """Pairs at the start of an episode, or at staggered steps of theirs, with no noise drawn."""
         key_state, key_stagger = jax.random.split(key)
-        inner = self._both_sides(start_episodes(self.problem, theta, key_state, indices, self.axis_name))
+        inner = self._both_sides(
+            start_episodes(self.problem, theta, key_state, indices, self.axis_name)
+        )
         step = jnp.zeros_like(indices)
         if stagger:
             step = staggered_steps(self.problem.num_steps, num_pairs, key_stagger, indices)
-        return PairState(inner, step, *self._no_noise(theta, indices), jnp.full_like(indices, NOT_DRAWN))
+        return PairState(
+            inner, step, *self._no_noise(theta, indices), jnp.full_like(indices, NOT_DRAWN)
+        )
 
     def draw_noise(self, theta, state, keys):
         """Fresh eps for the pairs whose draw has served its time; the others keep theirs."""
         fresh = jax.vmap(lambda key: normal_like(key, theta, self.std))(keys)
         if self.noise_reuse is None:
             return state._replace(noise=fresh, accumulated=fresh)
-        redraw = (state.noise_age < 0) | (state.noise_age >= min(self.noise_reuse, self.problem.num_steps))
+        redraw = (state.noise_age < 0) | (
+            state.noise_age >= min(self.noise_reuse, self.problem.num_steps)
+        )
         noise = select(redraw, fresh, state.noise)
-        accumulated = select(redraw, jax.tree.map(jnp.add, state.accumulated, fresh), state.accumulated)
-        return state._replace(noise=noise, accumulated=accumulated, noise_age=jnp.where(redraw, 0, state.noise_age))
+        accumulated = select(
+            redraw, jax.tree.map(jnp.add, state.accumulated, fresh), state.accumulated
+        )
+        return state._replace(
+            noise=noise, accumulated=accumulated, noise_age=jnp.where(redraw, 0, state.noise_age)
+        )
 
     def run(self, theta, state, keys, num_live, num_steps, data):
         """Unrolls both sides of every pair, as one map of twice the width that draws a pair's data once."""
@@ -121,8 +131,11 @@ class Pairs(NamedTuple):
             keys = jax.vmap(threefry.fold_in, in_axes=(0, None))(keys, i)
             return over_pairs(sides, leaves, shared, keys, data)
 
-        run = unroll(step, self.max_num_steps, self.chunk_size, live=lambda i, constants: i < constants[1])
-        longest = jnp.max(num_live)  # no further: what lies past every episode's end is masked anyway
+        run = unroll(
+            step, self.max_num_steps, self.chunk_size, live=lambda i, constants: i < constants[1]
+        )
+        # No further: what lies past every episode's end is masked anyway.
+        longest = jnp.max(num_live)
         constants = (keys, num_live, data, shared)
         leaves = changing.select(inner)
         if self.needs_gradient:
@@ -137,7 +150,9 @@ class Pairs(NamedTuple):
         if self.noise_reuse is None:
             inner = jax.tree.map(lambda x: x[:, :1], inner)
         loss = loss / num_steps.astype(loss.dtype)
-        return Outcome(loss, grad, state.noise, state.accumulated, self.std), state._replace(inner=inner)
+        return Outcome(loss, grad, state.noise, state.accumulated, self.std), state._replace(
+            inner=inner
+        )
 
     def end_truncation(self, theta, state, key, indices, num_live):
         """Counts the steps; pairs at their episode's end, or with a state that is not finite, start a new one."""
@@ -148,21 +163,29 @@ class Pairs(NamedTuple):
             state = state._replace(noise=noise, accumulated=accumulated)
 
         def restart(state):
-            inner = self._both_sides(start_episodes(self.problem, theta, key, indices, self.axis_name))
+            inner = self._both_sides(
+                start_episodes(self.problem, theta, key, indices, self.axis_name)
+            )
             age = jnp.full_like(indices, NOT_DRAWN)
-            return select(done, PairState(inner, jnp.zeros_like(indices), noise, accumulated, age), state)
+            return select(
+                done, PairState(inner, jnp.zeros_like(indices), noise, accumulated, age), state
+            )
 
         # Outside the map over particles, so that it is a branch: truncations without a reset do not pay for one.
         return lax.cond(jnp.any(done), restart, lambda state: state, state), done
 
     def _both_sides(self, inner):
         sides = 1 if self.noise_reuse is None else 2
-        return jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], (x.shape[0], sides, *x.shape[1:])), inner)
+        return jax.tree.map(
+            lambda x: jnp.broadcast_to(x[:, None], (x.shape[0], sides, *x.shape[1:])), inner
+        )
 
     def _no_noise(self, theta, indices):
         if self.noise_reuse is None:
             return (), ()
-        zeros = jax.tree.map(lambda x: jnp.broadcast_to(jnp.zeros_like(x)[None], (len(indices), *x.shape)), theta)
+        zeros = jax.tree.map(
+            lambda x: jnp.broadcast_to(jnp.zeros_like(x)[None], (len(indices), *x.shape)), theta
+        )
         return zeros, zeros
 
 
@@ -179,5 +202,7 @@ def normal_like(key: Array, theta: Tree, std: float) -> Tree:
     """Normal draws with the given standard deviation, shaped as theta."""
     leaves, structure = jax.tree.flatten(theta)
     keys = jax.random.split(key, len(leaves))
-    draws = [std * jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
+    draws = [
+        std * jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)
+    ]
     return structure.unflatten(draws)

@@ -35,7 +35,11 @@ def printable(text: str, limit: int = 80) -> str:
 def _escape(character: str) -> str:
     if character == "\\":
         return "\\\\"
-    return character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+    return (
+        character
+        if character.isprintable()
+        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+    )
 
 
 def _repr(value: object) -> str:

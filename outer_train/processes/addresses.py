@@ -31,7 +31,14 @@ def split(coordinator: str) -> tuple[str, int]:
     """
     host, colon, port = coordinator.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not (host and colon and port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65536):
+    if not (
+        host
+        and colon
+        and port.isascii()
+        and port.isdecimal()
+        and len(port) <= 5
+        and 0 < int(port) < 65536
+    ):
         raise ValueError(f"--coordinator must be HOST:PORT, got {coordinator!r}")
     return host, int(port)
 
@@ -52,9 +59,15 @@ def resolve(host: str, port: int, may_be_all: bool = False) -> list[Address]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:
         raise ValueError(f"--coordinator must name a machine, got {host!r}") from error
-    addresses = list(dict.fromkeys(Address(family, sockaddr[0], port) for family, *_, sockaddr in found))
-    if not may_be_all and any(ipaddress.ip_address(a.ip.partition("%")[0]).is_unspecified for a in addresses):
-        raise ValueError(f"--coordinator must be one address of process 0, which the others can reach, got {host!r}")
+    addresses = list(
+        dict.fromkeys(Address(family, sockaddr[0], port) for family, *_, sockaddr in found)
+    )
+    if not may_be_all and any(
+        ipaddress.ip_address(a.ip.partition("%")[0]).is_unspecified for a in addresses
+    ):
+        raise ValueError(
+            f"--coordinator must be one address of process 0, which the others can reach, got {host!r}"
+        )
     return addresses
 
 

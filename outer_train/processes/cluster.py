@@ -48,10 +48,14 @@ def explicit(coordinator: str | None, num_processes: int | None, process_id: int
     given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
     missing = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is None]
     if missing:
-        raise ValueError(f"several processes need --coordinator, --num-processes and --process-id: no {missing[0]}")
+        raise ValueError(
+            f"several processes need --coordinator, --num-processes and --process-id: no {missing[0]}"
+        )
     addresses.split(coordinator)
     if num_processes < 1 or not 0 <= process_id < num_processes:
-        raise ValueError(f"--process-id must lie in [0, --num-processes), got {process_id} of {num_processes}")
+        raise ValueError(
+            f"--process-id must lie in [0, --num-processes), got {process_id} of {num_processes}"
+        )
     return Cluster(coordinator, num_processes, process_id)
 
 
@@ -67,7 +71,9 @@ def detect(timeout: float) -> Cluster:
     for kind in ClusterEnv._cluster_types:
         if not kind.opt_in_only_method and kind.is_env_present():
             port = os.environ.get("JAX_COORDINATOR_PORT")
-            address = kind.get_coordinator_address(timeout_secs=int(timeout), override_coordinator_port=port)
+            address = kind.get_coordinator_address(
+                timeout_secs=int(timeout), override_coordinator_port=port
+            )
             return Cluster(address, kind.get_process_count(), kind.get_process_id(), detected=True)
     raise ValueError(
         "JAX finds no cluster here (it knows SLURM, Open MPI, Kubernetes and TPU pods)\n"
@@ -106,10 +112,12 @@ def start(
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     where = _listening(coordinator)
     jax.distributed.initialize(
-        *(() if detected else (coordinator, num_processes, process_id)),  # detecting again, JAX finds the devices too
+        # Detecting again, JAX finds the devices too.
+        *(() if detected else (coordinator, num_processes, process_id)),
         initialization_timeout=max(int(timeout), 10),
         heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
-        coordinator_bind_address=where if process_id == 0 else None,  # JAX listens at all addresses otherwise
+        # JAX listens at all addresses otherwise.
+        coordinator_bind_address=where if process_id == 0 else None,
     )
 
 
@@ -123,7 +131,9 @@ def _listening(coordinator: str) -> str:
         address = addresses.listening(coordinator)
         others = addresses.resolve(*addresses.split(coordinator))
     except OSError as error:
-        raise ValueError(f"the address of {printable(coordinator)} cannot be found ({error})") from error
+        raise ValueError(
+            f"the address of {printable(coordinator)} cannot be found ({error})"
+        ) from error
     if all(other.is_loopback for other in others):
         from jax._src.lib import _jax
 
@@ -164,7 +174,9 @@ def from_first(make: Callable[[], Any]) -> Any:
     if failure is not None:
         raise failure
     if "error" in message:
-        raise ValueError("\n".join(printable(line, 300) for line in str(message["error"]).splitlines()[:5]))
+        raise ValueError(
+            "\n".join(printable(line, 300) for line in str(message["error"]).splitlines()[:5])
+        )
     return message["result"]
 
 
@@ -174,7 +186,10 @@ def agree(values: tuple[int, ...]) -> list[tuple[int, ...]]:
         return [values]
     from jax.experimental import multihost_utils
 
-    return [tuple(int(v) for v in row) for row in multihost_utils.process_allgather(np.asarray(values, np.int32))]
+    return [
+        tuple(int(v) for v in row)
+        for row in multihost_utils.process_allgather(np.asarray(values, np.int32))
+    ]
 
 
 def _broadcast(message: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +201,9 @@ def _broadcast(message: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"the first process has {size} bytes to say, of at most {MAX_BROADCAST}")
     padded = np.zeros(size, np.uint8)
     padded[: min(size, len(data))] = data[:size]
-    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).astype(np.uint8).tobytes())
+    return json.loads(
+        np.asarray(multihost_utils.broadcast_one_to_all(padded)).astype(np.uint8).tobytes()
+    )
 
 
 _watches: list[Watch] = []

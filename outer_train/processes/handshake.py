@@ -94,7 +94,9 @@ def verdict(key: bytes, number: int, kind: int, text: str = "") -> bytes:
     return message + seal(key, f"verdict {number}", message)
 
 
-def read_verdict(connection: socket.socket, key: bytes, number: int, deadline: float) -> tuple[int, str]:
+def read_verdict(
+    connection: socket.socket, key: bytes, number: int, deadline: float
+) -> tuple[int, str]:
     """Receives the host's message `number`.
 
     Raises:

@@ -10,7 +10,17 @@ from typing import Any
 
 from outer_train.processes import handshake
 from outer_train.processes._difference import difference
-from outer_train.processes.handshake import EXPLAIN, EXPLANATION, GO_ON, GREETING, MAGIC, NONCE, REFUSED, SEAL, Stranger
+from outer_train.processes.handshake import (
+    EXPLAIN,
+    EXPLANATION,
+    GO_ON,
+    GREETING,
+    MAGIC,
+    NONCE,
+    REFUSED,
+    SEAL,
+    Stranger,
+)
 
 GREETING_SECONDS = 5.0
 """In which a visitor must say who it is and prove it, however its bytes trickle."""
@@ -41,10 +51,20 @@ class Reception:
     """Seats the processes 1 to N - 1. What strangers send is never shown, kept or waited for."""
 
     def __init__(
-        self, server: socket.socket, num_processes: int, fingerprint: Any, token: bytes | None, deadline: float
+        self,
+        server: socket.socket,
+        num_processes: int,
+        fingerprint: Any,
+        token: bytes | None,
+        deadline: float,
     ):
         """Takes visitors from `server`, which listens, until all are seated, or `deadline` (`time.monotonic`)."""
-        self._server, self._num_processes, self._token, self._deadline = server, num_processes, token, deadline
+        self._server, self._num_processes, self._token, self._deadline = (
+            server,
+            num_processes,
+            token,
+            deadline,
+        )
         self._fingerprint = json.loads(json.dumps(fingerprint))
         self._guests: dict[socket.socket, Guest] = {}
         self._seats: dict[int, Guest] = {}
@@ -52,7 +72,9 @@ class Reception:
         self._twins: str | None = None
         self._num_impostors = self._num_different = 0
 
-    def receive(self, where: str, timeout: float) -> tuple[dict[int, handshake.Connection], str | None]:
+    def receive(
+        self, where: str, timeout: float
+    ) -> tuple[dict[int, handshake.Connection], str | None]:
         """Hears visitors to the end and tells all that were seated how it went.
 
         Args:

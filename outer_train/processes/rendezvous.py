@@ -15,7 +15,15 @@ from outer_train.processes import addresses, handshake, secret
 from outer_train.processes._difference import difference
 from outer_train.processes._printable import printable
 from outer_train.processes.addresses import Address
-from outer_train.processes.handshake import EXPLAIN, EXPLANATION, GO_ON, GREETING, MAGIC, NONCE, Connection
+from outer_train.processes.handshake import (
+    EXPLAIN,
+    EXPLANATION,
+    GO_ON,
+    GREETING,
+    MAGIC,
+    NONCE,
+    Connection,
+)
 from outer_train.processes.reception import Reception
 
 __all__ = ["difference", "meet"]
@@ -56,7 +64,9 @@ def meet(
     """
     if num_processes == 1:
         return {}
-    mine = handshake.Introduction(num_processes, process_id, json.loads(json.dumps(dict(fingerprint))))
+    mine = handshake.Introduction(
+        num_processes, process_id, json.loads(json.dumps(dict(fingerprint)))
+    )
     token = secret.given() if token is None else token
     deadline = time.monotonic() + timeout
     with contextlib.ExitStack() as stack:
@@ -85,7 +95,11 @@ def _token_for(address: Address, token: bytes | None) -> bytes | None:
 
 
 def _host(
-    coordinator: str, mine: handshake.Introduction, token: bytes | None, deadline: float, timeout: float
+    coordinator: str,
+    mine: handshake.Introduction,
+    token: bytes | None,
+    deadline: float,
+    timeout: float,
 ) -> tuple[dict[int, Connection], str | None]:
     """Receives the others; tells all of them, and returns, what is wrong."""
     host, port = addresses.split(coordinator)
@@ -93,24 +107,38 @@ def _host(
         try:
             address = addresses.listening(coordinator)
             break
-        except OSError as failure:  # a name may not be known yet where machines have just been started
+        except OSError as failure:
+            # A name may not be known yet where machines have just been started.
             if time.monotonic() + RETRY_SECONDS >= deadline:
-                return {}, f"process 0 cannot find the address of {printable(host)} ({failure.strerror or failure})"
+                return (
+                    {},
+                    f"process 0 cannot find the address of {printable(host)} ({failure.strerror or failure})",
+                )
             time.sleep(RETRY_SECONDS)
     token = _token_for(address, token)
     try:
-        server = socket.create_server((address.ip, address.port), family=address.family, backlog=128)
+        server = socket.create_server(
+            (address.ip, address.port), family=address.family, backlog=128
+        )
     except OSError as failure:
         return {}, f"process 0 cannot listen on port {port} of {address.ip}: {failure.strerror}"
     where = f"port {port}"
     if address.is_loopback and host not in (address.ip, "localhost"):
-        where += f" of {printable(host)}, which is {address.ip} here and reached from this machine only,"
+        where += (
+            f" of {printable(host)}, which is {address.ip} here and reached from this machine only,"
+        )
     with server:
-        return Reception(server, mine.num_processes, mine.fingerprint, token, deadline).receive(where, timeout)
+        return Reception(server, mine.num_processes, mine.fingerprint, token, deadline).receive(
+            where, timeout
+        )
 
 
 def _visit(
-    coordinator: str, mine: handshake.Introduction, token: bytes | None, deadline: float, timeout: float
+    coordinator: str,
+    mine: handshake.Introduction,
+    token: bytes | None,
+    deadline: float,
+    timeout: float,
 ) -> tuple[dict[int, Connection], str | None]:
     """Shows itself to process 0 and returns its answer."""
     host, port = addresses.split(coordinator)
@@ -135,13 +163,17 @@ def _visit(
     return {}, f"{where} cannot be reached within {timeout:g} s ({reason})"
 
 
-def _connect(host: str, port: int, token: bytes | None, left: float) -> tuple[socket.socket, bytes | None]:
+def _connect(
+    host: str, port: int, token: bytes | None, left: float
+) -> tuple[socket.socket, bytes | None]:
     """A connection to the first address of the name that takes one, and the token for it."""
     found = [(address, _token_for(address, token)) for address in addresses.resolve(host, port)]
     failure: OSError = ConnectionError("it has no address")
     for address, its_token in found:
         try:
-            return socket.create_connection((address.ip, port), timeout=left / len(found)), its_token
+            return socket.create_connection(
+                (address.ip, port), timeout=left / len(found)
+            ), its_token
         except OSError as error:
             failure = error
     raise failure
@@ -173,4 +205,6 @@ def _introduce(
     except ConnectionError as failure:
         raise handshake.Stranger(f"it {NOT_OURS}") from failure
     plain.settimeout(None)
-    return Connection.taking(plain, key), None if kind == GO_ON else printable(text, handshake.MAX_TEXT)
+    return Connection.taking(plain, key), None if kind == GO_ON else printable(
+        text, handshake.MAX_TEXT
+    )

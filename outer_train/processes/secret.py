@@ -40,12 +40,16 @@ def local() -> bytes | None:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except FileExistsError as error:
-        raise ValueError(f"{folder} is no folder: remove it, or give a token ({VARIABLE})") from error
+        raise ValueError(
+            f"{folder} is no folder: remove it, or give a token ({VARIABLE})"
+        ) from error
     except OSError:
         return None
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise ValueError(f"{folder} is not this user's alone: remove it, or give a token ({VARIABLE})")
+        raise ValueError(
+            f"{folder} is not this user's alone: remove it, or give a token ({VARIABLE})"
+        )
     path = folder / "token"
     if not path.exists():
         try:
@@ -80,8 +84,12 @@ def _make(path: Path) -> None:
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         found = os.fstat(file.fileno())
-        if hasattr(os, "getuid") and (found.st_mode & 0o077 or found.st_uid not in (0, os.getuid())):
-            raise ValueError(f"{path} holds a token that others may read or write: chmod 600 {path}")
+        if hasattr(os, "getuid") and (
+            found.st_mode & 0o077 or found.st_uid not in (0, os.getuid())
+        ):
+            raise ValueError(
+                f"{path} holds a token that others may read or write: chmod 600 {path}"
+            )
         return _long_enough(file.read(4096).strip(), str(path))
 
 

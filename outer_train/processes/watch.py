@@ -40,7 +40,12 @@ class Watch:
     that said farewell is lost all the same if this one has not left as long after it as silence lasts.
     """
 
-    def __init__(self, process_id: int, connections: Mapping[int, socket.socket], on_loss: Callable[[str], None]):
+    def __init__(
+        self,
+        process_id: int,
+        connections: Mapping[int, socket.socket],
+        on_loss: Callable[[str], None],
+    ):
         """Starts the thread.
 
         Args:
@@ -53,7 +58,10 @@ class Watch:
         self._on_loss = on_loss
         self._process_id = process_id
         self._received = dict.fromkeys(connections, b"")
-        self._num_received, self._num_sent = dict.fromkeys(connections, 0), dict.fromkeys(connections, 0)
+        self._num_received, self._num_sent = (
+            dict.fromkeys(connections, 0),
+            dict.fromkeys(connections, 0),
+        )
         self._telling = threading.Lock()
         self._silent_beats = dict.fromkeys(connections, 0)
         self._farewells: set[int] = set()
@@ -110,7 +118,9 @@ class Watch:
         whole = len(data) // MESSAGE.size * MESSAGE.size
         self._received[number] = data[whole:]
         for message, found in MESSAGE.iter_unpack(data[:whole]):
-            if message < FAREWELL or not hmac.compare_digest(found, self._seal(message, number, self._process_id)):
+            if message < FAREWELL or not hmac.compare_digest(
+                found, self._seal(message, number, self._process_id)
+            ):
                 self._notice(number, "sent a message that is not of this run")
                 return False
             self._num_received[number] += 1
@@ -135,7 +145,10 @@ class Watch:
         for number in self._silent_beats:
             self._silent_beats[number] += 1
             if self._silent_beats[number] > MAX_SILENT_BEATS:
-                self._notice(number, "ended before the others" if number in self._farewells else "fell silent")
+                self._notice(
+                    number,
+                    "ended before the others" if number in self._farewells else "fell silent",
+                )
 
     def _notice(self, number: int, how: str) -> None:
         if self._left:

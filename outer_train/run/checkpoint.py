@@ -59,7 +59,11 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, *_exc) -> None:
         """Waits for pending writes, unless a process was lost: Orbax would wait for that one until JAX aborts us."""
-        if jax.process_count() > 1 and kind is not None and issubclass(kind, jax.errors.JaxRuntimeError):
+        if (
+            jax.process_count() > 1
+            and kind is not None
+            and issubclass(kind, jax.errors.JaxRuntimeError)
+        ):
             return
         # An error that is already on its way out says more than that of the last checkpoint.
         unheard = () if kind is None else (Exception,)
@@ -67,7 +71,8 @@ class Checkpoints:
             with contextlib.suppress(*unheard):
                 self._finish()
         except Exception:
-            with contextlib.suppress(Exception):  # it waits once more, and would tell the same in Orbax's words
+            # It waits once more, and would tell the same in Orbax's words.
+            with contextlib.suppress(Exception):
                 self._writer.close()
             raise
         with contextlib.suppress(*unheard):
@@ -92,7 +97,9 @@ class Checkpoints:
         self._finish()
         with self._written_or_emptied(step):
             cluster.from_first(lambda: self._begin(step, smoothed_loss))
-            self._writer.save(self._unsealed(step), args=ocp.args.StandardSave(_named_leaves(state)))
+            self._writer.save(
+                self._unsealed(step), args=ocp.args.StandardSave(_named_leaves(state))
+            )
         self._writing = step
 
     def seal(self) -> None:
@@ -141,7 +148,9 @@ class Checkpoints:
             break
         if damaged and restored is None and not allow_none:
             raise ValueError(f"none of the checkpoints {damaged} can be read in {self._directory}")
-        cluster.from_first(lambda: [str(checkpoint_files.set_aside(self._directory, step)) for step in damaged])
+        cluster.from_first(
+            lambda: [str(checkpoint_files.set_aside(self._directory, step)) for step in damaged]
+        )
         return restored
 
     def _finish(self) -> None:
@@ -167,7 +176,8 @@ class Checkpoints:
             raise
 
     def _begin(self, step: int, smoothed_loss: float | None) -> None:
-        if not self._cleaned:  # not before, since traces tell a run that was killed early from one that lost files
+        # Not before, since traces tell a run that was killed early from one that lost files.
+        if not self._cleaned:
             checkpoint_files.clean(self._directory)
             self._cleaned = True
         checkpoint_files.begin(self._directory, step, smoothed_loss)
@@ -194,14 +204,20 @@ class Checkpoints:
             raise _DamagedError(reason)
         wanted = _named_leaves(like)
         target = {
-            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None))
+            name: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None)
+            )
             for name, leaf in wanted.items()
         }
         with checkpoint_files.telling(path, f"reading checkpoint {step}"):
             reader = ocp.Checkpointer(ocp.StandardCheckpointHandler())
             try:
                 difference = _difference(reader.metadata(path).item_metadata, wanted)
-                leaves = None if difference else reader.restore(path, args=ocp.args.StandardRestore(target))
+                leaves = (
+                    None
+                    if difference
+                    else reader.restore(path, args=ocp.args.StandardRestore(target))
+                )
             except jax.errors.JaxRuntimeError:  # a process was lost; the files may be sound
                 raise
             except Exception as error:  # Orbax and TensorStore raise many types for damaged files
@@ -211,7 +227,9 @@ class Checkpoints:
             finally:
                 reader.close()
         if difference:
-            raise ValueError(f"checkpoint {step} in {self._directory} is of another config: {difference}")
+            raise ValueError(
+                f"checkpoint {step} in {self._directory} is of another config: {difference}"
+            )
         return _unflatten(like, leaves)
 
 
@@ -231,7 +249,9 @@ def _difference(metadata: Any, wanted: dict[str, Any]) -> str | None:
     tree = getattr(metadata, "tree", metadata)
     found = {name: (tuple(leaf.shape), np.dtype(leaf.dtype)) for name, leaf in dict(tree).items()}
     for name in sorted({*found, *wanted}):
-        expected = (tuple(wanted[name].shape), np.dtype(wanted[name].dtype)) if name in wanted else None
+        expected = (
+            (tuple(wanted[name].shape), np.dtype(wanted[name].dtype)) if name in wanted else None
+        )
         if found.get(name) != expected:
             return f"{name} is {_show(found.get(name))} in it and {_show(expected)} in the run"
     return None
@@ -244,7 +264,11 @@ def _show(leaf: tuple | None) -> str:
 def _named_leaves(state: State) -> dict[str, jax.Array]:
     """The leaves that have elements by their path, typed keys as their data; Orbax refuses arrays without any."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
-    named = {jax.tree_util.keystr(path): jax.random.key_data(x) if _is_key(x) else x for path, x in leaves if x.size}
+    named = {
+        jax.tree_util.keystr(path): jax.random.key_data(x) if _is_key(x) else x
+        for path, x in leaves
+        if x.size
+    }
     return named or {NOTHING: np.zeros(1, np.float32)}
 
 
@@ -253,7 +277,11 @@ def _unflatten(like: State, leaves: dict[str, jax.Array]) -> State:
         if not leaf.size:
             return leaf
         value = leaves[jax.tree_util.keystr(path)]
-        return jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else value
+        return (
+            jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf))
+            if _is_key(leaf)
+            else value
+        )
 
     return jax.tree_util.tree_map_with_path(restore, like)
 

@@ -34,12 +34,20 @@ OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 def steps(directory: Path) -> list[int]:
     """Outer steps that have a folder, oldest first."""
-    return sorted(int(entry.name) for entry in os.scandir(directory) if _is_step(entry.name) and entry.is_dir())
+    return sorted(
+        int(entry.name)
+        for entry in os.scandir(directory)
+        if _is_step(entry.name) and entry.is_dir()
+    )
 
 
 def unsealed_steps(directory: Path) -> list[int]:
     """Outer steps whose checkpoint has been begun and not sealed, oldest first."""
-    names = [entry.name.removesuffix(UNSEALED) for entry in os.scandir(directory) if entry.name.endswith(UNSEALED)]
+    names = [
+        entry.name.removesuffix(UNSEALED)
+        for entry in os.scandir(directory)
+        if entry.name.endswith(UNSEALED)
+    ]
     return sorted(int(name) for name in names if _is_step(name))
 
 
@@ -56,7 +64,9 @@ def begin(directory: Path, step: int, smoothed_loss: float | None) -> Path:
     path = folder.joinpath(*LOSS)
     path.parent.mkdir(parents=True, exist_ok=True)
     known = smoothed_loss is not None and math.isfinite(smoothed_loss)
-    path.write_text(json.dumps({"smoothed_loss": float(smoothed_loss) if known else None}), encoding="utf-8")
+    path.write_text(
+        json.dumps({"smoothed_loss": float(smoothed_loss) if known else None}), encoding="utf-8"
+    )
     return folder / STATE
 
 
@@ -110,7 +120,9 @@ def set_aside(directory: Path, step: int) -> Path:
     """Moves a damaged checkpoint out of the way and returns where it is now."""
     (directory / DAMAGED).mkdir(exist_ok=True)
     names = (str(step), *(f"{step}-{number}" for number in range(2, 10_000)))
-    target = next(target for name in names if not os.path.lexists(target := directory / DAMAGED / name))
+    target = next(
+        target for name in names if not os.path.lexists(target := directory / DAMAGED / name)
+    )
     os.rename(directory / str(step), target)
     return target
 
@@ -119,7 +131,9 @@ def prune(directory: Path, keep: int) -> None:
     """Deletes all whole checkpoints but the newest few and the one of the lowest smoothed outer loss."""
     found = steps(directory)
     kept = set(found[-keep:])
-    losses = {step: loss for step in found if (loss := _smoothed_loss(directory / str(step))) is not None}
+    losses = {
+        step: loss for step in found if (loss := _smoothed_loss(directory / str(step))) is not None
+    }
     if losses:
         kept.add(min(losses, key=lambda step: (losses[step], -step)))
     for step in set(found) - kept:
@@ -132,7 +146,9 @@ def clean(directory: Path, endings: tuple[str, ...] = (DELETED, UNSEALED)) -> No
     """Deletes what a kill left of checkpoints that were not finished, or were being deleted."""
     for entry in list(os.scandir(directory)):
         step, dot, rest = entry.name.partition(".")
-        if _is_step(step) and (f".{rest}" in endings or (dot and rest.startswith("orbax-checkpoint-tmp"))):
+        if _is_step(step) and (
+            f".{rest}" in endings or (dot and rest.startswith("orbax-checkpoint-tmp"))
+        ):
             shutil.rmtree(entry.path, ignore_errors=True)
 
 
@@ -144,12 +160,16 @@ def telling(path: Path, doing: str) -> Iterator[None]:
     except OSError as error:
         if error.errno is None or error.errno in NOT_THERE:
             raise
-        raise type(error)(error.errno, f"{error.strerror} ({doing})", error.filename or str(path)) from error
+        raise type(error)(
+            error.errno, f"{error.strerror} ({doing})", error.filename or str(path)
+        ) from error
     except Exception as error:
         found = OS_ERROR.search(str(error))
         if not found or int(found[1]) in NOT_THERE:
             raise
-        raise OSError(int(found[1]), f"{os.strerror(int(found[1]))} ({doing})", str(path)) from error
+        raise OSError(
+            int(found[1]), f"{os.strerror(int(found[1]))} ({doing})", str(path)
+        ) from error
 
 
 def first_line(error: BaseException) -> str:

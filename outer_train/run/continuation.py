@@ -30,7 +30,11 @@ STRICT = Allowed()
 
 
 def rows_so_far(
-    run: RunDirectory, step: int, checkpoint_every: int, allowed: Allowed, warn: Callable[[str], None]
+    run: RunDirectory,
+    step: int,
+    checkpoint_every: int,
+    allowed: Allowed,
+    warn: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """The rows of the first `step` outer steps; those after them are cut off, to be written again.
 
@@ -53,7 +57,9 @@ def rows_so_far(
                 f"{lost}, but {run.metrics} has {len(rows)} rows\n"
                 "put the checkpoints back, or start again at outer step 0 by --allow-restart"
             )
-        warn(f"{lost}; starting again at outer step 0, the rows so far are in {_free_name(run.metrics)}")
+        warn(
+            f"{lost}; starting again at outer step 0, the rows so far are in {_free_name(run.metrics)}"
+        )
         os.rename(run.metrics, _free_name(run.metrics))
         return []
     if defect := _defect(rows, step):
@@ -65,14 +71,18 @@ def rows_so_far(
         warn(f"{run.metrics} {defect}; going on without")
     if broken:
         warn(f"{broken[0]}; the rows as they were are in {_free_name(run.metrics)}")
-        files.write_atomically(_free_name(run.metrics), lambda file: file.write(run.metrics.read_bytes()))
+        files.write_atomically(
+            _free_name(run.metrics), lambda file: file.write(run.metrics.read_bytes())
+        )
     return metrics_lib.cut(run.metrics, step, broken.append, metrics_lib.NEEDED)
 
 
 def _lost_checkpoints(run: RunDirectory, num_rows: int, checkpoint_every: int) -> str | None:
     """Says so if there was a checkpoint; without one, rows are what a run leaves that was killed early."""
     if newest := _newest_checkpoint(run.newest_checkpoint):
-        return f"the checkpoints in {run.checkpoints} are gone, the newest was of outer step {newest}"
+        return (
+            f"the checkpoints in {run.checkpoints} are gone, the newest was of outer step {newest}"
+        )
     # More rows than that are written only after a checkpoint was begun, which leaves traces.
     if num_rows > checkpoint_every and not checkpoint_files.has_traces(run.checkpoints):
         return f"the checkpoints in {run.checkpoints} are gone"

@@ -101,7 +101,9 @@ class RunDirectory(NamedTuple):
 def check_free(path: Path, overwrite: bool) -> None:
     """Raises `ValueError` if a new run may not be written to `path`."""
     if os.path.lexists(path) and not path.is_dir():
-        raise ValueError(f"{path} is {'a file' if path.exists() else 'a broken link'}, not a directory")
+        raise ValueError(
+            f"{path} is {'a file' if path.exists() else 'a broken link'}, not a directory"
+        )
     lock.check(path)
     if RunDirectory(path).config.exists() and not overwrite:
         raise ValueError(
@@ -135,17 +137,23 @@ def create(
       OSError: something cannot be moved or written; what was there is untouched.
     """
     check_free(path, overwrite)
-    source = config_file.read_bytes() if config_file else None  # it may lie in the run that is moved
+    # It may lie in the run that is moved.
+    source = config_file.read_bytes() if config_file else None
     path.mkdir(parents=True, exist_ok=True)
     run = RunDirectory(path)
-    about = versions() | {"config_file": str(config_file) if config_file else None, CONFIG_HASH: _hash(config)}
+    about = versions() | {
+        "config_file": str(config_file) if config_file else None,
+        CONFIG_HASH: _hash(config),
+    }
     contents = {run.versions: _json(about), run.config: _json(config)}
     if source is not None:
         contents = {path / "config.py": source, **contents}
     with lock.hold(path):
         check_free(path, overwrite)
         with _old_run_aside(path) as aside:
-            files.write_together({name: functools.partial(_put, data) for name, data in contents.items()})
+            files.write_together(
+                {name: functools.partial(_put, data) for name, data in contents.items()}
+            )
         if aside is not None:
             tell(f"the run that was in {path} is now in {aside}")
     return run
@@ -228,7 +236,8 @@ def _new_folder(path: Path) -> Path:
         target.mkdir()
         try:
             probe.mkdir()
-            os.rename(probe, target / probe.name)  # a mount point may be of the same device, and yet refuse
+            # A mount point may be of the same device, and yet refuse.
+            os.rename(probe, target / probe.name)
             (target / probe.name).rmdir()
             return target
         except OSError:
@@ -268,7 +277,12 @@ def versions() -> dict[str, Any]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found[name] = None
-    return {"python": platform.python_version(), "platform": platform.platform(), **found, "git": _git_commit()}
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **found,
+        "git": _git_commit(),
+    }
 
 
 def _git_commit() -> str | None:
@@ -277,8 +291,19 @@ def _git_commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        found = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=10)
+        command = [
+            "git",
+            "-C",
+            str(root),
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=40",
+            "--exclude=*",
+        ]
+        found = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=10
+        )
         return found.stdout.strip() or None
     except (OSError, subprocess.SubprocessError):
         return None

@@ -84,7 +84,12 @@ def release_all() -> None:
 def process_start(pid: int) -> str | None:
     """When the process started, in units of the system's choice; None if there is no such process."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        fields = (
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="utf-8", errors="replace")
+            .rpartition(")")[2]
+            .split()
+        )
         return None if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
         pass
@@ -92,7 +97,9 @@ def process_start(pid: int) -> str | None:
         return None
     try:
         command = ["ps", "-o", "lstart=", "-p", str(pid)]
-        found = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=10)
+        found = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=10
+        )
         return found.stdout.strip() or None
     except (OSError, subprocess.SubprocessError):
         return _signalled(pid)
@@ -122,7 +129,10 @@ def _me(directory: Path) -> dict[str, Any]:
 
 
 def _is_mine(owner: dict[str, Any]) -> bool:
-    return (owner.get("pid"), owner.get("started")) == (os.getpid(), process_start(os.getpid())) and _is_here(owner)
+    return (owner.get("pid"), owner.get("started")) == (
+        os.getpid(),
+        process_start(os.getpid()),
+    ) and _is_here(owner)
 
 
 def _is_here(owner: dict[str, Any]) -> bool:
@@ -142,7 +152,9 @@ def _alive(owner: dict[str, Any], lock: Path) -> str | None:
         if started is None or (owner.get("started") and started != owner["started"]):
             return None
         return f"{who}\nwait until it ends, or stop it, and try again"
-    rebooted = owner.get("host") == platform.node() and owner.get("machine") == _first_line("/etc/machine-id")
+    rebooted = owner.get("host") == platform.node() and owner.get("machine") == _first_line(
+        "/etc/machine-id"
+    )
     if rebooted and owner.get("boot") != _first_line("/proc/sys/kernel/random/boot_id"):
         return None
     return f"{who}, which cannot be seen from here\nif it is gone, delete {lock} and try again"
@@ -155,7 +167,9 @@ def _take(lock: Path) -> None:
         owner, content = _read(lock)
         if owner is not None and (reason := _alive(owner, lock)):
             raise ValueError(reason)
-        if time.monotonic() > deadline or (owner is None and content is not None and _is_fresh(lock)):
+        if time.monotonic() > deadline or (
+            owner is None and content is not None and _is_fresh(lock)
+        ):
             raise ValueError(f"{lock.parent} is being locked by another process; try again")
         if content is not None:
             _remove_stale(lock, content)
@@ -172,7 +186,14 @@ def _make(lock: Path) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES):
+        if error.errno not in (
+            errno.EPERM,
+            errno.ENOTSUP,
+            errno.EOPNOTSUPP,
+            errno.ENOSYS,
+            errno.EMLINK,
+            errno.EACCES,
+        ):
             raise OSError(error.errno, error.strerror, str(lock)) from error
     finally:
         with contextlib.suppress(OSError):
@@ -230,7 +251,9 @@ def _read(lock: Path) -> tuple[dict[str, Any] | None, bytes | None]:
         return None, None
     try:
         owner = json.loads(content)
-        return (owner if isinstance(owner, dict) and type(owner.get("pid")) is int else None), content
+        return (
+            owner if isinstance(owner, dict) and type(owner.get("pid")) is int else None
+        ), content
     except (ValueError, RecursionError):
         return None, content
 

@@ -107,14 +107,20 @@ def train(
     num_outer_steps, every = settings.num_outer_steps, settings.checkpoint_every
     with (
         lock.hold_by_first(run.path),
-        Checkpoints(run.checkpoints, keep=settings.keep_checkpoints, record=run.newest_checkpoint) as checkpoints,
+        Checkpoints(
+            run.checkpoints, keep=settings.keep_checkpoints, record=run.newest_checkpoint
+        ) as checkpoints,
         StopSignals() as stop,
     ):
         fresh = outer_step.init(theta, key_init)
         # A restored key is bound to its devices, so it must be on those of the state from the start.
         fresh = Checkpointed(fresh, _placed(key_steps, fresh.step.sharding))
-        step, carried = checkpoints.restore_newest(fresh, show.warn, allow_none=allowed.restart) or (0, fresh)
-        rows = cluster.from_first(lambda: rows_so_far(run, step, every, allowed, show.warn)[-SMOOTHING_WINDOW:])
+        step, carried = checkpoints.restore_newest(
+            fresh, show.warn, allow_none=allowed.restart
+        ) or (0, fresh)
+        rows = cluster.from_first(
+            lambda: rows_so_far(run, step, every, allowed, show.warn)[-SMOOTHING_WINDOW:]
+        )
         recorder = _Recorder(run, rows, step, settings, show)
         signals = SharedSignals(stop, step)
         try:
@@ -141,10 +147,19 @@ def _placed(key: Array, sharding: Sharding) -> Array:
 class _Recorder:
     """Reads metrics late, so that the devices never wait for the host; the first process writes them in order."""
 
-    def __init__(self, run: RunDirectory, rows: list[dict[str, Any]], step: int, settings: LoopSettings, show: Show):
+    def __init__(
+        self,
+        run: RunDirectory,
+        rows: list[dict[str, Any]],
+        step: int,
+        settings: LoopSettings,
+        show: Show,
+    ):
         self._pending: deque[tuple[int, dict[str, Array]]] = deque()
         first = cluster.is_first()
-        self._writer = metrics_lib.MetricsWriter(run.path, tensorboard=settings.tensorboard) if first else None
+        self._writer = (
+            metrics_lib.MetricsWriter(run.path, tensorboard=settings.tensorboard) if first else None
+        )
         self._progress = show.progress(settings.num_outer_steps, step) if first else None
         self._recent = deque(rows, maxlen=SMOOTHING_WINDOW)
         self._inner_steps = rows[-1]["inner_steps"] if rows else 0

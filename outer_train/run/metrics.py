@@ -25,7 +25,14 @@ KNOWN = {
     "seconds": ((int, float, NoneType), 0),
 }
 """Fields that are computed with: the types of their values, and the least one."""
-NEEDED = ("outer_step", "outer_loss", "inner_steps", "num_live_inner_steps", "num_non_finite", "seconds")
+NEEDED = (
+    "outer_step",
+    "outer_loss",
+    "inner_steps",
+    "num_live_inner_steps",
+    "num_non_finite",
+    "seconds",
+)
 """Fields without which a run cannot go on or be summed up."""
 
 
@@ -57,7 +64,9 @@ class MetricsWriter:
           OSError: it cannot be written.
         """
         with naming(self._path):
-            self._file.write(json.dumps({name: _finite(value) for name, value in row.items()}) + "\n")
+            self._file.write(
+                json.dumps({name: _finite(value) for name, value in row.items()}) + "\n"
+            )
         self._unflushed += 1
         if self._unflushed >= FLUSH_EVERY:
             self.flush()
@@ -86,7 +95,9 @@ class MetricsWriter:
             self._summary.close()
 
 
-def read_rows(path: str | os.PathLike, on_broken: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+def read_rows(
+    path: str | os.PathLike, on_broken: Callable[[str], None] | None = None
+) -> list[dict[str, Any]]:
     """Rows of a `metrics.jsonl`; a last line that was cut short by a kill is left out, a missing file has none.
 
     Args:
@@ -118,7 +129,11 @@ def cut(
     """
     path = Path(path)
     found = _rows_and_ends(path, on_broken)
-    kept = [(row, end) for row, end in found if row["outer_step"] < num_outer_steps and row.keys() >= {*needed}]
+    kept = [
+        (row, end)
+        for row, end in found
+        if row["outer_step"] < num_outer_steps and row.keys() >= {*needed}
+    ]
     if path.exists():
         with naming(path):
             content = path.read_bytes()
@@ -142,7 +157,9 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
         raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
-def _rows_and_ends(path: Path, on_broken: Callable[[str], None] | None) -> list[tuple[dict[str, Any], int]]:
+def _rows_and_ends(
+    path: Path, on_broken: Callable[[str], None] | None
+) -> list[tuple[dict[str, Any], int]]:
     """Each row, and where its line ends in the file."""
     if not path.exists():
         return []
@@ -172,7 +189,9 @@ def _row(line: bytes) -> dict[str, Any]:
     row = {name: _finite(value) for name, value in row.items()}
     for name, (kinds, least) in KNOWN.items():
         value = row.get(name)
-        if name in row and (type(value) not in kinds or (value is not None and not least <= value < MAX_VALUE)):
+        if name in row and (
+            type(value) not in kinds or (value is not None and not least <= value < MAX_VALUE)
+        ):
             raise ValueError(f"{name} is {value!r}")
     return row
 
@@ -192,7 +211,9 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "outer_loss_first": mean_loss(rows[:window]),
         "outer_loss_last": mean_loss(rows[-window:]),
         "inner_steps": rows[-1]["inner_steps"] if rows else 0,
-        "inner_steps_per_second": sum(row["num_live_inner_steps"] for row in timed) / seconds if seconds else None,
+        "inner_steps_per_second": sum(row["num_live_inner_steps"] for row in timed) / seconds
+        if seconds
+        else None,
         "num_non_finite": sum(row["num_non_finite"] for row in rows),
     }
 
@@ -211,5 +232,7 @@ def _summary_writer(directory: Path):
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
-        raise ValueError(f"TensorBoard was asked for, but tensorboardX is not installed ({error})") from error
+        raise ValueError(
+            f"TensorBoard was asked for, but tensorboardX is not installed ({error})"
+        ) from error
     return SummaryWriter(str(directory))

@@ -25,7 +25,9 @@ class Progress(Protocol):
 def make_progress(num_outer_steps: int, first_step: int) -> Progress:
     """The display that suits standard output; one that cannot be shown any more does not end the run."""
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    return DispensableProgress(lambda: (RichProgress if is_terminal else PlainProgress)(num_outer_steps, first_step))
+    return DispensableProgress(
+        lambda: (RichProgress if is_terminal else PlainProgress)(num_outer_steps, first_step)
+    )
 
 
 class DispensableProgress:
@@ -49,7 +51,8 @@ class DispensableProgress:
     def _attempt(self, show: Callable[[], None]) -> None:
         try:
             show()
-        except (OSError, ValueError, SystemExit):  # a closed stream is a ValueError; rich ends programs on broken pipes
+        except (OSError, ValueError, SystemExit):
+            # A closed stream is a ValueError; rich ends programs on broken pipes.
             self._shown = None
 
 
@@ -80,7 +83,9 @@ class Clock:
         """Hours, minutes and seconds at the mean pace so far."""
         if not self._rows:
             return "--:--"
-        minutes, seconds = divmod(round((self.num_outer_steps - self.done) * self._seconds / self._rows), 60)
+        minutes, seconds = divmod(
+            round((self.num_outer_steps - self.done) * self._seconds / self._rows), 60
+        )
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
 
@@ -127,7 +132,12 @@ class RichProgress:
         from rich.progress import Progress as Bar
 
         self._clock = Clock(num_outer_steps, first_step)
-        self._bar = Bar(TextColumn("outer step"), MofNCompleteColumn(), BarColumn(20), TextColumn("{task.description}"))
+        self._bar = Bar(
+            TextColumn("outer step"),
+            MofNCompleteColumn(),
+            BarColumn(20),
+            TextColumn("{task.description}"),
+        )
         self._task = self._bar.add_task("compiling", total=num_outer_steps, completed=first_step)
         self._bar.start()
 
@@ -171,7 +181,11 @@ def _warn_on_the_terminal(line: str) -> None:
         print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
-QUIET = Show(lambda line: None, functools.partial(warnings.warn, stacklevel=2), lambda steps, first: NoProgress())
+QUIET = Show(
+    lambda line: None,
+    functools.partial(warnings.warn, stacklevel=2),
+    lambda steps, first: NoProgress(),
+)
 """Nothing is printed, and what is wrong is a Python warning."""
 TERMINAL = Show(functools.partial(print, flush=True), _warn_on_the_terminal, make_progress)
 """News and progress go to standard output, warnings to standard error."""

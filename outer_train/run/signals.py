@@ -12,7 +12,9 @@ from outer_train.processes import cluster
 
 HANG_UP = getattr(signal, "SIGHUP", None)
 """Comes when the terminal is closed; not every system has it."""
-STOP_SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, HANG_UP) if number is not None)
+STOP_SIGNALS = tuple(
+    number for number in (signal.SIGINT, signal.SIGTERM, HANG_UP) if number is not None
+)
 MAX_SIGNAL_STEPS = 64
 """Outer steps after which several processes tell each other of signals at the latest; at a second's pace otherwise."""
 
@@ -42,7 +44,9 @@ class StopSignals:
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self.signal = number
         for each in self._previous:
-            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
+            signal.signal(
+                each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL
+            )
 
 
 class SharedSignals:

@@ -87,11 +87,16 @@ def train_asynchronously(
     num_outer_steps, every = settings.num_outer_steps, settings.checkpoint_every
     with (
         lock.hold(run.path),
-        Checkpoints(run.checkpoints, keep=settings.keep_checkpoints, record=run.newest_checkpoint) as checkpoints,
+        Checkpoints(
+            run.checkpoints, keep=settings.keep_checkpoints, record=run.newest_checkpoint
+        ) as checkpoints,
         StopSignals() as stop,
     ):
         fresh = fresh_state(theta, outer_optimizer)
-        step, state = checkpoints.restore_newest(fresh, show.warn, allow_none=allowed.restart) or (0, fresh)
+        step, state = checkpoints.restore_newest(fresh, show.warn, allow_none=allowed.restart) or (
+            0,
+            fresh,
+        )
         learner = Learner(
             state,
             outer_optimizer,
@@ -181,7 +186,9 @@ class _Loop:
 
     def _hear(self, member: Member, answer: Answer) -> None:
         if answer.death is not None:
-            self._warn(f"{member.name} died ({answer.death}); a new one with new particles takes its place")
+            self._warn(
+                f"{member.name} died ({answer.death}); a new one with new particles takes its place"
+            )
             self._recorder.event("died", member.name, answer.death)
             self._looked = -float("inf")
             self._leave(member)
@@ -215,7 +222,9 @@ class _Loop:
         reason, gradient = None, None
         try:
             gradient = unpack(data, self._learner.size)
-            reason = foreign(gradient, member.place, member.life, member.family, len(self._settings.parts))
+            reason = foreign(
+                gradient, member.place, member.life, member.family, len(self._settings.parts)
+            )
         except ValueError as error:
             reason = str(error)
         verdict = REFUSED if reason else self._learner.offer(gradient)
@@ -228,7 +237,9 @@ class _Loop:
         self._warn(f"refused a gradient of {member.name}: {reason}")
         self._recorder.event("refused", member.name, reason)
         if self._roster.refuse(member):
-            self._warn(f"{member.name} is sent away: its last {member.num_refusals} gradients were refused")
+            self._warn(
+                f"{member.name} is sent away: its last {member.num_refusals} gradients were refused"
+            )
             self._recorder.event("sent away", member.name)
             self._leave(member)
 

@@ -20,24 +20,37 @@ class Answer(NamedTuple):
 def checked_answer(handle: Any, is_hello: bool, result: Any) -> Answer:
     """What a worker sent, if it has the shape of what it was asked for; else the worker counts as dead."""
     if not is_hello:
-        return Answer(handle, gradient=result) if isinstance(result, bytes) else Answer(handle, death=_NONSENSE)
+        return (
+            Answer(handle, gradient=result)
+            if isinstance(result, bytes)
+            else Answer(handle, death=_NONSENSE)
+        )
     if not isinstance(result, dict) or not isinstance(result.get("versions"), dict):
         return Answer(handle, death=_NONSENSE)
     numbers = {name: result.get(name) for name in ("pid", "family", "size")}
-    if not isinstance(result.get("host"), str) or not all(_is_count(number) for number in numbers.values()):
+    if not isinstance(result.get("host"), str) or not all(
+        _is_count(number) for number in numbers.values()
+    ):
         return Answer(handle, death=_NONSENSE)
     versions = collections.defaultdict(lambda: "unknown")  # whatever the learner compares
     versions |= {
-        str(name): printable(value) if isinstance(value, str) else None for name, value in result["versions"].items()
+        str(name): printable(value) if isinstance(value, str) else None
+        for name, value in result["versions"].items()
     }
-    return Answer(handle, description={**numbers, "host": printable(result["host"]), "versions": versions})
+    return Answer(
+        handle, description={**numbers, "host": printable(result["host"]), "versions": versions}
+    )
 
 
-def foreign(gradient: Gradient, place: int, life: int, family: int | None, num_parts: int) -> str | None:
+def foreign(
+    gradient: Gradient, place: int, life: int, family: int | None, num_parts: int
+) -> str | None:
     """Why a gradient is none of the worker that sent it, or cannot be merged with the others', or None."""
     sent = (gradient.worker, gradient.life, gradient.family)
     if sent != (place, life, family):
-        return "it names worker {}, life {} and family {}, and is of {}, {} and {}".format(*sent, place, life, family)
+        return "it names worker {}, life {} and family {}, and is of {}, {} and {}".format(
+            *sent, place, life, family
+        )
     if len(gradient.means) != num_parts:
         return f"it has {len(gradient.means)} parts, and {num_parts} are merged"
     seconds = (gradient.seconds_working, gradient.seconds_waiting)

@@ -99,11 +99,17 @@ class Learner:
 
     def state(self, num_lives: int) -> LearnerState:
         """What a checkpoint holds; the batch being gathered is not in it and is gathered anew."""
-        return LearnerState(self.theta, self.opt_state, jnp.int32(self.step_count), jnp.int32(num_lives))
+        return LearnerState(
+            self.theta, self.opt_state, jnp.int32(self.step_count), jnp.int32(num_lives)
+        )
 
     def offer(self, gradient: Gradient) -> str:
         """Takes the gradient into the batch, or says why not: `refused`, `duplicate` or `stale`."""
-        if gradient.version > self.step_count or gradient.means.shape[-1] != self.size or defect(gradient):
+        if (
+            gradient.version > self.step_count
+            or gradient.means.shape[-1] != self.size
+            or defect(gradient)
+        ):
             return REFUSED
         if self.ledger.knows(gradient.life, gradient.sequence):
             return DUPLICATE
@@ -118,7 +124,9 @@ class Learner:
 
         Without the second condition a family of slow tasks would count as little as it is slow.
         """
-        return len(self._batch) >= self._gradients_per_step and {g.family for g in self._batch} >= set(families)
+        return len(self._batch) >= self._gradients_per_step and {
+            g.family for g in self._batch
+        } >= set(families)
 
     def step(self) -> tuple[list[Gradient], Merged]:
         """Steps theta by the batch, if that gives a finite theta; returns what the step was made of."""
@@ -126,7 +134,9 @@ class Learner:
         merged = merge(batch, self._weighting)
         grad = jnp.asarray(merged.grad.astype(self._vector.dtype))
         known = jnp.bool_(merged.known)
-        self.theta, self.opt_state, vector, taken = self._update(self.theta, self.opt_state, grad, known)
+        self.theta, self.opt_state, vector, taken = self._update(
+            self.theta, self.opt_state, grad, known
+        )
         self._vector = np.asarray(vector)
         self.step_count += 1
         return batch, merged._replace(taken=bool(taken))

@@ -75,7 +75,9 @@ def _counts(gradient: Gradient) -> NDArray:
     if gradient.variances.shape[-1] == gradient.means.shape[-1] > 1:
         unknown = np.isnan(gradient.variances) & (gradient.num_samples > 1)
     else:  # the variance of one sample is unknown too, so that alone says nothing
-        unknown = np.isnan(gradient.variances).any() & (gradient.num_non_finite >= gradient.num_samples)
+        unknown = np.isnan(gradient.variances).any() & (
+            gradient.num_non_finite >= gradient.num_samples
+        )
     return np.where(unknown & (gradient.means == 0), 0.0, counts)
 
 
@@ -104,6 +106,9 @@ def _weigh(pooled: Pooled, weighting: str) -> tuple[NDArray, NDArray, NDArray]:
     relative = np.where(finite, pooled.variances / largest, 1)
     columns = (pooled.means, pooled.variances, ~finite, pooled.counts, relative)
     with np.errstate(over="ignore"):
-        parts = [Moments(*(row.astype(np.float32) for row in rows)) for rows in zip(*columns, strict=True)]
+        parts = [
+            Moments(*(row.astype(np.float32) for row in rows))
+            for rows in zip(*columns, strict=True)
+        ]
     grad, weights = merge_moments(parts, parts, weighting)
     return np.asarray(grad), np.array([float(np.mean(w)) for w in weights]), variances

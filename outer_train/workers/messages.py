@@ -74,8 +74,12 @@ def unpack(data: bytes, size: int) -> Gradient:
         raise ValueError(f"its type is {code!r}, allowed are float32 and float64")
     values = np.frombuffer(data, code.decode(), offset=HEADER.size)
     num_means = num_parts * size
-    if len(values) not in (num_means + 1, 2 * num_means) or (num_parts > 1 and len(values) != 2 * num_means):
-        raise ValueError(f"it holds {len(values)} values, which {num_parts} parts of a theta of {size} do not make")
+    if len(values) not in (num_means + 1, 2 * num_means) or (
+        num_parts > 1 and len(values) != 2 * num_means
+    ):
+        raise ValueError(
+            f"it holds {len(values)} values, which {num_parts} parts of a theta of {size} do not make"
+        )
     means, variances = values[:num_means], values[num_means:]
     return Gradient(
         *numbers, loss, working, waiting, means.reshape(num_parts, size), variances.reshape(num_parts, -1)

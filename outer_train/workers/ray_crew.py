@@ -23,7 +23,10 @@ INLINE_BYTES = 100_000
 
 
 def connect(
-    address: str | None, timeout: float, num_workers: int = 0, warn: Callable[[str], None] | None = None
+    address: str | None,
+    timeout: float,
+    num_workers: int = 0,
+    warn: Callable[[str], None] | None = None,
 ) -> None:
     """Starts Ray on this machine, where no other can reach it, or connects to a cluster.
 
@@ -37,7 +40,9 @@ def connect(
       ValueError: Ray is not installed, does not answer, is of another version, or cannot be kept to this machine.
     """
     if importlib.util.find_spec("ray") is None:
-        raise ValueError("--engine ray needs Ray, which is not installed: pip install 'learned-opt[ray]'")
+        raise ValueError(
+            "--engine ray needs Ray, which is not installed: pip install 'learned-opt[ray]'"
+        )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address and address != "auto":
@@ -50,8 +55,15 @@ def connect(
         else:
             folder = stack.enter_context(ray_door.local())
             stack.callback(_shutdown)
-            room = {"num_cpus": num_workers or os.cpu_count(), "object_store_memory": OBJECT_STORE_BYTES}
-            private = {"include_dashboard": False, "dashboard_host": "127.0.0.1", "_temp_dir": str(folder)}
+            room = {
+                "num_cpus": num_workers or os.cpu_count(),
+                "object_store_memory": OBJECT_STORE_BYTES,
+            }
+            private = {
+                "include_dashboard": False,
+                "dashboard_host": "127.0.0.1",
+                "_temp_dir": str(folder),
+            }
             _init(None, timeout, {"address": "local", **room, **private})
             ray_door.check_local()
         _surroundings.append(stack.pop_all())
@@ -73,7 +85,9 @@ def _init(address: str | None, timeout: float, settings: dict[str, Any]) -> None
             if address or time.monotonic() > deadline:
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 where = address or "this machine"
-                raise ValueError(f"Ray cannot be reached at {where}: {printable(reason, 300)}") from error
+                raise ValueError(
+                    f"Ray cannot be reached at {where}: {printable(reason, 300)}"
+                ) from error
 
 
 @contextlib.contextmanager
@@ -133,7 +147,9 @@ def num_cpus() -> int:
 class RayWorker:
     """What runs in an actor's process."""
 
-    def __init__(self, make_source: MakeSource, place: int, life: int, key_data: np.ndarray, on_cpu: bool):
+    def __init__(
+        self, make_source: MakeSource, place: int, life: int, key_data: np.ndarray, on_cpu: bool
+    ):
         """See `outer_train.workers.worker.Worker`; `on_cpu` keeps JAX from the GPUs of a node."""
         import jax
 
@@ -161,7 +177,12 @@ class RayCrew:
 
         self._ray = ray
         self._make_source, self._key_data = make_source, key_data
-        self._options = {"num_cpus": 1, "num_gpus": gpus_per_worker, "max_restarts": 0, "max_task_retries": 0}
+        self._options = {
+            "num_cpus": 1,
+            "num_gpus": gpus_per_worker,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+        }
         self._actor_class = ray.remote(RayWorker)
         self._pending: dict[Any, tuple[Any, bool]] = {}
         self._stored: tuple[int, Any] = (-1, None)
@@ -195,7 +216,9 @@ class RayCrew:
 
     def stop(self, handle: Any) -> None:
         """Kills the actor."""
-        self._pending = {ref: entry for ref, entry in self._pending.items() if entry[0] is not handle}
+        self._pending = {
+            ref: entry for ref, entry in self._pending.items() if entry[0] is not handle
+        }
         with contextlib.suppress(Exception):  # it may be dead already
             self._ray.kill(handle)
 
@@ -211,7 +234,11 @@ class RayCrew:
 def _reason(error: Exception) -> str:
     """The line of Ray's page-long message that says what happened; a worker may have written it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "Error:" in line or "exit" in line.lower() or "reason" in line.lower()]
+    telling = [
+        line
+        for line in lines
+        if "Error:" in line or "exit" in line.lower() or "reason" in line.lower()
+    ]
     return printable((telling or lines or [type(error).__name__])[-1], 200)
 
 
@@ -222,7 +249,9 @@ def _check_reachable(address: str, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while True:
         try:
-            socket.create_connection((host, int(port)), timeout=max(deadline - time.monotonic(), 0.01)).close()
+            socket.create_connection(
+                (host, int(port)), timeout=max(deadline - time.monotonic(), 0.01)
+            ).close()
             return
         except OSError as error:
             if time.monotonic() + 0.2 >= deadline:

@@ -61,7 +61,9 @@ def check_local() -> None:
 
     address = ray.util.get_node_ip_address()
     if not ipaddress.ip_address(address).is_loopback:
-        raise ValueError(f"Ray {ray.__version__} cannot be kept to this machine: its node is at {address}")
+        raise ValueError(
+            f"Ray {ray.__version__} cannot be kept to this machine: its node is at {address}"
+        )
     if os.environ.get(MODE) == "token" and _asks_for_token() is False:
         raise ValueError(f"Ray {ray.__version__} was to ask for a token, and does not")
 
@@ -99,10 +101,15 @@ def _opens_without_token() -> bool:
         address = ray.get_runtime_context().gcs_address
     except Exception:  # of a Ray client (ray://)
         return False
-    environment = {k: v for k, v in os.environ.items() if k not in (TOKEN, TOKEN_PATH)} | {MODE: "disabled"}
+    environment = {k: v for k, v in os.environ.items() if k not in (TOKEN, TOKEN_PATH)} | {
+        MODE: "disabled"
+    }
     try:
         knock = subprocess.run(
-            [sys.executable, "-c", KNOCK, address], env=environment, capture_output=True, timeout=KNOCK_SECONDS
+            [sys.executable, "-c", KNOCK, address],
+            env=environment,
+            capture_output=True,
+            timeout=KNOCK_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired):
         return False

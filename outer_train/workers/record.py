@@ -81,13 +81,18 @@ class Recorder:
         live = sum(g.num_live_steps for g in batch)
         self._inner_steps += live
         staleness = [step - g.version for g in batch]
-        waited, worked = sum(g.seconds_waiting for g in batch), sum(g.seconds_working for g in batch)
+        waited, worked = (
+            sum(g.seconds_waiting for g in batch),
+            sum(g.seconds_working for g in batch),
+        )
         counts = self._counts()
         row = {
             "outer_step": step,
             **_losses(batch),
             "truncation_length": round(float(np.mean([g.num_steps for g in batch]))),
-            "grad_norm": float(np.linalg.norm(merged.grad.astype(np.float64))) if merged.known else float("nan"),
+            "grad_norm": float(np.linalg.norm(merged.grad.astype(np.float64)))
+            if merged.known
+            else float("nan"),
             "num_non_finite": max(sum(g.num_non_finite for g in batch), int(not merged.taken)),
             "num_steps_not_taken": int(not merged.taken),
             "num_resets": sum(g.num_resets for g in batch),
@@ -130,7 +135,10 @@ class Recorder:
     def close(self, *, quietly: bool = False) -> None:
         """Ends the display and closes the files; with `quietly`, what cannot be written is no error."""
         self._progress.close()
-        with contextlib.suppress(*((OSError,) if quietly else ())), metrics_lib.naming(self._events.name):
+        with (
+            contextlib.suppress(*((OSError,) if quietly else ())),
+            metrics_lib.naming(self._events.name),
+        ):
             try:
                 self._writer.close()
             finally:
@@ -142,10 +150,16 @@ def _losses(batch: Sequence[Gradient]) -> dict[str, float]:
     families = sorted({g.family for g in batch})
     means = {}
     for family in families:
-        known = [(g.loss, g.num_samples) for g in batch if g.family == family and np.isfinite(g.loss)]
+        known = [
+            (g.loss, g.num_samples) for g in batch if g.family == family and np.isfinite(g.loss)
+        ]
         losses, counts = zip(*known, strict=True) if known else ((float("nan"),), (1,))
         means[family] = float(np.average(losses, weights=counts))
-    rows = {f"outer_loss_{family}": loss for family, loss in means.items()} if max(families) > 0 else {}
+    rows = (
+        {f"outer_loss_{family}": loss for family, loss in means.items()}
+        if max(families) > 0
+        else {}
+    )
     return {"outer_loss": float(np.mean(list(means.values()))), **rows}
 
 

@@ -59,7 +59,11 @@ class Roster:
 
     def superfluous(self, num_workers: int) -> list[Member]:
         """Members beyond `num_workers`, last places first."""
-        return [self.members[place] for place in sorted(self.members, reverse=True) if place >= num_workers]
+        return [
+            self.members[place]
+            for place in sorted(self.members, reverse=True)
+            if place >= num_workers
+        ]
 
     def next_life(self) -> int:
         """A life number that was never given out."""
@@ -84,7 +88,9 @@ class Roster:
         """
         del self.members[member.place]
         if member.host is None:
-            failed = self._failed_starts[member.place] = self._failed_starts.get(member.place, 0) + 1
+            failed = self._failed_starts[member.place] = (
+                self._failed_starts.get(member.place, 0) + 1
+            )
             if failed >= MAX_FAILED_STARTS:
                 raise ValueError(f"worker {member.place} died {failed} times before it could start")
 

@@ -95,7 +95,14 @@ class Worker:
         result = self._estimate(vector, self._state, key, jnp.int32(version), self._source.data)
         means, variances, loss, numbers, self._state = result
         steps, live, bad, resets = (int(n) for n in numbers)
-        head = (self._place, self._life, self._sequence, self._source.family, version, self._source.num_samples)
+        head = (
+            self._place,
+            self._life,
+            self._sequence,
+            self._source.family,
+            version,
+            self._source.num_samples,
+        )
         arrays = (np.asarray(means), np.asarray(variances))
         self._sequence += 1
         self._waiting_since = time.perf_counter()
@@ -105,7 +112,9 @@ class Worker:
     def _traced(self, vector, state, key, version, data):
         key_length, key_estimate = jax.random.split(key)
         num_steps = self._source.truncation.length(key_length, version)
-        estimate, state = self._source.estimator.estimate(self._unravel(vector), state, key_estimate, num_steps, data)
+        estimate, state = self._source.estimator.estimate(
+            self._unravel(vector), state, key_estimate, num_steps, data
+        )
         info, parts = estimate.info, self._source.parts
         if parts is None:
             means = ravel_pytree(estimate.grad)[0][None]

@@ -14,7 +14,16 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float, Int
 
 from tasks.analytic.quadratic import check_num_steps, log_per_step, same_dtype
-from tasks.numerics.two_words import TwoWords, multiply, scaled, subtract, total, two_words, wide, wide_ratio
+from tasks.numerics.two_words import (
+    TwoWords,
+    multiply,
+    scaled,
+    subtract,
+    total,
+    two_words,
+    wide,
+    wide_ratio,
+)
 
 
 def dense_log_loss_after_steps(
@@ -43,7 +52,9 @@ def dense_log_loss_after_steps(
         1, naming the argument; traced values are not looked at.
     """
     _check_dense(hessian, start, num_steps)
-    return _dense_log_loss(*same_dtype(hessian, start, step_size), jnp.asarray(num_steps).astype(jnp.int32))
+    return _dense_log_loss(
+        *same_dtype(hessian, start, step_size), jnp.asarray(num_steps).astype(jnp.int32)
+    )
 
 
 class _Iterate(NamedTuple):
@@ -64,11 +75,18 @@ def _descend(hessian, start, eta, num_steps) -> _Iterate:
         _, exponent = jnp.frexp(lax.stop_gradient(jnp.max(jnp.abs(w.high))))
         return _Iterate(scaled(w, -exponent), scaled(slope, -exponent), at.exponent + exponent)
 
-    return lax.fori_loop(0, num_steps, step, _Iterate(two_words(start), two_words(jnp.zeros_like(start)), jnp.int32(0)))
+    return lax.fori_loop(
+        0,
+        num_steps,
+        step,
+        _Iterate(two_words(start), two_words(jnp.zeros_like(start)), jnp.int32(0)),
+    )
 
 
 def _matvec(matrix, vector: TwoWords) -> TwoWords:
-    return total(multiply(two_words(matrix), TwoWords(*(jnp.broadcast_to(x, matrix.shape) for x in vector))))
+    return total(
+        multiply(two_words(matrix), TwoWords(*(jnp.broadcast_to(x, matrix.shape) for x in vector)))
+    )
 
 
 @jax.custom_jvp
@@ -83,7 +101,10 @@ def _dense_log_loss_jvp(primals, tangents):
     zero = lambda x: type(x) is SymbolicZero
     tangent = jnp.zeros_like(value) if zero(tangents[2]) else slope * tangents[2]
     if not (zero(tangents[0]) and zero(tangents[1])):
-        moves = [jnp.zeros_like(x) if zero(dot) else dot for x, dot in zip(primals[:2], tangents[:2], strict=True)]
+        moves = [
+            jnp.zeros_like(x) if zero(dot) else dot
+            for x, dot in zip(primals[:2], tangents[:2], strict=True)
+        ]
         in_one_word = lambda hessian, start: _dense_in_one_word(hessian, start, eta, num_steps)
         tangent = tangent + jax.jvp(in_one_word, (hessian, start), tuple(moves))[1]
     return value, tangent
@@ -104,8 +125,14 @@ def _dense_value_and_slope(hessian, start, eta, num_steps):
     at = _descend(hessian, start, eta, num_steps)
     gradient = _matvec(hessian, at.w)
     twice_loss = wide(total(multiply(at.w, gradient)))
-    slope = wide_ratio(wide(total(multiply(at.slope, gradient))), twice_loss) * 2 / num_steps.astype(eta.dtype)
-    return log_per_step(twice_loss._replace(exponent=twice_loss.exponent + 2 * at.exponent), num_steps), slope
+    slope = (
+        wide_ratio(wide(total(multiply(at.slope, gradient))), twice_loss)
+        * 2
+        / num_steps.astype(eta.dtype)
+    )
+    return log_per_step(
+        twice_loss._replace(exponent=twice_loss.exponent + 2 * at.exponent), num_steps
+    ), slope
 
 
 def _check_dense(hessian, start, num_steps):

@@ -91,7 +91,9 @@ def least_squares_family(
                 return scale * jnp.eye(dim, dtype=scale.dtype), scale * regression.solution
             if split != "train":
                 if num_train == num_samples:
-                    raise ValueError(f"no samples are left for {split!r}: num_train is num_samples, {num_samples}")
+                    raise ValueError(
+                        f"no samples are left for {split!r}: num_train is num_samples, {num_samples}"
+                    )
                 return regression.inputs[num_train:], regression.targets[num_train:]
             if batch_size is None:
                 return regression.inputs[:num_train], regression.targets[:num_train]
@@ -104,7 +106,12 @@ def least_squares_family(
 
 
 def _check(dim, num_samples, noise_std, num_train, batch_size, max_norm):
-    sizes = {"dim": dim, "num_samples": num_samples, "num_train": num_train, "batch_size": batch_size}
+    sizes = {
+        "dim": dim,
+        "num_samples": num_samples,
+        "num_train": num_train,
+        "batch_size": batch_size,
+    }
     for name, value in sizes.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")

@@ -47,8 +47,12 @@ class NoisyQuadratic:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if jnp.shape(value) != shape:
-                raise ValueError(f"{field.name} must have the shape of curvatures, {shape}, got {jnp.shape(value)}")
-            _check_range(field.name, value, positive=field.name == "curvatures", signed=field.name == "mean")
+                raise ValueError(
+                    f"{field.name} must have the shape of curvatures, {shape}, got {jnp.shape(value)}"
+                )
+            _check_range(
+                field.name, value, positive=field.name == "curvatures", signed=field.name == "mean"
+            )
             object.__setattr__(self, field.name, jnp.asarray(value, jnp.result_type(float)))
 
     def tree_flatten(self) -> tuple[tuple[Array, Array, Array, Array], None]:
@@ -96,7 +100,9 @@ def chebyshev_curvatures(dim: int, h_min: float, h_max: float) -> Float[Array, "
     if dim < 1:
         raise ValueError(f"dim must be at least 1, got {dim}")
     if not 0 < h_min <= h_max:
-        raise ValueError(f"h_min must be above 0 and at most h_max, got h_min={h_min}, h_max={h_max}")
+        raise ValueError(
+            f"h_min must be above 0 and at most h_max, got h_min={h_min}, h_max={h_max}"
+        )
     angles = (2 * np.arange(1, dim + 1) - 1) * np.pi / (2 * dim)
     zeros = (h_max + h_min) / 2 + (h_max - h_min) / 2 * np.cos(angles)
     return jnp.asarray(zeros, jnp.result_type(float))
@@ -109,7 +115,10 @@ def initial_moments(problem: NoisyQuadratic) -> Moments:
 
 
 def moments_step(
-    problem: NoisyQuadratic, moments: Moments, learning_rate: Float[Array, ""], momentum: Float[Array, ""]
+    problem: NoisyQuadratic,
+    moments: Moments,
+    learning_rate: Float[Array, ""],
+    momentum: Float[Array, ""],
 ) -> Moments:
     """One step of SGD with momentum, exactly in expectation (Wu et al., Theorem 1, means and variances together).
 
@@ -165,9 +174,13 @@ def check_schedule(learning_rates, momenta):
     """Raises `ValueError` unless these are `[T]` and `[T]` with T >= 1 and momenta below 1 (if not traced)."""
     shape = jnp.shape(learning_rates)
     if len(shape) != 1 or shape[0] < 1:
-        raise ValueError(f"learning_rates must have shape [num_steps] with num_steps >= 1, got {shape}")
+        raise ValueError(
+            f"learning_rates must have shape [num_steps] with num_steps >= 1, got {shape}"
+        )
     if jnp.shape(momenta) != shape:
-        raise ValueError(f"momenta must have the shape of learning_rates, {shape}, got {jnp.shape(momenta)}")
+        raise ValueError(
+            f"momenta must have the shape of learning_rates, {shape}, got {jnp.shape(momenta)}"
+        )
     if not isinstance(momenta, jax.core.Tracer) and not np.all(np.asarray(momenta) < 1):
         raise ValueError(f"momenta must be below 1, got {np.max(np.asarray(momenta))}")
 
@@ -195,7 +208,9 @@ def noisy_quadratic_task(problem: NoisyQuadratic) -> Task:
         del data
         if split != "train":
             return jnp.zeros_like(problem.mean)
-        return jnp.sqrt(problem.noise_variances) * jax.random.normal(key, problem.mean.shape, problem.mean.dtype)
+        return jnp.sqrt(problem.noise_variances) * jax.random.normal(
+            key, problem.mean.shape, problem.mean.dtype
+        )
 
     return Task(init, loss, sample_batch)
 

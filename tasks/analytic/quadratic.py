@@ -61,7 +61,9 @@ def log_loss_after_steps(
         not looked at.
     """
     _check(eigenvalues, coefficients, num_steps)
-    return _log_loss(*same_dtype(eigenvalues, coefficients, step_size), jnp.asarray(num_steps).astype(jnp.int32))
+    return _log_loss(
+        *same_dtype(eigenvalues, coefficients, step_size), jnp.asarray(num_steps).astype(jnp.int32)
+    )
 
 
 def loss_after_steps(
@@ -115,7 +117,11 @@ class _Powers(NamedTuple):
 
 
 def _powers(lam, c, eta, num_steps) -> _Powers:
-    factor = wide(subtract(two_words(jnp.ones_like(lam)), exact_product(jnp.broadcast_to(eta, lam.shape), lam)))
+    factor = wide(
+        subtract(
+            two_words(jnp.ones_like(lam)), exact_product(jnp.broadcast_to(eta, lam.shape), lam)
+        )
+    )
     lam, c = wide(two_words(lam)), wide(two_words(c))
     odd = wide_power(factor, 2 * num_steps - 1)
     even = wide_product(odd, factor)
@@ -130,8 +136,12 @@ def log_per_step(twice_loss: Wide, num_steps):
     """`log(twice_loss / 2) / t`; on exact arrival twice the log of the smallest normal number."""
     high = twice_loss.mantissa.high
     gone = high <= 0
-    log = jnp.log(jnp.where(gone, 1, high)) + (twice_loss.exponent - 1).astype(high.dtype) * np.log(2)
-    return jnp.where(gone, 2 * np.log(float(jnp.finfo(high.dtype).tiny)), log / num_steps.astype(high.dtype))
+    log = jnp.log(jnp.where(gone, 1, high)) + (twice_loss.exponent - 1).astype(high.dtype) * np.log(
+        2
+    )
+    return jnp.where(
+        gone, 2 * np.log(float(jnp.finfo(high.dtype).tiny)), log / num_steps.astype(high.dtype)
+    )
 
 
 @jax.custom_jvp
@@ -149,7 +159,9 @@ def _log_loss_jvp(primals, tangents):
     c_slope = 2 * share(c, lam, even) / t
     # The terms of this sum nearly cancel, so it is rounded last.
     slope = -2 * wide_ratio(wide_total(_product(c, c, lam, lam, odd)), twice_loss)
-    tangent = jnp.sum(lam_slope * tangents[0]) + jnp.sum(c_slope * tangents[1]) + slope * tangents[2]
+    tangent = (
+        jnp.sum(lam_slope * tangents[0]) + jnp.sum(c_slope * tangents[1]) + slope * tangents[2]
+    )
     return log_per_step(twice_loss, num_steps), tangent
 
 
@@ -164,7 +176,9 @@ def _check(eigenvalues, coefficients, num_steps):
     if len(shape) != 1 or shape[0] == 0:
         raise ValueError(f"eigenvalues must have shape [dim] with dim >= 1, got {shape}")
     if jnp.shape(coefficients) != shape:
-        raise ValueError(f"coefficients must have the shape of eigenvalues, {shape}, got {jnp.shape(coefficients)}")
+        raise ValueError(
+            f"coefficients must have the shape of eigenvalues, {shape}, got {jnp.shape(coefficients)}"
+        )
     if not isinstance(eigenvalues, jax.core.Tracer) and not np.all(np.asarray(eigenvalues) >= 0):
         raise ValueError(f"eigenvalues must be 0 or more, got {np.min(np.asarray(eigenvalues))}")
     for name, value in (("eigenvalues", eigenvalues), ("coefficients", coefficients)):

@@ -68,7 +68,10 @@ def random_quadratic_family(
         spectrum_key, rotation_key, minimum_key = jax.random.split(key, 3)
         curvature = jnp.exp(jax.random.uniform(spectrum_key, (dim,), jnp.float32, low, high))
         rotation = haar_rotation(rotation_key, dim)
-        return Quadratic((rotation * curvature[None]) @ rotation.T, jax.random.normal(minimum_key, (dim,), jnp.float32))
+        return Quadratic(
+            (rotation * curvature[None]) @ rotation.T,
+            jax.random.normal(minimum_key, (dim,), jnp.float32),
+        )
 
     def init(key: Key) -> Array:
         return init_std * jax.random.normal(key, (dim,), jnp.float32)

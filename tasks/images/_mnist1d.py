@@ -64,5 +64,7 @@ def _signal(rng: np.random.Generator, shape: NDArray) -> NDArray:
 def _smooth(noise: NDArray, width: float) -> NDArray:
     """Gaussian filter around the circle, scaled to unit deviation: correlated noise."""
     frequencies = np.fft.rfftfreq(noise.size)
-    smooth = np.fft.irfft(np.fft.rfft(noise) * np.exp(-2 * (np.pi * frequencies * width) ** 2), noise.size)
+    smooth = np.fft.irfft(
+        np.fft.rfft(noise) * np.exp(-2 * (np.pi * frequencies * width) ** 2), noise.size
+    )
     return smooth / smooth.std()

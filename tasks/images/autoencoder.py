@@ -14,7 +14,10 @@ from tasks.images.networks import MLP
 
 
 def autoencoder_family(
-    data: ImageData, hidden_sizes: Sequence[int] = (32, 8, 32), activation: str = "tanh", batch_size: int = 32
+    data: ImageData,
+    hidden_sizes: Sequence[int] = (32, 8, 32),
+    activation: str = "tanh",
+    batch_size: int = 32,
 ) -> TaskFamily:
     """One task: mean squared error between an image (pixels standardized) and the network's output.
 
@@ -47,7 +50,8 @@ def autoencoder_family(
     def sample_batch(data: Data, key: Key, split: str) -> Batch:
         return sample_images(data, key, split, jnp.arange(num_classes, dtype=jnp.int32), batch_size)
 
-    jax.eval_shape(init, jax.random.key(0))  # Names a bad width or activation now, not in the middle of a run.
+    # Names a bad width or activation now, not in the middle of a run.
+    jax.eval_shape(init, jax.random.key(0))
     return fixed_family(Task(init, loss, sample_batch), data)
 
 

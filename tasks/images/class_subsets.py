@@ -12,7 +12,9 @@ from tasks.images.image_data import ImageData, sample_images
 from tasks.images.networks import classification_task
 
 
-def class_split(num_classes: int, num_train_classes: int, seed: int = 0) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def class_split(
+    num_classes: int, num_train_classes: int, seed: int = 0
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Divides the classes 0..num_classes - 1 at random into those for outer-training and those held out.
 
     Metz et al. (arXiv 1810.10180) divide the 1000 classes of ImageNet into 700 and 300.
@@ -24,7 +26,9 @@ def class_split(num_classes: int, num_train_classes: int, seed: int = 0) -> tupl
       ValueError: if either would be empty.
     """
     if not 0 < num_train_classes < num_classes:
-        raise ValueError(f"num_train_classes must be within 1..{num_classes - 1}; got {num_train_classes}")
+        raise ValueError(
+            f"num_train_classes must be within 1..{num_classes - 1}; got {num_train_classes}"
+        )
     order = np.random.default_rng(seed).permutation(num_classes).tolist()
     return tuple(sorted(order[:num_train_classes])), tuple(sorted(order[num_train_classes:]))
 
@@ -64,7 +68,9 @@ def class_subset_family(
         return sample_batch
 
     every_class = jnp.arange(num_classes_per_task, dtype=jnp.int32)
-    template = classification_task(module, sample_batch_of(every_class), data.image_shape, num_classes_per_task)
+    template = classification_task(
+        module, sample_batch_of(every_class), data.image_shape, num_classes_per_task
+    )
 
     def sample(key: Key) -> TaskParams:
         return jax.random.permutation(key, jnp.array(pool, jnp.int32))[:num_classes_per_task]
@@ -83,10 +89,14 @@ def _check_classes(data: ImageData, pool: np.ndarray, num_classes_per_task: int)
     if len(set(pool.tolist())) < len(pool):
         raise ValueError(f"classes must be different; got {pool.tolist()}")
     if pool.min() < 0 or pool.max() >= data.num_classes:
-        raise ValueError(f"classes must be within 0..{data.num_classes - 1}; got {pool.min()}..{pool.max()}")
+        raise ValueError(
+            f"classes must be within 0..{data.num_classes - 1}; got {pool.min()}..{pool.max()}"
+        )
 
 
-def _check_batch_size(data: ImageData, pool: np.ndarray, num_classes_per_task: int, batch_size: int) -> None:
+def _check_batch_size(
+    data: ImageData, pool: np.ndarray, num_classes_per_task: int, batch_size: int
+) -> None:
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more; got {batch_size}")
     counts = np.sort(np.asarray(data.counts)[:, pool], axis=1)[:, :num_classes_per_task].sum(axis=1)

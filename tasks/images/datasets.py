@@ -69,7 +69,9 @@ def tfds_images(
     for option, value in (("image_size", image_size), ("max_per_class", max_per_class)):
         if value is not None and value < 1:
             raise ValueError(f"{option} must be 1 or more; got {value}")
-    where = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    where = Path(
+        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    ).expanduser()
     return _load(name, image_size, grayscale, where, max_per_class, tuple(fractions), seed)
 
 
@@ -86,12 +88,23 @@ def _load(
     builder = _open(name, data_dir)
     splits = set(builder.info.splits)
     if "train" not in splits:
-        raise ValueError(f"data set {name!r} has no split 'train'; it has {', '.join(sorted(splits))}")
-    read = functools.partial(_read, builder, image_size=image_size, grayscale=grayscale, max_per_class=max_per_class)
+        raise ValueError(
+            f"data set {name!r} has no split 'train'; it has {', '.join(sorted(splits))}"
+        )
+    read = functools.partial(
+        _read, builder, image_size=image_size, grayscale=grayscale, max_per_class=max_per_class
+    )
     images, labels = read("train")
     test = next((split for split in ("test", "validation") if split in splits), None)
     test_images, test_labels = read(test) if test else (None, None)
-    return from_arrays(images, labels, test_images=test_images, test_labels=test_labels, fractions=fractions, seed=seed)
+    return from_arrays(
+        images,
+        labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        fractions=fractions,
+        seed=seed,
+    )
 
 
 def _open(name: str, data_dir: Path) -> Any:
@@ -102,7 +115,11 @@ def _open(name: str, data_dir: Path) -> Any:
     base, _, version = name.partition(":")
     root = data_dir / base
     versions = [path.parent for path in root.glob("*/dataset_info.json")]
-    versions = [path for path in versions if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and version in ("", path.name)]
+    versions = [
+        path
+        for path in versions
+        if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and version in ("", path.name)
+    ]
     if not versions:
         raise _not_prepared(f"data set {name!r} is not prepared in {data_dir}", base, data_dir)
     directory = max(versions, key=lambda path: [int(n) for n in path.name.split(".")])
@@ -112,10 +129,19 @@ def _open(name: str, data_dir: Path) -> Any:
     builder = tfds.builder_from_directory(directory)
     if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         form = builder.info.file_format.value
-        raise _not_prepared(f"data set {name!r} is prepared as {form}, not as array_record", base, data_dir)
-    missing = [f for split in builder.info.splits.values() for f in split.filepaths if not os.path.isfile(f)]
+        raise _not_prepared(
+            f"data set {name!r} is prepared as {form}, not as array_record", base, data_dir
+        )
+    missing = [
+        f
+        for split in builder.info.splits.values()
+        for f in split.filepaths
+        if not os.path.isfile(f)
+    ]
     if missing:
-        raise _not_prepared(f"data set {name!r} lacks {len(missing)} files, such as {missing[0]}", base, data_dir)
+        raise _not_prepared(
+            f"data set {name!r} lacks {len(missing)} files, such as {missing[0]}", base, data_dir
+        )
     return builder
 
 
@@ -132,7 +158,9 @@ def _check_features(path: Path) -> None:
                 for key in ("pythonClassName", "python_class_name", "type"):
                     kind = value.get(key)
                     if isinstance(kind, str) and "." in kind and not kind.startswith(_FEATURES):
-                        raise ValueError(f"{kind[:100]!r} is no type of features of tensorflow-datasets")
+                        raise ValueError(
+                            f"{kind[:100]!r} is no type of features of tensorflow-datasets"
+                        )
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
 
@@ -156,11 +184,15 @@ def _read(
     for block in _blocks(builder, split, image_key, label_key, max_per_class):
         decoded = [_decode(png, channels) for png, _ in block]
         if image_size is None and len({image.shape for image in decoded}) > 1:
-            raise ValueError(f"images of data set {builder.info.name!r} differ in size; give image_size")
+            raise ValueError(
+                f"images of data set {builder.info.name!r} differ in size; give image_size"
+            )
         images.append(_prepared(decoded, image_size, grayscale))
         labels += [label for _, label in block]
     if len({block.shape[1:] for block in images}) > 1:
-        raise ValueError(f"images of data set {builder.info.name!r} differ in size; give image_size")
+        raise ValueError(
+            f"images of data set {builder.info.name!r} differ in size; give image_size"
+        )
     return np.concatenate(images), np.array(labels, np.int32)
 
 
@@ -212,7 +244,9 @@ def _prepared(images: list[np.ndarray], image_size: int | None, grayscale: bool)
     """Stacks decoded images, in grey and resized if asked; one matrix product where all sizes agree."""
     same = len({image.shape for image in images}) == 1
     groups = [np.stack(images)] if same else [image[None] for image in images]
-    return np.concatenate([_resized(_grey(group) if grayscale else group, image_size) for group in groups])
+    return np.concatenate(
+        [_resized(_grey(group) if grayscale else group, image_size) for group in groups]
+    )
 
 
 def _grey(images: np.ndarray) -> np.ndarray:
@@ -225,7 +259,9 @@ def _resized(images: np.ndarray, size: int | None) -> np.ndarray:
     if size is None or images.shape[1:3] == (size, size):
         return images
     rows, columns = _area_weights(images.shape[1], size), _area_weights(images.shape[2], size)
-    averaged = np.einsum("yh,nhwc,xw->nyxc", rows, images.astype(np.float32), columns, optimize=True)
+    averaged = np.einsum(
+        "yh,nhwc,xw->nyxc", rows, images.astype(np.float32), columns, optimize=True
+    )
     return np.rint(averaged).astype(np.uint8)
 
 

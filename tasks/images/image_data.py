@@ -97,12 +97,17 @@ def from_arrays(
         num_classes = max(num_classes, int(test_labels.max()) + 1)
         blocks = _divide(labels, num_classes, SPLITS[:3], fractions[:3], rng)
         blocks += _divide(test_labels, num_classes, SPLITS[3:], (1.0,), rng, offset=len(labels))
-        images, labels = np.concatenate([images, test_images]), np.concatenate([labels, test_labels])
+        images, labels = (
+            np.concatenate([images, test_images]),
+            np.concatenate([labels, test_labels]),
+        )
     return _on_device(images, labels, blocks)
 
 
 def _check_fractions(fractions: Sequence[float]) -> None:
-    if len(fractions) != len(SPLITS) or not (min(fractions) > 0 and abs(sum(fractions) - 1) <= 1e-6):
+    if len(fractions) != len(SPLITS) or not (
+        min(fractions) > 0 and abs(sum(fractions) - 1) <= 1e-6
+    ):
         raise ValueError(
             f"fractions must be four positive numbers that sum to 1, one for each of {SPLITS}; got {fractions}"
         )
@@ -124,7 +129,9 @@ def _checked(images: np.ndarray, labels: np.ndarray, prefix: str) -> tuple[np.nd
         raise ValueError(f"{prefix}labels must be 0 or more; got {labels.min()}")
     if images.dtype.kind in "iub":
         if images.dtype != np.uint8 and (images.min() < 0 or images.max() > 255):
-            raise ValueError(f"integer {prefix}images must be within 0..255; got {images.min()}..{images.max()}")
+            raise ValueError(
+                f"integer {prefix}images must be within 0..255; got {images.min()}..{images.max()}"
+            )
         images = images.astype(np.uint8)
     elif images.dtype.kind == "f":
         with np.errstate(over="ignore"):
@@ -217,7 +224,9 @@ def draw_rows(
     return threefry.map_bits(draw, key, batch_size)
 
 
-def _multiply_wide(x: UInt[Array, " n"], y: UInt[Array, " n"]) -> tuple[UInt[Array, " n"], UInt[Array, " n"]]:
+def _multiply_wide(
+    x: UInt[Array, " n"], y: UInt[Array, " n"]
+) -> tuple[UInt[Array, " n"], UInt[Array, " n"]]:
     """High and low words of the products of uint32 arrays; 64-bit integers are off by default."""
     mask, half = jnp.uint32(0xFFFF), jnp.uint32(16)
     x_high, x_low, y_high, y_low = x >> half, x & mask, y >> half, y & mask
@@ -226,7 +235,9 @@ def _multiply_wide(x: UInt[Array, " n"], y: UInt[Array, " n"]) -> tuple[UInt[Arr
     return x_high * y_high + (upper >> half) + (lower >> half), x * y
 
 
-def sample_images(data: ImageData, key: Key, split: str, classes: Int[Array, " k"], batch_size: int) -> Batch:
+def sample_images(
+    data: ImageData, key: Key, split: str, classes: Int[Array, " k"], batch_size: int
+) -> Batch:
     """A batch of a k-way classification task, drawn with replacement.
 
     Args:

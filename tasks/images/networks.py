@@ -23,9 +23,13 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 def _check(module: "MLP | ConvNet", sizes: Sequence[int]) -> None:
     if module.activation not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {module.activation!r}; activations are {', '.join(ACTIVATIONS)}")
+        raise ValueError(
+            f"unknown activation {module.activation!r}; activations are {', '.join(ACTIVATIONS)}"
+        )
     if module.num_classes < 1 or any(size < 1 for size in sizes):
-        raise ValueError(f"layer widths must be 1 or more; got {list(sizes)} and {module.num_classes} outputs")
+        raise ValueError(
+            f"layer widths must be 1 or more; got {list(sizes)} and {module.num_classes} outputs"
+        )
     if not 0 < module.init_scale < float("inf"):
         raise ValueError(f"init_scale must be positive and finite; got {module.init_scale}")
 
@@ -61,7 +65,9 @@ class MLP(nn.Module):
         """Logits."""
         x = images.reshape(images.shape[0], -1)
         for size in self.hidden_sizes:
-            x = ACTIVATIONS[self.activation](nn.Dense(size, kernel_init=_kernel_init(self.init_scale))(x))
+            x = ACTIVATIONS[self.activation](
+                nn.Dense(size, kernel_init=_kernel_init(self.init_scale))(x)
+            )
         return nn.Dense(self.num_classes, kernel_init=_kernel_init(self.init_scale))(x)
 
 
@@ -77,7 +83,9 @@ class StridedConv(nn.Module):
     kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch h w features"]:
+    def __call__(
+        self, x: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch h w features"]:
         """The convolution, without activation; h and w are half of height and width, rounded up."""
         height, width, channels = x.shape[1:]
         kernel = self.param("kernel", self.kernel_init, (3, 3, channels, self.features))
@@ -114,11 +122,15 @@ class ConvNet(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
+    def __call__(
+        self, images: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch classes"]:
         """Logits."""
         x = images
         for features in self.features:
-            x = ACTIVATIONS[self.activation](StridedConv(features, kernel_init=_kernel_init(self.init_scale))(x))
+            x = ACTIVATIONS[self.activation](
+                StridedConv(features, kernel_init=_kernel_init(self.init_scale))(x)
+            )
         return nn.Dense(self.num_classes, kernel_init=_kernel_init(self.init_scale))(x.mean((1, 2)))
 
 
@@ -157,10 +169,14 @@ def classification_task(
     example = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     variables = jax.eval_shape(lambda key, x: module.init(key, x), jax.random.key(0), example)
     if set(variables) - {"params"}:
-        raise ValueError(f"module must have parameters only; it also has {sorted(set(variables) - {'params'})}")
+        raise ValueError(
+            f"module must have parameters only; it also has {sorted(set(variables) - {'params'})}"
+        )
     logits = jax.eval_shape(lambda v, x: module.apply(v, x), variables, example)
     if logits.shape[:-1] != (1,) or logits.shape[-1] < (num_classes or 1):
-        raise ValueError(f"module gives logits {logits.shape} for one example of {num_classes or 'some'} classes")
+        raise ValueError(
+            f"module gives logits {logits.shape} for one example of {num_classes or 'some'} classes"
+        )
 
     def init(key: Key) -> Params:
         return module.init(key, jnp.zeros((1, *image_shape), jnp.float32)).get("params", {})

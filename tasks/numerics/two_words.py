@@ -84,7 +84,9 @@ def total(a: TwoWords) -> TwoWords:
     while length > 1:
         half = length // 2
         rest = TwoWords(*(x[..., 2 * half :] for x in a))
-        halves = add(TwoWords(*(x[..., :half] for x in a)), TwoWords(*(x[..., half : 2 * half] for x in a)))
+        halves = add(
+            TwoWords(*(x[..., :half] for x in a)), TwoWords(*(x[..., half : 2 * half] for x in a))
+        )
         a = TwoWords(*(jnp.concatenate(pair, -1) for pair in zip(halves, rest, strict=True)))
         length = half + length % 2
     return TwoWords(*(x[..., 0] for x in a))
@@ -115,7 +117,12 @@ def wide_power(a: Wide, n: Array) -> Wide:
         times = wide_product(square, a)
         bit = (n >> (POWER_BITS - 1 - i)) & 1
         return Wide(
-            TwoWords(*(jnp.where(bit, x, y) for x, y in zip(times.mantissa, square.mantissa, strict=True))),
+            TwoWords(
+                *(
+                    jnp.where(bit, x, y)
+                    for x, y in zip(times.mantissa, square.mantissa, strict=True)
+                )
+            ),
             jnp.where(bit, times.exponent, square.exponent),
         )
 

@@ -34,14 +34,18 @@ def test_staleness_is_workers_over_batch(num_workers, batch):
 
 def test_the_bound_holds_and_spread_makes_more_stale():
     spread = Lengths(20, 2000)
-    narrow, wide = (asynchronous(FREE, lengths, 32, 4, 9, num_gradients=8000) for lengths in (CONSTANT, spread))
+    narrow, wide = (
+        asynchronous(FREE, lengths, 32, 4, 9, num_gradients=8000) for lengths in (CONSTANT, spread)
+    )
     assert narrow.dropped < 0.1 < wide.dropped
     assert wide.staleness <= 9
     assert asynchronous(FREE, spread, 32, 4, 10**6, num_gradients=8000).dropped == 0
 
 
 def test_in_step_waits_for_the_slowest():
-    assert in_step(FREE, CONSTANT, 1).inner_steps == pytest.approx(16 / 1e-3 / MEAN_SLOWNESS, rel=0.01)
+    assert in_step(FREE, CONSTANT, 1).inner_steps == pytest.approx(
+        16 / 1e-3 / MEAN_SLOWNESS, rel=0.01
+    )
     few, many = in_step(FREE, CONSTANT, 4), in_step(FREE, CONSTANT, 1024)
     assert few.worker_idle < many.worker_idle == pytest.approx(1 - MEAN_SLOWNESS / 1.33, abs=0.03)
 

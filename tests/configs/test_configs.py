@@ -48,18 +48,25 @@ def test_fashion_mnist_builds(fashion_mnist_dir):
     family = dataclasses.replace(config.family, data_dir=str(fashion_mnist_dir))
     built = build(dataclasses.replace(config, family=family), num_devices=2)
     task_params = built.families[0].sample(jax.random.key(0))
-    batch = built.families[0].task(task_params).sample_batch(built.datas[0], jax.random.key(1), "train")
+    batch = (
+        built.families[0].task(task_params).sample_batch(built.datas[0], jax.random.key(1), "train")
+    )
     assert batch["image"].shape == (128, 8, 8, 1)
     assert task_params.shape == (5,)
 
 
 def shapes_of(built):
-    return [jax.eval_shape(f.task(f.sample(jax.random.key(0))).init, jax.random.key(0)) for f in built.families]
+    return [
+        jax.eval_shape(f.task(f.sample(jax.random.key(0))).init, jax.random.key(0))
+        for f in built.families
+    ]
 
 
 FASHION_CNN = 80 + 9 * 8 * 8 + 8
 AUTOENCODER = 65 * 24 + 25 * 6 + 7 * 24 + 25 * 64
-TRANSFORMER = (len(ALPHABET) + 16) * 16 + 4 * (16 * 16 + 16) + 17 * 32 + 33 * 16 + 3 * 32 + 17 * len(ALPHABET)
+TRANSFORMER = (
+    (len(ALPHABET) + 16) * 16 + 4 * (16 * 16 + 16) + 17 * 32 + 33 * 16 + 3 * 32 + 17 * len(ALPHABET)
+)
 
 
 def test_general_es_builds_its_eleven_families(fashion_mnist_dir, monkeypatch):
@@ -78,7 +85,9 @@ def test_general_es_builds_its_eleven_families(fashion_mnist_dir, monkeypatch):
         TRANSFORMER,
         30,
     ]
-    assert sum(family.weight for family in built.families) == pytest.approx(0.5 + 0.3 + 2.0 + 4.0 + 0.3 + 6)
+    assert sum(family.weight for family in built.families) == pytest.approx(
+        0.5 + 0.3 + 2.0 + 4.0 + 0.3 + 6
+    )
     shipped = learned_opt.load_theta("general_es")[1]
     assert jax.tree.map(np.shape, shipped) == jax.tree.map(np.shape, built.theta)
 
@@ -100,7 +109,9 @@ def test_general_builds_its_twelve_families_from_general_es(fashion_mnist_dir, m
         TRANSFORMER + 8 * 16,
         30,
     ]
-    jax.tree.map(np.testing.assert_array_equal, built.theta, learned_opt.load_theta("general_es")[1])
+    jax.tree.map(
+        np.testing.assert_array_equal, built.theta, learned_opt.load_theta("general_es")[1]
+    )
 
 
 def test_the_paper_s_config_builds_on_a_set_of_its_shape(tmp_path):
@@ -122,16 +133,26 @@ def test_the_paper_s_config_builds_on_a_set_of_its_shape(tmp_path):
 
 def every_kind():
     """A config for each kind of each field, with values a float cannot hold exactly and nested tuples."""
-    yield base.TrainConfig(extra_families=(base.ClassSubset(hidden_sizes=(3, 4)), base.RandomQuadratic(weight=0.5)))
-    yield base.TrainConfig(family=base.CustomFamily("m:f", "", {"a": 0.1, "b": True, "c": "x", "d": 3}))
+    yield base.TrainConfig(
+        extra_families=(base.ClassSubset(hidden_sizes=(3, 4)), base.RandomQuadratic(weight=0.5))
+    )
+    yield base.TrainConfig(
+        family=base.CustomFamily("m:f", "", {"a": 0.1, "b": True, "c": "x", "d": 3})
+    )
     yield base.TrainConfig(optimizer=base.Mlp(momentum_decays=(), timescales=(0.1, 1 / 3)))
     for cls in (base.EvolutionStrategies, base.Reparameterization, base.Merged, base.NoiseReuseES):
         yield base.TrainConfig(estimator=cls(std=0.1 + 0.2))
-    yield base.TrainConfig(estimator=base.TruncatedBackprop(), truncation=base.Linear(), init_theta="x")
+    yield base.TrainConfig(
+        estimator=base.TruncatedBackprop(), truncation=base.Linear(), init_theta="x"
+    )
     yield base.TrainConfig(estimator=base.ForwardMode(num_directions=3))
     yield base.TrainConfig(estimator=base.FullES(), search=base.StartSearch(exponent_std=0.1 + 0.2))
-    yield base.TrainConfig(search=base.StepSearch(added={"parameter": (0.1, 1 / 3)}, gate={"times": ()}))
-    yield base.TrainConfig(truncation=base.LogUniform(), optimizer=base.NamedOptimizer("mlp", {"preset": "metz2019"}))
+    yield base.TrainConfig(
+        search=base.StepSearch(added={"parameter": (0.1, 1 / 3)}, gate={"times": ()})
+    )
+    yield base.TrainConfig(
+        truncation=base.LogUniform(), optimizer=base.NamedOptimizer("mlp", {"preset": "metz2019"})
+    )
     for name in catalog.CONFIGS:
         yield catalog.load(name)[0]
 
@@ -149,11 +170,18 @@ ABSTRACT = {base.PairEstimator, base.CrossEntropy}
 
 
 def test_a_config_of_a_version_without_searches_is_read():
-    old = {name: value for name, value in to_json(base.TrainConfig(seed=3)).items() if name != "search"}
+    old = {
+        name: value for name, value in to_json(base.TrainConfig(seed=3)).items() if name != "search"
+    }
     assert from_json(old) == base.TrainConfig(seed=3)
 
 
-START = {"adam_learning_rate": 0.02, "adam_exponents": [0.5], "adam_time_exponents": None, "adam_weight_decay": 0.01}
+START = {
+    "adam_learning_rate": 0.02,
+    "adam_exponents": [0.5],
+    "adam_time_exponents": None,
+    "adam_weight_decay": 0.01,
+}
 
 
 def test_the_start_of_an_mlp_may_be_four_of_its_fields():
@@ -172,7 +200,9 @@ def test_the_start_of_an_mlp_may_be_four_of_its_fields():
 
 def test_json_knows_every_config_class():
     modules = (base, estimators, families, optimizers, run, searches, truncations)
-    classes = {c for module in modules for c in vars(module).values() if dataclasses.is_dataclass(c)}
+    classes = {
+        c for module in modules for c in vars(module).values() if dataclasses.is_dataclass(c)
+    }
     assert set(types_in_json().values()) == classes - ABSTRACT
 
 
@@ -195,7 +225,10 @@ def test_every_estimator_builds(estimator):
     ("value", "message"),
     [
         ({"type": "TrainConfg"}, "unknown config type 'TrainConfg'; did you mean TrainConfig"),
-        ({"type": "Constant", "num_step": 3}, "Constant has no field 'num_step'; did you mean num_steps?"),
+        (
+            {"type": "Constant", "num_step": 3},
+            "Constant has no field 'num_step'; did you mean num_steps?",
+        ),
     ],
 )
 def test_json_names_what_is_wrong(value, message):
@@ -211,7 +244,9 @@ def test_every_field_is_explained():
 
 
 def test_cosine_with_warmup():
-    config = base.OuterOptimizer(learning_rate=0.5, num_warmup_steps=10, final_fraction=0.1, clip="none")
+    config = base.OuterOptimizer(
+        learning_rate=0.5, num_warmup_steps=10, final_fraction=0.1, clip="none"
+    )
     optimizer = build_outer_optimizer(config, 110)
     params = {"w": np.float32(0)}
     with jax.numpy_dtype_promotion("standard"):
@@ -228,12 +263,18 @@ def test_cosine_with_warmup():
     assert rates[110] == pytest.approx(0.05, rel=1e-4)
 
 
-@pytest.mark.parametrize(("clip", "expected"), [("global_norm", [0.6, 0.8]), ("value", [1.0, 1.0]), ("none", [3, 4])])
+@pytest.mark.parametrize(
+    ("clip", "expected"), [("global_norm", [0.6, 0.8]), ("value", [1.0, 1.0]), ("none", [3, 4])]
+)
 def test_clipping(clip, expected):
     """AdamW's first moment after one step is (1 - b1) times what the clip let through."""
-    optimizer = build_outer_optimizer(base.OuterOptimizer(clip=clip, clip_at=1.0, b1=0.5, decay="none"), 10)
+    optimizer = build_outer_optimizer(
+        base.OuterOptimizer(clip=clip, clip_at=1.0, b1=0.5, decay="none"), 10
+    )
     with jax.numpy_dtype_promotion("standard"):
-        _, state = optimizer.update(np.array([3.0, 4.0], np.float32), optimizer.init(np.zeros(2, np.float32)))
+        _, state = optimizer.update(
+            np.array([3.0, 4.0], np.float32), optimizer.init(np.zeros(2, np.float32))
+        )
     mu = optax.tree_utils.tree_get(state, "mu")
     np.testing.assert_allclose(mu, 0.5 * np.array(expected), rtol=1e-6)
 
@@ -246,9 +287,13 @@ def test_a_kind_can_be_chosen_after_its_flags():
         ["estimator:merged", "--estimator.num-pairs", "8"],
         ["--estimator.num-pairs", "8", "estimator:merged"],
     ):
-        chosen = parse_with_config(Args, ["quickstart", *argv], "learned-opt train").config.estimator
+        chosen = parse_with_config(
+            Args, ["quickstart", *argv], "learned-opt train"
+        ).config.estimator
         assert isinstance(chosen, base.Merged)
         assert chosen.num_pairs == 8
-    kept = parse_with_config(Args, ["quickstart", "--estimator.std", "0.02"], "learned-opt train").config.estimator
+    kept = parse_with_config(
+        Args, ["quickstart", "--estimator.std", "0.02"], "learned-opt train"
+    ).config.estimator
     assert isinstance(kept, base.PersistentES)
     assert (kept.std, kept.num_pairs) == (0.02, 32)

@@ -58,7 +58,9 @@ def test_a_toy_is_not_known_before():
 
 def test_a_toy_is_chosen_on_the_command_line(toy, capsys):
     argv = ["quadratic", "estimator:toy", "--estimator.x", "3", "--estimator.num-pairs", "4"]
-    assert parse_with_config(Args, argv, "learned-opt train").config.estimator == Toy(num_pairs=4, x=3.0)
+    assert parse_with_config(Args, argv, "learned-opt train").config.estimator == Toy(
+        num_pairs=4, x=3.0
+    )
     assert main(["train", "quadratic", "estimator:toy", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "--estimator.x" in shown
@@ -67,7 +69,10 @@ def test_a_toy_is_chosen_on_the_command_line(toy, capsys):
 
 def test_a_toy_is_listed_compared_and_ablated(toy, capsys):
     assert main(["list", "estimators"]) == 0
-    assert "  toy                    A toy: more or less evolution strategies." in capsys.readouterr().out.splitlines()
+    assert (
+        "  toy                    A toy: more or less evolution strategies."
+        in capsys.readouterr().out.splitlines()
+    )
     assert checked_names("toy,merged") == ["toy", "merged"]
     assert checked_names(None)[-1] == "toy"
     assert "toy" in variant_names([10])
@@ -98,10 +103,14 @@ def test_what_is_no_kind_is_refused(toy):
         base.register(dataclasses.dataclass(type("Thawed", (base.Estimator,), {"builds": toy_es})))
     with pytest.raises(ValueError, match="a kind is a frozen dataclass with `builds`, got Idle"):
         base.register(dataclasses.dataclass(frozen=True)(type("Idle", (base.Estimator,), {})))
-    other = dataclasses.dataclass(frozen=True)(type("Other", (base.Estimator,), {"builds": toy_es, "word": "toy"}))
+    other = dataclasses.dataclass(frozen=True)(
+        type("Other", (base.Estimator,), {"builds": toy_es, "word": "toy"})
+    )
     with pytest.raises(ValueError, match=r"Other \(toy\): the name or the word is Toy's already"):
         base.register(other)
-    stranger = dataclasses.dataclass(frozen=True)(type("Stranger", (base.Estimator,), {"builds": "os:system"}))
+    stranger = dataclasses.dataclass(frozen=True)(
+        type("Stranger", (base.Estimator,), {"builds": "os:system"})
+    )
     with pytest.raises(ValueError, match="a kind of your own gives the function itself"):
         builder_of(base.register(stranger))
     assert base.register(Toy) is Toy
@@ -132,17 +141,20 @@ ROLES = {
 
 def test_the_readme_says_of_estimators_what_their_classes_say():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = text[text.index("| estimator | bias | variance |") :].partition("\n\n")[0].splitlines()[2:]
+    rows = (
+        text[text.index("| estimator | bias | variance |") :].partition("\n\n")[0].splitlines()[2:]
+    )
     said = {
-        name: f"| `{name}` | {kind.bias} | {kind.variance} |" for name, kind in base.kinds_of(base.Estimator).items()
+        name: f"| `{name}` | {kind.bias} | {kind.variance} |"
+        for name, kind in base.kinds_of(base.Estimator).items()
     }
     assert [row for row in rows if row not in said.values()] == []
     assert len(rows) > 7
 
 
 def test_configs_import_no_jax():
-    code = (
-        "import sys, configs.base, configs.general; print([m for m in ('jax', 'tasks', 'optax') if m in sys.modules])"
+    code = "import sys, configs.base, configs.general; print([m for m in ('jax', 'tasks', 'optax') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-NOTEBOOK = Path(__file__).parent.parent.parent / "examples" / "from_nothing_to_a_trained_optimizer.ipynb"
+NOTEBOOK = (
+    Path(__file__).parent.parent.parent / "examples" / "from_nothing_to_a_trained_optimizer.ipynb"
+)
 EXECUTE = """
 import sys, nbformat
 from nbclient import NotebookClient
@@ -38,7 +40,10 @@ def test_it_runs_from_nothing(tmp_path):
     notebook = json.loads((tmp_path / "out.ipynb").read_text())
     shown = text_of(notebook)
     assert len(re.findall(r"mean test loss [\d.]+", shown)) == 4
-    losses = {name: float(loss) for name, loss in re.findall(r"^(\S+) +mean test loss ([\d.]+)", shown, re.MULTILINE)}
+    losses = {
+        name: float(loss)
+        for name, loss in re.findall(r"^(\S+) +mean test loss ([\d.]+)", shown, re.MULTILINE)
+    }
     assert losses["adam_tuned"] < losses["untrained"]
     counts = [cell["execution_count"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert counts == list(range(1, len(counts) + 1))
@@ -48,8 +53,16 @@ def test_it_runs_from_nothing(tmp_path):
 def test_it_is_committed_with_the_outputs_of_a_run():
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     shown = text_of(notebook)
-    losses = {name: float(loss) for name, loss in re.findall(r"^(\S+) +mean test loss ([\d.]+)", shown, re.MULTILINE)}
+    losses = {
+        name: float(loss)
+        for name, loss in re.findall(r"^(\S+) +mean test loss ([\d.]+)", shown, re.MULTILINE)
+    }
     assert losses["learned"] < 0.5 * losses["untrained"]
     assert losses["learned"] < losses["adam_1e-3"]
-    images = [o for c in notebook["cells"] for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    images = [
+        o
+        for c in notebook["cells"]
+        for o in c.get("outputs", [])
+        if "image/png" in o.get("data", {})
+    ]
     assert len(images) == 2

@@ -19,7 +19,9 @@ GRADS = jax.tree.map(jnp.cos, PARAMS)
 @pytest.fixture(scope="module")
 def opt():
     optimizer = learned_opt.mlp((4,))
-    return optimizer.optimizer(jax.tree.map(lambda x: 10 * x + 1, optimizer.init(jax.random.key(0))))
+    return optimizer.optimizer(
+        jax.tree.map(lambda x: 10 * x + 1, optimizer.init(jax.random.key(0)))
+    )
 
 
 def test_unknown_extra_arguments_are_ignored(opt):
@@ -31,7 +33,10 @@ def test_unknown_extra_arguments_are_ignored(opt):
 
 def test_chain_with_schedule_clipping_and_weight_decay(opt):
     chain = optax.chain(
-        optax.clip_by_global_norm(1e9), opt, optax.add_decayed_weights(-0.1), optax.scale_by_schedule(lambda t: 0.5)
+        optax.clip_by_global_norm(1e9),
+        opt,
+        optax.add_decayed_weights(-0.1),
+        optax.scale_by_schedule(lambda t: 0.5),
     )
     got, _ = jax.jit(chain.update)(GRADS, chain.init(PARAMS), PARAMS)
     alone, _ = opt.update(GRADS, opt.init(PARAMS), PARAMS)
@@ -40,7 +45,9 @@ def test_chain_with_schedule_clipping_and_weight_decay(opt):
 
 
 def test_multi_transform_with_masked_nodes(opt):
-    both = optax.multi_transform({"learned": opt, "sgd": optax.sgd(0.5)}, {"kernel": "learned", "bias": "sgd"})
+    both = optax.multi_transform(
+        {"learned": opt, "sgd": optax.sgd(0.5)}, {"kernel": "learned", "bias": "sgd"}
+    )
     got, _ = jax.jit(both.update)(GRADS, both.init(PARAMS), PARAMS)
     alone, _ = opt.update(GRADS["kernel"], opt.init(PARAMS["kernel"]), PARAMS["kernel"])
     np.testing.assert_allclose(got["kernel"], alone, rtol=1e-5)
@@ -59,7 +66,9 @@ def test_scan_equals_a_loop(opt):
     for _ in range(3):
         carry, _ = jax.jit(step)(carry, None)
     assert int(state.count) == 3
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), scanned, carry[0])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), scanned, carry[0]
+    )
 
 
 def test_flax_train_state(opt):
@@ -106,5 +115,7 @@ def test_state_goes_through_an_orbax_checkpoint(opt, tmp_path):
 def test_gradients_of_another_type_than_the_parameters(opt):
     half = jax.tree.map(lambda g: g.astype(jnp.bfloat16), GRADS)
     got, _ = opt.update(half, opt.init(PARAMS), PARAMS)
-    want, _ = opt.update(jax.tree.map(lambda g: g.astype(jnp.float32), half), opt.init(PARAMS), PARAMS)
+    want, _ = opt.update(
+        jax.tree.map(lambda g: g.astype(jnp.float32), half), opt.init(PARAMS), PARAMS
+    )
     jax.tree.map(np.testing.assert_array_equal, got, want)

@@ -46,10 +46,18 @@ def modules_of(distributions: set[str]) -> set[str]:
             required = importlib.metadata.requires(name) or []
         except importlib.metadata.PackageNotFoundError:
             continue
-        left += [re.match(r"[\w.-]+", line).group().lower() for line in required if "extra ==" not in line]
+        left += [
+            re.match(r"[\w.-]+", line).group().lower()
+            for line in required
+            if "extra ==" not in line
+        ]
     normal = {re.sub(r"[-_.]+", "-", name) for name in found}
     owners = importlib.metadata.packages_distributions()
-    return {module for module, names in owners.items() if {re.sub(r"[-_.]+", "-", n.lower()) for n in names} & normal}
+    return {
+        module
+        for module, names in owners.items()
+        if {re.sub(r"[-_.]+", "-", n.lower()) for n in names} & normal
+    }
 
 
 def test_it_loads_and_updates_with_nothing_else():

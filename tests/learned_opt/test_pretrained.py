@@ -23,7 +23,9 @@ def _losses(optimizer):
             return (optax.apply_updates(params, updates), opt_state), value
 
     params = task.init(jax.random.key(1))
-    _, losses = jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(jax.random.key(2), 100))
+    _, losses = jax.lax.scan(
+        step, (params, optimizer.init(params)), jax.random.split(jax.random.key(2), 100)
+    )
     return np.asarray(losses)
 
 
@@ -42,5 +44,7 @@ def test_every_shipped_optimizer_has_a_card_and_loads():
 def test_it_goes_into_a_chain_without_a_name():
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), learned_opt.load())
     params = {"w": jnp.ones(4, jnp.float32)}
-    updates, _ = optimizer.update({"w": jnp.full(4, 0.3, jnp.float32)}, optimizer.init(params), params)
+    updates, _ = optimizer.update(
+        {"w": jnp.full(4, 0.3, jnp.float32)}, optimizer.init(params), params
+    )
     assert (np.asarray(updates["w"]) < 0).all()

@@ -33,7 +33,9 @@ def test_a_rate_scales_the_learned_step_and_the_decay(path):
     plain = updates_of(learned_opt.load(path))[0]
     got = updates_of(learned_opt.load(path, learning_rate=0.5, weight_decay=0.1))[0]
     for name in PARAMS:
-        np.testing.assert_allclose(got[name], 0.5 * (plain[name] - 0.1 * PARAMS[name]), rtol=1e-5, atol=1e-8)
+        np.testing.assert_allclose(
+            got[name], 0.5 * (plain[name] - 0.1 * PARAMS[name]), rtol=1e-5, atol=1e-8
+        )
 
 
 def test_an_optax_schedule_is_followed_step_by_step(path):
@@ -45,15 +47,21 @@ def test_an_optax_schedule_is_followed_step_by_step(path):
 
 def test_a_mask_chooses_what_decays(path):
     plain = updates_of(learned_opt.load(path))[0]
-    got = updates_of(learned_opt.load(path, weight_decay=0.1, mask={"kernel": True, "bias": False}))[0]
+    got = updates_of(
+        learned_opt.load(path, weight_decay=0.1, mask={"kernel": True, "bias": False})
+    )[0]
     np.testing.assert_array_equal(got["bias"], plain["bias"])
-    np.testing.assert_allclose(got["kernel"], plain["kernel"] - 0.1 * PARAMS["kernel"], rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(
+        got["kernel"], plain["kernel"] - 0.1 * PARAMS["kernel"], rtol=1e-5, atol=1e-8
+    )
 
 
 def test_a_rate_may_be_changed_between_steps(path):
     plain = updates_of(learned_opt.load(path), 2)
     with jax.numpy_dtype_promotion("standard"):
-        opt = optax.inject_hyperparams(lambda learning_rate: learned_opt.load(path, learning_rate=learning_rate))(1.0)
+        opt = optax.inject_hyperparams(
+            lambda learning_rate: learned_opt.load(path, learning_rate=learning_rate)
+        )(1.0)
         state = opt.init(PARAMS)
         _, state = opt.update(GRADS, state, PARAMS)
         state.hyperparams["learning_rate"] = jnp.float32(0.25)
@@ -63,14 +71,15 @@ def test_a_rate_may_be_changed_between_steps(path):
 
 def test_without_hooks_the_state_is_the_optimizers_own(path):
     plain = learned_opt.load(path).init(PARAMS)
-    assert jax.tree.structure(learned_opt.load(path, learning_rate=None, weight_decay=0.0).init(PARAMS)) == (
-        jax.tree.structure(plain)
-    )
+    assert jax.tree.structure(
+        learned_opt.load(path, learning_rate=None, weight_decay=0.0).init(PARAMS)
+    ) == (jax.tree.structure(plain))
     assert type(plain).__name__ == "MLPState"
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{"learning_rate": -1.0}, {"weight_decay": float("nan")}, {"learning_rate": float("inf")}]
+    "kwargs",
+    [{"learning_rate": -1.0}, {"weight_decay": float("nan")}, {"learning_rate": float("inf")}],
 )
 def test_bad_arguments(path, kwargs):
     with pytest.raises(ValueError, match=f"{next(iter(kwargs))} must be at least 0 and finite"):
@@ -78,7 +87,10 @@ def test_bad_arguments(path, kwargs):
 
 
 def hooked(**kwargs):
-    return with_hooks(optax.GradientTransformationExtraArgs(lambda p: (), lambda u, s, p=None, **_: (u, s)), **kwargs)
+    return with_hooks(
+        optax.GradientTransformationExtraArgs(lambda p: (), lambda u, s, p=None, **_: (u, s)),
+        **kwargs,
+    )
 
 
 @pytest.mark.parametrize("rate", [float("nan"), float("inf"), jnp.float32(jnp.nan), 0.0])
@@ -95,7 +107,9 @@ def test_a_traced_rate_and_decay_that_are_no_numbers_make_no_step():
         return opt.update(GRADS, opt.init(PARAMS), PARAMS)[0]
 
     np.testing.assert_array_equal(jax.jit(update)(jnp.nan, 0.1)["bias"], 0)
-    np.testing.assert_allclose(jax.jit(update)(0.5, jnp.nan)["bias"], 0.5 * GRADS["bias"], rtol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(update)(0.5, jnp.nan)["bias"], 0.5 * GRADS["bias"], rtol=1e-6
+    )
 
 
 def test_decay_is_that_of_optax_where_the_gradient_is_zero_too():
@@ -119,14 +133,20 @@ def test_small_types_are_computed_in_float32_and_kept(dtype):
 def test_gradients_that_are_none_stay_none():
     opt = hooked(learning_rate=0.5, weight_decay=0.1)
     params = {**PARAMS, "activation": jnp.tanh}
-    updates, _ = opt.update({"kernel": GRADS["kernel"], "bias": None, "activation": None}, opt.init(params), params)
+    updates, _ = opt.update(
+        {"kernel": GRADS["kernel"], "bias": None, "activation": None}, opt.init(params), params
+    )
     assert (updates["bias"], updates["activation"]) == (None, None)
-    np.testing.assert_allclose(updates["kernel"], 0.5 * (GRADS["kernel"] - 0.1 * PARAMS["kernel"]), rtol=1e-5)
+    np.testing.assert_allclose(
+        updates["kernel"], 0.5 * (GRADS["kernel"] - 0.1 * PARAMS["kernel"]), rtol=1e-5
+    )
 
 
 def test_a_schedule_that_gives_no_scalar_is_refused():
     opt = hooked(learning_rate=lambda count: jnp.ones(2))
-    with pytest.raises(ValueError, match=r"learning_rate must be a scalar at every step, got shape \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"learning_rate must be a scalar at every step, got shape \(2,\)"
+    ):
         opt.update(GRADS, opt.init(PARAMS), PARAMS)
     opt = hooked(weight_decay=0.1)
     with pytest.raises(ValueError, match="weight_decay is of the parameters"):

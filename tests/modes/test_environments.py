@@ -44,7 +44,9 @@ def parts(version: str) -> tuple[int, ...]:
 def test_the_constraints_are_the_bounds():
     pinned = dict(line.split("==") for line in OLDEST.read_text(encoding="utf-8").split())
     libraries = ("jax", "flax", "optax", "orbax-checkpoint", "tyro")
-    assert {name: parts(pinned[name]) for name in libraries} == {name: parts(bounds()[name]) for name in libraries}
+    assert {name: parts(pinned[name]) for name in libraries} == {
+        name: parts(bounds()[name]) for name in libraries
+    }
 
 
 def interpreter(version: str) -> str | None:
@@ -63,10 +65,16 @@ def passes(python: str, directory: Path, *constraints: str) -> None:
     pip = [mine, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *constraints]
     subprocess.run([*pip, f"{ROOT}[test]"], check=True)
     # The wheel's packages, not the checkout's, are what other folders see; the tests read the checkout's.
-    subprocess.run([mine, "-c", "import learned_opt; learned_opt.load()"], check=True, cwd=directory)
+    subprocess.run(
+        [mine, "-c", "import learned_opt; learned_opt.load()"], check=True, cwd=directory
+    )
     tests = [name for name in SUBSET if (ROOT / name).exists()]
     done = subprocess.run(
-        [mine, "-m", "pytest", "-x", "-m", "not slow", *tests], cwd=ROOT, capture_output=True, text=True, check=False
+        [mine, "-m", "pytest", "-x", "-m", "not slow", *tests],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:]
 
@@ -92,16 +100,20 @@ def test_learned_opt_needs_jax_and_optax_only(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "environment")], check=True)
     mine = tmp_path / "environment" / "bin"
     pip = [str(mine / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)], check=True
+    )
     (wheel,) = tmp_path.glob("*.whl")
     subprocess.run([*pip, "install", "jax", "optax"], check=True)
     subprocess.run([*pip, "install", "--no-deps", str(wheel)], check=True)
-    update = (
-        "import learned_opt, jax; tx = learned_opt.load(); w = jax.numpy.ones(3); print(tx.update(w, tx.init(w), w))"
-    )
+    update = "import learned_opt, jax; tx = learned_opt.load(); w = jax.numpy.ones(3); print(tx.update(w, tx.init(w), w))"
     subprocess.run([str(mine / "python"), "-c", update], check=True, cwd=tmp_path)
     done = subprocess.run(
-        [str(mine / "learned-opt"), "list"], capture_output=True, text=True, cwd=tmp_path, check=False
+        [str(mine / "learned-opt"), "list"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
     )
     assert done.returncode != 0
     assert done.stderr.splitlines()[0].endswith('pip install "learned-opt[train]"')

@@ -51,7 +51,9 @@ def test_jax(name, options, ordinary):
     with mode(**options):
         found = {"trained": trained(), **{kind: outer_trained(kind) for kind in FAMILIES}}
         if options == ORDINARY | X64:  # a user's own parameters have 64 bits there
-            np.testing.assert_allclose(trained(jnp.float64), ordinary["trained"], rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(
+                trained(jnp.float64), ordinary["trained"], rtol=1e-4, atol=1e-6
+            )
     for use, values in found.items():
         np.testing.assert_allclose(values, ordinary[use], rtol=1e-4, atol=1e-5, err_msg=use)
 

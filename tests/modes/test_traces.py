@@ -12,7 +12,9 @@ X64 = {"jax_enable_x64": True}
 
 
 @pytest.mark.parametrize(
-    ("options", "kind"), [(STRICT | X64, "persistent_es"), (STRICT | RANKS, "merged")], ids=["x64", "ranks"]
+    ("options", "kind"),
+    [(STRICT | X64, "persistent_es"), (STRICT | RANKS, "merged")],
+    ids=["x64", "ranks"],
 )
 def test_an_outer_step(options, kind):
     with mode(**options):

@@ -39,15 +39,22 @@ def test_a_group_of_processes_may_have_less(monkeypatch, tmp_path):
 
 def test_what_fits_passes_and_what_does_not_is_named():
     memory.check_fits("theta", 10**9, 10**9)
-    with pytest.raises(ValueError, match=r"^theta would need 40 GB of memory, at least; there are 1,000 MB$"):
+    with pytest.raises(
+        ValueError, match=r"^theta would need 40 GB of memory, at least; there are 1,000 MB$"
+    ):
         memory.check_fits("theta", 40 * 10**9, 10**9)
 
 
 def test_runs_and_sweeps(monkeypatch):
-    with pytest.raises(ValueError, match=r"1000000 tasks and 1000000 seeds of each: keys would need 24,000 GB"):
+    with pytest.raises(
+        ValueError, match=r"1000000 tasks and 1000000 seeds of each: keys would need 24,000 GB"
+    ):
         make_runs(jax.random.key(0), 10**6, 10**6)
     runs = make_runs(jax.random.key(0), 2, 3)
     sweep = make_sweep(random_quadratic_family(dim=3), optax.sgd, num_steps=1)
-    monkeypatch.setattr(memory, "host_bytes", lambda: 4 * 6 * 12 - 1)  # three float32 parameters each, sgd has no state
-    with pytest.raises(ValueError, match=r"^4 configurations on 6 runs at once: parameters and states would need"):
+    # Three float32 parameters each, sgd has no state.
+    monkeypatch.setattr(memory, "host_bytes", lambda: 4 * 6 * 12 - 1)
+    with pytest.raises(
+        ValueError, match=r"^4 configurations on 6 runs at once: parameters and states would need"
+    ):
         sweep(np.ones(4, np.float32), runs)

@@ -39,13 +39,17 @@ def test_objective_and_reduction_in_closed_form():
     sgd = hyperparameters.sgd(RATE)
     theta = sgd.init(jax.random.key(0))
     valid, train = _closed_form("outer_valid"), _closed_form("train")
-    episode = lambda *args, **kwargs: _episode(inner_problem(_family(), sgd, T, *args, **kwargs), theta)
+    episode = lambda *args, **kwargs: _episode(
+        inner_problem(_family(), sgd, T, *args, **kwargs), theta
+    )
     np.testing.assert_allclose(episode(), valid, rtol=1e-5)
     np.testing.assert_allclose(episode("train"), train, rtol=1e-5)
     np.testing.assert_allclose(episode("train", num_loss_batches=3), train, rtol=1e-5)
     np.testing.assert_allclose(episode("train", "final").mean(), train[-1], rtol=1e-5)
     np.testing.assert_allclose(episode("train", "mean_log"), np.log(0.1 + train), rtol=1e-5)
-    np.testing.assert_allclose(episode("train", "mean_log", log_offset=0.02), np.log(0.02 + train), rtol=1e-5)
+    np.testing.assert_allclose(
+        episode("train", "mean_log", log_offset=0.02), np.log(0.02 + train), rtol=1e-5
+    )
     np.testing.assert_allclose(episode("train", "log_final").mean(), np.log(train[-1]), rtol=1e-5)
     np.testing.assert_allclose(episode("valid", loss_clip=3.0), np.minimum(valid, 3), rtol=1e-5)
     weighted = inner_problem(_family()._replace(weight=4.0), sgd, T, "train", "mean_log")
@@ -54,18 +58,32 @@ def test_objective_and_reduction_in_closed_form():
 
 @pytest.mark.parametrize(
     ("weight", "reduction"),
-    [(0.0, "mean"), (float("inf"), "mean"), (float("nan"), "mean"), (1e-50, "mean"), (2.0, "log_mean")],
+    [
+        (0.0, "mean"),
+        (float("inf"), "mean"),
+        (float("nan"), "mean"),
+        (1e-50, "mean"),
+        (2.0, "log_mean"),
+    ],
 )
 def test_weights_that_cannot_be_are_refused(weight, reduction):
     with pytest.raises(ValueError, match="a family's weight must be above 0"):
-        inner_problem(_family()._replace(weight=weight), hyperparameters.sgd(RATE), T, reduction=reduction)
+        inner_problem(
+            _family()._replace(weight=weight), hyperparameters.sgd(RATE), T, reduction=reduction
+        )
 
 
 def test_log_mean_is_taken_by_full_es_alone():
     sgd = hyperparameters.sgd(RATE)
     problem = inner_problem(_family(), sgd, T, "train", "log_mean")
     theta = sgd.init(jax.random.key(0))
-    for name in ("evolution_strategies", "merged", "persistent_es", "truncated_backprop", "forward_mode"):
+    for name in (
+        "evolution_strategies",
+        "merged",
+        "persistent_es",
+        "truncated_backprop",
+        "forward_mode",
+    ):
         with pytest.raises(ValueError, match=r"'log_mean' is no sum of step losses.*full_es"):
             getattr(estimators, name)(problem, 4)
     full = estimators.full_es(problem, 4, 1e-3)
@@ -92,7 +110,9 @@ def test_a_particle_whose_state_is_not_finite_starts_afresh_and_the_others_go_on
     problem = inner_problem(_family(), learned, 100)
     es = estimators.evolution_strategies(problem, 4)
     state = es.init(jnp.float32(RATE), jax.random.key(0))
-    state = state._replace(inner=state.inner._replace(opt_state=jnp.asarray([[2.0], [0.0], [0.0], [2.0]])))
+    state = state._replace(
+        inner=state.inner._replace(opt_state=jnp.asarray([[2.0], [0.0], [0.0], [2.0]]))
+    )
     result, state = es.estimate(jnp.float32(RATE), state, jax.random.key(1), 2)
     assert int(result.info.num_resets) == 2
     np.testing.assert_array_equal(state.step, [0, 2, 2, 0])

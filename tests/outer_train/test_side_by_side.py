@@ -29,9 +29,13 @@ def run(seeds, num_devices=1, num_outer_steps=5, merged=True, num_points=2):
     estimator = kind(quadratic(), 4, 0.1, PARTICLES, max_num_steps=3)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.1))
     schedule = truncation.linear(1, 2, 4, 0.0)
-    step = outer_step_of_seeds([estimator], optimizer, schedule, particle_mesh(4, num_devices), seeds)
+    step = outer_step_of_seeds(
+        [estimator], optimizer, schedule, particle_mesh(4, num_devices), seeds
+    )
     thetas = jnp.asarray(seeds, jnp.float32)[:, None] * jnp.ones(2, jnp.float32)
-    return train_seeds(step, thetas, jax.random.key(0), step.place_data((TARGET,)), num_outer_steps, num_points)
+    return train_seeds(
+        step, thetas, jax.random.key(0), step.place_data((TARGET,)), num_outer_steps, num_points
+    )
 
 
 @pytest.mark.parametrize("merged", [True, False])

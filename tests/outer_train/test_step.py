@@ -22,7 +22,8 @@ def _change(made):
     run = outer_step(made, optax.sgd(1.0), truncation.constant(5), particle_mesh(4, 2))
     theta = jnp.asarray([0.3, -0.5, 0.2, 0.4], jnp.float32)
     state, metrics = run.step(run.init(theta, KEY), KEY, ((),) * len(made))
-    np.testing.assert_array_equal(theta, jnp.asarray([0.3, -0.5, 0.2, 0.4], jnp.float32))  # the caller's is not donated
+    # The caller's is not donated.
+    np.testing.assert_array_equal(theta, jnp.asarray([0.3, -0.5, 0.2, 0.4], jnp.float32))
     return np.asarray(state.theta) - np.asarray(theta), metrics
 
 
@@ -32,7 +33,9 @@ def test_families_gradients_are_averaged():
     assert np.abs(one - two).max() > 0.1
     np.testing.assert_allclose(both, (one + two) / 2, rtol=1e-5)
     losses = [metrics_one["outer_loss"], metrics_two["outer_loss"]]
-    np.testing.assert_allclose([metrics["outer_loss_0"], metrics["outer_loss_1"]], losses, rtol=1e-5)
+    np.testing.assert_allclose(
+        [metrics["outer_loss_0"], metrics["outer_loss_1"]], losses, rtol=1e-5
+    )
     np.testing.assert_allclose(metrics["outer_loss"], np.mean(losses), rtol=1e-5)
     np.testing.assert_allclose(metrics["grad_norm"], np.linalg.norm(both), rtol=1e-5)
     assert int(metrics["num_live_inner_steps"]) == 2 * 4 * 5

@@ -12,7 +12,9 @@ NUM_DRAWS = 4096
 
 def _lengths(schedule, outer_step):
     keys = jax.random.split(jax.random.key(1), NUM_DRAWS)
-    return np.asarray(jax.jit(jax.vmap(schedule.length, in_axes=(0, None)))(keys, jnp.int32(outer_step)))
+    return np.asarray(
+        jax.jit(jax.vmap(schedule.length, in_axes=(0, None)))(keys, jnp.int32(outer_step))
+    )
 
 
 def test_linear_follows_the_paper_with_uniform_jitter():
@@ -49,9 +51,15 @@ def test_constant_is_constant():
         (lambda: truncation.log_uniform(9, 3), "low must not be above high"),
         (lambda: truncation.constant(np.nan), "num_steps must be a whole number"),
         (lambda: truncation.constant(2.5), "num_steps must be a whole number"),
-        (lambda: truncation.constant(2**31), "num_steps must be a whole number of at most 2147483647"),
+        (
+            lambda: truncation.constant(2**31),
+            "num_steps must be a whole number of at most 2147483647",
+        ),
         (lambda: truncation.linear(end=2_000_000_000), "the longest length, end times 1"),
-        (lambda: truncation.linear(num_outer_steps=2**31), "num_outer_steps must be a whole number"),
+        (
+            lambda: truncation.linear(num_outer_steps=2**31),
+            "num_outer_steps must be a whole number",
+        ),
         (lambda: truncation.log_uniform(1, 2**31), "high must be a whole number"),
     ],
 )
@@ -63,10 +71,18 @@ def test_bad_lengths_are_refused(make, message):
 def test_lengths_up_to_the_largest_int32():
     """As floats they round up to 2^31, which is no int32; a step count of the same size rounds too."""
     largest = 2**31 - 1
-    for schedule in (truncation.linear(largest, largest, jitter=0.0), truncation.log_uniform(largest, largest)):
+    for schedule in (
+        truncation.linear(largest, largest, jitter=0.0),
+        truncation.log_uniform(largest, largest),
+    ):
         assert schedule.max_num_steps == largest
-        for length in (schedule.length(jax.random.key(i), jnp.int32(step)) for i, step in enumerate((0, largest))):
+        for length in (
+            schedule.length(jax.random.key(i), jnp.int32(step))
+            for i, step in enumerate((0, largest))
+        ):
             assert largest - 256 < int(length) <= largest
     growing = truncation.linear(1, 1_000_001, num_outer_steps=largest, jitter=0.0)
-    lengths = [int(growing.length(jax.random.key(0), jnp.int32(step))) for step in (0, 2**30, largest)]
+    lengths = [
+        int(growing.length(jax.random.key(0), jnp.int32(step))) for step in (0, 2**30, largest)
+    ]
     assert lengths == [1, 500_001, 1_000_001]

@@ -50,14 +50,16 @@ def test_gradients_equal_plain_autodiff_at_three_lengths_with_one_trace():
             nonlocal num_traces
             num_traces += 1
             result = run(theta, (w, *state[1:]), num_steps, constants)
-            return jnp.sum(result.loss * jnp.arange(1.0, NUM_PARTICLES + 1)) + jnp.sum(result.state[0])
+            return jnp.sum(result.loss * jnp.arange(1.0, NUM_PARTICLES + 1)) + jnp.sum(
+                result.state[0]
+            )
 
         fast = jax.jit(jax.value_and_grad(objective, argnums=(0, 1)))
         for num_steps in (1, 14, 33):
             value, grads = fast(theta, state[0], jnp.int32(num_steps))
-            expected, expected_grads = jax.jit(jax.value_and_grad(_plain, argnums=(0, 1)), static_argnums=2)(
-                theta, state[0], num_steps
-            )
+            expected, expected_grads = jax.jit(
+                jax.value_and_grad(_plain, argnums=(0, 1)), static_argnums=2
+            )(theta, state[0], num_steps)
             np.testing.assert_allclose(value, expected, rtol=1e-12)
             for grad, expected_grad in zip(grads, expected_grads, strict=True):
                 np.testing.assert_allclose(grad, expected_grad, rtol=1e-9, atol=1e-9)
@@ -74,7 +76,9 @@ def test_a_step_that_is_not_live_passes_no_nan_backward():
     live = lambda i, constants: i < constants
     run = unroll(step, max_num_steps=8, chunk_size=3, live=live)
     lengths = jnp.asarray([3, 2], jnp.int32)
-    loss, grad = jax.value_and_grad(lambda theta: run(theta, theta, jnp.int32(6), lengths).loss.sum())(theta)
+    loss, grad = jax.value_and_grad(
+        lambda theta: run(theta, theta, jnp.int32(6), lengths).loss.sum()
+    )(theta)
     roots = np.sqrt(0.5 ** np.arange(3))
     np.testing.assert_allclose(loss, roots.sum() + np.sqrt(2) * roots[:2].sum(), rtol=1e-6)
     np.testing.assert_allclose(grad, [roots.sum() / 2, roots[:2].sum() / 2 / np.sqrt(2)], rtol=1e-6)
@@ -82,9 +86,13 @@ def test_a_step_that_is_not_live_passes_no_nan_backward():
 
 def test_leaves_that_no_step_changes_are_not_kept():
     num_kept = 64
-    run = unroll(lambda theta, s, i, c: ((s[0] * theta, s[1]), s[0] + s[1].sum()), num_kept, chunk_size=1)
+    run = unroll(
+        lambda theta, s, i, c: ((s[0] * theta, s[1]), s[0] + s[1].sum()), num_kept, chunk_size=1
+    )
     state = (jnp.float32(1), jnp.ones(1000, jnp.float32))
-    jaxpr = jax.make_jaxpr(jax.grad(lambda t: run(t, state, jnp.int32(5), ()).loss))(jnp.float32(0.5))
+    jaxpr = jax.make_jaxpr(jax.grad(lambda t: run(t, state, jnp.int32(5), ()).loss))(
+        jnp.float32(0.5)
+    )
     assert f"f32[{num_kept}]" in str(jaxpr)
     assert f"f32[{num_kept},1000]" not in str(jaxpr)
 

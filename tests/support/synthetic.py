@@ -60,7 +60,9 @@ def write_synthetic_imagenet(
     return target
 
 
-def _write(directory: Path, counts: dict[str, int], num_classes: int, rng: np.random.Generator) -> None:
+def _write(
+    directory: Path, counts: dict[str, int], num_classes: int, rng: np.random.Generator
+) -> None:
     import tensorflow_datasets as tfds
     from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -73,7 +75,9 @@ def _write(directory: Path, counts: dict[str, int], num_classes: int, rng: np.ra
     palette = rng.integers(0, 256, (num_classes, _GRID, _GRID, 3))
     splits = []
     for split, images_per_class in counts.items():
-        writer = ArrayRecordWriter(str(directory / f"{_NAME}-{split}.array_record-00000-of-00001"), "group_size:1")
+        writer = ArrayRecordWriter(
+            str(directory / f"{_NAME}-{split}.array_record-00000-of-00001"), "group_size:1"
+        )
         num_bytes = 0
         for record in _records(features, palette, images_per_class, rng):
             writer.write(record)
@@ -92,12 +96,18 @@ def _write(directory: Path, counts: dict[str, int], num_classes: int, rng: np.ra
     )
 
 
-def _records(features: Any, palette: np.ndarray, images_per_class: int, rng: np.random.Generator) -> Iterator[bytes]:
+def _records(
+    features: Any, palette: np.ndarray, images_per_class: int, rng: np.random.Generator
+) -> Iterator[bytes]:
     """Serialised examples in random order, as TFDS's own shuffle leaves them."""
     labels = rng.permutation(np.repeat(np.arange(len(palette)), images_per_class))
-    grids = np.clip(palette[labels] + rng.normal(0, 24, palette[labels].shape), 0, 255).astype(np.uint8)
+    grids = np.clip(palette[labels] + rng.normal(0, 24, palette[labels].shape), 0, 255).astype(
+        np.uint8
+    )
     for label, grid in zip(labels.tolist(), grids, strict=True):
-        yield features.serialize_example(features.encode_example({"image": _png(grid), "label": label}))
+        yield features.serialize_example(
+            features.encode_example({"image": _png(grid), "label": label})
+        )
 
 
 def _png(grid: np.ndarray) -> io.BytesIO:

@@ -24,7 +24,9 @@ from configs.base import (
 )
 
 FAMILIES = {
-    "persistent_es": ClassSubset(num_classes=3, batch_size=4, hidden_sizes=(3,), fractions=(0.55, 0.15, 0.15, 0.15)),
+    "persistent_es": ClassSubset(
+        num_classes=3, batch_size=4, hidden_sizes=(3,), fractions=(0.55, 0.15, 0.15, 0.15)
+    ),
     "merged": RandomQuadratic(dim=3),
 }
 ESTIMATORS = {"persistent_es": PersistentES(num_pairs=2), "merged": Merged(num_pairs=2)}
@@ -83,7 +85,9 @@ def outer_trained(kind: str, num_steps: int = 3) -> np.ndarray:
         state, metrics = run.step.step(state, run.key, run.datas)
         if not np.isfinite(metrics["outer_loss"]):
             raise FloatingPointError(f"outer loss {metrics['outer_loss']}")
-    return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(state.theta)])
+    return np.concatenate(
+        [np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(state.theta)]
+    )
 
 
 @contextlib.contextmanager
@@ -103,4 +107,7 @@ def mode(**options):
 
 if __name__ == "__main__":
     found = {"trained": trained(), **{kind: outer_trained(kind) for kind in FAMILIES}}
-    json.dump({"docstring": trained.__doc__, **{name: list(values) for name, values in found.items()}}, sys.stdout)
+    json.dump(
+        {"docstring": trained.__doc__, **{name: list(values) for name, values in found.items()}},
+        sys.stdout,
+    )

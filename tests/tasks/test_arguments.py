@@ -23,16 +23,29 @@ IMAGES, LABELS = np.zeros((40, 2, 2), np.float32), np.arange(40) % 2
         (lambda: random_quadratic_family(2, min_curvature=np.nan), "0 < min <= max"),
         (lambda: MLP(init_scale=np.nan), "init_scale must be positive"),
         (lambda: MLP(init_scale=np.inf), "init_scale must be positive"),
-        (lambda: from_arrays(IMAGES, LABELS, fractions=(np.nan, 0.1, 0.1, 0.1)), "fractions must be"),
+        (
+            lambda: from_arrays(IMAGES, LABELS, fractions=(np.nan, 0.1, 0.1, 0.1)),
+            "fractions must be",
+        ),
         (lambda: from_arrays(np.full_like(IMAGES, np.nan), LABELS), "images must be finite"),
         (lambda: from_arrays(np.full(IMAGES.shape, 1e300), LABELS), "images must be finite"),
-        (lambda: char_family(length=10**6), "length must be below"),  # windows would end in another split
-        (lambda: least_squares.least_squares_family(2, 4, np.inf), "noise_std must be 0 or more and finite"),
+        # Windows would end in another split.
+        (lambda: char_family(length=10**6), "length must be below"),
+        (
+            lambda: least_squares.least_squares_family(2, 4, np.inf),
+            "noise_std must be 0 or more and finite",
+        ),
         (lambda: surfaces.beale((np.nan, 1.0)), "start must be finite"),
         (lambda: surfaces.smoothed_bukin(epsilon=np.inf), "epsilon must be > 0"),
         (lambda: quadratic_task(np.array([1.0, np.inf]), np.ones(2)), "eigenvalues must be finite"),
-        (lambda: quadratic_task(np.ones(2), np.array([1.0, np.nan])), "coefficients must be finite"),
-        (lambda: log_loss_after_steps(np.ones(2), np.ones(2), 0.1, 2**30 + 1), "num_steps must be at most 1073741824"),
+        (
+            lambda: quadratic_task(np.ones(2), np.array([1.0, np.nan])),
+            "coefficients must be finite",
+        ),
+        (
+            lambda: log_loss_after_steps(np.ones(2), np.ones(2), 0.1, 2**30 + 1),
+            "num_steps must be at most 1073741824",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(make, message):

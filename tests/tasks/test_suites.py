@@ -23,7 +23,15 @@ TASKS = {task.name: task for each in SUITES.values() for task in each.tasks}
 
 def test_names_are_unique_and_intervals_divide():
     assert len(TASKS) == sum(len(each.tasks) for each in SUITES.values())
-    assert list(SUITES) == ["quick", "heldout", "width", "depth", "horizon", "dataset", "architecture"]
+    assert list(SUITES) == [
+        "quick",
+        "heldout",
+        "width",
+        "depth",
+        "horizon",
+        "dataset",
+        "architecture",
+    ]
     assert all(task.num_steps % task.eval_every == 0 for task in TASKS.values())
     for each in SUITES.values():
         values = [task.axis_value for task in each.tasks]
@@ -47,22 +55,32 @@ def test_every_task_builds_and_has_gradients_of_its_parameters(name):
     def step(key, data):
         drawn = family.task(family.sample(task_key(task)))
         params = drawn.init(key)
-        losses = [drawn.loss(params, key, drawn.sample_batch(data, key, split))[0] for split in SPLITS]
-        grad = jax.grad(lambda p: drawn.loss(p, key, drawn.sample_batch(data, key, "train"))[0])(params)
+        losses = [
+            drawn.loss(params, key, drawn.sample_batch(data, key, split))[0] for split in SPLITS
+        ]
+        grad = jax.grad(lambda p: drawn.loss(p, key, drawn.sample_batch(data, key, "train"))[0])(
+            params
+        )
         return losses, params, grad
 
-    closed, (losses, params, grad) = jax.make_jaxpr(step, return_shape=True)(jax.random.key(0), family.data)
+    closed, (losses, params, grad) = jax.make_jaxpr(step, return_shape=True)(
+        jax.random.key(0), family.data
+    )
     # A batched decomposition on two CPU devices may never return: see `tasks.text.CharGRU`.
     assert not re.search(r"\b(geqrf|householder_product|qr|svd|eigh|cholesky|lu)\[", str(closed))
     assert all(loss.shape == () and loss.dtype == jnp.float32 for loss in losses)
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), grad) == jax.tree.map(lambda x: (x.shape, x.dtype), params)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), grad) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), params
+    )
 
 
 def test_task_keys_differ_between_tasks_and_stay():
     keys = np.stack([jax.random.key_data(task_key(task)) for task in TASKS.values()])
     assert len(np.unique(keys, axis=0)) == len(TASKS)
     again = jax.random.key_data(task_key(TASKS["quick_quadratic"]))
-    np.testing.assert_array_equal(again, jax.random.key_data(jax.random.key(zlib.crc32(b"quick_quadratic"))))
+    np.testing.assert_array_equal(
+        again, jax.random.key_data(jax.random.key(zlib.crc32(b"quick_quadratic")))
+    )
 
 
 def test_mnist1d_is_balanced_seeded_and_harder_than_linear():
@@ -70,8 +88,12 @@ def test_mnist1d_is_balanced_seeded_and_harder_than_linear():
     assert data.images.shape == (5000, NUM_POINTS)
     assert data.num_classes == 10
     np.testing.assert_array_equal(np.asarray(data.counts).sum(axis=0), np.full(10, 500))
-    np.testing.assert_array_equal(mnist1d(num_examples=100, seed=3).images, mnist1d.__wrapped__(100, 3).images)
-    assert not np.array_equal(mnist1d(num_examples=100, seed=3).images, mnist1d(num_examples=100, seed=4).images)
+    np.testing.assert_array_equal(
+        mnist1d(num_examples=100, seed=3).images, mnist1d.__wrapped__(100, 3).images
+    )
+    assert not np.array_equal(
+        mnist1d(num_examples=100, seed=3).images, mnist1d(num_examples=100, seed=4).images
+    )
     with pytest.raises(ValueError, match="multiple of 10"):
         mnist1d(num_examples=15)
 

@@ -21,15 +21,23 @@ def test_losses_stay_and_gradients_are_in_the_other_units():
     key = jax.random.key(1)
     params, unscaled = task.init(key), inner.init(key)
     batch = task.sample_batch(family.data, key, "train")
-    np.testing.assert_array_equal(batch["image"], inner.sample_batch(plain.data, key, "train")["image"])
+    np.testing.assert_array_equal(
+        batch["image"], inner.sample_batch(plain.data, key, "train")["image"]
+    )
     grads = jax.grad(lambda p: task.loss(p, key, batch)[0])(params)
     inner_grads = jax.grad(lambda p: inner.loss(p, key, batch)[0])(unscaled)
-    np.testing.assert_allclose(task.loss(params, key, batch)[0], inner.loss(unscaled, key, batch)[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        task.loss(params, key, batch)[0], inner.loss(unscaled, key, batch)[0], rtol=1e-5
+    )
     for layer in ("Dense_0", "Dense_1"):
         scale = unscaled[layer]["kernel"][0, 0] / params[layer]["kernel"][0, 0]
         assert 1 / 5 <= scale <= 5
-        np.testing.assert_allclose(params[layer]["kernel"] * scale, unscaled[layer]["kernel"], rtol=1e-5)
-        np.testing.assert_allclose(grads[layer]["kernel"], inner_grads[layer]["kernel"] * scale, rtol=1e-3, atol=1e-7)
+        np.testing.assert_allclose(
+            params[layer]["kernel"] * scale, unscaled[layer]["kernel"], rtol=1e-5
+        )
+        np.testing.assert_allclose(
+            grads[layer]["kernel"], inner_grads[layer]["kernel"] * scale, rtol=1e-3, atol=1e-7
+        )
 
 
 def test_scales_are_log_uniform_and_differ_between_tensors():
@@ -38,7 +46,9 @@ def test_scales_are_log_uniform_and_differ_between_tensors():
     def ratios(key):
         drawn = family.sample(key)
         ones, scaled = plain.task(drawn[0]).init(key), family.task(drawn).init(key)
-        return jnp.stack([jnp.log(ones[layer]["kernel"][0, 0] / scaled[layer]["kernel"][0, 0]) for layer in ones])
+        return jnp.stack(
+            [jnp.log(ones[layer]["kernel"][0, 0] / scaled[layer]["kernel"][0, 0]) for layer in ones]
+        )
 
     logs = np.asarray(jax.jit(jax.vmap(ratios))(jax.random.split(jax.random.key(0), 300)))
     bound = np.log(5.0)

@@ -87,7 +87,9 @@ def run(args: Args) -> int:
     print(table(result))
     print(f"{RESULT}, table.md and ablation.png are in {out}")
     for row, count in untrained(result):
-        warn(f"{row['variant']}: in {count} of {args.num_seeds} runs no outer loss was finite; theta learned nothing")
+        warn(
+            f"{row['variant']}: in {count} of {args.num_seeds} runs no outer loss was finite; theta learned nothing"
+        )
     return NOTHING_LEARNED if untrained(result) else 0
 
 
@@ -96,7 +98,9 @@ def checked_lengths(text: str, episode: int) -> list[int]:
     try:
         lengths = sorted({min(int(part), episode) for part in text.split(",")})
     except ValueError:
-        raise ValueError(f"lengths must be whole numbers with commas between, got {text!r}") from None
+        raise ValueError(
+            f"lengths must be whole numbers with commas between, got {text!r}"
+        ) from None
     if lengths[0] < 1:
         raise ValueError(f"lengths must be at least 1, got {text!r}")
     return lengths
@@ -113,7 +117,9 @@ def checked_names(text: str, known: list[str], config) -> list[str]:
     names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
     for name in names:
         if name not in known:
-            raise ValueError(f"unknown variant {name!r}{near(name, known)}\nknown are {', '.join(known)}")
+            raise ValueError(
+                f"unknown variant {name!r}{near(name, known)}\nknown are {', '.join(known)}"
+            )
     if not names:
         raise ValueError("variants must name at least one")
     return list(dict.fromkeys(names))
@@ -147,7 +153,11 @@ def describe(args: Args, settings) -> dict[str, Any]:
     from learned_opt_lab.ablation.runs import FORMAT_VERSION
     from learned_opt_lab.runs.config_json import to_json
 
-    shared = {name: value for name, value in settings._asdict().items() if name not in ("seeds", "seeds_at_once")}
+    shared = {
+        name: value
+        for name, value in settings._asdict().items()
+        if name not in ("seeds", "seeds_at_once")
+    }
     about = {
         "format_version": FORMAT_VERSION,
         "config": to_json(args.config),
@@ -166,17 +176,27 @@ def build(ablated: dict[str, Any], args: Args):
     from outer_train import devices, outer_step_of_seeds
 
     config = args.config
-    families, held_outs = zip(*map(builder.build_family, (config.family, *config.extra_families)), strict=True)
-    mesh = devices.particle_mesh(builder.num_particles(next(iter(ablated.values())).config.estimator), args.num_devices)
+    families, held_outs = zip(
+        *map(builder.build_family, (config.family, *config.extra_families)), strict=True
+    )
+    mesh = devices.particle_mesh(
+        builder.num_particles(next(iter(ablated.values())).config.estimator), args.num_devices
+    )
     optimizers: dict[str, Any] = {}
 
     def variant(name, config, label):
         # One object for equal configs: those share the program that evaluates.
-        optimizer = optimizers.setdefault(repr(config.optimizer), builder.build_optimizer(config.optimizer)[0])
+        optimizer = optimizers.setdefault(
+            repr(config.optimizer), builder.build_optimizer(config.optimizer)[0]
+        )
         schedule = builder.build_truncation(config)
-        outer_optimizer = builder.build_outer_optimizer(config.outer_optimizer, config.num_outer_steps)
+        outer_optimizer = builder.build_outer_optimizer(
+            config.outer_optimizer, config.num_outer_steps
+        )
         over_mesh = {"axis_name": devices.PARTICLES}
-        estimators = [builder.build_estimator(config, f, optimizer, schedule, **over_mesh) for f in families]
+        estimators = [
+            builder.build_estimator(config, f, optimizer, schedule, **over_mesh) for f in families
+        ]
 
         def make_step(seeds):
             return outer_step_of_seeds(estimators, outer_optimizer, schedule, mesh, seeds)

@@ -8,7 +8,14 @@ from typing import Any, Literal
 
 Part = Literal["outer_training", "cnn", "update_cost", "tuning", "scaling", "startup"]
 QUICK_PARTS: tuple[Part, ...] = ("outer_training", "update_cost")
-ALL_PARTS: tuple[Part, ...] = ("outer_training", "cnn", "update_cost", "tuning", "scaling", "startup")
+ALL_PARTS: tuple[Part, ...] = (
+    "outer_training",
+    "cnn",
+    "update_cost",
+    "tuning",
+    "scaling",
+    "startup",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -59,11 +59,19 @@ def run(args: Args) -> int:
         if getattr(args, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(args, name)}")
     chosen = suite(args.suite)
-    surroundings.start_jax(args.num_devices, args.compilation_cache)  # before theta is read: that starts JAX
+    # Before theta is read: that starts JAX.
+    surroundings.start_jax(args.num_devices, args.compilation_cache)
     if args.trust:
         add_to_path(Path.cwd())
     entries = parse_entries(args.optimizers, trust=args.trust)
-    settings = Settings(args.num_seeds, args.num_tuning_seeds, args.budget, args.seed, args.reference, args.cache_dir)
+    settings = Settings(
+        args.num_seeds,
+        args.num_tuning_seeds,
+        args.budget,
+        args.seed,
+        args.reference,
+        args.cache_dir,
+    )
     with shown_progress() as progress:
         report = evaluate(args.out, chosen, entries, settings, progress)
     print_ranking(report)
@@ -81,10 +89,16 @@ def print_ranking(report: dict) -> None:
     """One line for each optimizer: normalized score with its interval, against the reference, divergence."""
     from learned_opt_lab.results.folder import show
 
-    print(f"{'rank':>4} {'optimizer':<24} {'score':>9} {'95 % interval':>21} {'P(better)':>9} {'diverged':>8}")
+    print(
+        f"{'rank':>4} {'optimizer':<24} {'score':>9} {'95 % interval':>21} {'P(better)':>9} {'diverged':>8}"
+    )
     for optimizer in report["optimizers"]:
         score, better = optimizer["normalized"], optimizer["improvement_over_reference"]["estimate"]
-        interval = "unknown" if score["low"] is None else f"{show(score['low'], 3)} … {show(score['high'], 3)}"
+        interval = (
+            "unknown"
+            if score["low"] is None
+            else f"{show(score['low'], 3)} … {show(score['high'], 3)}"
+        )
         better = "unknown" if better is None else f"{better:.2f}"
         print(
             f"{optimizer['rank']:>4} {optimizer['label']:<24} {show(score['estimate'], 3):>9} {interval:>21} "
@@ -97,12 +111,27 @@ def print_ranking(report: dict) -> None:
 def shown_progress() -> Iterator[Callable[[int, int, str], None]]:
     """A bar with the time left on a terminal, one line a cell elsewhere."""
     if not sys.stderr.isatty():
-        yield lambda done, total, what: print(f"[{done}/{total}] {what}", file=sys.stderr, flush=True)
+        yield lambda done, total, what: print(
+            f"[{done}/{total}] {what}", file=sys.stderr, flush=True
+        )
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         handle = bar.add_task("", total=None)
-        yield lambda done, total, what: bar.update(handle, completed=done, total=total, description=what)
+        yield lambda done, total, what: bar.update(
+            handle, completed=done, total=total, description=what
+        )

@@ -13,7 +13,9 @@ from configs import base
 class Args:
     """List what can be named on the command line and in configs."""
 
-    what: tyro.conf.Positional[Literal["all", "configs", "tasks", "optimizers", "estimators", "experiments"]] = "all"
+    what: tyro.conf.Positional[
+        Literal["all", "configs", "tasks", "optimizers", "estimators", "experiments"]
+    ] = "all"
     """Only these."""
 
 
@@ -42,7 +44,10 @@ def summary_of(doc: str | None) -> str:
 def _configs() -> dict[str, str]:
     from learned_opt_lab.runs.catalog import CONFIGS
 
-    return {name: summary_of(importlib.import_module(module).__doc__) for name, module in CONFIGS.items()}
+    return {
+        name: summary_of(importlib.import_module(module).__doc__)
+        for name, module in CONFIGS.items()
+    }
 
 
 def _kinds(role: type[base.Kind]) -> dict[str, str]:
@@ -56,11 +61,15 @@ def _optimizers() -> dict[str, str]:
 
     names = {name: summary_of(factory.__doc__) for name, factory in catalog.OPTIMIZERS.items()}
     return names | {
-        f"{name} (weights)": f"Ships with the library; made by `{recipe_of(name)}`." for name in pretrained_names()
+        f"{name} (weights)": f"Ships with the library; made by `{recipe_of(name)}`."
+        for name in pretrained_names()
     }
 
 
 def _experiments() -> dict[str, str]:
     from learned_opt_lab.cli.commands.reproduce import experiments
 
-    return {name: summary_of(importlib.import_module(module).__doc__) for name, module in experiments().items()}
+    return {
+        name: summary_of(importlib.import_module(module).__doc__)
+        for name, module in experiments().items()
+    }

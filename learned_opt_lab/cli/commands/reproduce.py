@@ -23,13 +23,17 @@ def parse(argv: list[str], prog: str) -> tuple[str, Any]:
 
     known = experiments()
     if argv and argv[0] in ("-h", "--help"):
-        print(f"usage: {prog} NAME --out DIR [--field value ...]\n\nNAME is one of {', '.join(known) or '(none)'}")
+        print(
+            f"usage: {prog} NAME --out DIR [--field value ...]\n\nNAME is one of {', '.join(known) or '(none)'}"
+        )
         raise HelpShown
     if not argv or argv[0].startswith("-"):
         raise ValueError(f"{prog} needs an experiment first\nknown are {', '.join(known)}")
     name, rest = argv[0], argv[1:]
     if name not in known:
-        raise ValueError(f"unknown experiment {name!r}{near(name, known)}\nknown are {', '.join(known)}")
+        raise ValueError(
+            f"unknown experiment {name!r}{near(name, known)}\nknown are {', '.join(known)}"
+        )
     module = importlib.import_module(known[name])
     return known[name], parse(arguments_of(module.Config), rest, f"{prog} {name}")
 
@@ -39,8 +43,15 @@ def arguments_of(config_class: type) -> type:
     return dataclasses.make_dataclass(
         "Args",
         [
-            ("out", Annotated[Path, tyro.conf.arg(help="Directory for result.json and the figures.")]),
-            ("config", Annotated[config_class, tyro.conf.arg(name="")], dataclasses.field(default=config_class())),
+            (
+                "out",
+                Annotated[Path, tyro.conf.arg(help="Directory for result.json and the figures.")],
+            ),
+            (
+                "config",
+                Annotated[config_class, tyro.conf.arg(name="")],
+                dataclasses.field(default=config_class()),
+            ),
             (
                 "overwrite",
                 Annotated[bool, tyro.conf.arg(help="Replace another result in that directory.")],

@@ -37,7 +37,9 @@ def run(args: Args) -> int:
     """
     config = args.config
     if config.search is None:
-        raise ValueError(f"{args.config_name} has no search; `learned-opt train {args.config_name}` trains it")
+        raise ValueError(
+            f"{args.config_name} has no search; `learned-opt train {args.config_name}` trains it"
+        )
     if args.generations is not None:
         if args.generations < 1:
             raise ValueError(f"--generations must be at least 1, got {args.generations}")

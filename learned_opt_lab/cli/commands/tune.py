@@ -47,7 +47,9 @@ def run(args: Args) -> int:
     for name in args.baselines:
         baseline(name)
     if args.budget < 1 or args.num_tuning_seeds < 1:
-        raise ValueError(f"budget and num_tuning_seeds must be at least 1, got {args.budget}, {args.num_tuning_seeds}")
+        raise ValueError(
+            f"budget and num_tuning_seeds must be at least 1, got {args.budget}, {args.num_tuning_seeds}"
+        )
     surroundings.start_jax(args.num_devices, args.compilation_cache)
     lines = []
     with shown_progress() as progress:
@@ -68,10 +70,14 @@ def run(args: Args) -> int:
                     seed=args.seed,
                     cache_dir=args.cache_dir,
                 )
-                chosen = ", ".join(f"{key} {value:.3g}" for key, value in tuned.hyperparameters.items())
+                chosen = ", ".join(
+                    f"{key} {value:.3g}" for key, value in tuned.hyperparameters.items()
+                )
                 searched = f"{tuned.num_configurations} x {tuned.num_seeds} runs"
                 source = f"cached, made on {tuned.made[:10]}" if tuned.cached else searched
-                lines.append(f"{task.name:<28} {name:<10} {tuned.validation_loss:>9.4g}  {chosen}  ({source})")
+                lines.append(
+                    f"{task.name:<28} {name:<10} {tuned.validation_loss:>9.4g}  {chosen}  ({source})"
+                )
     print(f"{'task':<28} {'baseline':<10} {'loss':>9}  chosen", *lines, sep="\n")
     print(f"kept in {args.cache_dir or default_cache_dir() or 'no cache: there is no home'}")
     return 0

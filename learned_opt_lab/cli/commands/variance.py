@@ -52,7 +52,10 @@ def run(args: Args) -> int:
     Raises:
       ValueError: for an unknown estimator, a length outside the episode, or a result that is there already.
     """
-    names, lengths = checked_names(args.estimators), checked_lengths(args.lengths, args.config.problem.num_steps)
+    names, lengths = (
+        checked_names(args.estimators),
+        checked_lengths(args.lengths, args.config.problem.num_steps),
+    )
     if min(args.num_estimates, args.num_reference_estimates) < 2:
         raise ValueError("num_estimates and num_reference_estimates must be at least 2")
     out = args.out or Path("runs") / f"{args.config_name}_variance"
@@ -85,7 +88,9 @@ def checked_names(text: str | None) -> list[str]:
     names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
     for name in names:
         if name not in known:
-            raise ValueError(f"unknown estimator {name!r}{near(name, known)}\nknown are {', '.join(known)}")
+            raise ValueError(
+                f"unknown estimator {name!r}{near(name, known)}\nknown are {', '.join(known)}"
+            )
     if not names:
         raise ValueError("estimators must name at least one")
     return list(dict.fromkeys(names))
@@ -96,9 +101,13 @@ def checked_lengths(text: str, longest: int) -> list[int]:
     try:
         lengths = sorted({int(part) for part in text.split(",")})
     except ValueError:
-        raise ValueError(f"lengths must be whole numbers with commas between, got {text!r}") from None
+        raise ValueError(
+            f"lengths must be whole numbers with commas between, got {text!r}"
+        ) from None
     if lengths[0] < 1 or lengths[-1] > longest:
-        raise ValueError(f"lengths must lie in [1, {longest}], the episode (problem.num_steps), got {text!r}")
+        raise ValueError(
+            f"lengths must lie in [1, {longest}], the episode (problem.num_steps), got {text!r}"
+        )
     return lengths
 
 
@@ -117,7 +126,9 @@ def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
     path = args.theta or config.init_theta
     theta = build.initial_theta(path, optimizer, untrained, name=name, trust=args.trust)
     make = lambda kind: _sampler(args, kind, lengths[-1], family, optimizer)
-    reference = make(REFERENCE)(theta, key_reference, 1, args.num_reference_estimates, family.data, burn_in=False)
+    reference = make(REFERENCE)(
+        theta, key_reference, 1, args.num_reference_estimates, family.data, burn_in=False
+    )
     usable = gradient_quality.known(reference.grads)
     mean = usable.mean(axis=0) if len(usable) else reference.grads[0]
     rows = []
@@ -126,17 +137,31 @@ def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
         sampler = make(kind)
         for length in lengths if kind.truncates else lengths[-1:]:
             key = jax.random.fold_in(key_samples, len(rows))
-            found = sampler(theta, key, length, args.num_estimates, family.data, burn_in=kind.truncates)
+            found = sampler(
+                theta, key, length, args.num_estimates, family.data, burn_in=kind.truncates
+            )
             num_steps = length if kind.truncates else config.problem.num_steps
-            row = {"estimator": name, "num_steps": num_steps, **gradient_quality.summarize(found, mean)._asdict()}
+            row = {
+                "estimator": name,
+                "num_steps": num_steps,
+                **gradient_quality.summarize(found, mean)._asdict(),
+            }
             rows.append({key: _printable(value) for key, value in row.items()})
     about = {
         "estimator": base.name_of(REFERENCE),
         "num_episode_pairs": args.num_reference_estimates * build.num_particles(config.estimator),
-        **{key: _printable(value) for key, value in gradient_quality.summarize(reference, mean)._asdict().items()},
+        **{
+            key: _printable(value)
+            for key, value in gradient_quality.summarize(reference, mean)._asdict().items()
+        },
         "reliability": _printable(gradient_quality.reliability(reference)),
     }
-    return {"config": args.config_name, "theta": args.theta or "initial", "reference": about, "rows": rows}
+    return {
+        "config": args.config_name,
+        "theta": args.theta or "initial",
+        "reference": about,
+        "rows": rows,
+    }
 
 
 def _sampler(args, kind, longest, family, optimizer):
@@ -150,9 +175,15 @@ def _sampler(args, kind, longest, family, optimizer):
     count = build.num_particles(given)
     shared |= {"num_pairs": count, "num_particles": count}
     estimator = kind(**{key: value for key, value in shared.items() if key in fields})
-    config = dataclasses.replace(args.config, estimator=estimator, truncation=base.Constant(longest))
-    built = build.build_estimator(config, family, optimizer, build.build_truncation(config), axis_name=PARTICLES)
-    return gradient_quality.Sampler(built, config.problem.num_steps, particle_mesh(count, args.num_devices))
+    config = dataclasses.replace(
+        args.config, estimator=estimator, truncation=base.Constant(longest)
+    )
+    built = build.build_estimator(
+        config, family, optimizer, build.build_truncation(config), axis_name=PARTICLES
+    )
+    return gradient_quality.Sampler(
+        built, config.problem.num_steps, particle_mesh(count, args.num_devices)
+    )
 
 
 def _print(result: dict[str, Any]) -> None:
@@ -167,7 +198,9 @@ def _print(result: dict[str, Any]) -> None:
     for name in ("length", *(column.replace("_", " ") for column in columns)):
         table.add_column(name, justify="right")
     for row in result["rows"]:
-        table.add_row(row["estimator"], str(row["num_steps"]), *(_short(row[column]) for column in columns))
+        table.add_row(
+            row["estimator"], str(row["num_steps"]), *(_short(row[column]) for column in columns)
+        )
     Console().print(table)
     reference = result["reference"]
     print(

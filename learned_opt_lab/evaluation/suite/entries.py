@@ -61,11 +61,15 @@ def parse_entries(specs: list[str] | tuple[str, ...], *, trust: bool = False) ->
       ValueError: for no argument at all, a label given twice, or a SPEC that is nothing known or does not load.
     """
     if not specs:
-        raise ValueError("no optimizer given; name baselines, run directories, theta files or shipped optimizers")
+        raise ValueError(
+            "no optimizer given; name baselines, run directories, theta files or shipped optimizers"
+        )
     entries = [_parse(spec, trust) for spec in specs]
     labels = [entry.label for entry in entries]
     if repeated := sorted({label for label in labels if labels.count(label) > 1}):
-        raise ValueError(f"label {repeated[0]!r} is given to several optimizers; name them with label=SPEC")
+        raise ValueError(
+            f"label {repeated[0]!r} is given to several optimizers; name them with label=SPEC"
+        )
     return entries
 
 
@@ -77,7 +81,10 @@ def _parse(argument: str, trust: bool) -> Entry:
         raise ValueError(f"{argument!r} is no optimizer: expected SPEC or label=SPEC")
     if spec in BASELINES:
         return Entry(
-            well_formed(label or spec), spec, baseline=spec, details={"description": BASELINES[spec].description}
+            well_formed(label or spec),
+            spec,
+            baseline=spec,
+            details={"description": BASELINES[spec].description},
         )
     paths = _several(spec)
     path, details = (spec, {}) if paths is None else pick_by_outer_loss(paths)
@@ -85,22 +92,38 @@ def _parse(argument: str, trust: bool) -> Entry:
         optimizer, theta = load_theta(path, trust=trust)
     except FileNotFoundError as error:
         near = difflib.get_close_matches(spec, BASELINES, n=2)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"baselines are {', '.join(BASELINES)}"
+        hint = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else f"baselines are {', '.join(BASELINES)}"
+        )
         raise ValueError(f"{error}\n{hint}") from error
     num_weights = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(theta))
-    details = {"description": f"learned optimizer, {num_weights} weights", "path": str(path), **details}
+    details = {
+        "description": f"learned optimizer, {num_weights} weights",
+        "path": str(path),
+        **details,
+    }
     if Path(path).exists():  # not the name of a shipped one, which no suite was trained on
         details["trained_on"] = training_tasks.trained_on(path)
-    name = Path(path).name if Path(path).name not in ("theta.npz", "") else Path(path).resolve().parent.name
+    name = (
+        Path(path).name
+        if Path(path).name not in ("theta.npz", "")
+        else Path(path).resolve().parent.name
+    )
     name = Path(name).stem if name.endswith(".npz") else name
-    return Entry(well_formed(label or name), spec, optimizer=optimizer, theta=theta, details=details)
+    return Entry(
+        well_formed(label or name), spec, optimizer=optimizer, theta=theta, details=details
+    )
 
 
 def _several(spec: str) -> list[Path] | None:
     """The run directories that a comma list or a glob names; None where SPEC is neither or is an existing path."""
     if Path(spec).exists() or not any(character in spec for character in ",*?["):
         return None
-    found = [Path(path) for part in spec.split(",") if part for path in sorted(glob.glob(part)) or [part]]
+    found = [
+        Path(path) for part in spec.split(",") if part for path in sorted(glob.glob(part)) or [part]
+    ]
     paths = list(dict.fromkeys(found))
     if missing := [str(path) for path in paths if not path.is_dir()]:
         raise ValueError(f"{missing[0]!r}, from {spec!r}, is no run directory")
@@ -119,13 +142,19 @@ def pick_by_outer_loss(run_dirs: list[Path]) -> tuple[Path, dict[str, Any]]:
     losses = []
     for run_dir in run_dirs:
         try:
-            value = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))["outer_loss_last"]
+            value = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))[
+                "outer_loss_last"
+            ]
             losses.append(math.nan if value is None else float(value))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{run_dir}/summary.json has no outer_loss_last: is the run finished?") from error
+            raise ValueError(
+                f"{run_dir}/summary.json has no outer_loss_last: is the run finished?"
+            ) from error
     chosen = statistics.lowest(losses)
     if chosen is None:
-        raise ValueError(f"the outer loss of none of these runs is known: {', '.join(map(str, run_dirs))}")
+        raise ValueError(
+            f"the outer loss of none of these runs is known: {', '.join(map(str, run_dirs))}"
+        )
     candidates = [
         {"path": str(path), "outer_loss_last": loss if math.isfinite(loss) else None}
         for path, loss in zip(run_dirs, losses, strict=True)

@@ -67,13 +67,16 @@ def overview(report: dict[str, Any], styles: dict[str, dict]) -> Captioned:
         axes.plot(middle, place, "o", color=color, markersize=7)
         if np.isnan(middle):
             axes.text(0, place, f" {UNKNOWN} ", va="center", ha="left")
-    axes.set_yticks(range(len(optimizers)), [figure_label(optimizer["label"]) for optimizer in optimizers])
+    axes.set_yticks(
+        range(len(optimizers)), [figure_label(optimizer["label"]) for optimizer in optimizers]
+    )
     axes.set_ylim(len(optimizers) - 0.5, -0.5)
     axes.axvline(0, color=BLACK, linewidth=1, linestyle="--")
     _score_axis(axes)
     set_limits(axes, "x", high=1.25 * WORST_SCORE)
     return Captioned(
-        figure, "Interquartile mean over all tasks and runs, with its 95 % interval. Further left is better."
+        figure,
+        "Interquartile mean over all tasks and runs, with its 95 % interval. Further left is better.",
     )
 
 
@@ -83,12 +86,17 @@ def profile(report: dict[str, Any], styles: dict[str, dict]) -> Captioned:
     profiles = report["performance_profile"]
     thresholds = known(profiles["thresholds"])
     for label, shares in profiles["shares"].items():
-        axes.step(thresholds, known(shares), where="post", **styles[label], label=figure_label(label))
+        axes.step(
+            thresholds, known(shares), where="post", **styles[label], label=figure_label(label)
+        )
     _score_axis(axes)
     axes.set(ylabel="share of runs at or below", ylim=(0, 1.02))
     set_limits(axes, "x", 1.1 * thresholds[0], 1.1 * thresholds[-1])
     legend(axes, loc="upper left")
-    return Captioned(figure, "Performance profile: a line further left and higher is better; diverged runs stand at 2.")
+    return Captioned(
+        figure,
+        "Performance profile: a line further left and higher is better; diverged runs stand at 2.",
+    )
 
 
 def along_axis(report: dict[str, Any], styles: dict[str, dict]) -> Captioned:
@@ -112,24 +120,36 @@ def along_axis(report: dict[str, Any], styles: dict[str, dict]) -> Captioned:
     axes.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
     axes.margins(x=0.02)
     label_ends(axes, ends)
-    return Captioned(figure, "Where generalization ends: 0 is the tuned reference, 1 (dotted) is no progress.")
+    return Captioned(
+        figure, "Where generalization ends: 0 is the tuned reference, 1 (dotted) is no progress."
+    )
 
 
 def task_curves(
-    report: dict[str, Any], curves: dict[str, NDArray], task: dict[str, Any], unit: str, styles: dict[str, dict]
+    report: dict[str, Any],
+    curves: dict[str, NDArray],
+    task: dict[str, Any],
+    unit: str,
+    styles: dict[str, dict],
 ) -> Captioned:
     """Smoothed test loss of a task over steps or seconds: mean of the runs, and their range."""
     figure, axes = _new()
     name, ends, lowest, last = task["name"], [], np.inf, 0.0
     for label, style in styles.items():
         losses = smooth(curves[f"{name}/{label}/test/loss"], task["loss_cap"])
-        position = known(curves[f"{name}/steps"] if unit == "steps" else curves[f"{name}/{label}/seconds"])
+        position = known(
+            curves[f"{name}/steps"] if unit == "steps" else curves[f"{name}/{label}/seconds"]
+        )
         mean, color = losses.mean(axis=0), style["color"]
-        axes.fill_between(position, losses.min(axis=0), losses.max(axis=0), color=color, alpha=0.13, linewidth=0)
+        axes.fill_between(
+            position, losses.min(axis=0), losses.max(axis=0), color=color, alpha=0.13, linewidth=0
+        )
         axes.plot(position, mean, **style, marker="o" if len(mean) == 1 else None)
         lowest, last = min(lowest, float(losses.min())), np.fmax(last, position[-1])
         ends.append((float(position[-1]), float(mean[-1]), label, TEXT_COLORS.get(color, color)))
-    start = float(cap_losses(curves[f"{name}/{report['reference']}/test/loss"], task["loss_cap"])[:, 0].mean())
+    start = float(
+        cap_losses(curves[f"{name}/{report['reference']}/test/loss"], task["loss_cap"])[:, 0].mean()
+    )
     # Diverged runs sit at the cap; the picture belongs to the others.
     set_limits(axes, "y", high=start + 0.3 * abs(start))
     if lowest > 0:

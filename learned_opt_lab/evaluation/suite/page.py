@@ -65,7 +65,9 @@ def render(report: dict[str, Any], figures: dict[str, Captioned]) -> str:
         overview=[figure for figure in drawn if figure["name"] in _OVERVIEW],
         curves=[figure for figure in drawn if figure["name"] not in _OVERVIEW],
         labels=[optimizer["label"] for optimizer in report["optimizers"]],
-        pairs={(pair["x"], pair["y"]): i for i, pair in enumerate(report["probability_of_improvement"])},
+        pairs={
+            (pair["x"], pair["y"]): i for i, pair in enumerate(report["probability_of_improvement"])
+        },
         lost=_lost(report),
         terms=_terms(report),
         value_at=functools.partial(_lookup, report),
@@ -96,7 +98,11 @@ def _template() -> jinja2.Template:
 
 
 def _resource(name: str) -> str:
-    return resources.files("learned_opt_lab.evaluation.suite").joinpath(name).read_text(encoding="utf-8")
+    return (
+        resources.files("learned_opt_lab.evaluation.suite")
+        .joinpath(name)
+        .read_text(encoding="utf-8")
+    )
 
 
 def _lookup(report: dict[str, Any], path: str) -> Any:
@@ -110,7 +116,10 @@ def _lookup(report: dict[str, Any], path: str) -> Any:
 
 def _chosen(row: dict[str, Any]) -> str:
     hyperparameters = row["hyperparameters"] or {}
-    return ", ".join(f"{name} {format_number(value)}" for name, value in hyperparameters.items()) or "not tuned"
+    return (
+        ", ".join(f"{name} {format_number(value)}" for name, value in hyperparameters.items())
+        or "not tuned"
+    )
 
 
 def _verdict(report: dict[str, Any]) -> list[dict[str, str]]:
@@ -130,14 +139,23 @@ def _verdict(report: dict[str, Any]) -> list[dict[str, str]]:
 def _lost(report: dict[str, Any]) -> list[str]:
     lines = [
         f"{run['optimizer']} on {run['task']}, run {run['run']}"
-        + (f": not finite from step {run['first_non_finite_step']}" if run["first_non_finite_step"] is not None else "")
+        + (
+            f": not finite from step {run['first_non_finite_step']}"
+            if run["first_non_finite_step"] is not None
+            else ""
+        )
         for run in report["diverged"]
     ]
-    return lines + [f"{skipped['task']} was skipped: {skipped['reason']}" for skipped in report["skipped"]]
+    return lines + [
+        f"{skipped['task']} was skipped: {skipped['reason']}" for skipped in report["skipped"]
+    ]
 
 
 def _terms(report: dict[str, Any]) -> list[tuple[str, str]]:
-    terms = {**report["definitions"], "measured on": ", ".join(f"{k} {v}" for k, v in report["environment"].items())}
+    terms = {
+        **report["definitions"],
+        "measured on": ", ".join(f"{k} {v}" for k, v in report["environment"].items()),
+    }
     return [(name.replace("_", " "), meaning) for name, meaning in terms.items()]
 
 
@@ -150,7 +168,9 @@ def to_svg(figure: Figure, name: str) -> str:
             axes.patch.set_alpha(0)
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(
+        r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL
+    )
     # Inside of tags only: a label may read like a style. Text has no "<" or ">" here, they are escaped.
     return re.sub(r"<[^<>]*>", lambda tag: _with_variables(tag.group()), svg)
 

@@ -45,13 +45,21 @@ def summaries(entries: list[Entry], rows: list[dict], reference: str) -> list[di
             "improvement_over_reference": statistics.probability_of_improvement_interval(
                 scores, reference_scores
             )._asdict(),
-            "divergence_rate": float(np.mean([r["divergence_rate"] for r in rows if r["optimizer"] == entry.label])),
+            "divergence_rate": float(
+                np.mean([r["divergence_rate"] for r in rows if r["optimizer"] == entry.label])
+            ),
             "validation_at_most_reference": _at_most(rows, entry.label, reference),
-            **{f"steps_to_{name}": _ratios(rows, entry.label, f"steps_to_{name}") for name in ("target", "best")},
+            **{
+                f"steps_to_{name}": _ratios(rows, entry.label, f"steps_to_{name}")
+                for name in ("target", "best")
+            },
         }
         summaries.append(summary)
     keys = [_place(summary) for summary in summaries]
-    ranked = [{"rank": 1 + sum(k < key for k in keys), **s} for key, s in zip(keys, summaries, strict=True)]
+    ranked = [
+        {"rank": 1 + sum(k < key for k in keys), **s}
+        for key, s in zip(keys, summaries, strict=True)
+    ]
     return sorted(ranked, key=_place)
 
 
@@ -64,7 +72,11 @@ def _place(summary: dict[str, Any]) -> tuple:
 def _at_most(rows: list[dict], label: str, reference: str) -> dict[str, int]:
     """On how many of the tasks on which both are known the final validation loss is no higher than the reference's."""
     final = {(row["task"], row["optimizer"]): row["validation_loss"]["estimate"] for row in rows}
-    tasks = {task for task, _ in final if not np.isnan([final[task, label], final[task, reference]]).any()}
+    tasks = {
+        task
+        for task, _ in final
+        if not np.isnan([final[task, label], final[task, reference]]).any()
+    }
     return {
         "tasks": sum(final[task, label] <= final[task, reference] for task in tasks),
         "num_tasks": len(tasks),
@@ -73,11 +85,15 @@ def _at_most(rows: list[dict], label: str, reference: str) -> dict[str, int]:
 
 def _ratios(rows: list[dict], label: str, name: str) -> dict[str, Any]:
     """Interquartile means over tasks and runs of the ratios to the reference's own; tasks without a ratio left out."""
-    own = [row for row in rows if row["optimizer"] == label and not np.isnan(row[name]["steps_ratio"])]
+    own = [
+        row for row in rows if row["optimizer"] == label and not np.isnan(row[name]["steps_ratio"])
+    ]
     if not own:
         return {"steps_ratio": None, "seconds_ratio": None, "tasks_reached": 0, "num_tasks": 0}
     intervals = {
-        f"{unit}_ratio": statistics.stratified_bootstrap(_column(own, label, name, f"{unit}_ratio_runs"))._asdict()
+        f"{unit}_ratio": statistics.stratified_bootstrap(
+            _column(own, label, name, f"{unit}_ratio_runs")
+        )._asdict()
         for unit in ("steps", "seconds")
     }
     reached = sum(math.isfinite(row[name]["steps"]) for row in own)
@@ -88,7 +104,11 @@ def pairwise(entries: list[Entry], rows: list[dict]) -> list[dict[str, Any]]:
     """How often a run of x ends below a run of y, for all ordered pairs."""
     scores = {entry.label: _column(rows, entry.label, "normalized", "runs") for entry in entries}
     return [
-        {"x": x, "y": y, **statistics.probability_of_improvement_interval(scores[x], scores[y])._asdict()}
+        {
+            "x": x,
+            "y": y,
+            **statistics.probability_of_improvement_interval(scores[x], scores[y])._asdict(),
+        }
         for x in scores
         for y in scores
         if x != y
@@ -104,5 +124,8 @@ def profiles(entries: list[Entry], rows: list[dict]) -> dict[str, Any]:
     thresholds = np.concatenate([np.linspace(lowest, 0.01, 60, endpoint=False), positive])
     return {
         "thresholds": thresholds.tolist(),
-        "shares": {label: statistics.performance_profile(s, thresholds).tolist() for label, s in scores.items()},
+        "shares": {
+            label: statistics.performance_profile(s, thresholds).tolist()
+            for label, s in scores.items()
+        },
     }

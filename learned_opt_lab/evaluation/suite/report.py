@@ -21,7 +21,9 @@ from tasks import Suite, SuiteTask
 _NAMES = {"train": "train_loss", "outer_valid": "validation_loss", "test": "test_loss"}
 
 
-def build_report(suite: Suite, entries: list[Entry], settings: Settings, results: Results) -> dict[str, Any]:
+def build_report(
+    suite: Suite, entries: list[Entry], settings: Settings, results: Results
+) -> dict[str, Any]:
     """The content of `report.json`.
 
     Raises:
@@ -29,27 +31,41 @@ def build_report(suite: Suite, entries: list[Entry], settings: Settings, results
     """
     tasks = [task for task in suite.tasks if task.name not in results.skipped]
     if not tasks:
-        raise ValueError(f"no task of suite {suite.name!r} could be run\n{next(iter(results.skipped.values()))}")
+        raise ValueError(
+            f"no task of suite {suite.name!r} could be run\n{next(iter(results.skipped.values()))}"
+        )
     rows = []
     for task in tasks:
         cells = {entry.label: results.cells[task.name, entry.label] for entry in entries}
         reference = _reference(task, cells[settings.reference])
-        rows.extend(_row(task, entry, cells[entry.label], reference, results.started) for entry in entries)
+        rows.extend(
+            _row(task, entry, cells[entry.label], reference, results.started) for entry in entries
+        )
     report = {
         "format_version": FORMAT_VERSION,
-        "suite": {"name": suite.name, "version": suite.version, "description": suite.description, "axis": suite.axis},
+        "suite": {
+            "name": suite.name,
+            "version": suite.version,
+            "description": suite.description,
+            "axis": suite.axis,
+        },
         "settings": {**settings._asdict(), "cache_dir": None},
         "reference": settings.reference,
         "environment": _environment(),
         "definitions": measures.DEFINITIONS,
         "tasks": [_task(task) for task in tasks],
         "skipped": [{"task": name, "reason": reason} for name, reason in results.skipped.items()],
-        "optimizers": [_with_sources(s, rows, suite) for s in rankings.summaries(entries, rows, settings.reference)],
+        "optimizers": [
+            _with_sources(s, rows, suite)
+            for s in rankings.summaries(entries, rows, settings.reference)
+        ],
         "rows": rows,
         "probability_of_improvement": rankings.pairwise(entries, rows),
         "performance_profile": rankings.profiles(entries, rows),
         "diverged": [
-            {"task": row["task"], "optimizer": row["optimizer"], **run} for row in rows for run in row["diverged_runs"]
+            {"task": row["task"], "optimizer": row["optimizer"], **run}
+            for row in rows
+            for run in row["diverged_runs"]
         ],
     }
     return finite(report)
@@ -70,7 +86,9 @@ def curve_arrays(suite: Suite, results: Results) -> dict[str, NDArray]:
             arrays[f"{name}/steps"] = steps
             arrays[f"{name}/{label}/seconds"] = steps * cell.record["seconds_per_step"]
             for split, metrics in cell.curves.items():
-                arrays.update({f"{name}/{label}/{split}/{metric}": curve for metric, curve in metrics.items()})
+                arrays.update(
+                    {f"{name}/{label}/{split}/{metric}": curve for metric, curve in metrics.items()}
+                )
     return arrays
 
 
@@ -117,22 +135,33 @@ def _reference(task: SuiteTask, cell: Cell) -> dict[str, float]:
 
 def _with_sources(summary: dict[str, Any], rows: list[dict], suite: Suite) -> dict[str, Any]:
     """A summary that says what came from a cache, and which tasks may not be new to a learned optimizer."""
-    sources = {"tuning_source": _tuning_source(summary, rows), "training_tasks": training_tasks.about(suite, summary)}
+    sources = {
+        "tuning_source": _tuning_source(summary, rows),
+        "training_tasks": training_tasks.about(suite, summary),
+    }
     sources = {name: source for name, source in sources.items() if source}
     if not sources:
         return summary
-    return summary | sources | {"description": "; ".join([summary.get("description", ""), *sources.values()])}
+    return (
+        summary
+        | sources
+        | {"description": "; ".join([summary.get("description", ""), *sources.values()])}
+    )
 
 
 def _tuning_source(summary: dict[str, Any], rows: list[dict]) -> str | None:
     """On how many tasks a baseline's tuning was read from a cache, and when that was made; None for none."""
-    tunings = [row["tuning"] for row in rows if row["optimizer"] == summary["label"] and row["tuning"]]
+    tunings = [
+        row["tuning"] for row in rows if row["optimizer"] == summary["label"] and row["tuning"]
+    ]
     cached = [tuning for tuning in tunings if tuning.get("cached")]
     if not cached:
         return None
     days = sorted({tuning["made"][:10] for tuning in cached})
     made = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    return f"tuning read from the cache on {len(cached)} of {len(tunings)} tasks, made on {made} (UTC)"
+    return (
+        f"tuning read from the cache on {len(cached)} of {len(tunings)} tasks, made on {made} (UTC)"
+    )
 
 
 def _tuning(record: dict[str, Any], started: str) -> dict[str, Any] | None:
@@ -149,10 +178,17 @@ def _row(
     losses, record = _losses(cell), cell.record
     has_diverged = measures.diverged(losses, task.loss_cap)
     final = {split: measures.final_losses(losses[split], task.loss_cap) for split in SPLITS}
-    final = {split: np.where(has_diverged, np.maximum(f, reference["start"]), f) for split, f in final.items()}
-    scores = measures.normalized_scores(final["test"], has_diverged, reference["start"], reference["test"])
+    final = {
+        split: np.where(has_diverged, np.maximum(f, reference["start"]), f)
+        for split, f in final.items()
+    }
+    scores = measures.normalized_scores(
+        final["test"], has_diverged, reference["start"], reference["test"]
+    )
     accuracies = {
-        _NAMES[split].replace("loss", "accuracy"): _summary(_final_accuracy(cell.curves[split]["accuracy"]))
+        _NAMES[split].replace("loss", "accuracy"): _summary(
+            _final_accuracy(cell.curves[split]["accuracy"])
+        )
         for split in SPLITS
         if "accuracy" in cell.curves[split]
     }
@@ -175,7 +211,12 @@ def _row(
         "compile_seconds": record["compile_seconds"],
         "divergence_rate": float(has_diverged.mean()),
         "diverged_runs": [
-            {"run": run, "first_non_finite_step": measures.first_non_finite_step(losses, run, task.eval_every)}
+            {
+                "run": run,
+                "first_non_finite_step": measures.first_non_finite_step(
+                    losses, run, task.eval_every
+                ),
+            }
             for run in np.flatnonzero(has_diverged).tolist()
         ],
         "hyperparameters": record["hyperparameters"],
@@ -194,14 +235,17 @@ def _summary(values: NDArray, statistic=statistics.mean) -> dict[str, Any]:
     return {**interval._asdict(), "runs": values.tolist()}
 
 
-def _steps(task: SuiteTask, losses, reference: dict[str, float], record: dict, name: str) -> dict[str, Any]:
+def _steps(
+    task: SuiteTask, losses, reference: dict[str, float], record: dict, name: str
+) -> dict[str, Any]:
     """Steps and seconds to a loss of the reference, of the mean curve and of each run, and their ratios to its own."""
     curves, target, cap = losses["outer_valid"], reference[name], task.loss_cap
     mean_curve = measures.cap_losses(curves, cap).mean(axis=0, keepdims=True)
     steps = float(measures.steps_to(mean_curve, target, task.eval_every, cap)[0])
     runs = measures.steps_to(curves, target, task.eval_every, cap)
     own_steps = reference[f"steps_to_{name}"]
-    own_steps = own_steps if 0 < own_steps < math.inf else math.nan  # where the reference never improved: no ratio
+    # Where the reference never improved: no ratio.
+    own_steps = own_steps if 0 < own_steps < math.inf else math.nan
     speed = record["seconds_per_step"] / reference["seconds_per_step"]
     return {
         "steps": steps,

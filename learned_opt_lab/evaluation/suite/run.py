@@ -20,7 +20,14 @@ from learned_opt_lab.evaluation.baselines import baseline
 from learned_opt_lab.evaluation.suite.entries import Entry
 from learned_opt_lab.evaluation.sweep import Factory, Runs, make_sweep
 from learned_opt_lab.evaluation.timing import time_plain_gradient_descent, time_training
-from learned_opt_lab.evaluation.tuning import TUNING_VERSION, baseline_content, now, runs_of, task_content, tune
+from learned_opt_lab.evaluation.tuning import (
+    TUNING_VERSION,
+    baseline_content,
+    now,
+    runs_of,
+    task_content,
+    tune,
+)
 from learned_opt_lab.results import cells as cell_files
 from learned_opt_lab.results import content, folder
 from tasks import Suite, SuiteTask, TaskFamily
@@ -132,7 +139,10 @@ def run_suite(
         except DatasetNotPrepared as error:
             skipped[task.name] = str(error).splitlines()[0]
             continue
-        of_task, plain_seconds = task_content(task, family) | {"versions": content.environment()}, None
+        of_task, plain_seconds = (
+            task_content(task, family) | {"versions": content.environment()},
+            None,
+        )
         for column, entry in enumerate(entries):
             if column:
                 progress(row * len(entries) + column, total, f"{task.name}: {entry.label}")
@@ -160,7 +170,9 @@ def _optimizer_content(entry: Entry, settings: Settings) -> str:
     )  # fmt: skip
 
 
-def run_cell(task: SuiteTask, family: TaskFamily, entry: Entry, settings: Settings, plain_seconds: float) -> Cell:
+def run_cell(
+    task: SuiteTask, family: TaskFamily, entry: Entry, settings: Settings, plain_seconds: float
+) -> Cell:
     """Tunes (a baseline), trains and times one optimizer on one task."""
     runs = runs_of(task, "evaluate", settings.num_seeds, settings.seed)
     record: dict[str, Any] = {"hyperparameters": None, "tuning": None}
@@ -187,7 +199,12 @@ def run_cell(task: SuiteTask, family: TaskFamily, entry: Entry, settings: Settin
 
 
 def _train(
-    task: SuiteTask, family: TaskFamily, factory: Factory, hyperparameters: Any, runs: Runs, extra_args: tuple[str, ...]
+    task: SuiteTask,
+    family: TaskFamily,
+    factory: Factory,
+    hyperparameters: Any,
+    runs: Runs,
+    extra_args: tuple[str, ...],
 ) -> dict[str, dict[str, NDArray]]:
     sweep = make_sweep(
         family,
@@ -204,7 +221,11 @@ def _train(
 
 def write_cell(stem: Path, cell: Cell, made_of: dict[str, Any] | None = None) -> None:
     """Writes curves and record together."""
-    arrays = {f"{split}/{metric}": c for split, metrics in cell.curves.items() for metric, c in metrics.items()}
+    arrays = {
+        f"{split}/{metric}": c
+        for split, metrics in cell.curves.items()
+        for metric, c in metrics.items()
+    }
     cell_files.write(stem, arrays, folder.finite(cell.record), made_of or {})
 
 

@@ -60,9 +60,13 @@ def about(suite: Suite, details: dict[str, Any]) -> str | None:
     own = [family["target"] for family in families if _is_users(family)]
     sentences = []
     if seen:
-        sentences.append(f"NOT held out: it was outer-trained on classes or draws of {', '.join(seen)}")
+        sentences.append(
+            f"NOT held out: it was outer-trained on classes or draws of {', '.join(seen)}"
+        )
     if own:
-        sentences.append(f"whether {', '.join(dict.fromkeys(own))} holds tasks of this suite is not known")
+        sentences.append(
+            f"whether {', '.join(dict.fromkeys(own))} holds tasks of this suite is not known"
+        )
     return "; ".join(sentences) or None
 
 
@@ -78,7 +82,9 @@ def _holds(family: dict[str, Any], task: SuiteTask) -> bool:
     build = task.build
     name = getattr(build.func if isinstance(build, functools.partial) else build, "__name__", "")
     if family.get("type") == "ClassSubset":
-        return _CLASSES_OF.get(name) == family["dataset"] and bool(_held_out() & _training_classes(family))
+        return _CLASSES_OF.get(name) == family["dataset"] and bool(
+            _held_out() & _training_classes(family)
+        )
     kind = _target(family) if family.get("type") == "CustomFamily" else family.get("type")
     return _FAMILY_OF.get(name) == kind and _same_arguments(family, build)
 

@@ -82,7 +82,9 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     return result
 
 
-def descend(task: Task, transformation: optax.GradientTransformationExtraArgs, num_steps: int) -> dict[str, jax.Array]:
+def descend(
+    task: Task, transformation: optax.GradientTransformationExtraArgs, num_steps: int
+) -> dict[str, jax.Array]:
     """Position `[T, 2]`, loss and rate `[T]` before each of T steps, and the count of non-finite hypergradients."""
     key = jax.random.key(0)
     value_fn = lambda position: task.loss(position, key, ())[0]
@@ -94,8 +96,15 @@ def descend(task: Task, transformation: optax.GradientTransformationExtraArgs, n
         updates, state = transformation.update(grads, state, position, value_fn=value_fn)
         return (position + updates, state), (position, loss, state.learning_rate)
 
-    carry, (positions, losses, rates) = jax.lax.scan(step, (start, transformation.init(start)), length=num_steps)
-    return {"position": positions, "loss": losses, "rate": rates, "num_non_finite": carry[1].num_non_finite}
+    carry, (positions, losses, rates) = jax.lax.scan(
+        step, (start, transformation.init(start)), length=num_steps
+    )
+    return {
+        "position": positions,
+        "loss": losses,
+        "rate": rates,
+        "num_non_finite": carry[1].num_non_finite,
+    }
 
 
 def _run_beale(config: Config) -> dict[str, list[dict[str, np.ndarray]]]:
@@ -107,9 +116,13 @@ def _run_beale(config: Config) -> dict[str, list[dict[str, np.ndarray]]]:
     }
     runs = {}
     for name, method in methods.items():
-        sweep = jax.jit(jax.vmap(lambda beta, method=method: descend(task, method(beta), config.num_steps)))
+        sweep = jax.jit(
+            jax.vmap(lambda beta, method=method: descend(task, method(beta), config.num_steps))
+        )
         stacked = jax.tree.map(np.asarray, sweep(jnp.array(config.beale_betas)))
-        runs[name] = [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(len(config.beale_betas))]
+        runs[name] = [
+            jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(len(config.beale_betas))
+        ]
     return runs
 
 
@@ -126,7 +139,9 @@ def _run_bukin(config: Config) -> dict[str, dict[str, np.ndarray]]:
     return {name: jax.tree.map(np.asarray, go(method)) for name, method in methods.items()}
 
 
-def _beale_rows(betas: tuple[float, ...], runs: list[dict[str, np.ndarray]]) -> list[dict[str, Any]]:
+def _beale_rows(
+    betas: tuple[float, ...], runs: list[dict[str, np.ndarray]]
+) -> list[dict[str, Any]]:
     return [_beale_row(beta, trajectory) for beta, trajectory in zip(betas, runs, strict=True)]
 
 
@@ -158,12 +173,26 @@ def _figure(config: Config, beale: dict, bukin: dict) -> Figure:
     drawn = min(1, len(config.beale_betas) - 1)
     beale_drawn = {name: runs[drawn] for name, runs in beale.items()}
     task = surfaces.beale(config.beale_start)
-    _draw_map(beale_map, task, beale_drawn, np.linspace(0.7, 3.4, 200), np.linspace(-0.4, 1.3, 200), (3.0, 0.5))
+    _draw_map(
+        beale_map,
+        task,
+        beale_drawn,
+        np.linspace(0.7, 3.4, 200),
+        np.linspace(-0.4, 1.3, 200),
+        (3.0, 0.5),
+    )
     beale_map.set_title(f"Beale, beta = {config.beale_betas[drawn]:g}")
     _draw_sweep(sweep, config.beale_betas, beale)
-    _draw_lines(beale_rates, beale_drawn, "rate", f"Beale: learning rate, beta = {config.beale_betas[drawn]:g}")
+    _draw_lines(
+        beale_rates,
+        beale_drawn,
+        "rate",
+        f"Beale: learning rate, beta = {config.beale_betas[drawn]:g}",
+    )
     task = surfaces.smoothed_bukin(config.bukin_start, config.bukin_epsilon)
-    _draw_map(bukin_map, task, bukin, np.linspace(-8.06, -7.94, 200), np.linspace(-0.55, 0.6, 200), None)
+    _draw_map(
+        bukin_map, task, bukin, np.linspace(-8.06, -7.94, 200), np.linspace(-0.55, 0.6, 200), None
+    )
     bukin_map.plot([-8.06, -7.94], [-0.0806, -0.0794], color="0.3", linewidth=1, linestyle=":")
     bukin_map.set_title(f"Smoothed Bukin, beta = {config.bukin_beta:g}")
     _draw_lines(bukin_losses, bukin, "loss", "Bukin: loss")
@@ -175,13 +204,19 @@ def _draw_map(axes: Axes, task: Task, runs: dict, xs: np.ndarray, ys: np.ndarray
     """Level lines of the loss, even in its logarithm, with the trajectories over them."""
     grid = np.stack(np.meshgrid(xs, ys), axis=-1).astype(np.float32)
     losses = jax.vmap(jax.vmap(lambda w: task.loss(w, jax.random.key(0), ())[0]))(grid)
-    axes.contour(xs, ys, np.log10(np.asarray(losses) + 1e-6), levels=25, cmap="Greys", linewidths=0.6)
+    axes.contour(
+        xs, ys, np.log10(np.asarray(losses) + 1e-6), levels=25, cmap="Greys", linewidths=0.6
+    )
     for name, trajectory in runs.items():
         x, y = known(trajectory["position"]).T
         axes.plot(x, y, label=name, **STYLES[name])
-        axes.plot(x[-1], y[-1], color=STYLES[name]["color"], marker="o", markersize=7, fillstyle="none")
+        axes.plot(
+            x[-1], y[-1], color=STYLES[name]["color"], marker="o", markersize=7, fillstyle="none"
+        )
     if minimum is not None:
-        axes.plot(*minimum, color="#E69F00", marker="*", markersize=14, linestyle="none", label="minimum")
+        axes.plot(
+            *minimum, color="#E69F00", marker="*", markersize=14, linestyle="none", label="minimum"
+        )
     axes.set(xlim=(xs[0], xs[-1]), ylim=(ys[0], ys[-1]), xlabel="x", ylabel="y")
     axes.legend(loc="best", frameon=False)
 
@@ -193,7 +228,14 @@ def _draw_sweep(axes: Axes, betas: tuple[float, ...], beale: dict) -> None:
         lost = [row["beta"] for row in rows if row["diverged"]]
         best = positive([row["best_loss"] for row in kept])
         axes.plot([row["beta"] for row in kept], best, marker="o", label=name, **STYLES[name])
-        axes.plot(lost, [1.0] * len(lost), color=STYLES[name]["color"], marker="x", markersize=9, linestyle="none")
+        axes.plot(
+            lost,
+            [1.0] * len(lost),
+            color=STYLES[name]["color"],
+            marker="x",
+            markersize=9,
+            linestyle="none",
+        )
     log_scale(axes, "x", betas)
     log_scale(axes, "y", *(line.get_ydata() for line in axes.lines))
     axes.set(xlabel="hyper-learning rate beta", title="Beale: best loss in 500 steps (x: diverged)")

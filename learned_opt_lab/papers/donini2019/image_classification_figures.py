@@ -22,7 +22,9 @@ STYLES = {
 TITLES = {"vgg_sgdm": "VGG, SGD + momentum", "resnet_adam": "ResNet, Adam"}
 
 
-def draw(name: str, result: dict[str, Any], curves: dict[str, dict[str, np.ndarray]], path: pathlib.Path) -> None:
+def draw(
+    name: str, result: dict[str, Any], curves: dict[str, dict[str, np.ndarray]], path: pathlib.Path
+) -> None:
     """Test accuracy and loss, means over seeds with a band of one deviation, and one seed's learning rate."""
     figure = Figure(figsize=(15, 4.4), dpi=140, layout="constrained")
     accuracy, loss, rate = figure.subplots(1, 3)
@@ -46,8 +48,12 @@ def draw(name: str, result: dict[str, Any], curves: dict[str, dict[str, np.ndarr
     save(figure, path)
 
 
-def _draw_mean(axes, steps: np.ndarray, values: np.ndarray, label: str, style: dict[str, Any]) -> None:
+def _draw_mean(
+    axes, steps: np.ndarray, values: np.ndarray, label: str, style: dict[str, Any]
+) -> None:
     values = known(values)
     mean, deviation = values.mean(axis=0), values.std(axis=0)
     axes.plot(steps, mean, label=label, **style)
-    axes.fill_between(steps, mean - deviation, mean + deviation, color=style["color"], alpha=0.12, linewidth=0)
+    axes.fill_between(
+        steps, mean - deviation, mean + deviation, color=style["color"], alpha=0.12, linewidth=0
+    )

@@ -106,9 +106,14 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     for name in config.settings:
         setting = _setting(config, name)
         if setting.num_steps % config.num_points:
-            raise ValueError(f"num_steps must be a multiple of {config.num_points} points, got {setting.num_steps}")
+            raise ValueError(
+                f"num_steps must be a multiple of {config.num_points} points, got {setting.num_steps}"
+            )
         result[name], curves = _compare(config, setting, name)
-        files.write_npz(out / f"curves_{name}.npz", {f"{m}/{k}": v for m, c in curves.items() for k, v in c.items()})
+        files.write_npz(
+            out / f"curves_{name}.npz",
+            {f"{m}/{k}": v for m, c in curves.items() for k, v in c.items()},
+        )
         image_classification_figures.draw(name, result[name], curves, out / f"{name}.png")
         write_result(out / "result.json", result)
     return result
@@ -158,14 +163,18 @@ def _task(module: nn.Module, data: ImageData, batch_size: int, weight_decay: flo
     return plain._replace(loss=loss)
 
 
-def _compare(config: Config, setting: Setting, name: str) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
+def _compare(
+    config: Config, setting: Setting, name: str
+) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
     """Tunes every method, then runs all on the same seeds: final numbers, and curves `[seeds, points or steps]`."""
     paper = config.scale == "paper"
     key_search, key_tuning, key_final = jax.random.split(jax.random.key(config.seed), 3)
     tuning_keys = jax.random.split(key_tuning, config.num_tuning_seeds)
     keys = jax.random.split(key_final, config.num_seeds or (5 if paper else 6))
     trials = PAPER_TRIALS[name] if paper else DEFAULT_TRIALS[name]
-    searches = search_meta_steps(setting, trials, config.num_search_steps, config.first_meta_step, key_search)
+    searches = search_meta_steps(
+        setting, trials, config.num_search_steps, config.first_meta_step, key_search
+    )
     rows, curves = {}, {}
     for method, train_all in programs(setting, len(keys)).items():
         cells = trials.cells(method, searches)
@@ -174,7 +183,10 @@ def _compare(config: Config, setting: Setting, name: str) -> tuple[dict[str, Any
         rows[method] = _final(curves[method]) | tuned
     accuracies = {method: runs["test_accuracy"][:, -1] for method, runs in curves.items()}
     marthe = paired_difference(accuracies) | {
-        "search": [{"first_rate": rate, "found": s.value, "rejected": list(s.rejected)} for rate, s in searches.items()]
+        "search": [
+            {"first_rate": rate, "found": s.value, "rejected": list(s.rejected)}
+            for rate, s in searches.items()
+        ]
     }
     return {"methods": rows, "marthe": marthe}, curves
 

@@ -14,7 +14,14 @@ import numpy as np
 import optax
 import scipy.stats
 
-from learned_opt.hypergradient import HyperLearningRateSearch, find_hyper_learning_rate, hd, loss_diverged, marthe, rtho
+from learned_opt.hypergradient import (
+    HyperLearningRateSearch,
+    find_hyper_learning_rate,
+    hd,
+    loss_diverged,
+    marthe,
+    rtho,
+)
 from learned_opt_lab.evaluation.statistics import lowest_known
 from learned_opt_lab.papers.donini2019.hand_schedules import HAND, hand_schedule
 from learned_opt_lab.papers.schedule_runs import Recording, over_runs, rows_of, train
@@ -45,7 +52,11 @@ class Trials(NamedTuple):
         if method in FIXED:
             pairs = [(rate, FIXED.index(method)) for rate in self.hand]
         elif method == "MARTHE":
-            pairs = [(rate, searches[rate].value * fraction) for rate in self.online for fraction in self.fractions]
+            pairs = [
+                (rate, searches[rate].value * fraction)
+                for rate in self.online
+                for fraction in self.fractions
+            ]
         else:
             pairs = [(rate, beta) for rate in self.online for beta in self.betas[method]]
         return np.array(pairs, np.float32)
@@ -93,7 +104,9 @@ class Setting(NamedTuple):
     test_rows: np.ndarray
 
 
-def programs(setting: Setting, size: int) -> dict[str, Callable[[np.ndarray, jax.Array], dict[str, np.ndarray]]]:
+def programs(
+    setting: Setting, size: int
+) -> dict[str, Callable[[np.ndarray, jax.Array], dict[str, np.ndarray]]]:
     """`(cells [runs, 2], keys [runs]) -> curves [runs, ...]` for every method; compiled once, for `size` runs."""
     inner, num_steps = setting.inner, setting.num_steps
 
@@ -108,9 +121,14 @@ def programs(setting: Setting, size: int) -> dict[str, Callable[[np.ndarray, jax
         "MARTHE": (lambda cell: marthe(inner, cell[0], meta_step=cell[1]), of_state),
     }
     fixed = _program(
-        setting, lambda cell: inner(lambda i: fixed_rate(cell, i)), lambda cell, state, i: fixed_rate(cell, i), size
+        setting,
+        lambda cell: inner(lambda i: fixed_rate(cell, i)),
+        lambda cell, state, i: fixed_rate(cell, i),
+        size,
     )
-    return dict.fromkeys(FIXED, fixed) | {name: _program(setting, *method, size) for name, method in methods.items()}
+    return dict.fromkeys(FIXED, fixed) | {
+        name: _program(setting, *method, size) for name, method in methods.items()
+    }
 
 
 def tune(
@@ -122,7 +140,9 @@ def tune(
         runs = train_all(np.repeat(cells, len(keys), axis=0), jnp.tile(keys, len(cells)))
         accuracy = runs["tuning_accuracy"][:, -1].reshape(len(cells), len(keys)).mean(axis=1)
     return {
-        "chosen": 0 if accuracy is None else lowest_known(-accuracy, f"tuning accuracy of {method}"),
+        "chosen": 0
+        if accuracy is None
+        else lowest_known(-accuracy, f"tuning accuracy of {method}"),
         "trials": [
             {
                 "first_rate": float(rate),
@@ -152,7 +172,9 @@ def search_meta_steps(
     tail = -max(1, num_steps // 5)
 
     def search(rate):
-        losses_of = lambda value: train_all(np.array([[rate, value]], np.float32), key[None])["losses"][0]
+        losses_of = lambda value: train_all(np.array([[rate, value]], np.float32), key[None])[
+            "losses"
+        ][0]
         kept = losses_of(0.0)[tail:].mean()
         diverged = lambda losses: loss_diverged(losses) or losses[tail:].mean() > kept
         return find_hyper_learning_rate(losses_of, start=start, diverged=diverged, max_trials=20)
@@ -171,7 +193,9 @@ def paired_difference(accuracies: dict[str, np.ndarray]) -> dict[str, Any]:
         "best_hand_schedule": best,
         "accuracy_differences": difference.tolist(),
         "mean_difference": float(difference.mean()),
-        "interval_95": [float(difference.mean() - half), float(difference.mean() + half)] if count > 1 else None,
+        "interval_95": [float(difference.mean() - half), float(difference.mean() + half)]
+        if count > 1
+        else None,
         "within_noise": bool(difference.mean() + half >= 0),
     }
 

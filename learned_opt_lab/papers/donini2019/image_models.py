@@ -34,7 +34,11 @@ class Conv3x3(nn.Module):
         height, width, channels = x.shape[1:]
         kernel = self.param("kernel", _HE, (9 * channels, self.features))
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        shifted = [x[:, i : i + height : self.stride, j : j + width : self.stride] for i in range(3) for j in range(3)]
+        shifted = [
+            x[:, i : i + height : self.stride, j : j + width : self.stride]
+            for i in range(3)
+            for j in range(3)
+        ]
         return jnp.concatenate(shifted, axis=-1) @ kernel
 
 

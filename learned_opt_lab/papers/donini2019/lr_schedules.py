@@ -38,7 +38,11 @@ from learned_opt_lab.papers.donini2019.lr_schedules_runs import (
     sensitivity,
     sweep,
 )
-from learned_opt_lab.papers.donini2019.lr_schedules_summary import json_ready, summary, where_decayed
+from learned_opt_lab.papers.donini2019.lr_schedules_summary import (
+    json_ready,
+    summary,
+    where_decayed,
+)
 from learned_opt_lab.results.folder import write_result
 
 ONLINE = ("HD", "RTHO", "mu = .99", "h_mu", "MARTHE")
@@ -72,7 +76,9 @@ class Config:
     learning_rate: float = 0.01
     hidden_size: int | None = None
     num_seeds: int | None = None
-    hyper_learning_rates: tuple[float, ...] = tuple(float(f"{x:.1e}") for x in np.logspace(-10, -1, 19))
+    hyper_learning_rates: tuple[float, ...] = tuple(
+        float(f"{x:.1e}") for x in np.logspace(-10, -1, 19)
+    )
     num_lrs_seeds: int = 4
     num_lrs_iterations: int | None = None
     lrs_learning_rate: float = 0.02
@@ -94,7 +100,10 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     betas = config.hyper_learning_rates
     keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
     optimized = _optimize(config, problem, keys[: config.num_lrs_seeds])
-    online = {name: sweep(problem, keys, method, betas) for name, method in _methods(config.learning_rate).items()}
+    online = {
+        name: sweep(problem, keys, method, betas)
+        for name, method in _methods(config.learning_rate).items()
+    }
     few = keys[: config.num_sensitivity_seeds]
     over_mu = sensitivity(problem, few, config.sensitivity_betas, config.first_rates, config.mus)
     high = 10 * config.learning_rate
@@ -123,7 +132,8 @@ def _sized(config: Config) -> Config:
     paper = config.scale == "paper"
     sizes = {"hidden_size": (32, 500), "num_seeds": (10, 20), "num_lrs_iterations": (120, 5000)}
     config = dataclasses.replace(
-        config, **{name: size[paper] for name, size in sizes.items() if getattr(config, name) is None}
+        config,
+        **{name: size[paper] for name, size in sizes.items() if getattr(config, name) is None},
     )
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -152,7 +162,13 @@ def _optimize(config: Config, problem: Problem, keys) -> dict[str, np.ndarray]:
     params = jax.vmap(lambda key: problem.task.init(jax.random.split(key)[0]))(keys)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     found = lrs_opt.optimize_schedules(
-        trained, schedule, params, problem.data, key, config.num_lrs_iterations, config.lrs_learning_rate
+        trained,
+        schedule,
+        params,
+        problem.data,
+        key,
+        config.num_lrs_iterations,
+        config.lrs_learning_rate,
     )
     return run_schedules(problem, schedule, np.asarray(found.rates), keys) | {
         "objectives": np.asarray(found.objectives)
@@ -163,20 +179,29 @@ def _result(config: Config, problem: Problem, keys, optimized, online) -> dict[s
     schedule = lrs_opt.rate_schedule(config.num_steps, config.learning_rate)
     constant_rates = np.full((len(keys), config.num_steps), config.learning_rate, np.float32)
     constant = run_schedules(problem, schedule, constant_rates, keys)
-    rows = {name: summary(config.hyper_learning_rates, runs, config.learning_rate) for name, runs in online.items()}
+    rows = {
+        name: summary(config.hyper_learning_rates, runs, config.learning_rate)
+        for name, runs in online.items()
+    }
     lrs_seeds = config.num_lrs_seeds
     same_seeds = {
-        name: float(runs["loss"][rows[name]["best_index"], :lrs_seeds].mean()) for name, runs in online.items()
+        name: float(runs["loss"][rows[name]["best_index"], :lrs_seeds].mean())
+        for name, runs in online.items()
     }
     return {
         "config": dataclasses.asdict(config),
-        "constant": {"accuracy": float(constant["accuracy"].mean()), "loss": float(constant["loss"].mean())},
+        "constant": {
+            "accuracy": float(constant["accuracy"].mean()),
+            "loss": float(constant["loss"].mean()),
+        },
         "lrs_opt": {
             "accuracy": float(optimized["accuracy"].mean()),
             "loss": float(optimized["loss"].mean()),
             "test_accuracy": float(optimized["test_accuracy"].mean()),
             "loss_first_iteration": float(optimized["objectives"][0].mean()),
-            "last_rate_over_median": float(np.mean(optimized["rates"][:, -1] / np.median(optimized["rates"], axis=1))),
+            "last_rate_over_median": float(
+                np.mean(optimized["rates"][:, -1] / np.median(optimized["rates"], axis=1))
+            ),
             "online_losses_on_its_seeds": same_seeds,
         },
         "online": rows,

@@ -21,7 +21,10 @@ COLORS = {
 
 
 def draw_schedules(
-    result: dict[str, Any], optimized: np.ndarray, online: dict[str, dict[str, np.ndarray]], path: pathlib.Path
+    result: dict[str, Any],
+    optimized: np.ndarray,
+    online: dict[str, dict[str, np.ndarray]],
+    path: pathlib.Path,
 ) -> None:
     """Left: LRS-OPT on each seed. Center: all methods on the first. Right: accuracy over the hyper-learning rate."""
     figure = Figure(figsize=(15, 4.6), dpi=140, layout="constrained")
@@ -47,8 +50,17 @@ def _draw_sweep(axes, result: dict[str, Any]) -> None:
     for name, row in result["online"].items():
         width = 2.4 if name == "MARTHE" else 1.4
         accuracy = 100 * known(row["accuracy"])
-        axes.plot(row["hyper_learning_rates"], accuracy, color=COLORS[name], marker=".", linewidth=width, label=name)
-    best, constant = (100 * float(known(result[name]["accuracy"])) for name in ("lrs_opt", "constant"))
+        axes.plot(
+            row["hyper_learning_rates"],
+            accuracy,
+            color=COLORS[name],
+            marker=".",
+            linewidth=width,
+            label=name,
+        )
+    best, constant = (
+        100 * float(known(result[name]["accuracy"])) for name in ("lrs_opt", "constant")
+    )
     axes.axhline(best, color=COLORS["LRS-OPT"], linewidth=2, label="LRS-OPT")
     axes.axhline(constant, color="0.6", linestyle=":", label="constant rate")
     log_scale(axes, "x", *(row["hyper_learning_rates"] for row in result["online"].values()))
@@ -63,7 +75,9 @@ def draw_sensitivity(sensitivity: dict[str, Any], path: pathlib.Path) -> None:
     figure = Figure(figsize=(5.4 * len(sensitivity["betas"]), 4.4), dpi=140, layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(sensitivity["betas"])))
     errors = 100 * (1 - known(sensitivity["test_accuracy"]))
-    lowest, highest = (float(fold(errors[np.isfinite(errors)], initial=50.0)) for fold in (np.min, np.max))
+    lowest, highest = (
+        float(fold(errors[np.isfinite(errors)], initial=50.0)) for fold in (np.min, np.max)
+    )
     for axes, beta, error in zip(panels, sensitivity["betas"], errors, strict=True):
         image = axes.imshow(error, cmap="Greys", vmin=lowest, vmax=min(highest, lowest + 15))
         for (row, column), value in np.ndenumerate(error):
@@ -72,9 +86,20 @@ def draw_sensitivity(sensitivity: dict[str, Any], path: pathlib.Path) -> None:
             axes.text(column, row, shown, ha="center", va="center", color=color, fontsize=8)
         if np.isfinite(error).any():
             row, column = np.unravel_index(np.nanargmin(error), error.shape)
-            axes.plot(column, row, marker="s", markersize=28, fillstyle="none", color="#D55E00", markeredgewidth=2)
+            axes.plot(
+                column,
+                row,
+                marker="s",
+                markersize=28,
+                fillstyle="none",
+                color="#D55E00",
+                markeredgewidth=2,
+            )
         axes.set_xticks(range(len(sensitivity["mus"])), [f"{mu:g}" for mu in sensitivity["mus"]])
-        axes.set_yticks(range(len(sensitivity["first_rates"])), [f"{rate:g}" for rate in sensitivity["first_rates"]])
+        axes.set_yticks(
+            range(len(sensitivity["first_rates"])),
+            [f"{rate:g}" for rate in sensitivity["first_rates"]],
+        )
         axes.set(title=f"Test error, %, beta = {beta:g}", xlabel="mu", ylabel="first rate")
     figure.colorbar(image, ax=panels.tolist(), extend="max")
     save(figure, path)

@@ -50,7 +50,9 @@ def make_problem(scale: str, hidden_size: int, batch_size: int, num_steps: int) 
     return Problem(task, data, valid, test, num_steps)
 
 
-def sweep(problem: Problem, keys: jax.Array, method: Method, betas: Sequence[float]) -> dict[str, np.ndarray]:
+def sweep(
+    problem: Problem, keys: jax.Array, method: Method, betas: Sequence[float]
+) -> dict[str, np.ndarray]:
     """Every hyper-learning rate with every seed: leaves `[hyper-learning rates, seeds, ...]`."""
     shape = (len(betas), len(keys))
     one = lambda beta, key, data: _train_and_measure(
@@ -72,7 +74,11 @@ def run_schedules(
 
 
 def sensitivity(
-    problem: Problem, keys: jax.Array, betas: Sequence[float], first_rates: Sequence[float], mus: Sequence[float]
+    problem: Problem,
+    keys: jax.Array,
+    betas: Sequence[float],
+    first_rates: Sequence[float],
+    mus: Sequence[float],
 ) -> dict[str, Any]:
     """Appendix C: mean test accuracy over eta_0 and a fixed mu, for fixed values of beta."""
     grid = np.array(np.meshgrid(betas, first_rates, mus, indexing="ij"), np.float32)
@@ -90,11 +96,17 @@ def sensitivity(
     }
 
 
-def _train_and_measure(problem: Problem, transformation, rate_of, key, data) -> dict[str, jax.Array]:
+def _train_and_measure(
+    problem: Problem, transformation, rate_of, key, data
+) -> dict[str, jax.Array]:
     def measure(params, data):
         del data
         loss, accuracy = problem.measure(params, problem.valid)
-        return {"loss": loss, "accuracy": accuracy, "test_accuracy": problem.measure(params, problem.test)[1]}
+        return {
+            "loss": loss,
+            "accuracy": accuracy,
+            "test_accuracy": problem.measure(params, problem.test)[1],
+        }
 
     objective = lambda params, key, data: problem.measure(params, problem.valid)[0]
     recording = Recording(rate_of, measure)

@@ -9,7 +9,9 @@ import numpy as np
 from learned_opt_lab.evaluation.statistics import deviation, lowest_known
 
 
-def summary(hyper_learning_rates: Sequence[float], runs: dict[str, np.ndarray], first_rate: float) -> dict[str, Any]:
+def summary(
+    hyper_learning_rates: Sequence[float], runs: dict[str, np.ndarray], first_rate: float
+) -> dict[str, Any]:
     """Means over seeds. The best hyper-learning rate has the highest mean validation accuracy, as in arXiv 1910.08525.
 
     Args:
@@ -54,8 +56,14 @@ def where_decayed(row: dict[str, Any], below: float = 0.1) -> dict[str, Any]:
         "below": below,
         "at_the_best": lowest[row["best_index"]] < below,
         "where": [
-            {"hyper_learning_rate": beta, "lowest_rate_over_first": low, "below_best": row["best_accuracy"] - accuracy}
-            for beta, low, accuracy in zip(row["hyper_learning_rates"], lowest, row["accuracy"], strict=True)
+            {
+                "hyper_learning_rate": beta,
+                "lowest_rate_over_first": low,
+                "below_best": row["best_accuracy"] - accuracy,
+            }
+            for beta, low, accuracy in zip(
+                row["hyper_learning_rates"], lowest, row["accuracy"], strict=True
+            )
             if low < below
         ],
     }

@@ -42,7 +42,9 @@ def rate_schedule(num_steps: int, learning_rate: float) -> LearnedOptimizer:
 
         return optax.GradientTransformationExtraArgs(lambda params: jnp.int32(0), update)
 
-    return LearnedOptimizer(lambda key: jnp.full(num_steps, learning_rate, jnp.result_type(float)), optimizer)
+    return LearnedOptimizer(
+        lambda key: jnp.full(num_steps, learning_rate, jnp.result_type(float)), optimizer
+    )
 
 
 class Training(NamedTuple):
@@ -59,7 +61,11 @@ class Training(NamedTuple):
 
 
 def training(
-    task: Task, objective: Objective, schedule: LearnedOptimizer, num_steps: int, chunk_size: int = 32
+    task: Task,
+    objective: Objective,
+    schedule: LearnedOptimizer,
+    num_steps: int,
+    chunk_size: int = 32,
 ) -> Training:
     """Builds the training of `task` under `schedule`.
 
@@ -77,7 +83,9 @@ def training(
         batch = task.sample_batch(data, key_batch, "train")
         grads = jax.grad(lambda p: task.loss(p, key_loss, batch)[0])(params)
         updates, opt_state = schedule.optimizer(theta).update(grads, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), jnp.zeros((), jax.tree.leaves(theta)[0].dtype)
+        return (optax.apply_updates(params, updates), opt_state), jnp.zeros(
+            (), jax.tree.leaves(theta)[0].dtype
+        )
 
     def step(theta, state, i, constants):
         keys, data = constants
@@ -129,15 +137,21 @@ def optimize_schedules(
     if num_iterations < 1:
         raise ValueError(f"num_iterations must be at least 1, got {num_iterations}")
     num_runs = jax.tree.leaves(params)[0].shape[0]
-    outer = optax.adam(optax.cosine_decay_schedule(outer_learning_rate, num_iterations, 0.02), b2=0.99)
+    outer = optax.adam(
+        optax.cosine_decay_schedule(outer_learning_rate, num_iterations, 0.02), b2=0.99
+    )
 
     @jax.jit
     def iterate(rates, opt_state, i, params, data):
         keys = jax.random.split(jax.random.fold_in(key, i), num_runs)
-        objectives, pull_back = jax.vjp(lambda r: trained.final_objective(r, params, keys, data), rates)
+        objectives, pull_back = jax.vjp(
+            lambda r: trained.final_objective(r, params, keys, data), rates
+        )
         grads = pull_back(jnp.ones_like(objectives))[0]
         # An iteration that diverged says nothing about where to go.
-        grads = jnp.where(jnp.isfinite(grads).all(axis=1, keepdims=True), grads, jnp.zeros_like(grads))
+        grads = jnp.where(
+            jnp.isfinite(grads).all(axis=1, keepdims=True), grads, jnp.zeros_like(grads)
+        )
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = outer.update(grads, opt_state, rates)
         return jnp.maximum(rates + updates, 0), opt_state, objectives

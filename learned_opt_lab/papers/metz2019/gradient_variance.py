@@ -19,7 +19,15 @@ from matplotlib.figure import Figure
 
 import learned_opt
 from learned_opt_lab.drawing.axes import known, legend, log_scale, positive
-from learned_opt_lab.drawing.training_figures import BLACK, BLUE, GREY, RED, running_median, save, tidy
+from learned_opt_lab.drawing.training_figures import (
+    BLACK,
+    BLUE,
+    GREY,
+    RED,
+    running_median,
+    save,
+    tidy,
+)
 from learned_opt_lab.papers.metz2019.double_well import double_well_problem
 from learned_opt_lab.results.folder import write_result
 from outer_train import clip_by_global_norm, devices, inner_problem, outer_step, truncation
@@ -97,8 +105,12 @@ def double_well_variances(config: Config) -> dict[str, np.ndarray]:
     key_state, key = jax.random.split(jax.random.key(config.seed))
     state = estimator.init(theta, key_state)
     estimate = jax.jit(estimator.estimate)
-    infos = [estimate(theta, state, key, jnp.int32(n), jnp.int32(n))[0].info for n in config.lengths]
-    return {name: np.asarray([info.variance[name] for info in infos], np.float64) for name in (RP, ES)}
+    infos = [
+        estimate(theta, state, key, jnp.int32(n), jnp.int32(n))[0].info for n in config.lengths
+    ]
+    return {
+        name: np.asarray([info.variance[name] for info in infos], np.float64) for name in (RP, ES)
+    }
 
 
 def outer_training_variances(config: Config) -> list[dict[str, Any]]:
@@ -109,7 +121,9 @@ def outer_training_variances(config: Config) -> list[dict[str, Any]]:
     """
     optimizer = learned_opt.mlp(step_multiplier=config.step_multiplier)
     family = random_quadratic_family(config.dim)
-    problem = inner_problem(family, optimizer, config.truncation, reduction="log_final", loss_clip=config.loss_clip)
+    problem = inner_problem(
+        family, optimizer, config.truncation, reduction="log_final", loss_clip=config.loss_clip
+    )
     estimator = merged(problem, config.num_training_pairs, config.std, devices.PARTICLES)
     step = outer_step(
         [estimator],
@@ -117,8 +131,13 @@ def outer_training_variances(config: Config) -> list[dict[str, Any]]:
         truncation.constant(config.truncation),
         devices.particle_mesh(config.num_training_pairs),
     )
-    key_theta, key_init, key_run = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 1), 3)
-    state, datas = step.init(jax.device_get(optimizer.init(key_theta)), key_init), step.place_data((family.data,))
+    key_theta, key_init, key_run = jax.random.split(
+        jax.random.fold_in(jax.random.key(config.seed), 1), 3
+    )
+    state, datas = (
+        step.init(jax.device_get(optimizer.init(key_theta)), key_init),
+        step.place_data((family.data,)),
+    )
     rows = []
     for i in range(config.num_outer_steps * (10 if config.scale == "paper" else 1)):
         state, metrics = step.step(state, key_run, datas)
@@ -140,8 +159,15 @@ def _summary(rows: list[dict]) -> dict[str, Any]:
         return float(np.exp(np.median(np.log(np.minimum(values, 1e38)))))
 
     parts = {"first": rows[:tenth], "last": rows[-tenth:]}
-    found = {f"{name}_{which}": level(name, part) for name in ("var_rp", "var_es") for which, part in parts.items()}
-    growth = {f"{name}_growth": found[f"{name}_last"] / found[f"{name}_first"] for name in ("var_rp", "var_es")}
+    found = {
+        f"{name}_{which}": level(name, part)
+        for name in ("var_rp", "var_es")
+        for which, part in parts.items()
+    }
+    growth = {
+        f"{name}_growth": found[f"{name}_last"] / found[f"{name}_first"]
+        for name in ("var_rp", "var_es")
+    }
     lost = sum(row["var_rp"] is None for row in rows)
     return found | growth | {"num_infinite_rp": lost}
 
@@ -155,7 +181,13 @@ def _double_well_figure(config: Config, variances: dict[str, np.ndarray]) -> Fig
     log_scale(axes, "y", rps, ess)
     for length, rp, ratio in zip(config.lengths, rps, rps / ess, strict=True):
         if np.isfinite(ratio):
-            axes.annotate(f"{ratio:.2g} x", (length, rp), xytext=(6, -10), textcoords="offset points", fontsize=8)
+            axes.annotate(
+                f"{ratio:.2g} x",
+                (length, rp),
+                xytext=(6, -10),
+                textcoords="offset points",
+                fontsize=8,
+            )
     axes.set(xlabel="unroll length T", ylabel="variance of one pair's gradient")
     axes.set_title("Double well, momentum .8: RP's variance explodes with T", fontsize=10)
     legend(axes, fontsize=10)

@@ -61,7 +61,9 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     tuned = {name: on.tuned(name, config.budget, config.seed) for name in BASELINES}
     losses = {o: {split: v[picked[o].index] for split, v in seeds[o].items()} for o in OBJECTIVES}
     losses |= {name: each.losses for name, each in tuned.items()}
-    seconds = outer_trained_evaluation.seconds_per_step(config, on, picked["validation"].theta, tuned)
+    seconds = outer_trained_evaluation.seconds_per_step(
+        config, on, picked["validation"].theta, tuned
+    )
     rows = {name: _row(name, losses, seconds, on) for name in losses}
     result = {
         "scale": config.scale,
@@ -76,7 +78,10 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     }
     out.mkdir(parents=True, exist_ok=True)
     write_result(out / "result.json", result)
-    files.write_npz(out / "curves.npz", {f"{name}/{split}": v for name, c in losses.items() for split, v in c.items()})
+    files.write_npz(
+        out / "curves.npz",
+        {f"{name}/{split}": v for name, c in losses.items() for split, v in c.items()},
+    )
     save(figure_of(losses, result, on), out / "held_out_curves.png")
     return result
 
@@ -87,7 +92,8 @@ def _row(name: str, losses, seconds: dict[str, float], on: Evaluator) -> dict[st
     targets = smooth(losses["adam"]["outer_valid"], LOSS_CAP).min(axis=-1)
     pairs = list(zip(curves["outer_valid"], losses["adam"]["outer_valid"], targets, strict=True))
     own, of_adam = (
-        np.array([steps_to(pair[i][None], pair[2], on.every, LOSS_CAP)[0] for pair in pairs]) for i in (0, 1)
+        np.array([steps_to(pair[i][None], pair[2], on.every, LOSS_CAP)[0] for pair in pairs])
+        for i in (0, 1)
     )
     per_step = seconds["learned" if name in OBJECTIVES else name]
     reached = np.isfinite(own)
@@ -123,7 +129,9 @@ def _objectives(seeds) -> dict[str, Any]:
     """Held-out test loss after outer-training on L_train less that after L_valid, over all seeds and tasks."""
     found = {}
     for label, mean in (("episode", lambda x: x[..., 1:].mean(axis=-1)), ("final", _tail)):
-        by_train, by_valid = (mean(seeds[objective]["test"]) for objective in ("training", "validation"))
+        by_train, by_valid = (
+            mean(seeds[objective]["test"]) for objective in ("training", "validation")
+        )
         found[label] = {
             "training": float(by_train.mean()),
             "validation": float(by_valid.mean()),
@@ -136,7 +144,9 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def figure_of(losses: dict[str, dict[str, np.ndarray]], result: dict[str, Any], on: Evaluator) -> Figure:
+def figure_of(
+    losses: dict[str, dict[str, np.ndarray]], result: dict[str, Any], on: Evaluator
+) -> Figure:
     """Medians and middle halves over steps and over seconds; the differences to Adam task by task."""
     figure = Figure(figsize=(16, 4.4), dpi=140, layout="constrained")
     by_step, by_second, tasks = figure.subplots(1, 3)
@@ -145,7 +155,11 @@ def figure_of(losses: dict[str, dict[str, np.ndarray]], result: dict[str, Any], 
         for name, curves in losses.items():
             color, line, width, text = STYLES[name]
             steps = np.arange(curves["test"].shape[1]) * on.every
-            per_step = 1.0 if axes is by_step else float(known(result["optimizers"][name]["seconds_per_step"]))
+            per_step = (
+                1.0
+                if axes is by_step
+                else float(known(result["optimizers"][name]["seconds_per_step"]))
+            )
             low, middle, high = quantiles(curves["test"], [0.25, 0.5, 0.75])
             middle = running_median(middle, window=3)
             axes.fill_between(steps * per_step, low, high, color=color, alpha=0.12, linewidth=0)
@@ -155,7 +169,9 @@ def figure_of(losses: dict[str, dict[str, np.ndarray]], result: dict[str, Any], 
         log_scale(axes, "y", *(curves["test"] for curves in losses.values()))
         set_limits(axes, "x", low=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(EngFormatter(sep="") if axes is by_step else EngFormatter("s"))
+        axes.xaxis.set_major_formatter(
+            EngFormatter(sep="") if axes is by_step else EngFormatter("s")
+        )
         tidy(axes)
         label_ends(axes, ends)
     shown = result["differences"]["adam"]

@@ -10,7 +10,14 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
 import learned_opt
-from outer_train import UnrolledSystem, clip_by_global_norm, devices, inner_problem, outer_step, truncation
+from outer_train import (
+    UnrolledSystem,
+    clip_by_global_norm,
+    devices,
+    inner_problem,
+    outer_step,
+    truncation,
+)
 from outer_train.estimators import persistent_es
 from tasks import TaskFamily
 
@@ -65,14 +72,18 @@ def theta_slices(
     theta, losses = _train(problem, optimizer, unroll_length, num_outer_steps, key_train)
     flat, unravel = ravel_pytree(theta)
     evaluate = _evaluator(problem, unravel, key_loss)
-    towards = jax.jit(jax.grad(lambda flat, data: jnp.mean(evaluate(flat, data)[: min(unrolls) * unroll_length])))
+    towards = jax.jit(
+        jax.grad(lambda flat, data: jnp.mean(evaluate(flat, data)[: min(unrolls) * unroll_length]))
+    )
     along = _unit(towards(flat, problem.data)) * jnp.linalg.norm(flat)
     across = jax.random.normal(key_direction, flat.shape)
     across = _unit(across - along * (across @ along) / (along @ along)) * jnp.linalg.norm(flat)
     offsets, sides = np.linspace(-extent, extent, num_points), np.linspace(-extent, extent, grid)
     first, second = (part.reshape(-1) for part in np.meshgrid(sides, sides, indexing="ij"))
     # Line and square in one call: one compilation.
-    weights = np.stack([np.concatenate([offsets, first]), np.concatenate([np.zeros(num_points), second])])
+    weights = np.stack(
+        [np.concatenate([offsets, first]), np.concatenate([np.zeros(num_points), second])]
+    )
 
     @jax.jit
     def losses_at(weights, data):
@@ -104,16 +115,26 @@ def _evaluator(problem: UnrolledSystem, unravel, key: Array):
 
 def _train(problem, optimizer, unroll_length, num_outer_steps, key) -> tuple[Any, list[float]]:
     key_theta, key_init, key_run = jax.random.split(key, 3)
-    estimator = persistent_es(problem, 16, 0.01, devices.PARTICLES, max_num_steps=unroll_length, stagger=True)
+    estimator = persistent_es(
+        problem, 16, 0.01, devices.PARTICLES, max_num_steps=unroll_length, stagger=True
+    )
     chain = optax.chain(clip_by_global_norm(1.0), optax.adam(1e-2))
-    step = outer_step([estimator], chain, truncation.constant(unroll_length), devices.particle_mesh(16))
-    state, datas = step.init(jax.device_get(optimizer.init(key_theta)), key_init), step.place_data((problem.data,))
+    step = outer_step(
+        [estimator], chain, truncation.constant(unroll_length), devices.particle_mesh(16)
+    )
+    state, datas = (
+        step.init(jax.device_get(optimizer.init(key_theta)), key_init),
+        step.place_data((problem.data,)),
+    )
     losses = []
     for _ in range(num_outer_steps):
         state, metrics = step.step(state, key_run, datas)
         losses.append(float(metrics["outer_loss"]))
     tenth = max(1, num_outer_steps // 10)
-    return jax.device_get(state.theta), [float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))]
+    return jax.device_get(state.theta), [
+        float(np.mean(losses[:tenth])),
+        float(np.mean(losses[-tenth:])),
+    ]
 
 
 def _unit(vector: Array) -> Array:

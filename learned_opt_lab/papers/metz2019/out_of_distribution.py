@@ -17,11 +17,25 @@ from matplotlib.figure import Figure
 from learned_opt.disk import files
 from learned_opt_lab.drawing.axes import known, log_scale, quantiles, set_limits
 from learned_opt_lab.drawing.text import figure_label, format_number
-from learned_opt_lab.drawing.training_figures import BLACK, BLUE, ORANGE, SKY, running_median, save, tidy
+from learned_opt_lab.drawing.training_figures import (
+    BLACK,
+    BLUE,
+    ORANGE,
+    SKY,
+    running_median,
+    save,
+    tidy,
+)
 from learned_opt_lab.evaluation.baselines import LEARNING_RATES, UNTUNED
 from learned_opt_lab.papers.metz2019 import outer_trained
 from learned_opt_lab.papers.metz2019.outer_trained_evaluation import evaluator
-from learned_opt_lab.papers.metz2019.outer_trained_setup import OBJECTIVES, Config, families, reporting_key, resolve
+from learned_opt_lab.papers.metz2019.outer_trained_setup import (
+    OBJECTIVES,
+    Config,
+    families,
+    reporting_key,
+    resolve,
+)
 from learned_opt_lab.results.folder import write_result
 from tasks.images import MLP, ConvNet, ImageData, class_subset_family, tfds_images
 
@@ -75,15 +89,20 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     return result
 
 
-def _evaluate(config: Config, data: ImageData, shift: Shift, picked) -> tuple[dict[str, Any], dict[str, Any]]:
+def _evaluate(
+    config: Config, data: ImageData, shift: Shift, picked
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Losses `[runs, points]` of every optimizer on one shift, and a row of the result."""
     family = class_subset_family(data, shift.module, data.num_classes, None, 64)
     num_runs, num_steps = max(2, config.num_tasks // 4), shift.horizon * config.num_steps
     on = evaluator(family, reporting_key(config), num_runs, num_steps)
     evaluate = on.learned(config)
-    losses = {o: {split: v[0] for split, v in evaluate(picked[o].theta).items()} for o in OBJECTIVES}
+    losses = {
+        o: {split: v[0] for split, v in evaluate(picked[o].theta).items()} for o in OBJECTIVES
+    }
     tuned = on.tuned("adam", config.budget, config.seed)
-    untuned = int(np.abs(np.log(np.divide(LEARNING_RATES, UNTUNED))).argmin())  # it is one of the eleven
+    # It is one of the eleven.
+    untuned = int(np.abs(np.log(np.divide(LEARNING_RATES, UNTUNED))).argmin())
     losses["adam"] = tuned.losses
     losses["adam_1e-3"] = {split: curves[untuned] for split, curves in tuned.all_losses.items()}
     row: dict[str, Any] = {"title": shift.title, "num_steps": num_steps, "num_runs": num_runs}
@@ -95,21 +114,34 @@ def _evaluate(config: Config, data: ImageData, shift: Shift, picked) -> tuple[di
             "final_test_loss_of_runs": final.tolist(),
             "diverged": int((final > 2 * each["test"][:, 0]).sum()),
         }
-    row["no_worse_than_untuned_adam"] = row["validation"]["final_test_loss"] <= row["adam_1e-3"]["final_test_loss"]
+    row["no_worse_than_untuned_adam"] = (
+        row["validation"]["final_test_loss"] <= row["adam_1e-3"]["final_test_loss"]
+    )
     return losses, row
 
 
 def _figure(config: Config, losses: dict[str, Any], rows: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(4.4 * len(losses) + 0.4, 4.2), dpi=140, layout="constrained")
-    for axes, (name, each) in zip(np.atleast_1d(figure.subplots(1, len(losses))), losses.items(), strict=True):
+    for axes, (name, each) in zip(
+        np.atleast_1d(figure.subplots(1, len(losses))), losses.items(), strict=True
+    ):
         for optimizer, curves in each.items():
             color, line, label = STYLES[optimizer]
             test = known(curves["test"])
             steps = np.linspace(0, rows[name]["num_steps"], test.shape[1])
-            axes.fill_between(steps, test.min(axis=0), test.max(axis=0), color=color, alpha=0.1, linewidth=0)
+            axes.fill_between(
+                steps, test.min(axis=0), test.max(axis=0), color=color, alpha=0.1, linewidth=0
+            )
             final = rows[name][optimizer]["final_test_loss"]
             middle = running_median(quantiles(test, 0.5), window=3)
-            axes.plot(steps, middle, color=color, linestyle=line, linewidth=2, label=f"{label}: {format_number(final)}")
+            axes.plot(
+                steps,
+                middle,
+                color=color,
+                linestyle=line,
+                linewidth=2,
+                label=f"{label}: {format_number(final)}",
+            )
         # A run that is sure of everything and right for once would stretch the axis by decades.
         shown = np.concatenate([line.get_ydata() for line in axes.lines])
         log_scale(axes, "y", shown)

@@ -78,8 +78,13 @@ def run(config: Config, out: pathlib.Path) -> dict:
     Raises:
       ValueError: for sizes out of range.
     """
-    if not 0 < config.spacing < 0.99 or min(*config.lengths, *config.unrolls, config.grid, config.num_points) < 2:
-        raise ValueError("spacing must lie in (0, .99), and lengths, unrolls, grid and num_points must be at least 2")
+    if (
+        not 0 < config.spacing < 0.99
+        or min(*config.lengths, *config.unrolls, config.grid, config.num_points) < 2
+    ):
+        raise ValueError(
+            "spacing must lie in (0, .99), and lengths, unrolls, grid and num_points must be at least 2"
+        )
     if config.num_rates < 2 or min(config.num_adam_steps, config.num_networks) < 1:
         raise ValueError("num_rates must be at least 2, num_adam_steps and num_networks at least 1")
     well = double_well(config)
@@ -97,7 +102,11 @@ def run(config: Config, out: pathlib.Path) -> dict:
         extent=config.extent,
         key=key_slices,
     )
-    result = {"double_well": well["numbers"], "adam": divergence, "learned_optimizer": _slice_numbers(config, slices)}
+    result = {
+        "double_well": well["numbers"],
+        "adam": divergence,
+        "learned_optimizer": _slice_numbers(config, slices),
+    }
     out.mkdir(parents=True, exist_ok=True)
     write_result(out / "result.json", result)
     save(landscape_figure(config, well, paths, slices), out / "figure_2.png")
@@ -112,22 +121,34 @@ def double_well(config: Config) -> dict[str, Any]:
     """
     with jax.enable_x64(True):
         momenta = jnp.arange(0, 0.99 + config.spacing / 2, config.spacing)
-        paths = np.asarray(jax.jit(jax.vmap(lambda theta: positions(theta, config.num_settle_steps)))(momenta))
+        paths = np.asarray(
+            jax.jit(jax.vmap(lambda theta: positions(theta, config.num_settle_steps)))(momenta)
+        )
         final_losses, slopes = {}, {}
         for length in config.lengths:
             final = lambda theta, n=length: double_well_loss(positions(theta, n)[-1])
             losses, grads = jax.jit(jax.vmap(jax.value_and_grad(final)))(momenta)
-            final_losses[length], slopes[length] = np.asarray(losses), float(jnp.max(jnp.abs(grads)))
+            final_losses[length], slopes[length] = (
+                np.asarray(losses),
+                float(jnp.max(jnp.abs(grads))),
+            )
         ends = paths[:, -1]
         far = ends > BARRIER
         numbers = {
             "minima": [float(np.median(ends[~far])), float(np.median(ends[far]))],
-            "minimum_losses": [float(double_well_loss(np.median(ends[side]))) for side in (~far, far)],
+            "minimum_losses": [
+                float(double_well_loss(np.median(ends[side]))) for side in (~far, far)
+            ],
             "first_switch": _first_switch(config, np.asarray(momenta), far),
             "num_switches": int(np.sum(far[1:] != far[:-1])),
             "max_abs_gradient": {str(length): slope for length, slope in slopes.items()},
         }
-    return {"momenta": np.asarray(momenta), "paths": paths, "final_losses": final_losses, "numbers": numbers}
+    return {
+        "momenta": np.asarray(momenta),
+        "paths": paths,
+        "final_losses": final_losses,
+        "numbers": numbers,
+    }
 
 
 def _first_switch(config: Config, momenta, far) -> float:
@@ -166,9 +187,14 @@ def adam_divergence(config: Config, family: TaskFamily, key) -> tuple[np.ndarray
     problem = inner_problem(family, fixed, config.num_adam_steps)
     theta = fixed.init(key)
     over_networks = jax.jit(
-        lambda keys, *args: jax.lax.map(lambda key: _network_paths(problem, theta, key, *args), keys)
+        lambda keys, *args: jax.lax.map(
+            lambda key: _network_paths(problem, theta, key, *args), keys
+        )
     )
-    keys, log_rates = jax.random.split(key, config.num_networks), jnp.log(jnp.asarray(rates, jnp.float32))
+    keys, log_rates = (
+        jax.random.split(key, config.num_networks),
+        jnp.log(jnp.asarray(rates, jnp.float32)),
+    )
     paths, spreads = (np.asarray(part) for part in over_networks(keys, log_rates, problem.data))
     of_networks = {str(t): spreads[:, t - 1].tolist() for t in (1, config.num_adam_steps)}
     numbers = {
@@ -197,7 +223,9 @@ def _network_paths(problem: UnrolledSystem, theta, key, log_rates, data):
     params = jax.vmap(path)(log_rates)
     spread = jnp.linalg.norm(params - jnp.mean(params, axis=0), axis=-1).mean(axis=0)
     moved = jnp.linalg.norm(params - params[:, :1], axis=-1).mean(axis=0)
-    directions = jax.random.normal(key_projection, (params.shape[-1], 2)) / np.float32(np.sqrt(params.shape[-1]))
+    directions = jax.random.normal(key_projection, (params.shape[-1], 2)) / np.float32(
+        np.sqrt(params.shape[-1])
+    )
     return params @ directions, spread[1:] / moved[1:]
 
 
@@ -206,7 +234,9 @@ def _slice_numbers(config: Config, slices: Slices) -> dict[str, Any]:
         "unroll_length": config.unroll_length,
         "outer_loss_of_training": slices.training_losses,
         "roughness": {str(n): roughness(losses) for n, losses in slices.line.items()},
-        "range": {str(n): [float(losses.min()), float(losses.max())] for n, losses in slices.line.items()},
+        "range": {
+            str(n): [float(losses.min()), float(losses.max())] for n, losses in slices.line.items()
+        },
         "local_minima": {str(n): local_minima(losses) for n, losses in slices.line.items()},
     }
 

@@ -17,7 +17,9 @@ from tasks.analytic import double_well_loss
 _MAP = matplotlib.colormaps["viridis"]
 
 
-def landscape_figure(config: Any, well: dict[str, Any], paths: np.ndarray, slices: Slices) -> Figure:
+def landscape_figure(
+    config: Any, well: dict[str, Any], paths: np.ndarray, slices: Slices
+) -> Figure:
     """Draws all panels.
 
     Args:
@@ -54,7 +56,9 @@ def _positions(axes: Axes, well: dict, figure) -> None:
     momenta, scale = well["momenta"], Normalize(0, 1)
     for i in np.linspace(0, len(momenta) - 1, 45).astype(int):
         axes.plot(well["paths"][i, :200], color=_MAP(1 - scale(momenta[i])), linewidth=0.7)
-    axes.set(xlabel="steps T", ylabel="w after T steps", title="(b) one line a momentum", ylim=(-2, 5))
+    axes.set(
+        xlabel="steps T", ylabel="w after T steps", title="(b) one line a momentum", ylim=(-2, 5)
+    )
     mappable = matplotlib.cm.ScalarMappable(scale, _MAP.reversed())
     figure.colorbar(mappable, ax=axes, label="momentum", shrink=0.8)
 
@@ -74,13 +78,19 @@ def _adam(axes: Axes, config: Any, paths: np.ndarray) -> None:
         axes.plot(path[:, 0], path[:, 1], color=_MAP(shade), linewidth=0.6)
         axes.plot(*path[-1], ".", color=_MAP(shade), markersize=4)
     low, high = config.rates
-    axes.set_title(f"(d) MLP, {config.num_adam_steps} steps of Adam,\nrates {low} to {high}", fontsize=10)
+    axes.set_title(
+        f"(d) MLP, {config.num_adam_steps} steps of Adam,\nrates {low} to {high}", fontsize=10
+    )
     axes.set(xlabel="random projection 1", ylabel="random projection 2")
 
 
 def _line(axes: Axes, slices: Slices) -> None:
-    for (n, losses), shade in zip(slices.line.items(), np.linspace(0.85, 0, len(slices.line)), strict=True):
-        axes.plot(slices.offsets, known(losses), color=_MAP(shade), linewidth=1, label=f"{n} unrolls")
+    for (n, losses), shade in zip(
+        slices.line.items(), np.linspace(0.85, 0, len(slices.line)), strict=True
+    ):
+        axes.plot(
+            slices.offsets, known(losses), color=_MAP(shade), linewidth=1, label=f"{n} unrolls"
+        )
     axes.set_title("(e) learned optimizer, along\nthe outer gradient", fontsize=10)
     axes.set(xlabel="offset / |theta|", ylabel="mean validation loss")
     axes.legend(frameon=False, fontsize=7)

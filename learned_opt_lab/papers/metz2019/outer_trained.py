@@ -54,19 +54,27 @@ def outer_train(
     """
     optimizer = learned_optimizer(config)
     kwargs = {"num_loss_batches": 5} if config.scale == "paper" else {}
-    problem = inner_problem(family, optimizer, config.num_steps, OBJECTIVES[objective], loss_clip=LOSS_CAP, **kwargs)
+    problem = inner_problem(
+        family, optimizer, config.num_steps, OBJECTIVES[objective], loss_clip=LOSS_CAP, **kwargs
+    )
     if config.scale == "paper":
-        schedule = truncation.linear(min(50, config.num_steps), config.num_steps, max(1, config.num_outer_steps // 2))
+        schedule = truncation.linear(
+            min(50, config.num_steps), config.num_steps, max(1, config.num_outer_steps // 2)
+        )
         kind = estimators.merged
     else:
         schedule, kind = truncation.constant(min(20, config.num_steps)), estimators.persistent_es
     longest = min(schedule.max_num_steps, config.num_steps)
-    estimator = kind(problem, config.num_pairs, 0.01, PARTICLES, max_num_steps=longest, stagger=True)
+    estimator = kind(
+        problem, config.num_pairs, 0.01, PARTICLES, max_num_steps=longest, stagger=True
+    )
     seeds = range(num_seeds or config.num_seeds)
     key_theta, key_run = jax.random.split(jax.random.key(config.seed))
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key_theta, np.asarray(seeds, np.int32))
     outer_optimizer = outer_optimizer or default_outer_optimizer(config)
-    step = outer_step_of_seeds([estimator], outer_optimizer, schedule, particle_mesh(config.num_pairs), seeds)
+    step = outer_step_of_seeds(
+        [estimator], outer_optimizer, schedule, particle_mesh(config.num_pairs), seeds
+    )
     thetas = jax.device_get(jax.vmap(optimizer.init)(keys))
     datas = step.place_data((family.data,))
     return train_seeds(step, thetas, key_run, datas, config.num_outer_steps, config.num_points)
@@ -105,12 +113,18 @@ class Picked(NamedTuple):
 
     def record(self) -> dict[str, Any]:
         """For JSON."""
-        return {"picked_by": "outer_loss", "picked_seed": self.index, "outer_loss": self.outer_losses.tolist()}
+        return {
+            "picked_by": "outer_loss",
+            "picked_seed": self.index,
+            "outer_loss": self.outer_losses.tolist(),
+        }
 
 
 def outer_train_and_pick(config: Config, made: Families) -> dict[str, Picked]:
     """Outer-trains the seeds on each objective, and picks by the outer-training loss."""
-    on_outer_train = evaluator(made.outer_train, picking_key(config), config.num_tasks, config.num_steps)
+    on_outer_train = evaluator(
+        made.outer_train, picking_key(config), config.num_tasks, config.num_steps
+    )
     run = on_outer_train.learned(config)
     picked = {}
     for objective in OBJECTIVES:

@@ -46,17 +46,26 @@ class Evaluator(NamedTuple):
         for start in range(0, number, CHUNK):
             rows = np.minimum(np.arange(start, start + min(CHUNK, number)), number - 1)
             parts.append(_losses(sweep({k: v[rows] for k, v in configurations.items()}, self.runs)))
-        losses = {split: np.concatenate([part[split] for part in parts])[:number] for split in parts[0]}
+        losses = {
+            split: np.concatenate([part[split] for part in parts])[:number] for split in parts[0]
+        }
         chosen = losses["outer_valid"][..., 1:].mean(axis=-1).argmin(axis=0)
         runs = np.arange(len(chosen))
         values = {k: [float(v[i]) for i in chosen] for k, v in configurations.items()}
         common = int(losses["outer_valid"][..., 1:].mean(axis=(1, 2)).argmin())
         hyperparameters = {k: jnp.float32(v[common]) for k, v in configurations.items()}
-        return Tuned({split: each[chosen, runs] for split, each in losses.items()}, values, hyperparameters, losses)
+        return Tuned(
+            {split: each[chosen, runs] for split, each in losses.items()},
+            values,
+            hyperparameters,
+            losses,
+        )
 
     def _sweep(self, factory):
         splits = ("train", "outer_valid", "test")
-        return make_sweep(self.family, factory, num_steps=self.num_steps, splits=splits, eval_every=self.every)
+        return make_sweep(
+            self.family, factory, num_steps=self.num_steps, splits=splits, eval_every=self.every
+        )
 
 
 CHUNK = 32
@@ -89,7 +98,9 @@ def _losses(curves) -> dict[str, NDArray]:
     return {split: cap_losses(metrics["loss"], LOSS_CAP) for split, metrics in curves.items()}
 
 
-def seconds_per_step(config: Config, on: Evaluator, theta: Any, tuned: dict[str, Tuned]) -> dict[str, float]:
+def seconds_per_step(
+    config: Config, on: Evaluator, theta: Any, tuned: dict[str, Tuned]
+) -> dict[str, float]:
     """Of one run alone: the learned optimizer with its overhead, and each baseline."""
     one = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), theta)
     found = {"learned": time_training(on.family, learned_optimizer(config).optimizer, one, on.runs)}

@@ -12,7 +12,15 @@ import jax
 from learned_opt.per_parameter import mlp
 from learned_opt_lab.papers.scales import at_scale
 from tasks import TaskFamily
-from tasks.images import MLP, ConvNet, ImageData, class_split, class_subset_family, digits, tfds_images
+from tasks.images import (
+    MLP,
+    ConvNet,
+    ImageData,
+    class_split,
+    class_subset_family,
+    digits,
+    tfds_images,
+)
 
 OBJECTIVES = {"validation": "valid", "training": "train"}
 """Name in results -> objective of the inner problem."""
@@ -87,7 +95,15 @@ def resolve(config: Config, num_outer_steps: int = 1000) -> Config:
     config = at_scale(config, SIZES)
     if config.num_outer_steps is None:
         config = dataclasses.replace(config, num_outer_steps=num_outer_steps)
-    for name in ("num_seeds", "num_outer_steps", "num_steps", "num_pairs", "num_tasks", "budget", "num_points"):
+    for name in (
+        "num_seeds",
+        "num_outer_steps",
+        "num_steps",
+        "num_pairs",
+        "num_tasks",
+        "budget",
+        "num_points",
+    ):
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
     return config

@@ -21,7 +21,17 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from learned_opt.disk import files
 from learned_opt_lab.drawing.axes import known, legend, log_scale
 from learned_opt_lab.drawing.text import format_number
-from learned_opt_lab.drawing.training_figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, save, tidy
+from learned_opt_lab.drawing.training_figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    save,
+    tidy,
+)
 from learned_opt_lab.evaluation.statistics import lowest_known
 from learned_opt_lab.papers.metz2019 import outer_trained
 from learned_opt_lab.papers.metz2019.outer_trained_evaluation import evaluator
@@ -65,10 +75,14 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     tuned = {name: on.tuned(name, config.budget, config.seed).losses for name in BASELINES}
     evaluate = on.learned(config)
     curves = {
-        objective: _curve(evaluate, outer_trained.outer_train(config, made.outer_train, objective), objective)
+        objective: _curve(
+            evaluate, outer_trained.outer_train(config, made.outer_train, objective), objective
+        )
         for objective in OBJECTIVES
     }
-    compared = {"Adam": {name: values[:, :NUM_COMPARED_SEEDS] for name, values in curves[COMPARED].items()}}
+    compared = {
+        "Adam": {name: values[:, :NUM_COMPARED_SEEDS] for name, values in curves[COMPARED].items()}
+    }
     for name, optimizer in outer_optimizers(config).items():
         seeds = min(NUM_COMPARED_SEEDS, config.num_seeds)
         trained = outer_trained.outer_train(config, made.outer_train, COMPARED, optimizer, seeds)
@@ -76,16 +90,23 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     result = _result(config, curves, tuned, compared)
     out.mkdir(parents=True, exist_ok=True)
     write_result(out / "result.json", result)
-    files.write_npz(out / "curves.npz", {f"{o}/{n}": v for o, c in curves.items() for n, v in c.items()})
+    files.write_npz(
+        out / "curves.npz", {f"{o}/{n}": v for o, c in curves.items() for n, v in c.items()}
+    )
     save(_figure(curves, tuned, compared), out / "outer_training_curves.png")
     return result
 
 
 def _curve(evaluate: Callable, trained: SeedsResult, objective: str) -> dict[str, np.ndarray]:
     """At each point, `[points, seeds]`: the seeds' own losses, their test losses, inner steps and seconds."""
-    points = [evaluate(jax.tree.map(lambda leaf, i=i: leaf[i], trained.thetas)) for i in range(len(trained.points))]
+    points = [
+        evaluate(jax.tree.map(lambda leaf, i=i: leaf[i], trained.thetas))
+        for i in range(len(trained.points))
+    ]
     num_seeds = trained.outer_loss.shape[1]
-    steps = np.concatenate([np.zeros((1, num_seeds), np.int64), trained.inner_steps])[trained.points]
+    steps = np.concatenate([np.zeros((1, num_seeds), np.int64), trained.inner_steps])[
+        trained.points
+    ]
     # A seed's share of the time they took together.
     seconds = np.concatenate([[0.0], trained.seconds.cumsum()]) / num_seeds
     return {
@@ -109,7 +130,10 @@ def _result(config, curves, tuned, compared) -> dict[str, Any]:
             "test_loss": curve["test_loss"][-1].tolist(),
             "inner_steps": int(curve["inner_steps"][-1, 0]),
             "seconds": float(curve["seconds"][-1, 0]),
-            **{name: float(losses[OWN_SPLIT[objective]][:, 1:].mean()) for name, losses in tuned.items()},
+            **{
+                name: float(losses[OWN_SPLIT[objective]][:, 1:].mean())
+                for name, losses in tuned.items()
+            },
         }
     best = {name: float(losses["test"][:, 1:].mean()) for name, losses in tuned.items()}
     return {
@@ -120,7 +144,10 @@ def _result(config, curves, tuned, compared) -> dict[str, Any]:
         "objectives": rows,
         "baselines_test_loss": best,
         "outer_optimizers": {
-            name: {"outer_loss": curve["outer_loss"][-1].tolist(), "test_loss": curve["test_loss"][-1].tolist()}
+            name: {
+                "outer_loss": curve["outer_loss"][-1].tolist(),
+                "test_loss": curve["test_loss"][-1].tolist(),
+            }
             for name, curve in compared.items()
         },
     }
@@ -142,17 +169,24 @@ def _figure(curves, tuned, compared) -> Figure:
         what = "validation loss" if objective == "validation" else "training loss"
         axes.set(title=f"outer {what}, episode mean", xlabel=_UNITS[unit])
         _finish(axes)
-    for (name, curve), color in zip(compared.items(), (BLUE, ORANGE, GREEN, RED, PURPLE), strict=False):
+    for (name, curve), color in zip(
+        compared.items(), (BLUE, ORANGE, GREEN, RED, PURPLE), strict=False
+    ):
         _draw_seeds(optimizers, curve, "inner_steps", color, name)
     optimizers.set(title="outer optimizers, validation loss", xlabel=_UNITS["inner_steps"])
     _finish(optimizers)
     return figure
 
 
-_UNITS = {"inner_steps": "inner steps of outer-training", "seconds": "seconds of outer-training, a seed's share"}
+_UNITS = {
+    "inner_steps": "inner steps of outer-training",
+    "seconds": "seconds of outer-training, a seed's share",
+}
 
 
-def _draw_seeds(axes: Axes, curve: dict[str, np.ndarray], unit: str, color: str, label: str) -> None:
+def _draw_seeds(
+    axes: Axes, curve: dict[str, np.ndarray], unit: str, color: str, label: str
+) -> None:
     position, losses = known(curve[unit].mean(axis=1)), known(curve["outer_loss"])
     axes.plot(position, losses, color=color, linewidth=0.6, alpha=0.6)
     last = format_number(float(losses[-1].mean()))

@@ -24,7 +24,11 @@ from learned_opt_lab.drawing.axes import known, log_scale
 from learned_opt_lab.drawing.training_figures import BLUE, ORANGE, save
 from learned_opt_lab.evaluation.statistics import deviation
 from learned_opt_lab.papers.scales import at_scale
-from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import load_data, make_training, with_label_noise
+from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import (
+    load_data,
+    make_training,
+    with_label_noise,
+)
 from learned_opt_lab.results.folder import write_result
 from outer_train import clip_by_global_norm, inner_problem
 from outer_train.estimators import persistent_es
@@ -118,7 +122,9 @@ def resolve(config: Config) -> Config:
     """
     config = at_scale(config, SIZES)
     if config.num_steps % config.num_records:
-        raise ValueError(f"num_steps must be a multiple of num_records, {config.num_records}, got {config.num_steps}")
+        raise ValueError(
+            f"num_steps must be a multiple of num_records, {config.num_records}, got {config.num_steps}"
+        )
     return config
 
 
@@ -127,14 +133,18 @@ def _outer_train_and_run(config: Config, data, cell, name: str, key) -> dict[str
     num_samples, noise = cell
     divide = lambda share: with_label_noise(data, noise, num_samples=num_samples, valid_share=share)
     theta = _outer_train(config, divide(VALID_SHARES[name]), OBJECTIVES[name], key)
-    return _train_networks(config, divide(VALID_SHARES["train_by_train"]), theta, jax.random.fold_in(key, 1))
+    return _train_networks(
+        config, divide(VALID_SHARES["train_by_train"]), theta, jax.random.fold_in(key, 1)
+    )
 
 
 def _outer_train(config: Config, data, objective: str, key):
     training = make_training(data, config.network, config.batch_size)
     learned = mlp()
     problem = inner_problem(fixed_family(training.task, data), learned, config.num_steps, objective)
-    estimator = persistent_es(problem, config.num_pairs, max_num_steps=config.truncation, stagger=True)
+    estimator = persistent_es(
+        problem, config.num_pairs, max_num_steps=config.truncation, stagger=True
+    )
     schedule = optax.cosine_decay_schedule(config.outer_learning_rate, config.num_outer_steps)
     outer = optax.chain(clip_by_global_norm(1.0), optax.adam(schedule))
     key_theta, key_init, key_steps = jax.random.split(key, 3)
@@ -171,13 +181,18 @@ def _train_networks(config: Config, data, theta, key) -> dict[str, np.ndarray]:
             params, opt_state = carry
             key_batch, key_loss = jax.random.split(jax.random.fold_in(key_steps, i))
             batch = task.sample_batch(data, key_batch, "train")
-            value, grads = jax.value_and_grad(lambda params: task.loss(params, key_loss, batch)[0])(params)
+            value, grads = jax.value_and_grad(lambda params: task.loss(params, key_loss, batch)[0])(
+                params
+            )
             updates, opt_state = transformation.update(grads, opt_state, params, value=value)
             return (optax.apply_updates(params, updates), opt_state), None
 
         def record(carry, steps):
             carry, _ = lax.scan(step, carry, steps)
-            return carry, {"train": training.full_loss(carry[0]), "test": training.test_loss(carry[0])}
+            return carry, {
+                "train": training.full_loss(carry[0]),
+                "test": training.test_loss(carry[0]),
+            }
 
         steps = jnp.arange(config.num_steps).reshape(config.num_records, -1)
         return lax.scan(record, (params, transformation.init(params)), steps)[1]
@@ -191,27 +206,41 @@ def _summary(cell, runs: dict) -> dict:
     num_samples, noise = cell
     row = {"num_samples": num_samples or "all", "label_noise": noise}
     for name, curves in runs.items():
-        row[name] = {f"{split}_loss": _mean_and_error(curve[:, -1]) for split, curve in curves.items()}
+        row[name] = {
+            f"{split}_loss": _mean_and_error(curve[:, -1]) for split, curve in curves.items()
+        }
     by_train, by_validation = (runs[name]["test"][:, -1] for name in OBJECTIVES)
     row["test_difference"] = _mean_and_error(by_train - by_validation)
     return row
 
 
 def _mean_and_error(values: np.ndarray) -> dict:
-    return {"mean": float(values.mean()), "standard_error": deviation(values, ddof=1) / np.sqrt(len(values))}
+    return {
+        "mean": float(values.mean()),
+        "standard_error": deviation(values, ddof=1) / np.sqrt(len(values)),
+    }
 
 
 def _figure(config: Config, rows: list[dict], curves: list[dict]) -> Figure:
     figure = Figure(figsize=(4.3 * len(rows), 4), dpi=150, layout="constrained")
     steps = np.arange(1, config.num_records + 1) * config.num_steps / config.num_records
-    for axes, row, runs in zip(np.atleast_1d(figure.subplots(1, len(rows))), rows, curves, strict=True):
+    for axes, row, runs in zip(
+        np.atleast_1d(figure.subplots(1, len(rows))), rows, curves, strict=True
+    ):
         for (name, splits), color in zip(runs.items(), (ORANGE, BLUE), strict=True):
             final = row[name]["test_loss"]["mean"]
             axes.plot(
-                steps, known(splits["test"].mean(0)), color=color, label=f"{name.replace('_', '-')}: test {final:.3f}"
+                steps,
+                known(splits["test"].mean(0)),
+                color=color,
+                label=f"{name.replace('_', '-')}: test {final:.3f}",
             )
-            axes.plot(steps, known(splits["train"].mean(0)), color=color, linestyle=":", linewidth=1)
-        axes.set_title(f"{row['num_samples']} samples, {row['label_noise']:.0%} wrong labels", fontsize=10)
+            axes.plot(
+                steps, known(splits["train"].mean(0)), color=color, linestyle=":", linewidth=1
+            )
+        axes.set_title(
+            f"{row['num_samples']} samples, {row['label_noise']:.0%} wrong labels", fontsize=10
+        )
         axes.set_xlabel("inner step (solid: test, dotted: training)")
         log_scale(axes, "y", *(line.get_ydata() for line in axes.lines))
         axes.legend(fontsize=8)

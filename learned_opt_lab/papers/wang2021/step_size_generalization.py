@@ -50,7 +50,13 @@ class Config:
 
     scale: Literal["default", "paper"] = "default"
     dim: int = 200
-    cells: tuple[tuple[int, float], ...] = ((100, 0.5), (100, 1.0), (100, 2.0), (800, 1.0), (3200, 1.0))
+    cells: tuple[tuple[int, float], ...] = (
+        (100, 0.5),
+        (100, 1.0),
+        (100, 2.0),
+        (800, 1.0),
+        (3200, 1.0),
+    )
     num_steps: int = 40
     num_tasks: int = 40
     num_step_sizes: int = 25
@@ -62,7 +68,9 @@ def run(config: Config, out: pathlib.Path) -> dict:
     """Writes `result.json` and `generalization.png` to `out`; returns what is in the former."""
     step_sizes = np.geomspace(1e-6, 1.0, config.num_step_sizes)
     keys = jax.random.split(jax.random.key(config.seed), len(config.cells))
-    cells = [_cell(config, *cell, step_sizes, key) for cell, key in zip(config.cells, keys, strict=True)]
+    cells = [
+        _cell(config, *cell, step_sizes, key) for cell, key in zip(config.cells, keys, strict=True)
+    ]
     result = {"table": cells}
     out.mkdir(parents=True, exist_ok=True)
     write_result(out / "result.json", result)
@@ -72,16 +80,22 @@ def run(config: Config, out: pathlib.Path) -> dict:
 
 def _cell(config: Config, num_samples: int, noise_std: float, step_sizes: np.ndarray, key) -> dict:
     key_choose, key_judge = jax.random.split(key)
-    family = partial(least_squares_family, config.dim, num_samples, noise_std, batch_size=config.batch_size)
+    family = partial(
+        least_squares_family, config.dim, num_samples, noise_std, batch_size=config.batch_size
+    )
     on_all, on_half = family(), family(num_train=num_samples // 2)
-    evaluate = partial(_evaluate, step_sizes=step_sizes, num_steps=config.num_steps, num_tasks=config.num_tasks)
+    evaluate = partial(
+        _evaluate, step_sizes=step_sizes, num_steps=config.num_steps, num_tasks=config.num_tasks
+    )
     objective = {
         "train_by_train": evaluate(on_all, "train", key_choose)[0],
         "train_by_validation": evaluate(on_half, "valid", key_choose)[0],
     }
     _, risks = evaluate(on_all, "train", key_judge)
     cell = {"num_samples": num_samples, "noise_std": noise_std}
-    chosen = {name: lowest_known(objective[name].mean(0), f"objective of {name}") for name in CHOICES}
+    chosen = {
+        name: lowest_known(objective[name].mean(0), f"objective of {name}") for name in CHOICES
+    }
     resampled = _bootstrap(objective, risks)
     # Resamples of one task are all alike, which says nothing of others.
     spread = lambda values: deviation(values) if len(risks) > 1 else float("nan")
@@ -89,7 +103,8 @@ def _cell(config: Config, num_samples: int, noise_std: float, step_sizes: np.nda
         cell[name] = {
             "mean": float(risks[:, chosen[name]].mean()),
             "standard_error": spread(resampled[name]),
-            "standard_error_given_choice": deviation(risks[:, chosen[name]], ddof=1) / np.sqrt(len(risks)),
+            "standard_error_given_choice": deviation(risks[:, chosen[name]], ddof=1)
+            / np.sqrt(len(risks)),
             "step_size": float(step_sizes[chosen[name]]),
             "objective": objective[name].mean(0).tolist(),
         }
@@ -101,14 +116,18 @@ def _cell(config: Config, num_samples: int, noise_std: float, step_sizes: np.nda
     return cell
 
 
-def _bootstrap(objective: dict, risks: np.ndarray, num_resamples: int = 1000) -> dict[str, np.ndarray]:
+def _bootstrap(
+    objective: dict, risks: np.ndarray, num_resamples: int = 1000
+) -> dict[str, np.ndarray]:
     """The whole procedure on resampled tasks: which step size the tasks choose varies more than what it then gives."""
     rng = np.random.default_rng(0)
     num_tasks = len(risks)
     choosing, judging = rng.integers(0, num_tasks, (2, num_resamples, num_tasks))
     judged = risks[judging].mean(1)
     return {
-        name: np.array([judged[i, np.argmin(losses[choosing[i]].mean(0))] for i in range(num_resamples)])
+        name: np.array(
+            [judged[i, np.argmin(losses[choosing[i]].mean(0))] for i in range(num_resamples)]
+        )
         for name, losses in objective.items()
     }
 
@@ -116,7 +135,12 @@ def _bootstrap(objective: dict, risks: np.ndarray, num_resamples: int = 1000) ->
 def _evaluate(family, objective, key, *, step_sizes, num_steps, num_tasks):
     """Final objective and `|w - w*|^2`, `[tasks, step sizes]` each; the step sizes share a task and its batches."""
     problem = inner_problem(
-        family, constant_schedule(momentum=0.0), num_steps, objective, reduction="final", loss_clip=1e6
+        family,
+        constant_schedule(momentum=0.0),
+        num_steps,
+        objective,
+        reduction="final",
+        loss_clip=1e6,
     )
 
     def one(theta, key):
@@ -144,23 +168,34 @@ def _figure(step_sizes: np.ndarray, cells: list[dict]) -> Figure:
     bars, curves = figure.subplots(1, 2, width_ratios=(1.3, 1))
     positions = np.arange(len(cells))
     for offset, name, color in zip((-0.2, 0.2), CHOICES, (ORANGE, BLUE), strict=True):
-        means, errors = (positive([cell[name][field] for cell in cells]) for field in ("mean", "standard_error"))
-        drawn = bars.bar(positions + offset, means, 0.38, yerr=errors, color=color, label=name.replace("_", "-"))
+        means, errors = (
+            positive([cell[name][field] for cell in cells]) for field in ("mean", "standard_error")
+        )
+        drawn = bars.bar(
+            positions + offset, means, 0.38, yerr=errors, color=color, label=name.replace("_", "-")
+        )
         bars.bar_label(drawn, fmt="%.3f", fontsize=8)
     log_scale(bars, "y", *(cell[name]["mean"] for cell in cells for name in CHOICES))
-    bars.set_xticks(positions, [f"n = {cell['num_samples']}\nsigma = {cell['noise_std']:g}" for cell in cells])
+    bars.set_xticks(
+        positions, [f"n = {cell['num_samples']}\nsigma = {cell['noise_std']:g}" for cell in cells]
+    )
     bars.set_ylabel("|w - w*|^2 on new tasks")
     bars.set_title("Few or noisy samples: validation wins; many: a tie", fontsize=10)
     bars.legend(fontsize=8)
     cell = cells[min(1, len(cells) - 1)]
     for name, color in zip(CHOICES, (ORANGE, BLUE), strict=True):
         curves.plot(
-            step_sizes, known(cell[name]["objective"]), color=color, label=f"{name.replace('_', '-')} objective"
+            step_sizes,
+            known(cell[name]["objective"]),
+            color=color,
+            label=f"{name.replace('_', '-')} objective",
         )
         curves.axvline(cell[name]["step_size"], color=color, linestyle=":")
     curves.plot(step_sizes, known(cell["risk"]), color="black", label="|w - w*|^2")
     log_scale(curves, "x", step_sizes)
-    log_scale(curves, "y", *(line.get_ydata() for line in curves.lines if len(line.get_ydata()) > 2))
+    log_scale(
+        curves, "y", *(line.get_ydata() for line in curves.lines if len(line.get_ydata()) > 2)
+    )
     set_limits(curves, "y", 1e-3, 30)
     curves.set_xlabel("step size (dotted: chosen)")
     curves.set_title(f"n = {cell['num_samples']}, sigma = {cell['noise_std']:g}", fontsize=10)

@@ -28,7 +28,10 @@ from scipy.special import logsumexp
 
 from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.evaluation.statistics import lowest_known
-from learned_opt_lab.papers.wang2021.step_size_meta_gradient_figures import descent_figure, gradient_figure
+from learned_opt_lab.papers.wang2021.step_size_meta_gradient_figures import (
+    descent_figure,
+    gradient_figure,
+)
 from learned_opt_lab.results.folder import write_result
 from tasks.analytic import log_loss_after_steps, loss_after_steps
 
@@ -73,7 +76,9 @@ def draw_quadratic(dim: int, seed: int) -> Draw:
     return Draw(eigenvalues.astype(np.float32), (vectors.T @ start).astype(np.float32))
 
 
-def closed_form(draw: Draw, step_sizes: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+def closed_form(
+    draw: Draw, step_sizes: np.ndarray, num_steps: int
+) -> tuple[np.ndarray, np.ndarray]:
     """G and G' in NumPy's longest float; `[step sizes]` each."""
     lam, c = (x.astype(np.longdouble) for x in draw)
     factor = 1 - np.asarray(step_sizes, np.longdouble)[:, None] * lam
@@ -97,7 +102,8 @@ def run(config: Config, out: pathlib.Path) -> dict:
         "at_start": _at_start(draw, config),
         "gradient": [row.summary for row in rows],
         "backpropagation": [
-            _backpropagate(draw, *point) for point in ((1.0, 80), (0.1, 80), (0.1, 1000), (0.02, 1000))
+            _backpropagate(draw, *point)
+            for point in ((1.0, 80), (0.1, 80), (0.1, 1000), (0.02, 1000))
         ],
         "growth_of_naive_gradient": _growth(draw),
         "meta_descent": {name: _printable(path[-1]) for name, path in paths.items()},
@@ -105,7 +111,10 @@ def run(config: Config, out: pathlib.Path) -> dict:
     }
     out.mkdir(parents=True, exist_ok=True)
     write_result(out / "result.json", result)
-    save(gradient_figure(2 / draw.eigenvalues[-1], step_sizes, config.horizons, rows), out / "meta_gradient.png")
+    save(
+        gradient_figure(2 / draw.eigenvalues[-1], step_sizes, config.horizons, rows),
+        out / "meta_gradient.png",
+    )
     save(descent_figure(paths, best), out / "meta_descent.png")
     return result
 
@@ -167,19 +176,29 @@ _stable_slopes = jax.jit(jax.vmap(jax.grad(log_loss_after_steps, 2), (None, None
 def _backpropagate(draw, step_size, num_steps) -> dict:
     """G' by backpropagation through log F, in both precisions, beside the truth."""
     row = {"step_size": step_size, "num_steps": num_steps}
-    row["closed_form"] = float(closed_form(draw, np.array([np.float32(step_size)]), num_steps)[1][0])
+    row["closed_form"] = float(
+        closed_form(draw, np.array([np.float32(step_size)]), num_steps)[1][0]
+    )
     row["stable"] = float(_stable_slopes(*draw, np.array([step_size], np.float32), num_steps)[0])
     row["float32"] = _printable(_slopes(_log_of_naive, draw, np.array([step_size]), num_steps)[0])
-    row["float32_by_logarithms"] = _printable(_slopes(_log_by_logarithms, draw, np.array([step_size]), num_steps)[0])
+    row["float32_by_logarithms"] = _printable(
+        _slopes(_log_by_logarithms, draw, np.array([step_size]), num_steps)[0]
+    )
     with jax.enable_x64(True):
-        row["float64"] = _printable(_slopes(_log_of_naive, draw, np.array([step_size]), num_steps)[0])
+        row["float64"] = _printable(
+            _slopes(_log_of_naive, draw, np.array([step_size]), num_steps)[0]
+        )
     return row
 
 
 def _at_start(draw: Draw, config: Config) -> dict:
     value, slope = closed_form(draw, np.array([config.start]), config.num_steps)
     naive = config.num_steps * np.exp(config.num_steps * value[0]) * slope[0]
-    return {"step_size": config.start, "naive_gradient": float(naive), "log_gradient": float(slope[0])}
+    return {
+        "step_size": config.start,
+        "naive_gradient": float(naive),
+        "log_gradient": float(slope[0]),
+    }
 
 
 def _growth(draw: Draw) -> list[dict]:
@@ -192,7 +211,13 @@ def _growth(draw: Draw) -> list[dict]:
             value, slope = closed_form(draw, np.array([step_size]), num_steps)
             logs.append(float(np.log(num_steps) + num_steps * value[0] + np.log(np.abs(slope[0]))))
         limit = 2 * math.log(np.max(np.abs(1 - step_size * draw.eigenvalues.astype(float))))
-        rows.append({"step_size_times_L_over_2": relative, "rate": (logs[1] - logs[0]) / 20_000, "limit": limit})
+        rows.append(
+            {
+                "step_size_times_L_over_2": relative,
+                "rate": (logs[1] - logs[0]) / 20_000,
+                "limit": limit,
+            }
+        )
     return rows
 
 
@@ -208,7 +233,9 @@ def _meta_descent(config: Config, draw: Draw):
         with jax.enable_x64(wide):
             paths[name] = np.asarray(_descend(objective, config, draw))
     grid = np.linspace(0, 2 / draw.eigenvalues[-1].astype(float), 20_001)[1:]
-    return paths, float(grid[lowest_known(closed_form(draw, grid, config.num_steps)[0], "loss of the grid")])
+    return paths, float(
+        grid[lowest_known(closed_form(draw, grid, config.num_steps)[0], "loss of the grid")]
+    )
 
 
 def _descend(objective, config: Config, draw: Draw) -> Array:

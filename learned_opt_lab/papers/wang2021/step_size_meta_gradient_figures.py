@@ -11,7 +11,9 @@ from learned_opt_lab.drawing.axes import known, legend, positive, set_limits
 from learned_opt_lab.drawing.training_figures import BLACK, BLUE, GREY, ORANGE, RED
 
 
-def gradient_figure(edge: float, step_sizes: np.ndarray, horizons: Sequence[int], rows: Sequence[Any]) -> Figure:
+def gradient_figure(
+    edge: float, step_sizes: np.ndarray, horizons: Sequence[int], rows: Sequence[Any]
+) -> Figure:
     """|F'|, |G'| and G' by backpropagation over the step size.
 
     Args:
@@ -24,19 +26,34 @@ def gradient_figure(edge: float, step_sizes: np.ndarray, horizons: Sequence[int]
     naive, log, back = figure.subplots(1, 3)
     for num_steps, row, color in zip(horizons, rows, (ORANGE, RED, BLUE, BLACK), strict=False):
         naive.semilogx(
-            step_sizes, np.clip(row.log_naive / math.log(10), -400, 1000), color=color, label=f"t = {num_steps}"
+            step_sizes,
+            np.clip(row.log_naive / math.log(10), -400, 1000),
+            color=color,
+            label=f"t = {num_steps}",
         )
         log.loglog(step_sizes, positive(np.abs(row.closed)), color=color, label=f"t = {num_steps}")
     row = rows[min(1, len(rows) - 1)]
     back.loglog(
-        step_sizes, positive(np.abs(row.closed)), color=GREY, linewidth=5, alpha=0.5, label="closed form (and stable)"
+        step_sizes,
+        positive(np.abs(row.closed)),
+        color=GREY,
+        linewidth=5,
+        alpha=0.5,
+        label="closed form (and stable)",
     )
-    back.loglog(step_sizes, _shown(row.backprop64), color=BLUE, linewidth=2, label="backprop, 64 bit")
-    back.loglog(step_sizes, _shown(row.backprop32), color=RED, linestyle="--", label="backprop, 32 bit")
+    back.loglog(
+        step_sizes, _shown(row.backprop64), color=BLUE, linewidth=2, label="backprop, 64 bit"
+    )
+    back.loglog(
+        step_sizes, _shown(row.backprop32), color=RED, linestyle="--", label="backprop, 32 bit"
+    )
     naive.axhspan(-38, 38, color=GREY, alpha=0.15, label="range of float32")
     naive.set_title("log10 |F'|: exponential in t on both sides of 2 / L", fontsize=9)
     log.set_title("|G'|: neither explodes nor vanishes", fontsize=9)
-    back.set_title(f"|G'| at t = {horizons[min(1, len(rows) - 1)]}: lines end where backprop gives nan", fontsize=9)
+    back.set_title(
+        f"|G'| at t = {horizons[min(1, len(rows) - 1)]}: lines end where backprop gives nan",
+        fontsize=9,
+    )
     for axes in (naive, log, back):
         axes.axvline(edge, color=GREY, linestyle=":", linewidth=1)
         axes.set_xlabel("step size eta (dotted: 2 / L)")
@@ -60,7 +77,10 @@ def descent_figure(paths: Mapping[str, np.ndarray], best: float) -> Figure:
     axes.set_xlim(left=-0.2)
     set_limits(axes, "y", -0.005, 1.2 * paths["log, stable"][0])
     axes.axhline(
-        float(known(best)), color=GREY, linestyle=":", label=f"best: {best:.5f}" if np.isfinite(best) else None
+        float(known(best)),
+        color=GREY,
+        linestyle=":",
+        label=f"best: {best:.5f}" if np.isfinite(best) else None,
     )
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlabel("meta-step")

@@ -37,9 +37,13 @@ def engine(config: TrainConfig, settings: InStep) -> Engine:
         _connect(config, settings, run)
         distributed.from_first(check)
 
-    def train(built: Built, run: RunDirectory, loop_settings: LoopSettings, show: Show, allowed: Allowed) -> Trained:
+    def train(
+        built: Built, run: RunDirectory, loop_settings: LoopSettings, show: Show, allowed: Allowed
+    ) -> Trained:
         try:
-            result = loop.train(built.step, built.theta, built.key, built.datas, run, loop_settings, show, allowed)
+            result = loop.train(
+                built.step, built.theta, built.key, built.datas, run, loop_settings, show, allowed
+            )
             theta = jax.device_get(result.state.theta)
             distributed.agree((0,))  # the checkpoint is whole: from here on none needs another
             if settings.cluster is not None:
@@ -80,7 +84,11 @@ def _end_without_the_lost(process_id: int, reason: str, run: RunDirectory) -> No
     """Ends this process at once: what JAX does at an ordinary exit would wait for processes that are gone."""
     _ending.acquire()  # for good: of several threads that notice, one tells
     lock.release_all()
-    resume = f"go on with `learned-opt resume {run.path}`" if run.config.exists() else "start the run again"
+    resume = (
+        f"go on with `learned-opt resume {run.path}`"
+        if run.config.exists()
+        else "start the run again"
+    )
     print(
         f"error: process {process_id} lost another process of this run ({reason}); {resume} on as many as there are",
         file=sys.stderr,

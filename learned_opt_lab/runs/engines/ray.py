@@ -17,7 +17,12 @@ from outer_train.processes import printable
 from outer_train.run import Allowed, LoopSettings, RunDirectory, Show, directory
 from outer_train.workers import WorkerSettings, ray_crew, train_asynchronously
 
-DEFAULTS = {"num_workers": 2, "gradients_per_step": None, "max_staleness": 4, "gpus_per_worker": 0.0}
+DEFAULTS = {
+    "num_workers": 2,
+    "gradients_per_step": None,
+    "max_staleness": 4,
+    "gpus_per_worker": 0.0,
+}
 """Of the settings that a run keeps; with None, as many gradients a step as workers."""
 
 
@@ -30,16 +35,22 @@ def engine(config: TrainConfig, settings: Ray) -> Engine:
     numbers = _kept(settings)
     check_numbers(config)
     source = sources.make_source(
-        config, numbers["gradients_per_step"], compilation_cache=jax.config.jax_compilation_cache_dir
+        config,
+        numbers["gradients_per_step"],
+        compilation_cache=jax.config.jax_compilation_cache_dir,
     )
 
     def open_(run: RunDirectory, check: Callable[[], None], show: Show) -> None:
         del run
         check()
         devices.use_cpu_devices(settings.num_devices)
-        ray_crew.connect(settings.address, settings.connect_timeout, numbers["num_workers"], show.warn)
+        ray_crew.connect(
+            settings.address, settings.connect_timeout, numbers["num_workers"], show.warn
+        )
 
-    def train(built: Built, run: RunDirectory, loop_settings: LoopSettings, show: Show, allowed: Allowed) -> Trained:
+    def train(
+        built: Built, run: RunDirectory, loop_settings: LoopSettings, show: Show, allowed: Allowed
+    ) -> Trained:
         files.write_json(run.engine, numbers)
         fixed = numbers["num_workers"]
         workers = WorkerSettings(
@@ -50,10 +61,16 @@ def engine(config: TrainConfig, settings: Ray) -> Engine:
             parts=sources.parts(config),
             start_timeout=settings.connect_timeout,
         )
-        crew = ray_crew.RayCrew(source, np.asarray(jax.random.key_data(built.key)), numbers["gpus_per_worker"])
+        crew = ray_crew.RayCrew(
+            source, np.asarray(jax.random.key_data(built.key)), numbers["gpus_per_worker"]
+        )
         optimizer = build_outer_optimizer(config.outer_optimizer, config.num_outer_steps)
-        result = train_asynchronously(crew, built.theta, optimizer, run, workers, loop_settings, show, allowed)
-        return Trained(result.theta, result.signal, {"workers": {**numbers, **_totals(result.totals)}})
+        result = train_asynchronously(
+            crew, built.theta, optimizer, run, workers, loop_settings, show, allowed
+        )
+        return Trained(
+            result.theta, result.signal, {"workers": {**numbers, **_totals(result.totals)}}
+        )
 
     return Engine(open_, train, ray_crew.disconnect)
 
@@ -72,7 +89,9 @@ def as_started(run: RunDirectory, settings: Ray) -> Ray | None:
             raise ValueError(
                 f"{run.engine}: {printable(name)} is {printable(value)}, must be a number of {[*DEFAULTS]}"
             )
-    return dataclasses.replace(settings, **{k: v for k, v in found.items() if getattr(settings, k) is None})
+    return dataclasses.replace(
+        settings, **{k: v for k, v in found.items() if getattr(settings, k) is None}
+    )
 
 
 def _kept(settings: Ray) -> dict[str, Any]:
@@ -83,7 +102,11 @@ def _kept(settings: Ray) -> dict[str, Any]:
         raise ValueError(f"--num-workers must be at least 0, got {numbers['num_workers']}")
     if numbers["gradients_per_step"] is None:
         numbers["gradients_per_step"] = max(numbers["num_workers"], 1)
-    if numbers["gradients_per_step"] < 1 or numbers["max_staleness"] < 0 or numbers["gpus_per_worker"] < 0:
+    if (
+        numbers["gradients_per_step"] < 1
+        or numbers["max_staleness"] < 0
+        or numbers["gpus_per_worker"] < 0
+    ):
         raise ValueError(
             "--gradients-per-step must be at least 1, --max-staleness and --gpus-per-worker at least 0, got "
             f"{numbers['gradients_per_step']}, {numbers['max_staleness']} and {numbers['gpus_per_worker']}"

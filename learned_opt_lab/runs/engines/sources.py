@@ -32,10 +32,14 @@ def make_source(
     """
     num_particles = build.num_particles(config.estimator)
     if num_particles % gradients_per_step:
-        raise ValueError(f"{num_particles} pairs do not divide over {gradients_per_step} gradients a step")
+        raise ValueError(
+            f"{num_particles} pairs do not divide over {gradients_per_step} gradients a step"
+        )
     if isinstance(config.estimator, base.Merged):
         if config.estimator.cross_fit:
-            raise ValueError("cross_fit weighs halves of the pairs in one place: not with --engine ray")
+            raise ValueError(
+                "cross_fit weighs halves of the pairs in one place: not with --engine ray"
+            )
         if num_particles // gradients_per_step < 2:
             raise ValueError(
                 f"{num_particles} pairs over {gradients_per_step} gradients: each needs 2 to have a variance"
@@ -51,12 +55,18 @@ def parts(config: base.TrainConfig) -> tuple[str, ...]:
 
 
 def _source(
-    config_json: dict[str, Any], gradients_per_step: int, path: list[str], compilation_cache: str | None, place: int
+    config_json: dict[str, Any],
+    gradients_per_step: int,
+    path: list[str],
+    compilation_cache: str | None,
+    place: int,
 ) -> Source:
-    sys.path.extend(directory for directory in path if directory not in sys.path)  # for `module:name` of a config
+    # For `module:name` of a config.
+    sys.path.extend(directory for directory in path if directory not in sys.path)
     if compilation_cache:
         jax.config.update("jax_compilation_cache_dir", compilation_cache)
-    config = from_json(config_json, trust=True)  # the learner has built it, and sends what it runs itself
+    # The learner has built it, and sends what it runs itself.
+    config = from_json(config_json, trust=True)
     family_configs = (config.family, *config.extra_families)
     index = place % len(family_configs)
     family, _ = build.build_family(family_configs[index])
@@ -66,7 +76,9 @@ def _source(
     fewer = {build.particles_field(config.estimator): share}
     config = dataclasses.replace(config, estimator=dataclasses.replace(config.estimator, **fewer))
     is_merged = isinstance(config.estimator, base.Merged)
-    estimator = (_part_moments if is_merged else build.build_estimator)(config, family, optimizer, schedule)
+    estimator = (_part_moments if is_merged else build.build_estimator)(
+        config, family, optimizer, schedule
+    )
     theta = jax.eval_shape(optimizer.init, jax.random.key(0))
     theta = jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), theta)
     return Source(

@@ -85,7 +85,11 @@ def test_300_mutations(saved, tmp_path, monkeypatch, capsys):
 def test_a_small_file_takes_little_memory_whatever_it_would_unpack_to(saved):
     path, _ = saved
     arrays = dict(np.load(path))
-    write_npz(path, arrays | {"layer_0/weights": np.zeros((9, 2_000_000), np.float32)}, zipfile.ZIP_DEFLATED)
+    write_npz(
+        path,
+        arrays | {"layer_0/weights": np.zeros((9, 2_000_000), np.float32)},
+        zipfile.ZIP_DEFLATED,
+    )
     assert path.stat().st_size < 1 << 17
     assert peak_of(lambda: refused(path, "another shape; layer_0/weights is")) < ALLOWANCE
     change_header(path, kwargs={"hidden_sizes": [2_000_000], "timescales": [3.0, 10.0]})
@@ -162,10 +166,13 @@ def test_lies_of_a_zip_directory_are_noticed(saved):
     name = next(iter(arrays))
     whole = io.BytesIO()
     np.save(whole, np.append(arrays[name].ravel(), 0).astype(np.float32))
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:  # one number more than the header's shape holds
+    # One number more than the header's shape holds.
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for info in zipfile.ZipFile(io.BytesIO(short)).infolist():
             content = zipfile.ZipFile(io.BytesIO(short)).read(info)
-            archive.writestr(info.filename, content + b"\0\0\0\0" * (info.filename == f"{name}.npy"))
+            archive.writestr(
+                info.filename, content + b"\0\0\0\0" * (info.filename == f"{name}.npy")
+            )
     refused(path, "says that it has")
 
 
@@ -184,7 +191,9 @@ def test_only_regular_files_are_opened(saved, tmp_path):
     path, theta = saved
     os.symlink(path, tmp_path / "link.npz")
     os.symlink(path.with_suffix(".json"), tmp_path / "link.json")
-    jax.tree.map(np.testing.assert_array_equal, learned_opt.load_theta(tmp_path / "link.npz")[1], theta)
+    jax.tree.map(
+        np.testing.assert_array_equal, learned_opt.load_theta(tmp_path / "link.npz")[1], theta
+    )
     for name in ("/dev/zero", tmp_path / "fifo"):
         if name != "/dev/zero":
             os.mkfifo(name)

@@ -44,7 +44,9 @@ def test_a_theta_of_a_moved_factory_is_loaded_where_it_is_trusted(old, tmp_path)
 def test_the_four_arguments_of_a_start_are_folded_under_any_name_of_mlp(name, tmp_path):
     start = {"learning_rate": 0.02}
     theta = learned_opt.mlp((4,), start=start).init(jax.random.key(0))
-    path = learned_opt.save(tmp_path / "theta.npz", "mlp", {"hidden_sizes": [4], "start": start}, theta)
+    path = learned_opt.save(
+        tmp_path / "theta.npz", "mlp", {"hidden_sizes": [4], "start": start}, theta
+    )
     change_header(path, optimizer=name, kwargs={"hidden_sizes": [4], "adam_learning_rate": 0.02})
     optimizer, loaded = learned_opt.load_theta(path, trust=True)
     jax.tree.map(np.testing.assert_array_equal, optimizer.init(jax.random.key(0)), loaded)

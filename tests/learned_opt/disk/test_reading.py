@@ -26,7 +26,8 @@ def test_json_is_read_strictly(message, tmp_path):
     with pytest.raises(ValueError, match=message) as error:
         reading.read_json(tmp_path / "x.json")
     assert str(tmp_path / "x.json") in str(error.value)
-    (tmp_path / "x.json").write_bytes(b"\xef\xbb\xbf[-9223372036854775808, 1.5, true]")  # an editor's mark
+    # An editor's mark.
+    (tmp_path / "x.json").write_bytes(b"\xef\xbb\xbf[-9223372036854775808, 1.5, true]")
     assert reading.read_json(tmp_path / "x.json") == [-(2**63), 1.5, True]
 
 

@@ -38,7 +38,9 @@ def test_a_number_too_large_for_float32_is_refused(saved):
 
 def two(**kwargs):
     """An optimizer whose theta has two leaves of one name."""
-    return LearnedOptimizer(lambda key: {"a/b": jnp.ones(2), "a": {"b": jnp.zeros(2)}}, lambda theta: None)
+    return LearnedOptimizer(
+        lambda key: {"a/b": jnp.ones(2), "a": {"b": jnp.zeros(2)}}, lambda theta: None
+    )
 
 
 def plain(**kwargs):
@@ -55,7 +57,12 @@ def test_save_refuses_what_would_not_come_back(tmp_path, saved):
         "Out of range float": (own, {"x": float("nan")}, jnp.ones(2), plain),
         "would come back as": (own, {"x": {1: 2}}, jnp.ones(2), plain),
         "not JSON serializable": (own, {"x": jnp.ones(2)}, jnp.ones(2), plain),
-        "have the same name": (f"{__name__}:two", {}, {"a/b": jnp.ones(2), "a": {"b": jnp.zeros(2)}}, two),
+        "have the same name": (
+            f"{__name__}:two",
+            {},
+            {"a/b": jnp.ones(2), "a": {"b": jnp.zeros(2)}},
+            two,
+        ),
         "64 bits": (own, {"x": 2**64}, jnp.ones(2), plain),
         "more than 1048576 bytes": (own, {"x": "x" * (1 << 20)}, jnp.ones(2), plain),
     }
@@ -63,7 +70,9 @@ def test_save_refuses_what_would_not_come_back(tmp_path, saved):
         with pytest.raises(ValueError, match=message):
             learned_opt.save(tmp_path / "new" / "t", name, kwargs, value, factory=factory)
     assert not (tmp_path / "new").exists()
-    path = learned_opt.save(tmp_path / "t", own, {"x": ((1, 2.5), None, "ü")}, jnp.ones(2), factory=plain)
+    path = learned_opt.save(
+        tmp_path / "t", own, {"x": ((1, 2.5), None, "ü")}, jnp.ones(2), factory=plain
+    )
     np.testing.assert_array_equal(learned_opt.load_theta(path, factory=plain)[1], np.ones(2))
 
 
@@ -73,11 +82,14 @@ def test_a_save_that_was_killed_between_its_two_moves_is_read_whole(saved, tmp_p
     newer = learned_opt.save(tmp_path / "newer" / "theta.npz", "mlp", KWARGS, other)
     waiting = files.pending_path(path.with_suffix(".json"))
     waiting.write_bytes(newer.with_suffix(".json").read_bytes())
-    jax.tree.map(np.testing.assert_array_equal, learned_opt.load_theta(path)[1], theta)  # before the first move
+    # Before the first move.
+    jax.tree.map(np.testing.assert_array_equal, learned_opt.load_theta(path)[1], theta)
     path.write_bytes(newer.read_bytes())
-    jax.tree.map(np.testing.assert_array_equal, learned_opt.load_theta(path)[1], other)  # between the two
+    # Between the two.
+    jax.tree.map(np.testing.assert_array_equal, learned_opt.load_theta(path)[1], other)
     path.with_suffix(".json").unlink()
-    jax.tree.map(np.testing.assert_array_equal, learned_opt.load_theta(path)[1], other)  # the very first save
+    # The very first save.
+    jax.tree.map(np.testing.assert_array_equal, learned_opt.load_theta(path)[1], other)
     waiting.unlink()
     change_header(newer)
     path.with_suffix(".json").write_bytes(newer.with_suffix(".json").read_bytes())

@@ -52,7 +52,9 @@ def test_header_and_nothing_left_behind(saved):
 
 def test_a_users_own_optimizer(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "my_rule.py").write_text("from learned_opt import mlp\n\ndef mine(n):\n    return mlp((n,))\n")
+    (tmp_path / "my_rule.py").write_text(
+        "from learned_opt import mlp\n\ndef mine(n):\n    return mlp((n,))\n"
+    )
     theta = learned_opt.mlp((5,)).init(jax.random.key(0))
     path = learned_opt.save(tmp_path / "t", "my_rule:mine", {"n": 5}, theta)
     assert path.name == "t.npz"
@@ -81,7 +83,9 @@ DAMAGE = {
     "cut short": lambda p: p.write_bytes(p.read_bytes()[:500]),
     "is a pickle": lambda p: p.write_bytes(pickle.dumps({"layer_0": 1})),
     "pickled objects": lambda p: rewrite(p, **{"layer_0/bias": np.array([{}] * 4)}),
-    "another shape; layer_0/bias is": lambda p: rewrite(p, **{"layer_0/bias": np.zeros(5, np.float32)}),
+    "another shape; layer_0/bias is": lambda p: rewrite(
+        p, **{"layer_0/bias": np.zeros(5, np.float32)}
+    ),
     "floating types": lambda p: rewrite(p, **{"layer_0/bias": np.zeros(4, int)}),
     "another optimizer": lambda p: rewrite(p, extra=np.zeros(3)),
     "no valid JSON": lambda p: p.with_suffix(".json").write_text("{"),
@@ -89,7 +93,9 @@ DAMAGE = {
     "format version 2": lambda p: change_header(p, format_version=2),
     "unknown optimizer 'mlq'; did you mean mlp": lambda p: change_header(p, optimizer="mlq"),
     "does not take these arguments": lambda p: change_header(p, kwargs={"width": 3}),
-    "another shape; layer_0/weights": lambda p: change_header(p, kwargs={**KWARGS, "timescales": [1.0]}),
+    "another shape; layer_0/weights": lambda p: change_header(
+        p, kwargs={**KWARGS, "timescales": [1.0]}
+    ),
     "shapes differ": lambda p: change_header(p, shapes={}),
     "kwargs missing": lambda p: p.with_suffix(".json").write_text(
         '{"format_version": 1, "optimizer": "", "shapes": {}}'
@@ -151,7 +157,8 @@ def test_names_of_shipped_optimizers(saved, monkeypatch, tmp_path):
     assert saving.pretrained_names() == [saving.DEFAULT_PRETRAINED]
     params = jnp.ones(3)
     by_name, by_path = (
-        o.update(params, o.init(params), params)[0] for o in (learned_opt.load(), learned_opt.load(path))
+        o.update(params, o.init(params), params)[0]
+        for o in (learned_opt.load(), learned_opt.load(path))
     )
     np.testing.assert_array_equal(by_name, by_path)
     with pytest.raises(FileNotFoundError, match=f"did you mean {saving.DEFAULT_PRETRAINED}"):

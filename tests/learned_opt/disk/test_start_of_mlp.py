@@ -12,7 +12,11 @@ from learned_opt import AdamStart, saving
 from learned_opt.disk import theta_file
 from tests.support.learned_opt.saved_theta import change_header, refused
 
-KWARGS = {"hidden_sizes": (4,), "timescales": (3.0, 10.0), "features": ("parameter", "adam_momentum", "log_parameter")}
+KWARGS = {
+    "hidden_sizes": (4,),
+    "timescales": (3.0, 10.0),
+    "features": ("parameter", "adam_momentum", "log_parameter"),
+}
 START = AdamStart(0.02, exponents=(0.5,), time_exponents=(0.1, -0.2), weight_decay=0.03)
 FOUR = {
     "adam_learning_rate": 0.02,
@@ -46,7 +50,12 @@ def same_optimizer(got, want, theta):
 
 def test_a_start_is_saved_as_a_dict_and_comes_back(started, tmp_path):
     path, theta = started
-    plain = {"learning_rate": 0.02, "exponents": [0.5], "time_exponents": [0.1, -0.2], "weight_decay": 0.03}
+    plain = {
+        "learning_rate": 0.02,
+        "exponents": [0.5],
+        "time_exponents": [0.1, -0.2],
+        "weight_decay": 0.03,
+    }
     assert arguments_of(path)["start"] == plain
     optimizer, loaded = learned_opt.load_theta(path)
     jax.tree.map(np.testing.assert_array_equal, loaded, theta)
@@ -62,7 +71,9 @@ def test_four_arguments_are_one_start(started):
     same_optimizer(learned_opt.load_theta(path)[0], learned_opt.mlp(**KWARGS, start=START), theta)
     # A part that says nothing is none.
     nothing = {"adam_learning_rate": None, "adam_exponents": [], "adam_weight_decay": 0.0}
-    change_header(path, kwargs={name: value for name, value in kwargs.items() if name not in FOUR} | nothing)
+    change_header(
+        path, kwargs={name: value for name, value in kwargs.items() if name not in FOUR} | nothing
+    )
     same_optimizer(learned_opt.load_theta(path)[0], learned_opt.mlp(**KWARGS), theta)
 
 
@@ -72,7 +83,12 @@ def test_shipped_files_have_the_start_of_their_config(name):
     kwargs = arguments_of(path)
     assert kwargs.keys() > FOUR.keys()
     start = AdamStart(**{field: kwargs.pop(old) for old, field in theta_file.START.items()})
-    assert (start.learning_rate, start.weight_decay, len(start.exponents), len(start.time_exponents)) == (
+    assert (
+        start.learning_rate,
+        start.weight_decay,
+        len(start.exponents),
+        len(start.time_exponents),
+    ) == (
         0.02,
         0.018,
         6,
@@ -88,7 +104,10 @@ def test_shipped_files_have_the_start_of_their_config(name):
         ({"start": {"learning_rate": -1.0}}, "start.learning_rate: got -1.0, allowed are positive"),
         ({"start": {"learning_rate": "0.02"}}, "start.learning_rate: got '0.02'"),
         ({"start": {"exponents": [0.5]}}, "start.learning_rate: got None"),
-        ({"start": {"learning_rate": 0.1, "exponents": [0.5, 0.5]}}, "allowed are 1 finite numbers"),
+        (
+            {"start": {"learning_rate": 0.1, "exponents": [0.5, 0.5]}},
+            "allowed are 1 finite numbers",
+        ),
         ({"start": {"learning_rate": 0.1, "rate": 0.1}}, "start: got a field 'rate'"),
         ({"start": 0.02}, "start: got 0.02, allowed are None"),
         ({"start": [0.02]}, r"start: got \[0.02\], allowed are None"),
@@ -112,7 +131,9 @@ def test_other_optimizers_keep_their_arguments(tmp_path):
         return learned_opt.mlp((2,))
 
     theta = learned_opt.mlp((2,)).init(jax.random.key(0))
-    path = learned_opt.save(tmp_path / "t", "mine:own", {"adam_learning_rate": 0.5}, theta, factory=own)
+    path = learned_opt.save(
+        tmp_path / "t", "mine:own", {"adam_learning_rate": 0.5}, theta, factory=own
+    )
     jax.tree.map(np.testing.assert_array_equal, learned_opt.load_theta(path, factory=own)[1], theta)
     with pytest.raises(ValueError, match="cannot be saved as JSON"):
         learned_opt.save(tmp_path / "t", "mine:own", {"start": START}, theta, factory=own)

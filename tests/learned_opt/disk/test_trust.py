@@ -57,13 +57,17 @@ def saved(tmp_path):
 
     def name(optimizer, **kwargs):
         file = path.with_suffix(".json")
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"optimizer": optimizer, "kwargs": kwargs}))
+        file.write_text(
+            json.dumps(json.loads(file.read_text()) | {"optimizer": optimizer, "kwargs": kwargs})
+        )
         return path
 
     return name
 
 
-@pytest.mark.parametrize("name", ["subprocess:getoutput", "os:system", "builtins:eval", "stranger:make", ":", "a:b:c"])
+@pytest.mark.parametrize(
+    "name", ["subprocess:getoutput", "os:system", "builtins:eval", "stranger:make", ":", "a:b:c"]
+)
 def test_without_trust_nothing_is_imported_or_called(name, saved, stranger, tmp_path, monkeypatch):
     called = []
     monkeypatch.setattr(subprocess, "getoutput", called.append)
@@ -90,7 +94,11 @@ def test_the_caller_s_own_code_takes_the_place_of_the_name(saved, stranger):
 
     optimizer, theta = learned_opt.load_theta(path, factory=mine)
     assert given == [5]
-    assert theta["layer_0"]["weights"].shape == optimizer.init(jax.random.key(0))["layer_0"]["weights"].shape == (16, 5)
+    assert (
+        theta["layer_0"]["weights"].shape
+        == optimizer.init(jax.random.key(0))["layer_0"]["weights"].shape
+        == (16, 5)
+    )
     params = jnp.ones(3)
     own = learned_opt.load(path, factory=mine)
     want = optimizer.optimizer(theta)
@@ -104,12 +112,16 @@ def test_the_caller_s_own_code_takes_the_place_of_the_name(saved, stranger):
     with pytest.raises(ValueError, match="another shape"):
         learned_opt.load_theta(path, factory=lambda n: learned_opt.mlp((n + 1,)))
     again = learned_opt.save(path, "stranger:make", {"n": 5}, theta, factory=mine)
-    jax.tree.map(np.testing.assert_array_equal, learned_opt.load_theta(again, factory=mine)[1], theta)
+    jax.tree.map(
+        np.testing.assert_array_equal, learned_opt.load_theta(again, factory=mine)[1], theta
+    )
     assert not stranger.exists()
 
 
 def test_with_trust_the_named_code_is_checked_before_it_is_called(saved, stranger, tmp_path):
-    assert learned_opt.load_theta(saved("stranger:make", n=5), trust=True)[1]["layer_0"]["weights"].shape == (16, 5)
+    assert learned_opt.load_theta(saved("stranger:make", n=5), trust=True)[1]["layer_0"][
+        "weights"
+    ].shape == (16, 5)
     calls = sys.modules["stranger"].calls
     assert calls == [5]
     refused = {
@@ -126,14 +138,23 @@ def test_with_trust_the_named_code_is_checked_before_it_is_called(saved, strange
     with pytest.raises(ValueError, match="does not take these arguments"):
         learned_opt.load_theta(saved("stranger:make", width=5), trust=True)
     assert calls == [5]
-    own = {"subprocess:getoutput": "cmd", "stranger:system": "command", "os:popen": "cmd", "os:remove": "path"}
+    own = {
+        "subprocess:getoutput": "cmd",
+        "stranger:system": "command",
+        "os:popen": "cmd",
+        "os:remove": "path",
+    }
     for name, argument in own.items():
         with pytest.raises(ValueError, match="Python's own module"):
-            learned_opt.load_theta(saved(name, **{argument: f"touch {tmp_path}/executed"}), trust=True)
+            learned_opt.load_theta(
+                saved(name, **{argument: f"touch {tmp_path}/executed"}), trust=True
+            )
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_name_from_a_file_equals_the_typed_one_and_is_refused_where_it_would_become_code(stranger):
+def test_a_name_from_a_file_equals_the_typed_one_and_is_refused_where_it_would_become_code(
+    stranger,
+):
     name = FromFile("stranger:make")
     assert name == "stranger:make"
     assert json.dumps({"name": name}) == '{"name": "stranger:make"}'
@@ -142,4 +163,6 @@ def test_a_name_from_a_file_equals_the_typed_one_and_is_refused_where_it_would_b
     with pytest.raises(NotTrusted, match="optimizer 'stranger:make'"):
         make_optimizer(name, {"n": 3})
     assert not stranger.exists()
-    assert make_optimizer(FromFile("mlp"), {}).init(jax.random.key(0))["layer_1"]["bias"].shape == (2,)
+    assert make_optimizer(FromFile("mlp"), {}).init(jax.random.key(0))["layer_1"]["bias"].shape == (
+        2,
+    )

@@ -97,7 +97,9 @@ def test_derivatives_at_a_zero_gradient_are_finite(name):
 
     forward, reverse = both(learned.init(jax.random.key(0)), make_params())
     assert finite((forward, reverse))
-    np.testing.assert_allclose(forward, sum(np.sum(x) for x in jax.tree.leaves(reverse[0])), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(
+        forward, sum(np.sum(x) for x in jax.tree.leaves(reverse[0])), rtol=1e-3, atol=1e-6
+    )
     assert forward != 0
 
 
@@ -109,7 +111,9 @@ def test_the_derivative_of_adams_quotient_is_right():
         want = jax.grad(plain, argnums=(0, 1, 2))(*map(jnp.float64, point))
         got = jax.grad(hyperparameters._over_root, argnums=(0, 1, 2))(*map(jnp.float64, point))
     np.testing.assert_allclose(got, want, rtol=1e-12)
-    value = hyperparameters._over_root(jnp.float32(1e-20), jnp.float32(0), jnp.float32(math.log(1e-25)))
+    value = hyperparameters._over_root(
+        jnp.float32(1e-20), jnp.float32(0), jnp.float32(math.log(1e-25))
+    )
     np.testing.assert_allclose(value, 1e5, rtol=1e-4)
 
 

@@ -83,8 +83,12 @@ def test_outer_training_improves_adam8_and_it_can_be_evaluated(tmp_path):
     (entry,) = parse_entries([f"mine={tmp_path / 'run'}"])
     assert len(entry.theta) == 8
     assert 0.02 < math.exp(float(entry.theta["log_learning_rate"])) < 5
-    thetas = jax.tree.map(lambda *leaves: jnp.stack(leaves), entry.theta, entry.optimizer.init(jax.random.key(0)))
+    thetas = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), entry.theta, entry.optimizer.init(jax.random.key(0))
+    )
     family = random_quadratic_family(dim=4, min_curvature=0.3)
     sweep = make_sweep(family, entry.optimizer.optimizer, num_steps=20, splits=("test",))
-    trained, fresh = sweep(thetas, make_runs(jax.random.key(5), 16))["test"]["loss"].mean(axis=(1, 2))
+    trained, fresh = sweep(thetas, make_runs(jax.random.key(5), 16))["test"]["loss"].mean(
+        axis=(1, 2)
+    )
     assert trained < 0.5 * fresh

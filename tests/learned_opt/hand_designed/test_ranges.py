@@ -15,7 +15,14 @@ from learned_opt.hypergradient._marthe import hd, marthe, rtho
 from learned_opt.hypergradient.search import find_hyper_learning_rate, loss_diverged
 from learned_opt.rate_and_decay import with_hooks
 
-NOT_FINITE = (math.nan, math.inf, -math.inf, np.float32(math.nan), np.array(math.inf), jnp.float32(math.nan))
+NOT_FINITE = (
+    math.nan,
+    math.inf,
+    -math.inf,
+    np.float32(math.nan),
+    np.array(math.inf),
+    jnp.float32(math.nan),
+)
 
 
 class Bad(NamedTuple):
@@ -37,12 +44,22 @@ BAD = [
     *(Bad(H.adam8, name, (*NOT_FINITE, -1.0, 0.0, "0.1", 1e-50)) for name in ("l1", "l2")),
     *(Bad(f, name, DECAYS) for f in (H.adam, H.adam8) for name in ("b1", "b2")),
     Bad(H.momentum, "decay", DECAYS),
-    *(Bad(f, "momentum", DECAYS) for f in (S.constant_schedule, S.inverse_time_schedule, S.exponential_schedule)),
+    *(
+        Bad(f, "momentum", DECAYS)
+        for f in (S.constant_schedule, S.inverse_time_schedule, S.exponential_schedule)
+    ),
     Bad(part(S.free_schedule, 3), "momentum", DECAYS),
     Bad(S.free_schedule, "num_steps", (*NOT_FINITE, 0, -1, 2.5, "3", None, 2**31, 10**400)),
-    *(Bad(S.inverse_time_schedule, name) for name in ("learning_rate", "decay_exponent", "time_constant")),
+    *(
+        Bad(S.inverse_time_schedule, name)
+        for name in ("learning_rate", "decay_exponent", "time_constant")
+    ),
     Bad(S.exponential_schedule, "decay_rate"),
-    Bad(part(S.encode_pair, momentum=0.9), "learning_rate", (*NOT_FINITE, 0.0, "a", 1e-50, [0.1, math.nan])),
+    Bad(
+        part(S.encode_pair, momentum=0.9),
+        "learning_rate",
+        (*NOT_FINITE, 0.0, "a", 1e-50, [0.1, math.nan]),
+    ),
     Bad(part(S.encode_pair, 0.1), "momentum", (*NOT_FINITE, 1.0, -0.1, [0.1, 1.0])),
     Bad(part(marthe, SGD), "learning_rate"),
     *(Bad(part(marthe, SGD, 0.1), name) for name in ("hyper_learning_rate", "meta_step")),

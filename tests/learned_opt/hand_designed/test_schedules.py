@@ -87,8 +87,12 @@ def test_momentum_is_learned_only_if_asked(learn_momentum):
     slope = jax.grad(end)(theta)
     assert (slope.log_one_minus_momentum != 0) == learn_momentum
     eps = 1e-2
-    shifted = [end(theta._replace(log_effective_rate=theta.log_effective_rate + s * eps)) for s in (1, -1)]
-    np.testing.assert_allclose(slope.log_effective_rate, (shifted[0] - shifted[1]) / (2 * eps), rtol=1e-3)
+    shifted = [
+        end(theta._replace(log_effective_rate=theta.log_effective_rate + s * eps)) for s in (1, -1)
+    ]
+    np.testing.assert_allclose(
+        slope.log_effective_rate, (shifted[0] - shifted[1]) / (2 * eps), rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,13 @@ import optax
 import pytest
 
 from learned_opt.hypergradient._marthe import hd, marthe, rtho
-from tests.support.learned_opt.hypergradient_problem import INNERS, NUM_STEPS, loss_fn, make_problem, train
+from tests.support.learned_opt.hypergradient_problem import (
+    INNERS,
+    NUM_STEPS,
+    loss_fn,
+    make_problem,
+    train,
+)
 
 
 def partial_hypergradients(inner, problem, rates):
@@ -42,7 +48,11 @@ def test_hypergradients_are_discounted_sums_over_the_whole_past_schedule(name):
         for mu in (1.0, 0.7, 0.0):
             states = run(mu)
             rates = states.learning_rate
-            partials = partial_hypergradients(inner, problem, rates) if mu else partials_of_hd(inner, problem, rates)
+            partials = (
+                partial_hypergradients(inner, problem, rates)
+                if mu
+                else partials_of_hd(inner, problem, rates)
+            )
             steps = np.arange(NUM_STEPS)
             exponents = np.maximum(steps[:, None] - 1 - steps, 0)
             expected = np.sum(np.tril(partials, -1) * float(mu) ** exponents, axis=1)
@@ -72,7 +82,9 @@ def test_adaptive_mu_discounts_by_the_product_of_its_values():
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_mu_zero_is_hd_and_mu_one_is_rtho_exactly(name):
     problem, inner = make_problem(jnp.float32), INNERS[name]
-    general = jax.jit(lambda mu: train(marthe(inner, 0.05, 0.02, 0.0, mu), problem)[1].learning_rate)
+    general = jax.jit(
+        lambda mu: train(marthe(inner, 0.05, 0.02, 0.0, mu), problem)[1].learning_rate
+    )
     short = jax.jit(lambda: train(hd(inner, 0.05, 0.02), problem)[1].learning_rate)()
     long = jax.jit(lambda: train(rtho(inner, 0.05, 0.02), problem)[1].learning_rate)()
     np.testing.assert_array_equal(general(0.0), short)
@@ -90,7 +102,10 @@ def test_hd_of_sgd_is_minus_the_product_of_successive_gradients():
             grads = jax.grad(value_fn)(params)
             updates, state = tx.update(grads, state, params, value_fn=value_fn)
             if previous is not None:
-                expected = -sum(np.vdot(a, b) for a, b in zip(*map(jax.tree.leaves, (previous, grads)), strict=True))
+                expected = -sum(
+                    np.vdot(a, b)
+                    for a, b in zip(*map(jax.tree.leaves, (previous, grads)), strict=True)
+                )
                 np.testing.assert_allclose(state.hypergradient, expected, rtol=1e-12)
             params, previous = optax.apply_updates(params, updates), grads
 
@@ -127,7 +142,9 @@ def test_marthe_is_algorithm_1():
         def step(carry, slope):
             weights, state = carry
             value_fn = lambda w: 0.5 * w @ jnp.asarray(curvature) @ w + slope @ w
-            updates, state = tx.update(jax.grad(value_fn)(weights), state, weights, value_fn=value_fn)
+            updates, state = tx.update(
+                jax.grad(value_fn)(weights), state, weights, value_fn=value_fn
+            )
             return (weights + updates, state), state
 
         carry = (jnp.asarray(start), tx.init(jnp.asarray(start)))

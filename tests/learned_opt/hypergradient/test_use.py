@@ -11,7 +11,13 @@ import orbax.checkpoint as ocp
 import pytest
 
 from learned_opt.hypergradient._marthe import hd, marthe, rtho
-from tests.support.learned_opt.hypergradient_problem import INNERS, NUM_STEPS, loss_fn, make_problem, train
+from tests.support.learned_opt.hypergradient_problem import (
+    INNERS,
+    NUM_STEPS,
+    loss_fn,
+    make_problem,
+    train,
+)
 
 
 def test_runs_over_hyper_learning_rates_vmap():
@@ -27,7 +33,9 @@ def test_runs_over_hyper_learning_rates_vmap():
 
 def test_bfloat16_parameters_have_float32_tangents():
     exact = train(rtho(INNERS["momentum"], 0.05, 0.02), make_problem(jnp.float32))[1]
-    params, states = jax.jit(lambda: train(rtho(INNERS["momentum"], 0.05, 0.02), make_problem(jnp.bfloat16)))()
+    params, states = jax.jit(
+        lambda: train(rtho(INNERS["momentum"], 0.05, 0.02), make_problem(jnp.bfloat16))
+    )()
     assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
     assert {x.dtype for x in jax.tree.leaves(states.tangent)} == {jnp.dtype(jnp.float32)}
     assert states.learning_rate.dtype == jnp.float32
@@ -46,14 +54,21 @@ def test_a_bfloat16_tangent_does_not_stop_accumulating():
 
 @pytest.mark.parametrize(
     "inner",
-    [optax.adam, lambda rate: optax.chain(optax.scale_by_adam(), optax.trace(0.9), optax.scale_by_learning_rate(rate))],
+    [
+        optax.adam,
+        lambda rate: optax.chain(
+            optax.scale_by_adam(), optax.trace(0.9), optax.scale_by_learning_rate(rate)
+        ),
+    ],
 )
 def test_gradients_that_are_always_zero_carry_no_tangent(inner):
     params, (inputs, targets), valid = make_problem(jnp.float32, zero_column=True)
     tx = rtho(inner, 0.05, 0.02)
     full = jax.jit(lambda: train(tx, (params, (inputs, targets), valid), with_objective=False)[1])()
     cut = {"weights": params["weights"][1:], "bias": params["bias"]}
-    rest = jax.jit(lambda: train(tx, (cut, (inputs[..., 1:], targets), valid), with_objective=False)[1])()
+    rest = jax.jit(
+        lambda: train(tx, (cut, (inputs[..., 1:], targets), valid), with_objective=False)[1]
+    )()
     np.testing.assert_allclose(full.hypergradient, rest.hypergradient, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(full.tangent.params["weights"][:, 0], 0)
     assert full.num_non_finite[-1] == 0
@@ -100,7 +115,9 @@ def test_state_resumes_bitwise_from_a_checkpoint(tmp_path):
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(tmp_path / "state", carry)
                 checkpointer.wait_until_finished()
-                restored = checkpointer.restore(tmp_path / "state", jax.tree.map(jnp.zeros_like, carry))
+                restored = checkpointer.restore(
+                    tmp_path / "state", jax.tree.map(jnp.zeros_like, carry)
+                )
         batch = jax.tree.map(lambda x, t=t: x[t], batches)
         carry = step(carry, batch)
         if t >= 3:
@@ -130,9 +147,14 @@ def test_flax_train_state_needs_the_two_lines_of_the_docstring():
     with pytest.raises(TypeError, match="value_fn"):
         state.apply_gradients(grads=grads)
     updates, opt = state.tx.update(grads, state.opt_state, state.params, value_fn=loss)
-    state = state.replace(step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt)
+    state = state.replace(
+        step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt
+    )
     jax.tree.map(
-        lambda new, old, g: np.testing.assert_allclose(new, old - 0.1 * g, rtol=1e-6), state.params, params, grads
+        lambda new, old, g: np.testing.assert_allclose(new, old - 0.1 * g, rtol=1e-6),
+        state.params,
+        params,
+        grads,
     )
 
 
@@ -140,7 +162,9 @@ def test_flax_train_state_needs_the_two_lines_of_the_docstring():
 def test_calling_without_value_fn_shows_the_right_call(factory):
     tx, params = factory(optax.sgd, 0.1, 1e-3), jnp.ones(2)
     state = tx.init(params)
-    with pytest.raises(TypeError, match=r"tx\.update\(grads, state, params, value_fn=lambda p: loss\(p, batch\)\)"):
+    with pytest.raises(
+        TypeError, match=r"tx\.update\(grads, state, params, value_fn=lambda p: loss\(p, batch\)\)"
+    ):
         tx.update(params, state, params)
     with pytest.raises(ValueError, match="params are needed"):
         tx.update(params, state, value_fn=jnp.sum)

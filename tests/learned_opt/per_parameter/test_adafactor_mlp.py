@@ -55,7 +55,12 @@ def features(preset, name, g, w, ms, v, rows, columns, t):
     def inverse(xs):
         return [1 / np.sqrt(x + 1e-6) for x in xs]
 
-    rest = [v, *(m * inverse([v])[0] for m in ms), *inverse([v]), *(g * f for f in inverse(estimates))]
+    rest = [
+        v,
+        *(m * inverse([v])[0] for m in ms),
+        *inverse([v]),
+        *(g * f for f in inverse(estimates)),
+    ]
     rest += full(rows) + full(columns) + full(inverse(rows)) + full(inverse(columns))
     rest += [m * f for m, f in zip(ms, inverse(estimates), strict=True)]
     return [unit(x) for x in [g, w, *ms, *rest]]
@@ -78,7 +83,12 @@ def numpy_run(theta, params, grads_per_step, preset, rms_normalized=False):
                 return [d * o + (1 - d) * new for d, o in zip(DECAYS, old, strict=True)]
 
             row, column = means(name, g**2)
-            ms, v, rows, columns = blend(ms, g), 0.999 * v + 0.001 * g**2, blend(rows, row), blend(columns, column)
+            ms, v, rows, columns = (
+                blend(ms, g),
+                0.999 * v + 0.001 * g**2,
+                blend(rows, row),
+                blend(columns, column),
+            )
             state[name] = ms, v, rows, columns
             x = np.stack([f.ravel() for f in features(preset, name, g, w, ms, v, rows, columns, t)])
             x = np.concatenate([x, np.repeat(time[:, None], w.size, axis=1)])
@@ -96,7 +106,9 @@ def draw(num_steps):
         return jnp.asarray(rng.normal(size=shape) * scale, jnp.float32)
 
     params = {name: array(shape) for name, shape in SHAPES.items()}
-    return params, [{name: array(shape, 10.0**-i) for name, shape in SHAPES.items()} for i in range(num_steps)]
+    return params, [
+        {name: array(shape, 10.0**-i) for name, shape in SHAPES.items()} for i in range(num_steps)
+    ]
 
 
 def run(opt, params, grads_per_step):
@@ -108,7 +120,8 @@ def run(opt, params, grads_per_step):
 
 
 @pytest.mark.parametrize(
-    ("preset", "rms_normalized", "count"), [(None, False, 738), (None, True, 738), ("metz2022", False, 190)]
+    ("preset", "rms_normalized", "count"),
+    [(None, False, 738), (None, True, 738), ("metz2022", False, 190)],
 )
 def test_equals_numpy(preset, rms_normalized, count):
     optimizer = adafactor_mlp(preset=preset, rms_normalized=rms_normalized)
@@ -135,12 +148,16 @@ def test_blocks_of_rows_equal_one_piece(monkeypatch):
         monkeypatch.setattr(blockwise, "BLOCK", 60)
         blocks, block_state = jax.jit(opt.update)(g, opt.init(w), w)
         monkeypatch.undo()
-        np.testing.assert_allclose(blocks, whole, rtol=2e-4, atol=1e-6 * float(jnp.abs(whole).max()))
+        np.testing.assert_allclose(
+            blocks, whole, rtol=2e-4, atol=1e-6 * float(jnp.abs(whole).max())
+        )
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), block_state, state)
 
 
 def test_rms_normalized_steps_have_the_length_of_the_multiplier():
-    optimizer = adafactor_mlp((4,), rms_normalized=True, step_multiplier=0.02, output_init_scale=1.0)
+    optimizer = adafactor_mlp(
+        (4,), rms_normalized=True, step_multiplier=0.02, output_init_scale=1.0
+    )
     theta = optimizer.init(jax.random.key(0))
     params, (grads, *_) = draw(1)
     updates, _ = jax.jit(lambda *a: optimizer.optimizer(theta).update(*a))(
@@ -164,8 +181,11 @@ def test_memory_is_four_numbers_a_parameter_and_the_factors():
     optimizer = adafactor_mlp()
     opt = optimizer.optimizer(optimizer.init(jax.random.key(0)))
     state = jax.eval_shape(opt.init, {"w": jnp.zeros((300, 200)), "empty": jnp.zeros((0, 3))})
-    assert sum(x.size for x in jax.tree.leaves(state)) == 1 + 4 * 60_000 + 3 * (500 + 3)  # an empty leaf has columns
-    updates, _ = opt.update({"a": jnp.zeros((0, 3))}, opt.init({"a": jnp.zeros((0, 3))}), {"a": jnp.zeros((0, 3))})
+    # An empty leaf has columns.
+    assert sum(x.size for x in jax.tree.leaves(state)) == 1 + 4 * 60_000 + 3 * (500 + 3)
+    updates, _ = opt.update(
+        {"a": jnp.zeros((0, 3))}, opt.init({"a": jnp.zeros((0, 3))}), {"a": jnp.zeros((0, 3))}
+    )
     assert updates["a"].shape == (0, 3)
 
 
@@ -191,7 +211,9 @@ def test_forward_and_reverse_mode_agree_where_a_gradient_is_always_zero():
         direction = jax.tree.map(jnp.cos, theta)
         grad = jax.jit(jax.grad(final_loss))(theta)
         tangent = jax.jit(lambda t, d: jax.jvp(final_loss, (t,), (d,))[1])(theta, direction)
-        reverse = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (grad, direction)), strict=True))
+        reverse = sum(
+            jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (grad, direction)), strict=True)
+        )
         np.testing.assert_allclose(reverse, tangent, rtol=1e-8)
         assert abs(float(tangent)) > 1e-6
 
@@ -211,10 +233,19 @@ def test_saved_and_loaded_by_name(tmp_path):
     ("kwargs", "message"),
     [
         ({"factored_decays": (1.0,)}, "factored_decays: got 1.0"),
-        ({"factored_decays": (0.9, 0.99)}, "pairs momenta with factored: got 3 momentum decays and 2"),
-        ({"second_moment_decays": ()}, "pairs momenta with second_moments: got 3 momentum decays and 0"),
+        (
+            {"factored_decays": (0.9, 0.99)},
+            "pairs momenta with factored: got 3 momentum decays and 2",
+        ),
+        (
+            {"second_moment_decays": ()},
+            "pairs momenta with second_moments: got 3 momentum decays and 0",
+        ),
         ({"features": ("adam",)}, "features: got 'adam'"),
-        ({"features": ("log_parameter",)}, "features: got 'log_parameter', allowed are gradient, momentum_over_rms"),
+        (
+            {"features": ("log_parameter",)},
+            "features: got 'log_parameter', allowed are gradient, momentum_over_rms",
+        ),
         ({"features": ()}, "give no input"),
         ({"preset": "metz"}, "allowed are None, 'metz2022'"),
         ({"hidden_sizes": (0,)}, "hidden_sizes: got 0"),
@@ -240,5 +271,7 @@ def test_outer_gradients_over_devices():
         return opt.update(jnp.sin(w), opt.init(w), w)[0]
 
     spec = jax.sharding.PartitionSpec(PARTICLES)
-    sharded = jax.jit(jax.shard_map(jax.vmap(one_update), mesh=particle_mesh(2, 2), in_specs=spec, out_specs=spec))(w)
+    sharded = jax.jit(
+        jax.shard_map(jax.vmap(one_update), mesh=particle_mesh(2, 2), in_specs=spec, out_specs=spec)
+    )(w)
     np.testing.assert_allclose(sharded[1], one_update(w[1]), rtol=1e-3, atol=1e-6)

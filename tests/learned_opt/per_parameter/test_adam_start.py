@@ -43,7 +43,12 @@ def test_fresh_theta_makes_adams_steps_at_a_rate_of_tensor_and_time():
         features=LOG_FEATURES,
         exp_multiplier=0.5,
         output_init_scale=0.0,
-        start=AdamStart(learning_rate=0.01, exponents=exponents, time_exponents=time_exponents, weight_decay=0.03),
+        start=AdamStart(
+            learning_rate=0.01,
+            exponents=exponents,
+            time_exponents=time_exponents,
+            weight_decay=0.03,
+        ),
     )
     opt = optimizer.optimizer(optimizer.init(jax.random.key(0)))
     rng = np.random.default_rng(0)
@@ -51,7 +56,10 @@ def test_fresh_theta_makes_adams_steps_at_a_rate_of_tensor_and_time():
     moments = {name: (np.zeros((2, p.size)), np.zeros(p.size)) for name, p in params.items()}
     state = opt.init(params)
     for t in range(3):
-        grads = {name: jnp.asarray(rng.normal(size=p.shape) * 10.0**-t, jnp.float32) for name, p in params.items()}
+        grads = {
+            name: jnp.asarray(rng.normal(size=p.shape) * 10.0**-t, jnp.float32)
+            for name, p in params.items()
+        }
         updates, state = jax.jit(opt.update)(grads, state, params)
         for name, p in params.items():
             g, w = np.asarray(grads[name]).ravel(), np.asarray(p).ravel()
@@ -64,7 +72,9 @@ def test_fresh_theta_makes_adams_steps_at_a_rate_of_tensor_and_time():
             rate = 0.01 * 10 ** np.dot(exponents, logs)
             rate *= np.exp(np.dot(time_exponents, np.tanh(t / np.array(timescales) - 1)))
             direction = unbiased[1] + 0.03 * w / np.sqrt(1e-5 + np.mean(w**2))
-            np.testing.assert_allclose(np.ravel(updates[name]), -rate * direction, rtol=1e-4, atol=1e-9)
+            np.testing.assert_allclose(
+                np.ravel(updates[name]), -rate * direction, rtol=1e-4, atol=1e-9
+            )
         params = optax.apply_updates(params, updates)
 
 
@@ -72,9 +82,21 @@ def test_fresh_theta_makes_adams_steps_at_a_rate_of_tensor_and_time():
     ("start", "others", "message"),
     [
         ({"exponents": (1.0,)}, {}, r"start.exponents: got \(1.0,\), allowed are 0 finite numbers"),
-        ({"time_exponents": (0.1,)}, {}, r"start.time_exponents: got \(0.1,\), allowed are 9 finite numbers"),
-        ({"weight_decay": 0.1}, {"features": ("adam_momentum",)}, "start.weight_decay: got 0.1, needs the feature"),
-        ({"time_exponents": (0.1,) * 9}, {"hidden_sizes": (3,)}, r"hidden_sizes of at least 4, got \(3,\)"),
+        (
+            {"time_exponents": (0.1,)},
+            {},
+            r"start.time_exponents: got \(0.1,\), allowed are 9 finite numbers",
+        ),
+        (
+            {"weight_decay": 0.1},
+            {"features": ("adam_momentum",)},
+            "start.weight_decay: got 0.1, needs the feature",
+        ),
+        (
+            {"time_exponents": (0.1,) * 9},
+            {"hidden_sizes": (3,)},
+            r"hidden_sizes of at least 4, got \(3,\)",
+        ),
         (
             {"time_exponents": (0.1,) * 9},
             {"exp_multiplier": 0.0},
@@ -100,9 +122,18 @@ def test_what_cannot_start_as_adam_is_named(start, others, message):
         ({"learning_rate": True}, "start.learning_rate: got True"),
         ({"learning_rate": "0.1"}, "start.learning_rate: got '0.1'"),
         ({"learning_rate": 0.1, "weight_decay": float("inf")}, "start.weight_decay: got inf"),
-        ({"learning_rate": 0.1, "exponents": 0.5}, "start.exponents: got 0.5, allowed are sequences"),
-        ({"learning_rate": 0.1, "time_exponents": "12"}, "start.time_exponents: got '12', allowed are sequences"),
-        ({"learning_rate": 0.1, "time_exponents": (float("nan"),)}, "start.time_exponents: got nan"),
+        (
+            {"learning_rate": 0.1, "exponents": 0.5},
+            "start.exponents: got 0.5, allowed are sequences",
+        ),
+        (
+            {"learning_rate": 0.1, "time_exponents": "12"},
+            "start.time_exponents: got '12', allowed are sequences",
+        ),
+        (
+            {"learning_rate": 0.1, "time_exponents": (float("nan"),)},
+            "start.time_exponents: got nan",
+        ),
         ({"learning_rate": 0.1, "exponents": [[1.0]]}, r"start.exponents: got \[1.0\]"),
     ],
 )

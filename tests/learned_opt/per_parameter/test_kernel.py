@@ -13,7 +13,11 @@ def kernel_arguments(n=37, hidden=8, inputs=3):
     def array(*shape):
         return jnp.asarray(rng.normal(size=shape))
 
-    return (array(inputs, hidden), array(hidden, 2)), (array(hidden), array(2)), tuple(array(n) for _ in range(inputs))
+    return (
+        (array(inputs, hidden), array(hidden, 2)),
+        (array(hidden), array(2)),
+        tuple(array(n) for _ in range(inputs)),
+    )
 
 
 def test_kernel_equals_matmul_and_its_derivatives_equal_finite_differences(monkeypatch):
@@ -28,7 +32,9 @@ def test_kernel_equals_matmul_and_its_derivatives_equal_finite_differences(monke
         out, tangent = jax.jvp(kernel.one_hidden_layer, arguments, direction)
 
         def at(h):
-            return kernel.one_hidden_layer(*jax.tree.map(lambda x, d: x + h * d, arguments, direction))
+            return kernel.one_hidden_layer(
+                *jax.tree.map(lambda x, d: x + h * d, arguments, direction)
+            )
 
         for plus, minus, t in zip(at(1e-7), at(-1e-7), tangent, strict=True):
             np.testing.assert_allclose((plus - minus) / 2e-7, t, rtol=1e-5, atol=1e-6)
@@ -50,7 +56,9 @@ def test_kernel_is_twice_differentiable():
             return sum(jnp.sum(x**2) for x in kernel.one_hidden_layer(w, b, r))
 
         want, got = jax.hessian(plain)(*arguments), jax.hessian(fast)(*arguments)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), want, got)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), want, got
+        )
 
 
 def test_blocks_of_columns():

@@ -27,13 +27,17 @@ def paper_features(g, w, m, v):
 def default_features(g, w, m, v, t):
     scale = 1 / np.sqrt(v[0] / (1 - 0.999 ** (t + 1)))
     unbiased = m / (1 - DECAYS ** (t + 1))[:, None]
-    return np.concatenate([(w / np.sqrt(1e-5 + np.mean(w**2)))[None], (g * scale)[None], unbiased * scale])
+    return np.concatenate(
+        [(w / np.sqrt(1e-5 + np.mean(w**2)))[None], (g * scale)[None], unbiased * scale]
+    )
 
 
 def numpy_run(theta, params, grads_per_step, preset):
     """Several steps in float64, each tensor on its own."""
     theta = jax.tree.map(lambda x: np.asarray(x, np.float64), theta)
-    (w0, b0), (w1, b1) = [(theta[f"layer_{i}"]["weights"], theta[f"layer_{i}"]["bias"]) for i in range(2)]
+    (w0, b0), (w1, b1) = [
+        (theta[f"layer_{i}"]["weights"], theta[f"layer_{i}"]["bias"]) for i in range(2)
+    ]
     params = [np.asarray(p, np.float64) for p in params]
     v_decays = np.array([0.999]) if preset is None else DECAYS
     ms = [np.zeros((5, p.size)) for p in params]
@@ -45,7 +49,11 @@ def numpy_run(theta, params, grads_per_step, preset):
             ms[i] = DECAYS[:, None] * ms[i] + (1 - DECAYS[:, None]) * g
             if preset != "metz2019_released":
                 vs[i] = v_decays[:, None] * vs[i] + (1 - v_decays[:, None]) * g**2
-            x = default_features(g, w, ms[i], vs[i], t) if preset is None else paper_features(g, w, ms[i], vs[i])
+            x = (
+                default_features(g, w, ms[i], vs[i], t)
+                if preset is None
+                else paper_features(g, w, ms[i], vs[i])
+            )
             x = np.concatenate([x, np.repeat(time[:, None], w.size, axis=1)])
             d, m = w1.T @ np.maximum(w0.T @ x + b0[:, None], 0) + b1[:, None]
             params[i] = p - (1e-3 * d * np.exp(1e-3 * m)).reshape(p.shape)
@@ -61,7 +69,9 @@ def run(opt, params, grads_per_step):
     return params, state
 
 
-@pytest.mark.parametrize(("preset", "count"), [(None, 610), ("metz2019", 1090), ("metz2019_released", 1090)])
+@pytest.mark.parametrize(
+    ("preset", "count"), [(None, 610), ("metz2019", 1090), ("metz2019_released", 1090)]
+)
 def test_equals_the_papers_formula(preset, count):
     optimizer = learned_opt.mlp(preset=preset)
     theta = loud_theta(optimizer)
@@ -69,7 +79,10 @@ def test_equals_the_papers_formula(preset, count):
     rng = np.random.default_rng(0)
     shapes = [(4, 3), (), (5,)]
     params = [jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes]
-    grads = [[jnp.asarray(rng.normal(size=s) * 10.0**-i, jnp.float32) for i, s in enumerate(shapes)] for _ in range(4)]
+    grads = [
+        [jnp.asarray(rng.normal(size=s) * 10.0**-i, jnp.float32) for i, s in enumerate(shapes)]
+        for _ in range(4)
+    ]
     got, state = run(optimizer.optimizer(theta), params, grads)
     want = numpy_run(theta, params, grads, preset)
     assert int(state.count) == 4
@@ -87,7 +100,10 @@ def test_two_hidden_layers_and_none_equal_numpy():
         x = np.concatenate([x, np.full((1, 3), np.tanh(-1.0))])
         for i in range(len(sizes) + 1):
             x = np.maximum(x, 0) if i else x
-            x = np.asarray(theta[f"layer_{i}"]["weights"]).T @ x + np.asarray(theta[f"layer_{i}"]["bias"])[:, None]
+            x = (
+                np.asarray(theta[f"layer_{i}"]["weights"]).T @ x
+                + np.asarray(theta[f"layer_{i}"]["bias"])[:, None]
+            )
         params = jnp.asarray(w, jnp.float32)
         opt = optimizer.optimizer(theta)
         updates, _ = jax.jit(opt.update)(jnp.asarray(g, jnp.float32), opt.init(params), params)
@@ -100,14 +116,23 @@ def test_an_untrained_optimizer_does_little():
     for seed in range(3):
         opt = optimizer.optimizer(optimizer.init(jax.random.key(seed)))
         updates, _ = jax.jit(opt.update)(params, opt.init(params), params)
-        assert 0.0 < float(jnp.max(jnp.abs(updates))) < 1e-3  # less than a step of Adam at its usual rate
+        # Less than a step of Adam at its usual rate.
+        assert 0.0 < float(jnp.max(jnp.abs(updates))) < 1e-3
 
 
 @pytest.mark.parametrize("hidden_sizes", [(4,), (4, 4)])
 def test_bounded_inputs_make_bounded_steps(hidden_sizes):
     """Gradients 9 and 30 of Adam's units long make the same step where inputs end at 4, and one within 4 as without."""
-    arguments = {"hidden_sizes": hidden_sizes, "momentum_decays": (), "timescales": (), "features": ("adam_gradient",)}
-    opts = [learned_opt.mlp(**arguments, exp_multiplier=0.01, input_bound=bound) for bound in (4.0, None)]
+    arguments = {
+        "hidden_sizes": hidden_sizes,
+        "momentum_decays": (),
+        "timescales": (),
+        "features": ("adam_gradient",),
+    }
+    opts = [
+        learned_opt.mlp(**arguments, exp_multiplier=0.01, input_bound=bound)
+        for bound in (4.0, None)
+    ]
     params, updates = jnp.zeros(3), []
     for optimizer in opts:
         opt = optimizer.optimizer(loud_theta(optimizer))
@@ -125,8 +150,12 @@ def test_bounded_inputs_make_bounded_steps(hidden_sizes):
 
 def test_blocks_equal_one_piece(monkeypatch):
     rng = np.random.default_rng(0)
-    w, g = jnp.asarray(rng.normal(size=1003), jnp.float32), jnp.asarray(rng.normal(size=1003), jnp.float32)
-    two_layers = {"hidden_sizes": (4, 4), "features": LOG_FEATURES}  # one is a single loop, without blocks
+    w, g = (
+        jnp.asarray(rng.normal(size=1003), jnp.float32),
+        jnp.asarray(rng.normal(size=1003), jnp.float32),
+    )
+    # One layer is a single loop, without blocks.
+    two_layers = {"hidden_sizes": (4, 4), "features": LOG_FEATURES}
     for arguments in ({}, {"preset": "metz2019"}, two_layers):
         optimizer = learned_opt.mlp(**arguments)
         opt = optimizer.optimizer(loud_theta(optimizer))
@@ -141,7 +170,9 @@ def test_blocks_equal_one_piece(monkeypatch):
 @pytest.mark.parametrize("hidden_sizes", [(4,), (4, 4)])
 def test_large_tensors_take_their_logarithms_of_a_sample(hidden_sizes, monkeypatch):
     """Also with a power of two columns that differ by orders of magnitude."""
-    optimizer = learned_opt.mlp(hidden_sizes, features=LOG_FEATURES, timescales=(), exp_multiplier=1.0)
+    optimizer = learned_opt.mlp(
+        hidden_sizes, features=LOG_FEATURES, timescales=(), exp_multiplier=1.0
+    )
     opt = optimizer.optimizer(optimizer.init(jax.random.key(0)))
     columns = 10.0 ** jnp.linspace(-2, 1, 64)
     params = jax.random.normal(jax.random.key(1), (1024, 64)) * columns
@@ -162,7 +193,9 @@ def test_inputs_of_the_tensor_alone():
     np.testing.assert_array_equal(updates, updates[0])
 
 
-@pytest.mark.parametrize("arguments", [{"preset": "metz2019"}, {"hidden_sizes": (4,), "features": LOG_FEATURES}])
+@pytest.mark.parametrize(
+    "arguments", [{"preset": "metz2019"}, {"hidden_sizes": (4,), "features": LOG_FEATURES}]
+)
 def test_tensors_are_normalized_apart(arguments):
     """A tensor's update does not depend on which tensors it is packed with."""
     optimizer = learned_opt.mlp(**arguments)
@@ -176,7 +209,13 @@ def test_tensors_are_normalized_apart(arguments):
 
 def test_leaves_are_grouped_by_size_and_type():
     with jax.enable_x64(True):
-        shapes = [((3,), "float32"), ((0, 2), "float32"), ((200, 200), "float32"), ((), "float64"), ((2,), "bfloat16")]
+        shapes = [
+            ((3,), "float32"),
+            ((0, 2), "float32"),
+            ((200, 200), "float32"),
+            ((), "float64"),
+            ((2,), "bfloat16"),
+        ]
         groups = group_leaves([jnp.zeros(shape, dtype) for shape, dtype in shapes])
     assert [group.leaves for group in groups] == [(0, 4), (2,), (3,)]
     assert [group.size for group in groups] == [5, 40_000, 1]
@@ -186,7 +225,9 @@ def test_leaves_are_grouped_by_size_and_type():
 
 def test_vmap_over_theta_equals_a_loop():
     optimizer = learned_opt.mlp()
-    thetas = jax.vmap(lambda key: loud_theta(optimizer) | optimizer.init(key))(jax.random.split(jax.random.key(0), 3))
+    thetas = jax.vmap(lambda key: loud_theta(optimizer) | optimizer.init(key))(
+        jax.random.split(jax.random.key(0), 3)
+    )
     params = {"w": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(3)}
 
     def two_steps(theta):
@@ -202,13 +243,21 @@ def test_vmap_over_theta_equals_a_loop():
     batched = jax.jit(jax.vmap(two_steps))(thetas)
     for i in range(3):
         single = two_steps(jax.tree.map(lambda x, i=i: x[i], thetas))
-        jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-7), batched, single)
+        jax.tree.map(
+            lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-7),
+            batched,
+            single,
+        )
 
 
 def test_forward_and_reverse_mode_agree_through_ten_steps():
     """Also where a gradient is always zero."""
     with jax.enable_x64(True):
-        for arguments in ({}, {"preset": "metz2019"}, {"features": LOG_FEATURES, "momentum_decays": (0.5, 0.9)}):
+        for arguments in (
+            {},
+            {"preset": "metz2019"},
+            {"features": LOG_FEATURES, "momentum_decays": (0.5, 0.9)},
+        ):
             optimizer = learned_opt.mlp(**arguments)
             theta = jax.tree.map(lambda x: x.astype(jnp.float64), loud_theta(optimizer))
 
@@ -228,7 +277,12 @@ def test_forward_and_reverse_mode_agree_through_ten_steps():
 
             direction = jax.tree.map(jnp.cos, theta)
             grad = jax.jit(jax.grad(final_loss))(theta)
-            tangent = jax.jit(lambda t, d, f=final_loss: jax.jvp(f, (t,), (d,))[1])(theta, direction)
-            reverse = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (grad, direction)), strict=True))
+            tangent = jax.jit(lambda t, d, f=final_loss: jax.jvp(f, (t,), (d,))[1])(
+                theta, direction
+            )
+            reverse = sum(
+                jnp.vdot(g, d)
+                for g, d in zip(*map(jax.tree.leaves, (grad, direction)), strict=True)
+            )
             np.testing.assert_allclose(reverse, tangent, rtol=1e-9)
             assert all(np.isfinite(g).all() for g in jax.tree.leaves(grad))

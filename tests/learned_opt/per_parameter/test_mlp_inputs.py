@@ -14,11 +14,17 @@ def test_updates_keep_the_type_and_accumulators_do_not(dtype):
     with jax.enable_x64(dtype == "float64"):
         optimizer = learned_opt.mlp()
         opt = optimizer.optimizer(loud_theta(optimizer))
-        params = {"a": jnp.ones((2, 2), dtype), "s": jnp.ones((), dtype), "none": jnp.zeros((0, 3), dtype)}
+        params = {
+            "a": jnp.ones((2, 2), dtype),
+            "s": jnp.ones((), dtype),
+            "none": jnp.zeros((0, 3), dtype),
+        }
         updates, state = jax.jit(opt.update)(params, opt.init(params), params)
         assert {leaf.dtype.name for leaf in jax.tree.leaves(updates)} == {dtype}
         wide = "float64" if dtype == "float64" else "float32"
-        assert {x.dtype.name for x in jax.tree.leaves((state.momenta, state.second_moments))} == {wide}
+        assert {x.dtype.name for x in jax.tree.leaves((state.momenta, state.second_moments))} == {
+            wide
+        }
         np.testing.assert_allclose(state.momenta["a"][0], 0.5 * np.ones((2, 2)), rtol=1e-6)
         assert updates["none"].shape == (0, 3)
         in_single = jax.tree.map(lambda x: x.astype(jnp.float32), params)

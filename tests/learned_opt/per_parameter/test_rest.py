@@ -18,7 +18,13 @@ from tests.support.learned_opt.thetas import LOG_FEATURES, loud_theta
 from tests.support.quick import by_name
 
 NUM_STEPS, STOPS = 230, 20
-SCENARIOS = {"ordinary": 1.0, "times 1e-10": 1e-10, "times 1e6": 1e6, "stops": 1.0, "one of 1e20": 1.0}
+SCENARIOS = {
+    "ordinary": 1.0,
+    "times 1e-10": 1e-10,
+    "times 1e6": 1e6,
+    "stops": 1.0,
+    "one of 1e20": 1.0,
+}
 DECAYS = ((0.5, 0.9, 0.99, 0.999, 0.9999), (0.999,))
 """Of `mlp`; the others differ."""
 
@@ -37,17 +43,24 @@ OPTIMIZERS = {
     "metz2019_released": lambda: fresh(learned_opt.mlp(preset="metz2019_released")),
     "adafactor_mlp": lambda: fresh(learned_opt.adafactor_mlp()),
     "normalized": lambda: fresh(
-        learned_opt.adafactor_mlp((4,), (0.9,), (), (0.999,), rms_normalized=True, features=FACTORED)
+        learned_opt.adafactor_mlp(
+            (4,), (0.9,), (), (0.999,), rms_normalized=True, features=FACTORED
+        )
     ),
     "metz2022": lambda: fresh(learned_opt.adafactor_mlp(preset="metz2022")),
     "general": lambda: learned_opt.load_theta("general"),
     "general_es": lambda: learned_opt.load_theta("general_es"),
     "shipped mlp": lambda: learned_opt.load_theta("mlp"),
 }
-OTHER_DECAYS = dict.fromkeys(("adafactor_mlp", "normalized", "metz2022"), ((0.9, 0.99, 0.999), (0.999,)))
+OTHER_DECAYS = dict.fromkeys(
+    ("adafactor_mlp", "normalized", "metz2022"), ((0.9, 0.99, 0.999), (0.999,))
+)
 OTHER_DECAYS |= {"no momenta": ((), ()), "metz2019_released": (DECAYS[0], ())}
 FACTORED = ("parameter", "adafactor_gradient", "adafactor_momentum")
-IS_LIVE = {"kernel": np.ones((4, 3), bool), "rows": np.arange(5)[:, None] % 2 * np.ones((5, 2), bool) > 0}
+IS_LIVE = {
+    "kernel": np.ones((4, 3), bool),
+    "rows": np.arange(5)[:, None] % 2 * np.ones((5, 2), bool) > 0,
+}
 IS_LIVE |= {"frozen": np.zeros((3, 2), bool), "bias": np.array([True, False, True])}
 
 
@@ -61,12 +74,17 @@ def trajectories(name, layout):
     optimizer, theta = OPTIMIZERS[name]()
     opt = getattr(optimizer, layout)(theta)
     rng = np.random.default_rng(0)
-    params = {key: jnp.asarray(rng.normal(size=live.shape), jnp.float32) for key, live in IS_LIVE.items()}
+    params = {
+        key: jnp.asarray(rng.normal(size=live.shape), jnp.float32) for key, live in IS_LIVE.items()
+    }
     noise = {key: rng.normal(size=(NUM_STEPS, *live.shape)) * live for key, live in IS_LIVE.items()}
     scale = np.outer(list(SCENARIOS.values()), np.ones(NUM_STEPS))
     scale[list(SCENARIOS).index("stops"), STOPS:] = 0.0
     scale[list(SCENARIOS).index("one of 1e20"), STOPS] = 1e20
-    grads = {key: jnp.asarray(np.einsum("st,t...->st...", scale, x), jnp.float32) for key, x in noise.items()}
+    grads = {
+        key: jnp.asarray(np.einsum("st,t...->st...", scale, x), jnp.float32)
+        for key, x in noise.items()
+    }
 
     def run(grads):
         def step(carry, grads):
@@ -92,7 +110,9 @@ def moved(run, start, stop):
 def test_no_gradient_no_step(name):
     for which in SCENARIOS:
         for key, x in scenario(name, "optimizer", which).items():
-            np.testing.assert_array_equal(x[:, ~IS_LIVE[key]], np.broadcast_to(x[0], x.shape)[:, ~IS_LIVE[key]])
+            np.testing.assert_array_equal(
+                x[:, ~IS_LIVE[key]], np.broadcast_to(x[0], x.shape)[:, ~IS_LIVE[key]]
+            )
             assert np.isfinite(x).all()
     for key, distance in moved(scenario(name, "optimizer", "ordinary"), 0, -1).items():
         assert np.all(distance[IS_LIVE[key]] > 0)
@@ -102,7 +122,9 @@ def test_no_gradient_no_step(name):
 def test_layouts_agree(name):
     for which in SCENARIOS:
         for key, x in scenario(name, "optimizer", which).items():
-            np.testing.assert_allclose(x, scenario(name, "packed", which)[key], rtol=2e-3, atol=2e-4)
+            np.testing.assert_allclose(
+                x, scenario(name, "packed", which)[key], rtol=2e-3, atol=2e-4
+            )
 
 
 @each([name for name in OPTIMIZERS if name not in PAPER])
@@ -129,7 +151,9 @@ def test_a_gradient_that_stops_brings_rest(name):
 @each(OPTIMIZERS)
 def test_nothing_drifts_after_one_gradient_of_1e20(name):
     run = scenario(name, "optimizer", "one of 1e20")
-    for distance in moved(run, STOPS + 1 + steps_to_rest(*OTHER_DECAYS.get(name, DECAYS)), -1).values():
+    for distance in moved(
+        run, STOPS + 1 + steps_to_rest(*OTHER_DECAYS.get(name, DECAYS)), -1
+    ).values():
         np.testing.assert_array_equal(distance, 0.0)
 
 
@@ -171,7 +195,10 @@ def test_derivatives_are_finite_where_gradients_are_zero_or_tiny(name):
         opt = optimizer.fastest(theta)
 
         def loss(w):
-            return unit * (jnp.sum(jnp.array([0.0, 1.0, 1e-6]) * (w["w"] - 1.0) ** 2) + 0.0 * jnp.sum(w["frozen"] ** 2))
+            return unit * (
+                jnp.sum(jnp.array([0.0, 1.0, 1e-6]) * (w["w"] - 1.0) ** 2)
+                + 0.0 * jnp.sum(w["frozen"] ** 2)
+            )
 
         def step(carry, _):
             w, state = carry
@@ -210,7 +237,9 @@ def test_a_state_of_another_tree_is_refused(make):
             opt.update(params, opt.init(other), params)
     with pytest.raises(ValueError, match="kernel"):
         opt.update(others["kernel"], opt.init(params), params)
-    fewer = {"momentum_decays": (0.5, 0.9)} | ({} if make is learned_opt.mlp else {"factored_decays": (0.9,)})
+    fewer = {"momentum_decays": (0.5, 0.9)} | (
+        {} if make is learned_opt.mlp else {"factored_decays": (0.9,)}
+    )
     more = make((4,), **fewer)
     state = more.optimizer(more.init(jax.random.key(0))).init(params)
     with pytest.raises(ValueError, match="momenta has 2 decays"):
@@ -234,11 +263,25 @@ def test_the_state_mirrors_the_parameters(make):
 def test_whole_models_as_parameters():
     """Functions, strings, integers and None among the leaves; gradients are None there, as Equinox gives them."""
     opt = learned_opt.load()
-    params = {"w": jnp.ones((2, 3)), "activation": jax.nn.relu, "name": "model", "steps": jnp.int32(3), "bias": None}
-    grads = {"w": jnp.full((2, 3), 0.1), "activation": None, "name": None, "steps": None, "bias": None}
+    params = {
+        "w": jnp.ones((2, 3)),
+        "activation": jax.nn.relu,
+        "name": "model",
+        "steps": jnp.int32(3),
+        "bias": None,
+    }
+    grads = {
+        "w": jnp.full((2, 3), 0.1),
+        "activation": None,
+        "name": None,
+        "steps": None,
+        "bias": None,
+    }
     state = opt.init(params)
     updates, new = jax.jit(lambda grads, state: opt.update(grads, state, params))(grads, state)
     assert jax.tree.structure(new) == jax.tree.structure(state)
     assert updates["activation"] is updates["name"] is updates["steps"] is updates["bias"] is None
-    alone, _ = jax.jit(opt.update)({"w": grads["w"]}, opt.init({"w": params["w"]}), {"w": params["w"]})
+    alone, _ = jax.jit(opt.update)(
+        {"w": grads["w"]}, opt.init({"w": params["w"]}), {"w": params["w"]}
+    )
     np.testing.assert_allclose(updates["w"], alone["w"], rtol=1e-5)

@@ -15,7 +15,9 @@ GRADS = {"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}}
 def mirror(kernel=(2, 3), bias=(3,), **more):
     """A state's part as `jax.eval_shape` gives it."""
     struct = lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32)
-    return {"dense": {"kernel": struct(kernel), "bias": struct(bias)}} | {k: struct(v) for k, v in more.items()}
+    return {"dense": {"kernel": struct(kernel), "bias": struct(bias)}} | {
+        k: struct(v) for k, v in more.items()
+    }
 
 
 def test_the_same_tree_passes():
@@ -37,7 +39,10 @@ def test_the_same_tree_passes():
         (mirror(more=(1,)), "['more']"),
         ({"dense": {"kernel": GRADS["dense"]["kernel"]}}, "['dense']['bias']"),
         ({"dense": {"kernel": GRADS["dense"]["kernel"], "bias": None}}, "['dense']['bias']"),
-        ({"dense": {"kernel": GRADS["dense"]["kernel"], "offset": GRADS["dense"]["bias"]}}, "['dense']['bias']"),
+        (
+            {"dense": {"kernel": GRADS["dense"]["kernel"], "offset": GRADS["dense"]["bias"]}},
+            "['dense']['bias']",
+        ),
         ({"other": GRADS["dense"]}, "['dense']['bias']"),
         ((), "['dense']['bias']"),
         (None, "['dense']['bias']"),
@@ -45,11 +50,15 @@ def test_the_same_tree_passes():
     ],
 )
 def test_another_tree_is_refused_by_the_leafs_name(average, leaf):
-    with pytest.raises(ValueError, match=f"^adam: the state's mean is another at {re.escape(leaf)}: .*; make it by"):
+    with pytest.raises(
+        ValueError, match=f"^adam: the state's mean is another at {re.escape(leaf)}: .*; make it by"
+    ):
         check_mirrors("adam", "mean", average, GRADS)
 
 
-@pytest.mark.parametrize(("leading", "shape"), [(1, (2, 3)), (1, (4, 5, 2, 3)), (2, (5, 2, 3)), (None, (2, 3, 5))])
+@pytest.mark.parametrize(
+    ("leading", "shape"), [(1, (2, 3)), (1, (4, 5, 2, 3)), (2, (5, 2, 3)), (None, (2, 3, 5))]
+)
 def test_leading_axes_are_counted(leading, shape):
     bias = (*(4, 5)[:leading], 3)
     with pytest.raises(ValueError, match=r"kernel.*shape"):
@@ -57,7 +66,11 @@ def test_leading_axes_are_counted(leading, shape):
 
 
 def test_leaves_that_are_not_trained_may_be_anything():
-    grads = {"dense": {"kernel": GRADS["dense"]["kernel"], "bias": None}, "frozen": None, "activation": None}
+    grads = {
+        "dense": {"kernel": GRADS["dense"]["kernel"], "bias": None},
+        "frozen": None,
+        "activation": None,
+    }
     for rest in (None, jnp.ones(7), {"a": jnp.ones(2)}):
         check_mirrors("adam", "mean", mirror() | {"frozen": rest, "activation": None}, grads)
 
@@ -83,9 +96,13 @@ def test_it_works_on_tracers_and_reads_no_value():
 def test_parameters_of_another_tree_are_refused():
     grads = {"w": jnp.ones(2), "activation": None}
     check_params("adam8", {"w": jnp.ones(2), "activation": jnp.tanh}, grads)
-    with pytest.raises(ValueError, match=r"^adam8: the tree of parameters is another at \['w'\]: .*\(3,\).*\(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"^adam8: the tree of parameters is another at \['w'\]: .*\(3,\).*\(2,\)"
+    ):
         check_params("adam8", {"w": jnp.ones(3), "activation": jnp.tanh}, grads)
-    with pytest.raises(ValueError, match=r"at \['activation'\]: it is a .* and the gradients have no such leaf"):
+    with pytest.raises(
+        ValueError, match=r"at \['activation'\]: it is a .* and the gradients have no such leaf"
+    ):
         check_params("adam8", {"w": jnp.ones(2), "activation": jnp.tanh}, {"w": jnp.ones(2)})
 
 
@@ -96,7 +113,10 @@ def test_a_less_precise_state_is_refused():
         check_precision("adam", "mean", half, half)
     double = {"w": np.ones(2)}
     check_precision("adam", "mean", {"w": jnp.ones(2)}, double)  # a float32 parameter without x64
-    with jax.enable_x64(True), pytest.raises(ValueError, match=r"float32 at \['w'\], needed is float64"):
+    with (
+        jax.enable_x64(True),
+        pytest.raises(ValueError, match=r"float32 at \['w'\], needed is float64"),
+    ):
         check_precision("adam", "mean", {"w": jnp.ones(2, jnp.float32)}, double)
 
 

@@ -13,7 +13,9 @@ from learned_opt_lab.ablation.variants import inner_steps, steps_for, variant_na
 from learned_opt_lab.cli.commands.ablate import checked_lengths, checked_names
 from learned_opt_lab.cli.main import main
 
-CONFIG = dataclasses.replace(quadratic, problem=base.InnerProblem(num_steps=40), estimator=base.PersistentES(4))
+CONFIG = dataclasses.replace(
+    quadratic, problem=base.InnerProblem(num_steps=40), estimator=base.PersistentES(4)
+)
 
 
 def test_inner_steps_of_known_schedules():
@@ -37,10 +39,16 @@ def test_every_variant_spends_the_same():
     for name, variant in variants.items():
         config, n = variant.config, variant.config.num_outer_steps
         grows = isinstance(config.truncation, base.Linear)
-        made = np.linspace(2, 20, n, endpoint=False) if grows else np.full(n, config.truncation.num_steps)
+        made = (
+            np.linspace(2, 20, n, endpoint=False)
+            if grows
+            else np.full(n, config.truncation.num_steps)
+        )
         assert inner_steps(made, 4, 40) == pytest.approx(20_000, rel=0.01), name
         assert config.estimator.num_pairs == 4
-    assert variants["merged"].config.truncation == base.Linear(2, 20, variants["merged"].config.num_outer_steps, 0.2)
+    assert variants["merged"].config.truncation == base.Linear(
+        2, 20, variants["merged"].config.num_outer_steps, 0.2
+    )
     assert variants["no_momentum"].config.optimizer.features == ("parameter", "adam_gradient")
     assert variants["no_time"].config.optimizer.timescales == ()
     assert variants["train_objective"].config.problem.objective == "train"
@@ -52,7 +60,10 @@ def test_every_variant_spends_the_same():
 
 def test_bad_names_and_lengths():
     assert checked_lengths("1000,10,50", 40) == [10, 40]
-    assert checked_names("fixed-10,merged,merged", variant_names([10]), CONFIG) == ["fixed_10", "merged"]
+    assert checked_names("fixed-10,merged,merged", variant_names([10]), CONFIG) == [
+        "fixed_10",
+        "merged",
+    ]
     with pytest.raises(ValueError, match="unknown variant 'merge'; did you mean merged"):
         checked_names("merge", variant_names([10]), CONFIG)
     with pytest.raises(ValueError, match="whole numbers"):
@@ -79,7 +90,10 @@ def test_an_ablation_goes_on_with_what_is_missing(tmp_path, monkeypatch, capsys)
 
     def recorded(problem, variant, settings, seeds, evaluate):
         made.append((variant.name, seeds))
-        return {seed: cell | {"outer_train/outer_valid": cell["outer_train/outer_valid"] + 1} for seed in seeds}
+        return {
+            seed: cell | {"outer_train/outer_valid": cell["outer_train/outer_valid"] + 1}
+            for seed in seeds
+        }
 
     monkeypatch.setattr(runs, "run_seeds", recorded)
     assert main([*COMMAND, "--num-seeds", "3", "--out", str(out)]) == 0

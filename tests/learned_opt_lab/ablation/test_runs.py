@@ -7,7 +7,14 @@ import pytest
 
 from learned_opt_lab.ablation.figure import ablation_figure
 from learned_opt_lab.ablation.results import crossed_bootstrap, results, table, untrained
-from learned_opt_lab.ablation.runs import Settings, Variant, measuring_interval, prepare_folder, read_cell, write_cell
+from learned_opt_lab.ablation.runs import (
+    Settings,
+    Variant,
+    measuring_interval,
+    prepare_folder,
+    read_cell,
+    write_cell,
+)
 from learned_opt_lab.results.folder import finite
 
 SETTINGS = Settings(
@@ -98,7 +105,11 @@ def test_measuring_interval_divides():
 
 def unknown_cell(seed, held_out=True):
     made = cell(0.5, seed) | {"outer_loss": np.full(7, np.nan)}
-    return made if held_out else {name: value for name, value in made.items() if not name.startswith("held_out")}
+    return (
+        made
+        if held_out
+        else {name: value for name, value in made.items() if not name.startswith("held_out")}
+    )
 
 
 def results_of(cells):
@@ -110,7 +121,10 @@ def results_of(cells):
 def test_an_unknown_loss_is_never_the_best_and_the_last():
     bad = cell(0.1, 0)
     bad["outer_train/outer_valid"] = np.full((3, 4), np.nan)
-    cells = {"merged": dict.fromkeys(range(2), bad), "persistent_es": {s: cell(0.4, s) for s in range(2)}}
+    cells = {
+        "merged": dict.fromkeys(range(2), bad),
+        "persistent_es": {s: cell(0.4, s) for s in range(2)},
+    }
     result = results_of(cells)
     assert result["best"] == "persistent_es"
     assert [row["variant"] for row in result["variants"]] == ["persistent_es", "merged"]
@@ -122,7 +136,9 @@ def test_an_unknown_loss_is_never_the_best_and_the_last():
 
 
 def test_one_seed_has_no_interval():
-    result = results_of({name: {0: cell(loss, 0)} for name, loss in (("merged", 0.5), ("persistent_es", 0.4))})
+    result = results_of(
+        {name: {0: cell(loss, 0)} for name, loss in (("merged", 0.5), ("persistent_es", 0.4))}
+    )
     best, other = result["variants"]
     assert np.isnan([best["outer_loss"]["low"], other["difference_to_best"]["high"]]).all()
     assert (best["within_noise_of_best"], other["within_noise_of_best"]) == (True, None)
@@ -133,7 +149,10 @@ def test_one_seed_has_no_interval():
 
 def test_runs_without_a_finite_loss_are_told():
     result = results_of(
-        {"merged": {s: unknown_cell(s) for s in range(2)}, "fixed_10": {s: cell(0.4, s) for s in (0, 1)}}
+        {
+            "merged": {s: unknown_cell(s) for s in range(2)},
+            "fixed_10": {s: cell(0.4, s) for s in (0, 1)},
+        }
     )
     ((row, count),) = untrained(result)
     assert (row["variant"], count) == ("merged", 2)
@@ -141,7 +160,10 @@ def test_runs_without_a_finite_loss_are_told():
 
 
 def test_without_a_held_out_family_there_is_no_held_out_loss():
-    cells = {n: {s: unknown_cell(s, held_out=False) for s in range(2)} for n in ("merged", "train_objective")}
+    cells = {
+        n: {s: unknown_cell(s, held_out=False) for s in range(2)}
+        for n in ("merged", "train_objective")
+    }
     result = results_of(cells)
     assert result["objective"] is None
     assert np.isnan(result["variants"][0]["held_out_test_loss"]["estimate"])

@@ -34,10 +34,15 @@ def test_bad_arguments_are_refused():
 
 
 def test_bench_measures_the_chosen_parts_and_the_peak_of_memory(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(update_cost, "run", lambda sizes, num_repeats, names: [{"sizes": sizes, "names": names}])
+    monkeypatch.setattr(
+        update_cost, "run", lambda sizes, num_repeats, names: [{"sizes": sizes, "names": names}]
+    )
     monkeypatch.setattr(scaling, "run", lambda axes, quick, figures, num_repeats: [{"axes": axes}])
     args = bench.Args(
-        tmp_path / "bench.json", parts=("scaling", "update_cost"), axes=("devices",), compilation_cache=False
+        tmp_path / "bench.json",
+        parts=("scaling", "update_cost"),
+        axes=("devices",),
+        compilation_cache=False,
     )
     assert bench.run(args) == 0
     found = json.loads(capsys.readouterr().out)

@@ -20,7 +20,10 @@ from outer_train.run import LoopSettings, directory, loop, metrics
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:os.fork:RuntimeWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
+    "ignore:os.fork:RuntimeWarning",
+    "ignore::ResourceWarning",
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
 )
 
 TIMEOUT = 400
@@ -36,13 +39,32 @@ CONFIG = dataclasses.replace(
     num_outer_steps=NUM_STEPS,
 )
 FLAGS = ["--family.hidden-sizes", "8", "--family.batch-size", "16", "--problem.num-steps", "40"]
-FLAGS += ["--estimator.num-pairs", str(NUM_PAIRS), "--truncation.num-steps", "10", "--held-out.num-tasks", "0"]
-RAY = ["--engine", "ray", "--num-workers", "2", "--connect-timeout", "200", "--no-compilation-cache"]
+FLAGS += [
+    "--estimator.num-pairs",
+    str(NUM_PAIRS),
+    "--truncation.num-steps",
+    "10",
+    "--held-out.num-tasks",
+    "0",
+]
+RAY = [
+    "--engine",
+    "ray",
+    "--num-workers",
+    "2",
+    "--connect-timeout",
+    "200",
+    "--no-compilation-cache",
+]
 
 
 def late_loss(rows, num_inner_steps):
     """Mean outer loss over the last third of the first `num_inner_steps`."""
-    chosen = [r["outer_loss"] for r in rows if num_inner_steps * 2 / 3 < r["inner_steps"] <= num_inner_steps]
+    chosen = [
+        r["outer_loss"]
+        for r in rows
+        if num_inner_steps * 2 / 3 < r["inner_steps"] <= num_inner_steps
+    ]
     return float(np.mean(chosen))
 
 
@@ -51,7 +73,9 @@ def test_as_good_as_in_step_after_the_same_inner_steps(tmp_path):
     """Quickstart's problem with fewer pairs and smaller networks: within the noise of four seeds in step."""
     built, in_step = build(CONFIG, 2), []
     for seed in range(4):
-        run = directory.create(tmp_path / str(seed), {"type": "test"}, config_file=None, overwrite=False)
+        run = directory.create(
+            tmp_path / str(seed), {"type": "test"}, config_file=None, overwrite=False
+        )
         settings = LoopSettings(NUM_STEPS, checkpoint_every=1000)
         loop.train(built.step, built.theta, jax.random.key(seed), built.datas, run, settings)
         in_step.append(metrics.read_rows(run.metrics))
@@ -63,7 +87,9 @@ def test_as_good_as_in_step_after_the_same_inner_steps(tmp_path):
     losses = [late_loss(run, budget) for run in in_step]
     began = float(np.mean([run[0]["outer_loss"] for run in in_step]))
     assert np.mean(losses) < 0.9 * began  # there was something to learn
-    assert abs(late_loss(rows, budget) - np.mean(losses)) < 5 * max(np.std(losses, ddof=1), 0.01 * began)
+    assert abs(late_loss(rows, budget) - np.mean(losses)) < 5 * max(
+        np.std(losses, ddof=1), 0.01 * began
+    )
     summary = json.loads((tmp_path / "ray" / "summary.json").read_text())["workers"]
     assert summary["num_gradients"] >= 2 * NUM_STEPS
     assert 0 <= summary["worker_idle"] < 1
@@ -72,9 +98,28 @@ def test_as_good_as_in_step_after_the_same_inner_steps(tmp_path):
 @pytest.mark.slow
 def test_a_killed_learner_goes_on_from_its_checkpoint(tmp_path):
     run = tmp_path / "run"
-    argv = ["train", "quadratic", "--optimizer.hidden-sizes", "4", "--estimator.num-pairs", "4", "--run-dir", str(run)]
-    argv += ["--held-out.num-tasks", "0", "--checkpoint-every", "20", "--num-outer-steps", "100000", *RAY]
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
+    argv = [
+        "train",
+        "quadratic",
+        "--optimizer.hidden-sizes",
+        "4",
+        "--estimator.num-pairs",
+        "4",
+        "--run-dir",
+        str(run),
+    ]
+    argv += [
+        "--held-out.num-tasks",
+        "0",
+        "--checkpoint-every",
+        "20",
+        "--num-outer-steps",
+        "100000",
+        *RAY,
+    ]
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {
+        "JAX_PLATFORMS": "cpu"
+    }
     root = Path(__file__).parents[3]
     learner = subprocess.Popen(
         [sys.executable, "-m", "learned_opt_lab.cli.main", *argv],

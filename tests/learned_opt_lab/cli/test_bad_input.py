@@ -33,14 +33,19 @@ def inputs(tmp_path_factory) -> Path:
     good = learned_opt.save(directory / "good.npz", "mlp", {}, theta)
     (directory / "cut.npz").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
     (directory / "pickle.npz").write_bytes(pickle.dumps(theta))
-    np.savez(directory / "shape.npz", **{name: np.zeros((2, 2), np.float32) for name in np.load(good).files})
+    np.savez(
+        directory / "shape.npz",
+        **{name: np.zeros((2, 2), np.float32) for name in np.load(good).files},
+    )
     for name in ("cut", "pickle", "shape", "other"):
         (directory / f"{name}.json").write_bytes((directory / "good.json").read_bytes())
     other = json.loads((directory / "good.json").read_text())
     (directory / "other.json").write_text(json.dumps(other | {"optimizer": "adafac"}))
     (directory / "other.npz").write_bytes(good.read_bytes())
     wide = mlp(hidden_sizes=(8,))
-    learned_opt.save(directory / "wide.npz", "mlp", {"hidden_sizes": [8]}, wide.init(jax.random.key(0)))
+    learned_opt.save(
+        directory / "wide.npz", "mlp", {"hidden_sizes": [8]}, wide.init(jax.random.key(0))
+    )
     for name, text in CONFIGS.items():
         (directory / name).write_text(text)
     (directory / "run").mkdir()
@@ -52,12 +57,24 @@ def inputs(tmp_path_factory) -> Path:
 CASES = {
     "no command": ("trian quickstart", "unknown command 'trian'; did you mean train"),
     "no config": ("train", "learned-opt train needs a config first"),
-    "option before the config": ("train --seed 3 quickstart", "learned-opt train needs a config first"),
+    "option before the config": (
+        "train --seed 3 quickstart",
+        "learned-opt train needs a config first",
+    ),
     "unknown config": ("train quikstart", "unknown config 'quikstart'; did you mean quickstart?"),
     "no such file": ("train nowhere/mine.py", "there is no config file nowhere/mine.py"),
-    "unknown field": ("train quickstart --num-outer-step 3", "nrecognized options: --num-outer-step"),
-    "unknown nested field": ("train quickstart --estimator.stdd 3", "nrecognized options: --estimator.stdd"),
-    "unknown value": ("train quickstart --problem.objective loss", "invalid choice .loss. for argument"),
+    "unknown field": (
+        "train quickstart --num-outer-step 3",
+        "nrecognized options: --num-outer-step",
+    ),
+    "unknown nested field": (
+        "train quickstart --estimator.stdd 3",
+        "nrecognized options: --estimator.stdd",
+    ),
+    "unknown value": (
+        "train quickstart --problem.objective loss",
+        "invalid choice .loss. for argument",
+    ),
     "unknown kind": ("train quickstart estimator:megred", "nrecognized options: estimator:megred"),
     "not a number": ("train quickstart --seed x", "Error parsing --seed"),
     "negative sigma": ("train quickstart --estimator.std -0.01", "std must be .*-0.01"),
@@ -79,7 +96,10 @@ CASES = {
         "15 pairs do not divide over 2 devices",
     ),
     "no devices": ("train quickstart --num-devices 0", "num_devices must be at least 1, got 0"),
-    "batch above the split": ("train quickstart --family.batch-size 5000", "batch_size 5000 is larger than split"),
+    "batch above the split": (
+        "train quickstart --family.batch-size 5000",
+        "batch_size 5000 is larger than split",
+    ),
     "too many classes": (
         "train quickstart --family.num-classes 8",
         r"num_classes_per_task must be within 1\.\.7.*got 8",
@@ -92,8 +112,14 @@ CASES = {
         "train quickstart --family.dataset cifar10 --family.data-dir {inputs}",
         "data set 'cifar10' is not prepared in",
     ),
-    "no steps": ("train quickstart --num-outer-steps 0", "num_outer_steps must be at least 1, got 0"),
-    "negative learning rate": ("train quickstart --outer-optimizer.learning-rate -1", "learning_rate .* above 0"),
+    "no steps": (
+        "train quickstart --num-outer-steps 0",
+        "num_outer_steps must be at least 1, got 0",
+    ),
+    "negative learning rate": (
+        "train quickstart --outer-optimizer.learning-rate -1",
+        "learning_rate .* above 0",
+    ),
     "no hidden unit": ("train quickstart --optimizer.hidden-sizes 0", "hidden_sizes"),
     "theta past any memory": (
         "train quadratic --optimizer.hidden-sizes 2000000000",
@@ -111,23 +137,47 @@ CASES = {
         "train quadratic --held-out.num-tasks 2000000000",
         "held_out.num_tasks 2000000000 of 100 steps would need .* GB of memory",
     ),
-    "theta of another shape": ("train quickstart --init-theta {inputs}/shape.npz", "theta has another shape"),
-    "theta of other arguments": ("train quickstart --init-theta {inputs}/wide.npz", "of another optimizer"),
-    "theta of another optimizer": ("train quickstart --init-theta {inputs}/other.npz", "unknown optimizer 'adafac'"),
+    "theta of another shape": (
+        "train quickstart --init-theta {inputs}/shape.npz",
+        "theta has another shape",
+    ),
+    "theta of other arguments": (
+        "train quickstart --init-theta {inputs}/wide.npz",
+        "of another optimizer",
+    ),
+    "theta of another optimizer": (
+        "train quickstart --init-theta {inputs}/other.npz",
+        "unknown optimizer 'adafac'",
+    ),
     "theta cut short": ("train quickstart --init-theta {inputs}/cut.npz", "cut short"),
-    "theta is a pickle": ("train quickstart --init-theta {inputs}/pickle.npz", "is a pickle, which is never read"),
+    "theta is a pickle": (
+        "train quickstart --init-theta {inputs}/pickle.npz",
+        "is a pickle, which is never read",
+    ),
     "theta missing": ("train quickstart --init-theta {inputs}/no.npz", "no learned optimizer"),
     "run directory holds a run": ("train quickstart --run-dir {inputs}/run", "holds a run"),
-    "run directory is a file": ("train quickstart --run-dir {inputs}/file", "is a file, not a directory"),
+    "run directory is a file": (
+        "train quickstart --run-dir {inputs}/file",
+        "is a file, not a directory",
+    ),
     "config with a syntax error": ("train {inputs}/syntax.py", "cannot be run: SyntaxError"),
     "config without config": ("train {inputs}/nothing.py", "must define `config`"),
-    "family's module is missing": ("train {inputs}/custom.py", "'no_such_module:family' cannot be found"),
+    "family's module is missing": (
+        "train {inputs}/custom.py",
+        "'no_such_module:family' cannot be found",
+    ),
     "family is no module:name": (
         "train {inputs}/colon.py",
         "given as \"module:name\", got 'tasks.images.class_subsets'",
     ),
-    "family is no family": ("train {inputs}/number.py", "must return a tasks.base.TaskFamily, got dict"),
-    "family of other arguments": ("train {inputs}/arguments.py", "math:sqrt does not take the arguments"),
+    "family is no family": (
+        "train {inputs}/number.py",
+        "must return a tasks.base.TaskFamily, got dict",
+    ),
+    "family of other arguments": (
+        "train {inputs}/arguments.py",
+        "math:sqrt does not take the arguments",
+    ),
     "resume of no run": ("resume {inputs}", "holds no run"),
     "resume of a damaged config": ("resume {inputs}/run", "is no valid JSON"),
     "resume of nothing": ("resume", "equired"),
@@ -146,7 +196,11 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 
 def contents(directory: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in directory.rglob("*") if "__pycache__" not in path.parts}
+    return {
+        str(path): path.stat().st_mtime_ns
+        for path in directory.rglob("*")
+        if "__pycache__" not in path.parts
+    }
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -168,7 +222,9 @@ def test_bad_input(case, inputs, tmp_path, monkeypatch, capsys):
 
 def test_tensorboard_without_its_library(tmp_path, monkeypatch, capsys):
     find = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tensorboardX" else find(name))
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "tensorboardX" else find(name)
+    )
     assert main(["train", "quadratic", "--tensorboard", "--run-dir", str(tmp_path / "run")]) == 2
     assert "tensorboardX is not installed" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -176,7 +232,20 @@ def test_tensorboard_without_its_library(tmp_path, monkeypatch, capsys):
 
 def test_an_unprepared_set_says_how_to_prepare_it(tmp_path, capsys):
     run = ["--run-dir", str(tmp_path / "run")]  # runs/quickstart may be the user's own
-    assert main(["train", "quickstart", *run, "--family.dataset", "cifar10", "--family.data-dir", str(tmp_path)]) == 2
+    assert (
+        main(
+            [
+                "train",
+                "quickstart",
+                *run,
+                "--family.dataset",
+                "cifar10",
+                "--family.data-dir",
+                str(tmp_path),
+            ]
+        )
+        == 2
+    )
     assert "tfds build cifar10 --file_format=array_record" in capsys.readouterr().err
 
 

@@ -25,7 +25,9 @@ def test_help_lists_the_commands_that_exist(capsys):
     assert {"train", "resume", "list", "reproduce"} <= set(shown)
 
 
-@pytest.mark.parametrize("command", [["train"], ["train", "metz2019_cnn"], ["resume"], ["list"], ["reproduce"]])
+@pytest.mark.parametrize(
+    "command", [["train"], ["train", "metz2019_cnn"], ["resume"], ["list"], ["reproduce"]]
+)
 def test_each_command_has_help(command, capsys):
     assert main([*command, "--help"]) == 0
     shown = capsys.readouterr()
@@ -34,7 +36,12 @@ def test_each_command_has_help(command, capsys):
 
 
 def test_help_and_mistyped_flags_are_answered_without_jax():
-    calls = [["train", "quickstart", "--help"], ["resume", "--help"], ["train", "quikstart"], ["resume", "--runn"]]
+    calls = [
+        ["train", "quickstart", "--help"],
+        ["resume", "--help"],
+        ["train", "quikstart"],
+        ["resume", "--runn"],
+    ]
     code = f"""
 import sys
 from learned_opt_lab.cli.main import main
@@ -117,7 +124,9 @@ def test_reproduce_writes_its_result_once(small_experiment, tmp_path, capsys):
         ([], "needs an experiment first"),
     ],
 )
-def test_reproduce_refuses_and_writes_nothing(small_experiment, tmp_path, monkeypatch, capsys, argv, message):
+def test_reproduce_refuses_and_writes_nothing(
+    small_experiment, tmp_path, monkeypatch, capsys, argv, message
+):
     monkeypatch.chdir(tmp_path)
     assert main(["reproduce", *argv]) == 2
     lines = capsys.readouterr().err.splitlines()

@@ -29,7 +29,9 @@ def free_port():
 
 
 def start(*argv):
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {
+        "JAX_PLATFORMS": "cpu"
+    }
     return subprocess.Popen(
         [sys.executable, "-m", "learned_opt_lab.cli.main", *argv, "--no-compilation-cache"],
         env=environment,
@@ -41,7 +43,14 @@ def start(*argv):
 
 
 def start_pair(*argv, each=((), ())):
-    where = ["--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", "2", "--num-devices", "2"]
+    where = [
+        "--coordinator",
+        f"127.0.0.1:{free_port()}",
+        "--num-processes",
+        "2",
+        "--num-devices",
+        "2",
+    ]
     where += ["--connect-timeout", "600"]
     return [start(*argv, *where, "--process-id", str(i), *each[i]) for i in range(2)]
 
@@ -49,7 +58,9 @@ def start_pair(*argv, each=((), ())):
 def wait_for_rows(run, num_rows, *processes):
     deadline = time.monotonic() + TIMEOUT
     while len(metrics.read_rows(run / "metrics.jsonl")) < num_rows:
-        assert all(process.poll() is None for process in processes), [p.communicate()[1] for p in processes]
+        assert all(process.poll() is None for process in processes), [
+            p.communicate()[1] for p in processes
+        ]
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -63,7 +74,15 @@ def error_lines(text):
 def test_a_lost_process_ends_the_other_and_one_resumes(tmp_path, lost, capsys):
     run = tmp_path / "run"
     pair = start_pair(
-        "train", "quadratic", "--run-dir", str(run), *QUICK, "--num-outer-steps", "4000", "--checkpoint-every", "20"
+        "train",
+        "quadratic",
+        "--run-dir",
+        str(run),
+        *QUICK,
+        "--num-outer-steps",
+        "4000",
+        "--checkpoint-every",
+        "20",
     )
     wait_for_rows(run, 50, *pair)
     pair[lost].send_signal(signal.SIGKILL)
@@ -99,7 +118,9 @@ def test_two_processes_are_scored_by_the_first(tmp_path):
 
 
 def test_another_config_ends_both_with_one_line(tmp_path):
-    pair = start_pair("train", "quadratic", "--run-dir", str(tmp_path / "run"), *QUICK, each=((), ("--seed", "7")))
+    pair = start_pair(
+        "train", "quadratic", "--run-dir", str(tmp_path / "run"), *QUICK, each=((), ("--seed", "7"))
+    )
     for process in pair:
         _, errors = process.communicate(timeout=TIMEOUT)
         assert process.returncode == 2
@@ -108,7 +129,10 @@ def test_another_config_ends_both_with_one_line(tmp_path):
 
 
 UNREACHABLE = {
-    "coordinator": (["--coordinator", "127.0.0.1:{}", "--num-processes", "2", "--process-id", "1"], "the coordinator"),
+    "coordinator": (
+        ["--coordinator", "127.0.0.1:{}", "--num-processes", "2", "--process-id", "1"],
+        "the coordinator",
+    ),
     "ray": (["--engine", "ray", "--ray-address", "127.0.0.1:{}"], "the Ray cluster at"),
 }
 
@@ -129,20 +153,32 @@ def test_what_cannot_be_reached_is_named_in_time(tmp_path, capsys, engine):
 
 def test_without_ray_the_flag_says_how_to_get_it(tmp_path, capsys, monkeypatch):
     found = __import__("importlib.util").util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "ray" else found(name, *more))
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, *more: None if name == "ray" else found(name, *more),
+    )
     assert main(["train", "quadratic", "--engine", "ray", "--run-dir", str(tmp_path / "run")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "error: --engine ray needs Ray, which is not installed: pip install 'learned-opt[ray]'"
+    assert (
+        line
+        == "error: --engine ray needs Ray, which is not installed: pip install 'learned-opt[ray]'"
+    )
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--coordinator", "host:1"], "several processes need --coordinator, --num-processes and --process-id"),
+        (
+            ["--coordinator", "host:1"],
+            "several processes need --coordinator, --num-processes and --process-id",
+        ),
         (["--distributed"], "JAX finds no cluster here"),
         (["--max-staleness", "3"], "--max-staleness is for --engine ray"),
         (["--engine", "ray", "--process-id", "0"], "--engine ray takes no --distributed"),
-        (["--engine", "ray", "--gradients-per-step", "0"], "--gradients-per-step must be at least 1"),
+        (
+            ["--engine", "ray", "--gradients-per-step", "0"],
+            "--gradients-per-step must be at least 1",
+        ),
         (["--connect-timeout", "0"], "--connect-timeout must be above 0"),
     ],
 )

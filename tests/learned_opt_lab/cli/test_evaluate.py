@@ -26,9 +26,13 @@ def test_bad_input_to_evaluate(arguments, message, tmp_path, capsys):
 
 def test_a_damaged_theta_and_a_foreign_folder(tmp_path, capsys):
     (tmp_path / "theta.npz").write_bytes(b"PK cut short")
-    (tmp_path / "theta.json").write_text('{"format_version": 1, "optimizer": "mlp", "kwargs": {}, "shapes": {}}')
+    (tmp_path / "theta.json").write_text(
+        '{"format_version": 1, "optimizer": "mlp", "kwargs": {}, "shapes": {}}'
+    )
     out = str(tmp_path / "out")
-    assert main(["evaluate", str(tmp_path / "theta.npz"), "--out", out, "--no-compilation-cache"]) == 2
+    assert (
+        main(["evaluate", str(tmp_path / "theta.npz"), "--out", out, "--no-compilation-cache"]) == 2
+    )
     assert "theta.npz" in capsys.readouterr().err
     assert main(["evaluate", "adam", "--out", str(tmp_path), "--no-compilation-cache"]) == 2
     assert "choose another folder" in capsys.readouterr().err

@@ -31,17 +31,23 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.parametrize("argv", [["--help"], ["train", "quickstart"]])
 def test_the_command_names_the_extra(argv):
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *argv], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *argv], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.stderr == 'error: tyro is not installed: pip install "learned-opt[train]"\n'
     assert (done.returncode, done.stdout) == (1, "")
 
 
 @pytest.mark.parametrize(
-    ("module", "extra"), [("orbax.checkpoint", "train"), ("tensorflow_datasets", "tfds"), ("ray", "ray")]
+    ("module", "extra"),
+    [("orbax.checkpoint", "train"), ("tensorflow_datasets", "tfds"), ("ray", "ray")],
 )
 def test_every_extra_is_named(module, extra):
     status, (line,) = explain(ModuleNotFoundError(f"No module named {module!r}", name=module))
-    assert (status, line) == (1, f'error: {module} is not installed: pip install "learned-opt[{extra}]"')
+    assert (status, line) == (
+        1,
+        f'error: {module} is not installed: pip install "learned-opt[{extra}]"',
+    )
 
 
 def test_other_modules_are_no_extra():
@@ -53,12 +59,22 @@ def test_the_extras_hold_what_the_packages_import():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     lists = {"": setup["options"]["install_requires"], **setup["options.extras_require"]}
-    listed = {extra: set(re.findall(r"^[\w-]+", text, re.MULTILINE)) for extra, text in lists.items()}
+    listed = {
+        extra: set(re.findall(r"^[\w-]+", text, re.MULTILINE)) for extra, text in lists.items()
+    }
     owners = importlib.metadata.packages_distributions()
     for extra, modules in EXTRAS.items():
         for module in modules:
-            assert {name.lower() for name in owners.get(module, [])} & {n.lower() for n in listed[extra]}, module
-    known = {"jax", "numpy", "optax", *PACKAGES, *(module for modules in EXTRAS.values() for module in modules)}
+            assert {name.lower() for name in owners.get(module, [])} & {
+                n.lower() for n in listed[extra]
+            }, module
+    known = {
+        "jax",
+        "numpy",
+        "optax",
+        *PACKAGES,
+        *(module for modules in EXTRAS.values() for module in modules),
+    }
     assert imported() - known - set(sys.stdlib_module_names) == set()
 
 

@@ -23,7 +23,17 @@ KILLS = int(os.environ.get("LEARNED_OPT_KILLS", "100"))
 SEED = int(os.environ.get("LEARNED_OPT_KILLS_SEED", "0"))
 KILLS_IN_A_ROW = 4
 """Of one piece of work, before it is left to end."""
-TIMINGS = {"seconds", "inner_steps_per_second", "made", "cached", "tuning_source", "timing", "created", "date", "cache"}
+TIMINGS = {
+    "seconds",
+    "inner_steps_per_second",
+    "made",
+    "cached",
+    "tuning_source",
+    "timing",
+    "created",
+    "date",
+    "cache",
+}
 """Fields that hold times, or where a result came from."""
 TRAIN = [
     "quadratic", "--family.dim", "2", "--estimator.num-pairs", "2", "--problem.num-steps", "8",
@@ -43,7 +53,10 @@ class Server:
     """Runs commands, one at a time."""
 
     def __init__(self, directory: Path):
-        environment = os.environ | {"XDG_CACHE_HOME": str(directory / "cache"), "JAX_PLATFORMS": "cpu"}
+        environment = os.environ | {
+            "XDG_CACHE_HOME": str(directory / "cache"),
+            "JAX_PLATFORMS": "cpu",
+        }
         environment.pop("XLA_FLAGS", None)
         self.log = directory / "log.txt"
         self.process = subprocess.Popen(
@@ -77,7 +90,9 @@ def server(tmp_path_factory):
 
 
 def train(out: Path) -> list[str]:
-    return resume(out) if (out / "config.json").exists() else ["train", *TRAIN, "--run-dir", str(out)]
+    return (
+        resume(out) if (out / "config.json").exists() else ["train", *TRAIN, "--run-dir", str(out)]
+    )
 
 
 def resume(out: Path) -> list[str]:
@@ -86,7 +101,18 @@ def resume(out: Path) -> list[str]:
 
 def evaluate(out: Path) -> list[str]:
     few = ["--num-seeds", "2", "--num-tuning-seeds", "1", "--num-devices", "1"]
-    return ["evaluate", "sgd", "general", "--suite", "tiny", "--out", str(out), "--cache-dir", f"{out}_cache", *few]
+    return [
+        "evaluate",
+        "sgd",
+        "general",
+        "--suite",
+        "tiny",
+        "--out",
+        str(out),
+        "--cache-dir",
+        f"{out}_cache",
+        *few,
+    ]
 
 
 def tune(out: Path) -> list[str]:
@@ -103,7 +129,11 @@ COMMANDS = {"train": train, "resume": resume, "evaluate": evaluate, "tune": tune
 
 def without_timings(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: without_timings(v) for k, v in value.items() if k not in TIMINGS and "second" not in k}
+        return {
+            k: without_timings(v)
+            for k, v in value.items()
+            if k not in TIMINGS and "second" not in k
+        }
     return [without_timings(each) for each in value] if isinstance(value, list) else value
 
 
@@ -112,7 +142,10 @@ def results(out: Path) -> dict[str, Any]:
     found = {}
     for path in sorted(out.rglob("*")):
         name = str(path.relative_to(out))
-        if name.startswith(("checkpoints", "newest_checkpoint", "versions.json")) or not path.is_file():
+        if (
+            name.startswith(("checkpoints", "newest_checkpoint", "versions.json"))
+            or not path.is_file()
+        ):
             continue
         if path.name == "metrics.jsonl":
             found[name] = [without_timings(row) for row in metrics.read_rows(path)]
@@ -120,7 +153,9 @@ def results(out: Path) -> dict[str, Any]:
             found[name] = without_timings(json.loads(path.read_text()))
         elif path.suffix == ".npz":
             with np.load(path) as arrays:
-                kept = [each for each in arrays.files if each not in TIMINGS and "second" not in each]
+                kept = [
+                    each for each in arrays.files if each not in TIMINGS and "second" not in each
+                ]
                 found[name] = {each: (arrays[each].shape, arrays[each].tobytes()) for each in kept}
         else:
             found[name] = path.suffix
@@ -155,13 +190,17 @@ def whole(server, tmp_path_factory) -> dict[str, Path]:
             status, seconds[command] = server.run(argv(out))
             assert status == 0, server.log.read_text()[-2000:]
         done[command] = out
-        assert results(directory / f"{command}_warm") == results(out), "two runs left alone must agree"
+        assert results(directory / f"{command}_warm") == results(out), (
+            "two runs left alone must agree"
+        )
     return done | {"seconds": seconds, "run": directory / "first"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_killed_at_random_moments_it_ends_as_if_left_alone(command, whole, server, tmp_path, capsys):
+def test_killed_at_random_moments_it_ends_as_if_left_alone(
+    command, whole, server, tmp_path, capsys
+):
     rng = random.Random(f"{SEED} {command}")
     wanted = KILLS // len(COMMANDS) + (list(COMMANDS).index(command) < KILLS % len(COMMANDS))
     expected, kills, endings = results(whole[command]), 0, 0
@@ -170,7 +209,9 @@ def test_killed_at_random_moments_it_ends_as_if_left_alone(command, whole, serve
         prepare(command, out, whole["run"])
         status = None
         for _ in range(min(KILLS_IN_A_ROW, wanted - kills)):
-            status, _ = server.run(COMMANDS[command](out), kill_after=rng.uniform(0, whole["seconds"][command]))
+            status, _ = server.run(
+                COMMANDS[command](out), kill_after=rng.uniform(0, whole["seconds"][command])
+            )
             assert status in (0, -signal.SIGKILL), server.log.read_text()[-2000:]
             kills += status == -signal.SIGKILL
             if status == 0:

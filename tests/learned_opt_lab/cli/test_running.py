@@ -19,7 +19,11 @@ RESULT = RunResult(RunDirectory(Path("runs/mine")), None, {}, None)
         ({}, False, InStep(2)),
         ({}, True, Ray(num_devices=2)),
         ({"engine": "in-step"}, True, InStep(2)),
-        ({"engine": "ray", "num_workers": 3, "connect_timeout": 5.0}, False, Ray(None, 3, None, None, None, 2, 5.0)),
+        (
+            {"engine": "ray", "num_workers": 3, "connect_timeout": 5.0},
+            False,
+            Ray(None, 3, None, None, None, 2, 5.0),
+        ),
         (
             {"coordinator": "127.0.0.1:1", "num_processes": 2, "process_id": 1},
             False,
@@ -57,4 +61,7 @@ def test_a_run_that_has_learned_nothing_is_no_success(capsys):
         raise NothingLearned(RESULT)
 
     assert exit_status(end) == 1
-    assert capsys.readouterr().err == "error: no outer loss of this run was finite, so theta has learned nothing\n"
+    assert (
+        capsys.readouterr().err
+        == "error: no outer loss of this run was finite, so theta has learned nothing\n"
+    )

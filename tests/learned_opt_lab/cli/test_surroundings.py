@@ -50,7 +50,9 @@ def fail(error: BaseException):
 def test_what_no_one_foresaw_is_one_line(name, monkeypatch, capsys):
     assert command(monkeypatch, name, fail(KeyError("a\n" * 100 + "\x1b[2J"))) == 1
     shown = capsys.readouterr().err
-    assert re.fullmatch(r"error: KeyError: .*LEARNED_OPT_TRACEBACK=1 shows the traceback\)\n", shown)
+    assert re.fullmatch(
+        r"error: KeyError: .*LEARNED_OPT_TRACEBACK=1 shows the traceback\)\n", shown
+    )
     assert len(shown) < 600
     monkeypatch.setenv("LEARNED_OPT_TRACEBACK", "1")
     with pytest.raises(KeyError):
@@ -58,9 +60,17 @@ def test_what_no_one_foresaw_is_one_line(name, monkeypatch, capsys):
 
 
 ERRORS = {
-    "a library's": (RuntimeError("odd\nmore"), 1, "error: RuntimeError: odd (a bug, or a limit of a library; "),
+    "a library's": (
+        RuntimeError("odd\nmore"),
+        1,
+        "error: RuntimeError: odd (a bug, or a limit of a library; ",
+    ),
     "no text": (RecursionError(), 1, "error: RecursionError (a bug"),
-    "memory of Python": (MemoryError(), 1, "error: there is not enough memory for this: MemoryError"),
+    "memory of Python": (
+        MemoryError(),
+        1,
+        "error: there is not enough memory for this: MemoryError",
+    ),
     "memory of XLA": (
         RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 40000000000 bytes."),
         1,
@@ -90,7 +100,9 @@ def test_errors_are_told_in_lines(case, monkeypatch):
 
 def stream(descriptor: int, encoding: str = "utf-8") -> io.TextIOWrapper:
     """A standard output of a command that is no terminal."""
-    return io.TextIOWrapper(io.BufferedWriter(io.FileIO(descriptor, "wb", closefd=False)), encoding=encoding)
+    return io.TextIOWrapper(
+        io.BufferedWriter(io.FileIO(descriptor, "wb", closefd=False)), encoding=encoding
+    )
 
 
 def printing(done: list) -> object:
@@ -244,7 +256,10 @@ def test_errors_do_not_depend_on_the_terminal(line, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("train quadratic --estimator.num-pairs 1000000000000", "--estimator.num-pairs must be within -2147483648.."),
+        (
+            "train quadratic --estimator.num-pairs 1000000000000",
+            "--estimator.num-pairs must be within -2147483648..",
+        ),
         (
             "train quadratic --optimizer.hidden-sizes 3 4000000000",
             "--optimizer.hidden-sizes must be within .* got 4000",
@@ -269,7 +284,14 @@ def test_counts_past_those_of_a_machine(line, message, capsys):
 def test_a_backend_that_is_not_there(platforms, tmp_path):
     """Each command that computes ends with one line; `list` needs none."""
     code = "import sys; from learned_opt_lab.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    for line in ("train quadratic", "evaluate general --out out", "variance quadratic", "bench", "tune adam", "list"):
+    for line in (
+        "train quadratic",
+        "evaluate general --out out",
+        "variance quadratic",
+        "bench",
+        "tune adam",
+        "list",
+    ):
         done = subprocess.run(
             [sys.executable, "-c", code, *line.split()],
             cwd=tmp_path, env=os.environ | {"JAX_PLATFORMS": platforms, "PYTHONPATH": str(ROOT)},

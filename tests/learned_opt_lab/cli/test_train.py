@@ -17,7 +17,16 @@ from learned_opt_lab.cli.main import main
 from outer_train.run import lock, metrics
 from tests.support.synthetic import write_synthetic_imagenet
 
-SETTINGS = ["--num-outer-steps", "1200", "--checkpoint-every", "100", "--num-devices", "2", "--held-out.num-tasks", "0"]
+SETTINGS = [
+    "--num-outer-steps",
+    "1200",
+    "--checkpoint-every",
+    "100",
+    "--num-devices",
+    "2",
+    "--held-out.num-tasks",
+    "0",
+]
 TIMEOUT = 1200
 """Seconds; an idle machine needs about 15."""
 
@@ -35,10 +44,15 @@ def start(*argv: str, cache: Path) -> subprocess.Popen:
     )
 
 
-def stop_at(process: subprocess.Popen, run: Path, num_rows: int, number: signal.Signals) -> tuple[int, str]:
+def stop_at(
+    process: subprocess.Popen, run: Path, num_rows: int, number: signal.Signals
+) -> tuple[int, str]:
     """Sends the signal once so many rows are on disk; returns exit status and stderr."""
     deadline = time.monotonic() + TIMEOUT
-    while not (run / "metrics.jsonl").exists() or (run / "metrics.jsonl").read_bytes().count(b"\n") < num_rows:
+    while (
+        not (run / "metrics.jsonl").exists()
+        or (run / "metrics.jsonl").read_bytes().count(b"\n") < num_rows
+    ):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -79,7 +93,10 @@ def history(tmp_path_factory) -> dict:
 
 
 def rows_without_timings(run: Path) -> list[dict]:
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in metrics.read_rows(run / "metrics.jsonl")]
+    return [
+        {k: v for k, v in row.items() if k != "seconds"}
+        for row in metrics.read_rows(run / "metrics.jsonl")
+    ]
 
 
 @pytest.mark.slow
@@ -122,18 +139,50 @@ def trained(tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("trained") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(run.parent / "cache"))
-        argv = ["train", "quadratic", "estimator:merged", "--run-dir", str(run), "--no-compilation-cache"]
-        argv += ["--estimator.num-pairs", "4", "--estimator.chunk-size", "10", "--optimizer.hidden-sizes", "4", "4"]
-        argv += ["--held-out.num-tasks", "20", "--held-out.num-steps", "10", "--tensorboard", "--num-outer-steps", "12"]
+        argv = [
+            "train",
+            "quadratic",
+            "estimator:merged",
+            "--run-dir",
+            str(run),
+            "--no-compilation-cache",
+        ]
+        argv += [
+            "--estimator.num-pairs",
+            "4",
+            "--estimator.chunk-size",
+            "10",
+            "--optimizer.hidden-sizes",
+            "4",
+            "4",
+        ]
+        argv += [
+            "--held-out.num-tasks",
+            "20",
+            "--held-out.num-steps",
+            "10",
+            "--tensorboard",
+            "--num-outer-steps",
+            "12",
+        ]
         assert main(argv) == 0
     return run
 
 
 def test_a_run_directory_holds_everything(trained):
     names = {path.name for path in trained.iterdir()}
-    expected = {"config.json", "versions.json", "metrics.jsonl", "summary.json", "theta.npz", "theta.json"}
+    expected = {
+        "config.json",
+        "versions.json",
+        "metrics.jsonl",
+        "summary.json",
+        "theta.npz",
+        "theta.json",
+    }
     assert expected | {"figures", "checkpoints", "tensorboard", "heldout_curves.npz"} <= names
-    assert {"outer_loss.png", "merge_weights.png", "heldout.png"} <= {p.name for p in (trained / "figures").iterdir()}
+    assert {"outer_loss.png", "merge_weights.png", "heldout.png"} <= {
+        p.name for p in (trained / "figures").iterdir()
+    }
     versions = json.loads((trained / "versions.json").read_text())
     assert versions["jax"]
     assert versions["python"].startswith("3.")
@@ -207,7 +256,9 @@ def test_a_run_that_still_trains_has_one_writer(copied, capsys, argv):
 
 def test_a_changed_config_stops_resume(copied, capsys):
     text = (copied / "config.json").read_text()
-    (copied / "config.json").write_text(text.replace('"num_outer_steps": 12', '"num_outer_steps": 14'))
+    (copied / "config.json").write_text(
+        text.replace('"num_outer_steps": 12', '"num_outer_steps": 14')
+    )
     lines = refused(["resume", str(copied)], capsys)
     assert lines[0].endswith("config.json was changed since the run began")
     assert "--allow-changed-config" in lines[1]
@@ -217,7 +268,10 @@ def test_lost_metrics_stop_resume_unless_allowed(copied, capsys):
     (copied / "metrics.jsonl").unlink()
     argv = ["resume", str(copied), "--num-devices", "4", "--no-compilation-cache"]
     lines = refused(argv, capsys)
-    assert "metrics.jsonl is missing or has no rows, but the newest checkpoint is of outer step 12" in lines[0]
+    assert (
+        "metrics.jsonl is missing or has no rows, but the newest checkpoint is of outer step 12"
+        in lines[0]
+    )
     assert "--allow-missing-rows" in lines[1]
 
 
@@ -234,17 +288,41 @@ def test_the_paper_s_config_runs_on_its_synthetic_set(tmp_path):
     """700 and 300 classes, the 20k-weight CNN, merged RP and ES, the growing truncation."""
     write_synthetic_imagenet(tmp_path / "tfds", images_per_class=6, validation_images_per_class=2)
     run = tmp_path / "run"
-    argv = ["train", "metz2019_cnn", "--run-dir", str(run), "--family.data-dir", str(tmp_path / "tfds")]
+    argv = [
+        "train",
+        "metz2019_cnn",
+        "--run-dir",
+        str(run),
+        "--family.data-dir",
+        str(tmp_path / "tfds"),
+    ]
     argv += ["--family.batch-size", "10", "--family.fractions", "0.25", "0.25", "0.25", "0.25"]
-    argv += ["--estimator.num-pairs", "2", "--estimator.chunk-size", "5", "--problem.num-steps", "20"]
-    argv += ["--truncation.start", "4", "--truncation.end", "20", "--truncation.num-outer-steps", "2"]
+    argv += [
+        "--estimator.num-pairs",
+        "2",
+        "--estimator.chunk-size",
+        "5",
+        "--problem.num-steps",
+        "20",
+    ]
+    argv += [
+        "--truncation.start",
+        "4",
+        "--truncation.end",
+        "20",
+        "--truncation.num-outer-steps",
+        "2",
+    ]
     argv += ["--num-outer-steps", "3", "--held-out.num-tasks", "0", "--no-compilation-cache"]
     assert main(argv) == 0
     rows = metrics.read_rows(run / "metrics.jsonl")
     lengths = [row["truncation_length"] for row in rows]
     assert len(lengths) == 3
     # 4, 12 and 20 inner steps, each times a draw from [.8, 1.2], and never beyond the episode.
-    assert all(round(0.8 * at) <= length <= round(1.2 * at) for at, length in zip((4, 12, 20), lengths, strict=True))
+    assert all(
+        round(0.8 * at) <= length <= round(1.2 * at)
+        for at, length in zip((4, 12, 20), lengths, strict=True)
+    )
     assert all(np.log(10) / 3 < row["outer_loss"] < 10 for row in rows)
     assert all(0 <= row["weight_reparameterization"] <= 1 for row in rows)
     theta = np.load(run / "theta.npz")

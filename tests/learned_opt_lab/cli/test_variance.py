@@ -14,7 +14,16 @@ from outer_train.devices import PARTICLES, particle_mesh
 from outer_train.gradient_quality import Estimates, Sampler, cosine, reliability, summarize
 from outer_train.problem import UnrolledSystem
 
-SMALL = ["--estimator.num-pairs", "4", "--optimizer.hidden-sizes", "2", "--family.dim", "2", "--problem.num-steps", "4"]
+SMALL = [
+    "--estimator.num-pairs",
+    "4",
+    "--optimizer.hidden-sizes",
+    "2",
+    "--family.dim",
+    "2",
+    "--problem.num-steps",
+    "4",
+]
 
 
 def test_summary_of_known_estimates():
@@ -34,7 +43,10 @@ def test_sampler_on_a_linear_loss():
     """ES of `loss = slope . theta` has mean `slope` and variance `slope^2 + |slope|^2` a pair, for each parameter."""
     slope = jnp.array([1.0, 2.0], jnp.float32)
     problem = UnrolledSystem(
-        lambda theta, key: jnp.float32(0), lambda theta, state, key, data: (state + 1, data @ theta), 4, slope
+        lambda theta, key: jnp.float32(0),
+        lambda theta, state, key, data: (state + 1, data @ theta),
+        4,
+        slope,
     )
     estimator = estimators.evolution_strategies(problem, 64, 0.1, PARTICLES)
     sampler = Sampler(estimator, 4, particle_mesh(64, 2))
@@ -63,8 +75,23 @@ def test_bad_input():
 
 def test_command_writes_table_json_and_figure(tmp_path, capsys):
     out = tmp_path / "out"
-    argv = ["variance", "quadratic", *SMALL, "--estimators", "persistent_es,full-es", "--lengths", "1,2"]
-    argv += ["--num-estimates", "3", "--num-reference-estimates", "8", "--truncation.num-steps", "2"]
+    argv = [
+        "variance",
+        "quadratic",
+        *SMALL,
+        "--estimators",
+        "persistent_es,full-es",
+        "--lengths",
+        "1,2",
+    ]
+    argv += [
+        "--num-estimates",
+        "3",
+        "--num-reference-estimates",
+        "8",
+        "--truncation.num-steps",
+        "2",
+    ]
     argv += ["--out", str(out), "--num-devices", "2", "--no-compilation-cache"]
     assert main(argv) == 0
     shown = capsys.readouterr().out
@@ -77,7 +104,10 @@ def test_command_writes_table_json_and_figure(tmp_path, capsys):
         ("full_es", 4),
     ]
     assert result["reference"]["num_episode_pairs"] == 8 * 4
-    assert all(row["variance"] > 0 and abs(row["cosine"]) <= 1 and row["norm"] > 0 for row in result["rows"])
+    assert all(
+        row["variance"] > 0 and abs(row["cosine"]) <= 1 and row["norm"] > 0
+        for row in result["rows"]
+    )
     assert (out / "variance.png").stat().st_size > 20_000
     assert main(argv) == 2
     assert "holds a result" in capsys.readouterr().err

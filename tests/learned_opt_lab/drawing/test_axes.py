@@ -13,7 +13,9 @@ def new_axes():
 
 
 def test_known_and_positive():
-    np.testing.assert_array_equal(helpers.known([None, np.nan, np.inf, -1e300, -2, 0, 3]), [np.nan] * 4 + [-2, 0, 3])
+    np.testing.assert_array_equal(
+        helpers.known([None, np.nan, np.inf, -1e300, -2, 0, 3]), [np.nan] * 4 + [-2, 0, 3]
+    )
     np.testing.assert_array_equal(helpers.positive([None, -2, 0, 3]), [np.nan] * 3 + [3])
     assert np.isnan(helpers.known(None))
 
@@ -21,7 +23,9 @@ def test_known_and_positive():
 def test_in_quantiles_nan_is_larger_than_every_number():
     losses = np.array([[1.0, np.nan, np.nan], [2.0, 5.0, np.nan], [3.0, 6.0, np.inf]])
     np.testing.assert_array_equal(helpers.quantiles(losses, 0.5), [2, 6, np.nan])
-    np.testing.assert_array_equal(helpers.quantiles(losses, [0, 1]), [[1, 5, np.nan], [3, np.nan, np.nan]])
+    np.testing.assert_array_equal(
+        helpers.quantiles(losses, [0, 1]), [[1, 5, np.nan], [3, np.nan, np.nan]]
+    )
     assert helpers.quantiles(np.zeros((0, 4)), [0, 1]).shape == (2, 4)
 
 

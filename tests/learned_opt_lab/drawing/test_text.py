@@ -44,12 +44,31 @@ HOSTILE = [
 def random_texts(num_texts, seed=0):
     """Strings of all planes of Unicode, lone surrogates and unassigned characters among them, and bits of markup."""
     generator = random.Random(seed)
-    bits = ["$", "\\", "_", "<!--", "</script>", "|", "&", '"', "\n", "{{", "%", "\u202e", "\ud800", "\x1b["]
+    bits = [
+        "$",
+        "\\",
+        "_",
+        "<!--",
+        "</script>",
+        "|",
+        "&",
+        '"',
+        "\n",
+        "{{",
+        "%",
+        "\u202e",
+        "\ud800",
+        "\x1b[",
+    ]
     for _ in range(num_texts):
         pieces = []
         for _ in range(generator.randrange(12)):
             highest = generator.choice((0x80, 0x80, 0x800, 0x10000, 0x110000))
-            pieces.append(generator.choice(bits) if generator.random() < 0.4 else chr(generator.randrange(highest)))
+            pieces.append(
+                generator.choice(bits)
+                if generator.random() < 0.4
+                else chr(generator.randrange(highest))
+            )
         yield "".join(pieces)
 
 
@@ -59,7 +78,9 @@ def test_plain_text_is_one_visible_line_and_its_own_plain(seed):
         shown = text.plain(label)
         assert text.plain(shown) == shown
         assert shown.encode().decode() == shown
-        assert not {c for c in shown if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp", "Co", "Cn")}
+        assert not {
+            c for c in shown if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp", "Co", "Cn")
+        }
         assert not set(shown) & set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
         assert len(text.plain(label, limit=20)) <= 20
 
@@ -90,7 +111,10 @@ def test_matplotlib_shows_a_label_as_it_is(canvas, label):
     shown, is_formula = title._preprocess_math(title.get_text())
     assert not is_formula
     glyphs = text._glyphs(font_manager.findfont("DejaVu Sans"))
-    expected = "".join(c if ord(c) in glyphs else text._escape(c) for c in text.plain(label)) or "(no name)"
+    expected = (
+        "".join(c if ord(c) in glyphs else text._escape(c) for c in text.plain(label))
+        or "(no name)"
+    )
     if len(expected) <= text.LABEL_LIMIT:
         assert shown.removeprefix("\u2060") == expected
     else:

@@ -22,13 +22,16 @@ def write_run(path, merged=True, curves=True, num_steps=60):
         }
         for i in range(num_steps)
     ]
-    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (path / "metrics.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
     if curves:
         rng = np.random.default_rng(0)
         falling = np.exp(-np.arange(1, 41) / 20) + 0.05
         names = {"learned": 0.8, "untrained": 2.0, "adam_1e-3": 1.4, "adam_tuned": 0.82}
         np.savez(
-            path / "heldout_curves.npz", **{k: v * falling + 0.01 * rng.random((20, 40)) for k, v in names.items()}
+            path / "heldout_curves.npz",
+            **{k: v * falling + 0.01 * rng.random((20, 40)) for k, v in names.items()},
         )
 
 
@@ -51,7 +54,9 @@ def test_only_what_there_is_data_for(tmp_path):
 
 
 def test_held_out_figure_names_every_line_and_states_the_means():
-    curves = {name: np.full((3, 10), level) for name, level in (("learned", 0.5), ("adam_tuned", 0.25))}
+    curves = {
+        name: np.full((3, 10), level) for name, level in (("learned", 0.5), ("adam_tuned", 0.25))
+    }
     axes = training_figures.held_out_figure(curves).axes[0]
     names = {text.get_text(): text for text in axes.texts if text.get_position()[0] > 1}
     assert set(names) == {"learned", "Adam, tuned for each task"}
@@ -72,7 +77,12 @@ UNKNOWN = (None, float("nan"), float("inf"), -float("inf"), 1e308)
 @pytest.mark.parametrize("num_rows", [1, 2, 30])
 @pytest.mark.parametrize("value", [*UNKNOWN, -3.0, 0.0])
 def test_runs_of_one_unknown_or_negative_loss_are_drawn(tmp_path, value, num_rows):
-    row = {"outer_loss": value, "weight_reparameterization": value, "truncation_length": value, "inner_steps": value}
+    row = {
+        "outer_loss": value,
+        "weight_reparameterization": value,
+        "truncation_length": value,
+        "inner_steps": value,
+    }
     rows = [row | {"outer_step": i} for i in range(num_rows)]
     figure = training_figures.outer_loss_figure(rows)
     is_known = value in (-3.0, 0.0)
@@ -104,7 +114,9 @@ def test_held_out_curves_that_are_unknown_or_negative(tmp_path, value, shape):
     lines = {line.get_color(): line.get_ydata() for line in axes.lines}
     drawn = np.prod(shape) > 0 and value in (-1.0, 0.0)
     assert (
-        np.isfinite(lines[training_figures.BLUE]).all() == drawn if shape[1] else lines[training_figures.BLUE].size == 0
+        np.isfinite(lines[training_figures.BLUE]).all() == drawn
+        if shape[1]
+        else lines[training_figures.BLUE].size == 0
     )
     assert lines[training_figures.BLACK].tolist() == [0.5] * 7
     names = [each.get_text() for each in axes.texts]
@@ -183,7 +195,13 @@ def test_variances_that_are_unknown_zero_or_of_an_estimator_of_ones_own(tmp_path
         "rows": [
             {"estimator": "merged", "num_steps": 10, **row},
             {"estimator": "merged", "num_steps": 20, **nothing},
-            {"estimator": r"my $\bad$ one", "num_steps": 10, "variance": 0.0, "norm": float("nan"), "cosine": -1.0},
+            {
+                "estimator": r"my $\bad$ one",
+                "num_steps": 10,
+                "variance": 0.0,
+                "norm": float("nan"),
+                "cosine": -1.0,
+            },
             {"estimator": "_unknown", "num_steps": 10, **nothing},
         ],
         "reference": {"norm": reference, "reliability": None},

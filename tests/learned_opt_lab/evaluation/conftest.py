@@ -47,7 +47,9 @@ def plain_loop(family, optimizer, runs, index, num_steps, split, eval_every=1, h
         batch_key, loss_key = jax.random.split(
             jax.random.fold_in(jax.random.fold_in(eval_key, point), SPLITS.index(split))
         )
-        losses.append(float(task.loss(params, loss_key, task.sample_batch(family.data, batch_key, split))[0]))
+        losses.append(
+            float(task.loss(params, loss_key, task.sample_batch(family.data, batch_key, split))[0])
+        )
 
     grad_fn = jax.jit(jax.grad(lambda p, k, b: task.loss(p, k, b)[0]))
     with jax.numpy_dtype_promotion("standard"):

@@ -6,7 +6,13 @@ import numpy as np
 import optax
 import pytest
 
-from learned_opt_lab.evaluation.baselines import ADAM8_RANGES, BASELINES, LEARNING_RATES, adam8_search, baseline
+from learned_opt_lab.evaluation.baselines import (
+    ADAM8_RANGES,
+    BASELINES,
+    LEARNING_RATES,
+    adam8_search,
+    baseline,
+)
 from learned_opt_lab.evaluation.sweep import make_runs, make_sweep
 
 ALONE = {
@@ -23,7 +29,9 @@ ALONE = {
 def test_curve_in_a_sweep_equals_optax_alone(name, regression_family, plain_loop):
     family, runs = regression_family(), make_runs(jax.random.key(1), 2)
     configurations = BASELINES[name].configurations(1, 0)
-    curves = make_sweep(family, BASELINES[name].factory, num_steps=5, splits=("test",))(configurations, runs)
+    curves = make_sweep(family, BASELINES[name].factory, num_steps=5, splits=("test",))(
+        configurations, runs
+    )
     for index, run in ((0, 0), (5, 1)):
         alone = plain_loop(family, ALONE[name](LEARNING_RATES[index]), runs, run, 5, "test")
         np.testing.assert_allclose(curves["test"]["loss"][index, run], alone, rtol=1e-5)
@@ -32,9 +40,13 @@ def test_curve_in_a_sweep_equals_optax_alone(name, regression_family, plain_loop
 def test_untuned_adam_is_one_configuration(regression_family, plain_loop):
     family, runs = regression_family(), make_runs(jax.random.key(1), 1)
     chosen, configurations = BASELINES["adam_1e-3"], BASELINES["adam_1e-3"].configurations(64, 0)
-    curves = make_sweep(family, chosen.factory, num_steps=5, splits=("test",))(configurations, runs)["test"]["loss"]
+    curves = make_sweep(family, chosen.factory, num_steps=5, splits=("test",))(
+        configurations, runs
+    )["test"]["loss"]
     assert curves.shape == (1, 1, 5 + 1)
-    np.testing.assert_allclose(curves[0, 0], plain_loop(family, optax.adam(1e-3), runs, 0, 5, "test"), rtol=1e-5)
+    np.testing.assert_allclose(
+        curves[0, 0], plain_loop(family, optax.adam(1e-3), runs, 0, 5, "test"), rtol=1e-5
+    )
 
 
 def test_adam8_equals_its_formula(regression_family):
@@ -61,7 +73,9 @@ def test_adam8_equals_its_formula(regression_family):
         grad = grad + h["l1"] * np.sign(params) + 2 * h["l2"] * params
         mean = 0.8 * mean + 0.2 * grad
         square = 0.95 * square + 0.05 * grad**2
-        direction = mean / (1 - 0.8 ** (t + 1)) / (np.sqrt(square / (1 - 0.95 ** (t + 1))) + h["eps"])
+        direction = (
+            mean / (1 - 0.8 ** (t + 1)) / (np.sqrt(square / (1 - 0.95 ** (t + 1))) + h["eps"])
+        )
         params = params - h["learning_rate"] * np.exp(-0.05 * t) * max(0, 1 - 0.1 * t) * direction
     np.testing.assert_allclose(ours, params, rtol=1e-5)
 
@@ -73,14 +87,18 @@ def test_adam8_curves_in_a_sweep_equal_optax_alone(regression_family, plain_loop
     losses = sweep(configurations, runs)["test"]["loss"]
     for index in (0, 5):
         alone = BASELINES["adam8"].factory({k: v[index] for k, v in configurations.items()})
-        np.testing.assert_allclose(losses[index, 0], plain_loop(family, alone, runs, 0, 4, "test"), rtol=1e-5)
+        np.testing.assert_allclose(
+            losses[index, 0], plain_loop(family, alone, runs, 0, 4, "test"), rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("name", ["hd", "rtho", "marthe"])
 def test_hypergradient_curves_in_a_sweep_equal_the_loop_alone(name, regression_family, plain_loop):
     family, runs = regression_family(), make_runs(jax.random.key(1), 2)
     chosen, configurations = BASELINES[name], BASELINES[name].configurations(1, 0)
-    sweep = make_sweep(family, chosen.factory, num_steps=4, splits=("test",), extra_args=chosen.extra_args)
+    sweep = make_sweep(
+        family, chosen.factory, num_steps=4, splits=("test",), extra_args=chosen.extra_args
+    )
     curves = sweep(configurations, runs)["test"]["loss"]
     for index, run in ((6, 0), (9, 1)):
         alone = chosen.factory({k: jnp.float32(v[index]) for k, v in configurations.items()})
@@ -118,7 +136,10 @@ def test_bad_names_and_budgets():
         ({"learning_rate": [0.1, 0.2], "eps": [1e-8]}, r"one length.*\(2,\).*\(1,\)"),
         ({"learning_rate": 0.1}, r"one length.*shapes \{'learning_rate': \(\)\}"),
         ({"learning_rate": []}, "learning_rate must be finite.*got none"),
-        ({"learning_rate": [0.1, np.nan]}, "learning_rate must be finite, from 0 to 1e.30; got nan"),
+        (
+            {"learning_rate": [0.1, np.nan]},
+            "learning_rate must be finite, from 0 to 1e.30; got nan",
+        ),
         ({"learning_rate": [np.inf]}, "got inf"),
         ({"one_minus_b2": [0.1, 0.0]}, "one_minus_b2 .* got 0.0"),
         ({"one_minus_b1": [1.5]}, "one_minus_b1 .* got 1.5"),
@@ -135,4 +156,6 @@ def test_a_search_space_with_a_value_that_no_optimizer_takes_is_refused(space, m
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_search_space_of_the_table_is_in_range(name):
-    assert len(next(iter(BASELINES[name].search_space(1000, 0).values()))) == BASELINES[name].num_configurations(1000)
+    assert len(next(iter(BASELINES[name].search_space(1000, 0).values()))) == BASELINES[
+        name
+    ].num_configurations(1000)

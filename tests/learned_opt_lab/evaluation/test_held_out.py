@@ -25,19 +25,33 @@ def scaled_family():
         return Task(
             init=lambda key: 1.0 + jax.random.uniform(key, (3,)),
             loss=loss,
-            sample_batch=lambda data, key, split: data[SPLITS.index(split)] * jax.random.normal(key, (3,)),
+            sample_batch=lambda data, key, split: (
+                data[SPLITS.index(split)] * jax.random.normal(key, (3,))
+            ),
         )
 
-    return TaskFamily(lambda key: 10 ** jax.random.uniform(key, minval=-1.0, maxval=1.0), task, jnp.full(4, 0.01))
+    return TaskFamily(
+        lambda key: 10 ** jax.random.uniform(key, minval=-1.0, maxval=1.0), task, jnp.full(4, 0.01)
+    )
 
 
-adam_by_log_rate = LearnedOptimizer(lambda key: jnp.log(1e-3), lambda theta: optax.adam(jnp.exp(theta)))
+adam_by_log_rate = LearnedOptimizer(
+    lambda key: jnp.log(1e-3), lambda theta: optax.adam(jnp.exp(theta))
+)
 
 
 @pytest.fixture(scope="module")
 def result():
     theta, untrained = jnp.log(jnp.float32(0.1)), jnp.log(jnp.float32(1e-3))
-    return score(scaled_family(), adam_by_log_rate, theta, untrained, num_steps=20, num_tasks=6, key=jax.random.key(0))
+    return score(
+        scaled_family(),
+        adam_by_log_rate,
+        theta,
+        untrained,
+        num_steps=20,
+        num_tasks=6,
+        key=jax.random.key(0),
+    )
 
 
 def test_an_adam_in_disguise_scores_what_adam_scores(result):
@@ -57,7 +71,9 @@ def test_summary_is_the_mean_of_the_curves_and_fits_json(result):
 
 def test_tuned_adam_has_for_each_task_the_best_rate_on_outer_valid(result):
     runs = make_runs(jax.random.key(0), 6)
-    curves = make_sweep(scaled_family(), optax.adam, num_steps=20)(np.asarray(LEARNING_RATES, np.float32), runs)
+    curves = make_sweep(scaled_family(), optax.adam, num_steps=20)(
+        np.asarray(LEARNING_RATES, np.float32), runs
+    )
     valid = np.asarray(curves["outer_valid"]["loss"])[:, :, 1:]
     best = cap_losses(valid).mean(axis=2).argmin(axis=0)
     assert result.summary["adam_tuned_rates"] == pytest.approx(np.asarray(LEARNING_RATES)[best])
@@ -67,13 +83,19 @@ def test_tuned_adam_has_for_each_task_the_best_rate_on_outer_valid(result):
 
 
 def test_a_diverged_run_counts_as_the_cap_and_is_counted():
-    broken = LearnedOptimizer(lambda key: jnp.float32(0), lambda theta: optax.scale(jnp.nan + theta))
+    broken = LearnedOptimizer(
+        lambda key: jnp.float32(0), lambda theta: optax.scale(jnp.nan + theta)
+    )
     zero = jnp.float32(0)
-    result = score(scaled_family(), broken, zero, zero, num_steps=5, num_tasks=3, key=jax.random.key(1))
+    result = score(
+        scaled_family(), broken, zero, zero, num_steps=5, num_tasks=3, key=jax.random.key(1)
+    )
     assert result.summary["learned"] == 10.0
     assert result.summary["divergences"]["learned"] == 3
     assert np.isfinite(list(result.curves.values())).all()
 
 
 def test_cap_losses_by_hand():
-    np.testing.assert_array_equal(cap_losses([1.0, np.nan, np.inf, -np.inf, 12.0]), [1.0, 10.0, 10.0, 10.0, 10.0])
+    np.testing.assert_array_equal(
+        cap_losses([1.0, np.nan, np.inf, -np.inf, 12.0]), [1.0, 10.0, 10.0, 10.0, 10.0]
+    )

@@ -23,11 +23,21 @@ def test_final_loss_in_a_sweep_equals_the_optimizer_alone(name, regression_famil
     family, runs, entry = regression_family(), make_runs(jax.random.key(1), 2), BASELINES[name]
     configurations = entry.configurations(1, 0)
     assert len(configurations["learning_rate"]) == 12
-    picked = {key: values[7:] for key, values in configurations.items()}  # first rates of .01 and .1
-    sweep = make_sweep(family, entry.factory, num_steps=4, splits=("test",), extra_args=entry.extra_args, eval_every=4)
+    # First rates of .01 and .1.
+    picked = {key: values[7:] for key, values in configurations.items()}
+    sweep = make_sweep(
+        family,
+        entry.factory,
+        num_steps=4,
+        splits=("test",),
+        extra_args=entry.extra_args,
+        eval_every=4,
+    )
     together = sweep(picked, runs)["test"]["loss"]
     for index in (0, 3):
-        rate, hyper = (float(picked[key][index]) for key in ("learning_rate", "hyper_learning_rate"))
+        rate, hyper = (
+            float(picked[key][index]) for key in ("learning_rate", "hyper_learning_rate")
+        )
         loss, state = train_alone(family, ALONE[name](optax.sgd, rate, hyper), runs, 1, 4)
         np.testing.assert_allclose(together[index, 1, -1], loss, rtol=1e-5)
         assert float(jnp.abs(state.hypergradient)) > 0
@@ -49,10 +59,14 @@ def train_alone(family, tx, runs, index, num_steps):
         value_fn = lambda p: loss_on(p, keys[0], keys[1], "train")
         objective_grad = jax.grad(loss_on)(params, keys[2], keys[3], "inner_valid")
         grads = jax.grad(value_fn)(params)
-        updates, state = tx.update(grads, state, params, value_fn=value_fn, objective_grad=objective_grad)
+        updates, state = tx.update(
+            grads, state, params, value_fn=value_fn, objective_grad=objective_grad
+        )
         return optax.apply_updates(params, updates), state
 
     for i in range(num_steps):
         params, state = step(params, state, jax.random.fold_in(train_key, i))
-    keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(eval_key, 1), SPLITS.index("test")))
+    keys = jax.random.split(
+        jax.random.fold_in(jax.random.fold_in(eval_key, 1), SPLITS.index("test"))
+    )
     return loss_on(params, *keys, "test"), state

@@ -17,23 +17,34 @@ def test_interquartile_mean_equals_scipys_trimmed_mean(shape):
 
 
 def test_interquartile_mean_by_hand_and_along_axes():
-    assert statistics.interquartile_mean([0, 1, 2, 3, 4, 5, 6, 100]) == pytest.approx((2 + 3 + 4 + 5) / 4)
+    assert statistics.interquartile_mean([0, 1, 2, 3, 4, 5, 6, 100]) == pytest.approx(
+        (2 + 3 + 4 + 5) / 4
+    )
     stack = np.random.default_rng(2).normal(size=(3, 4, 5))
     along = statistics.interquartile_mean(stack, axis=(-2, -1))
-    np.testing.assert_allclose(along, [scipy.stats.trim_mean(part, 0.25, axis=None) for part in stack])
+    np.testing.assert_allclose(
+        along, [scipy.stats.trim_mean(part, 0.25, axis=None) for part in stack]
+    )
 
 
 def test_bootstrap_equals_an_independent_version():
     interval = statistics.stratified_bootstrap(SCORES, num_resamples=300, seed=7)
     indices = np.random.default_rng(7).integers(8, size=(300, 5, 8))
-    values = [scipy.stats.trim_mean(np.concatenate([SCORES[t][draw[t]] for t in range(5)]), 0.25) for draw in indices]
+    values = [
+        scipy.stats.trim_mean(np.concatenate([SCORES[t][draw[t]] for t in range(5)]), 0.25)
+        for draw in indices
+    ]
     assert interval.estimate == pytest.approx(scipy.stats.trim_mean(SCORES, 0.25, axis=None))
-    assert (interval.low, interval.high) == pytest.approx((np.quantile(values, 0.025), np.quantile(values, 0.975)))
+    assert (interval.low, interval.high) == pytest.approx(
+        (np.quantile(values, 0.025), np.quantile(values, 0.975))
+    )
 
 
 def test_bootstrap_of_the_mean_agrees_with_scipys():
     ours = statistics.stratified_bootstrap(SCORES[:1], statistics.mean, num_resamples=20_000)
-    theirs = scipy.stats.bootstrap((SCORES[0],), np.mean, n_resamples=20_000, method="percentile", rng=0)
+    theirs = scipy.stats.bootstrap(
+        (SCORES[0],), np.mean, n_resamples=20_000, method="percentile", rng=0
+    )
     width = theirs.confidence_interval.high - theirs.confidence_interval.low
     assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.03 * width)
     assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.03 * width)
@@ -49,7 +60,9 @@ def test_bootstrap_never_mixes_tasks():
 def test_probability_of_improvement_equals_mann_whitney():
     rng = np.random.default_rng(3)
     x, y = rng.integers(0, 6, (4, 7)), rng.integers(0, 6, (4, 9))  # integers: ties happen
-    expected = np.mean([scipy.stats.mannwhitneyu(b, a).statistic / (7 * 9) for a, b in zip(x, y, strict=True)])
+    expected = np.mean(
+        [scipy.stats.mannwhitneyu(b, a).statistic / (7 * 9) for a, b in zip(x, y, strict=True)]
+    )
     interval = statistics.probability_of_improvement_interval(x, y, num_resamples=200)
     assert interval.estimate == pytest.approx(expected)
     assert interval.low < expected < interval.high
@@ -70,7 +83,9 @@ def test_probability_of_improvement_interval_equals_a_loop():
 
 def test_performance_profile_by_hand():
     scores = [[0.0, 1.0], [2.0, 2.0]]
-    np.testing.assert_array_equal(statistics.performance_profile(scores, [-1, 0, 1, 1.5, 2]), [0, 0.25, 0.5, 0.5, 1])
+    np.testing.assert_array_equal(
+        statistics.performance_profile(scores, [-1, 0, 1, 1.5, 2]), [0, 0.25, 0.5, 0.5, 1]
+    )
 
 
 @pytest.mark.parametrize("scores", [np.zeros(3), np.zeros((0, 2)), np.zeros((1, 2, 3))])
@@ -87,7 +102,9 @@ def test_what_cannot_be_known_is_nan():
     scores[2, 3] = np.nan
     assert np.isnan(statistics.interquartile_mean(scores))
     assert np.isnan(statistics.stratified_bootstrap(scores)).all()
-    np.testing.assert_array_equal(np.isnan(statistics.interquartile_mean(scores, axis=1)), [0, 0, 1, 0, 0])
+    np.testing.assert_array_equal(
+        np.isnan(statistics.interquartile_mean(scores, axis=1)), [0, 0, 1, 0, 0]
+    )
     assert np.isnan(statistics.probability_of_improvement(scores, SCORES))
     assert np.isnan(statistics.probability_of_improvement_interval(SCORES, scores)).all()
     assert np.isnan(statistics.performance_profile(scores, [0.0, 1.0])).all()
@@ -108,12 +125,20 @@ def test_what_was_never_reached_is_infinite():
     assert statistics.interval_of([1.0, 2.0, np.inf], confidence=1.0) == (1.0, np.inf)
     assert statistics.interval_of([np.inf] * 3) == (np.inf, np.inf)
     values = np.random.default_rng(5).normal(size=99)
-    assert statistics.interval_of(values) == tuple(np.quantile(values, [(1 - 0.95) / 2, (1 + 0.95) / 2]))
+    assert statistics.interval_of(values) == tuple(
+        np.quantile(values, [(1 - 0.95) / 2, (1 + 0.95) / 2])
+    )
 
 
 @pytest.mark.parametrize(
     ("values", "index"),
-    [([np.nan, 3.0, 2.0, np.inf], 2), ([np.inf, np.nan], None), ([], None), ([1.0, 1.0], 0), ([-np.inf, 5.0], 1)],
+    [
+        ([np.nan, 3.0, 2.0, np.inf], 2),
+        ([np.inf, np.nan], None),
+        ([], None),
+        ([1.0, 1.0], 0),
+        ([-np.inf, 5.0], 1),
+    ],
 )
 def test_lowest_is_never_what_is_unknown(values, index):
     assert statistics.lowest(values) == index

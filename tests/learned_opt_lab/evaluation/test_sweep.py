@@ -18,7 +18,9 @@ from tasks.text import ALPHABET, char_family
 def test_each_curve_equals_a_plain_optax_loop(eval_every, regression_family, plain_loop):
     family, runs = regression_family(), make_runs(jax.random.key(1), num_tasks=3)
     rates = np.array([1e-3, 1e-2, 1e-1, 0.3], np.float32)
-    curves = make_sweep(family, optax.adam, num_steps=6, splits=("test",), eval_every=eval_every)(rates, runs)
+    curves = make_sweep(family, optax.adam, num_steps=6, splits=("test",), eval_every=eval_every)(
+        rates, runs
+    )
     assert curves["test"]["loss"].shape == (4, 3, 6 // eval_every + 1)
     for c, r in ((0, 0), (3, 2), (1, 1)):
         alone = plain_loop(family, optax.adam(float(rates[c])), runs, r, 6, "test", eval_every)
@@ -32,7 +34,10 @@ def test_device_count_and_padding_change_nothing(num_configurations, num_tasks, 
 
     def losses(num_devices):
         mesh = jax.make_mesh(
-            (num_devices,), ("d",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:num_devices]
+            (num_devices,),
+            ("d",),
+            axis_types=(jax.sharding.AxisType.Auto,),
+            devices=jax.devices()[:num_devices],
         )
         return make_sweep(family, optax.sgd, num_steps=4, mesh=mesh)(rates, runs)["test"]["loss"]
 
@@ -51,7 +56,9 @@ def test_a_split_is_measured_alike_whatever_else_is_measured(regression_family):
     family, runs = regression_family(), make_runs(jax.random.key(4), 2)
     rates = np.array([0.05], np.float32)
     one = make_sweep(family, optax.sgd, num_steps=3, splits=("test",))(rates, runs)
-    many = make_sweep(family, optax.sgd, num_steps=3, splits=("train", "outer_valid", "test"))(rates, runs)
+    many = make_sweep(family, optax.sgd, num_steps=3, splits=("train", "outer_valid", "test"))(
+        rates, runs
+    )
     np.testing.assert_array_equal(one["test"]["loss"], many["test"]["loss"])
     assert sorted(many["train"]) == ["absolute_error", "loss"]
 
@@ -61,7 +68,9 @@ def test_a_measurement_is_the_mean_over_its_batches(regression_family):
     family, runs = regression_family(), make_runs(jax.random.key(5), 1)
     variances, means = [], []
     for num_batches in (1, 4):
-        sweep = make_sweep(family, optax.sgd, num_steps=799, splits=("test",), num_eval_batches=num_batches)
+        sweep = make_sweep(
+            family, optax.sgd, num_steps=799, splits=("test",), num_eval_batches=num_batches
+        )
         losses = np.asarray(sweep(np.zeros(1, np.float32), runs)["test"]["loss"])[0, 0]
         variances.append(losses.var(ddof=1))
         means.append(losses.mean())
@@ -108,7 +117,10 @@ def test_bad_arguments_are_refused_at_once(change, message, regression_family):
 def test_ragged_hyperparameters_are_refused(regression_family):
     sweep = make_sweep(regression_family(), lambda h: optax.sgd(h["a"] * h["b"]), num_steps=1)
     with pytest.raises(ValueError, match="configurations axis"):
-        sweep({"a": np.ones(2, np.float32), "b": np.ones(3, np.float32)}, make_runs(jax.random.key(0), 1))
+        sweep(
+            {"a": np.ones(2, np.float32), "b": np.ones(3, np.float32)},
+            make_runs(jax.random.key(0), 1),
+        )
     assert isinstance(make_runs(jax.random.key(0), 1), Runs)
 
 
@@ -122,7 +134,9 @@ def test_a_recurrent_model_sweeps_over_devices():
     np.testing.assert_allclose(curves["test"]["loss"], np.log(len(ALPHABET)), rtol=0.25)
 
 
-@pytest.mark.parametrize(("size", "kwargs"), [(3, {"momentum_decays": ()}), (32_769, {"preset": "metz2019"})])
+@pytest.mark.parametrize(
+    ("size", "kwargs"), [(3, {"momentum_decays": ()}), (32_769, {"preset": "metz2019"})]
+)
 def test_learned_optimizers_without_momenta_and_on_large_tensors_pass_shard_map(size, kwargs):
     """Against the same updates made one by one; a carry of constants would not pass, nor a leaf of no elements."""
     task = Task(
@@ -133,7 +147,9 @@ def test_learned_optimizers_without_momenta_and_on_large_tensors_pass_shard_map(
     learned = learned_opt.mlp(hidden_sizes=(2,), **kwargs)
     thetas = jax.vmap(learned.init)(jax.random.split(jax.random.key(0), 2))
     runs = make_runs(jax.random.key(1), num_tasks=1)
-    losses = make_sweep(fixed_family(task), learned.optimizer, num_steps=2, splits=("test",))(thetas, runs)
+    losses = make_sweep(fixed_family(task), learned.optimizer, num_steps=2, splits=("test",))(
+        thetas, runs
+    )
     params = task.init(jax.random.split(runs.seed[0], 3)[0])
     optimizer = learned.optimizer(jax.tree.map(lambda leaf: leaf[1], thetas))
     state, expected = optimizer.init(params), []

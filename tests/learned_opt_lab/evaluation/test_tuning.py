@@ -16,7 +16,9 @@ from tasks.suites import SuiteTask
 
 @pytest.fixture(scope="module")
 def task(regression_family):
-    return SuiteTask("regression", lambda: regression_family(batch_size=8), 10, 5, "linear regression")
+    return SuiteTask(
+        "regression", lambda: regression_family(batch_size=8), 10, 5, "linear regression"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,9 @@ def test_chooses_the_lowest_final_validation_loss(task, tuned):
 
 def test_runs_for_tuning_are_other_runs_of_the_same_task(task):
     tune, evaluate = (tuning.runs_of(task, role, 3, 0) for role in ("tune", "evaluate"))
-    np.testing.assert_array_equal(jax.random.key_data(tune.task), jax.random.key_data(evaluate.task))
+    np.testing.assert_array_equal(
+        jax.random.key_data(tune.task), jax.random.key_data(evaluate.task)
+    )
     seeds = np.concatenate([jax.random.key_data(tune.seed), jax.random.key_data(evaluate.seed)])
     assert len(np.unique(seeds, axis=0)) == 6
 
@@ -56,7 +60,9 @@ def test_second_search_is_read_from_the_cache(task, cache, tuned, monkeypatch):
     assert tuning.tune(task, None, "sgd", budget=500, num_seeds=2, cache_dir=cache).cached
 
 
-@pytest.mark.parametrize("change", [{"num_seeds": 3}, {"seed": 1}, {"version": 2}, {"num_steps": 20}, {"damage": True}])
+@pytest.mark.parametrize(
+    "change", [{"num_seeds": 3}, {"seed": 1}, {"version": 2}, {"num_steps": 20}, {"damage": True}]
+)
 def test_anything_else_is_searched_again(change, task, cache, tuned, monkeypatch):
     def refuse(*args, **kwargs):
         raise RuntimeError("searched")
@@ -81,9 +87,13 @@ def test_anything_else_is_searched_again(change, task, cache, tuned, monkeypatch
 
 
 def test_budget_is_spent_in_chunks_that_change_nothing(task, tmp_path, monkeypatch):
-    whole = tuning.tune(task, task.build(), "adam8", budget=7, num_seeds=1, cache_dir=tmp_path / "a")
+    whole = tuning.tune(
+        task, task.build(), "adam8", budget=7, num_seeds=1, cache_dir=tmp_path / "a"
+    )
     monkeypatch.setattr(tuning, "CHUNK", 3)
-    parts = tuning.tune(task, task.build(), "adam8", budget=7, num_seeds=1, cache_dir=tmp_path / "b")
+    parts = tuning.tune(
+        task, task.build(), "adam8", budget=7, num_seeds=1, cache_dir=tmp_path / "b"
+    )
     assert len(parts.scores) == 7
     np.testing.assert_allclose(parts.scores, whole.scores, rtol=1e-5)
     assert len(list((tmp_path / "a").glob("regression.v1.adam8.7x1.*"))) == 1

@@ -69,7 +69,10 @@ def searches(monkeypatch):
 def tune(task, family=None, name="sgd", cache=None, **options):
     told = []
     tuned = tuning.tune(
-        task, family, name, **{"budget": 1, "num_seeds": 2, "cache_dir": cache, "warn": told.append, **options}
+        task,
+        family,
+        name,
+        **{"budget": 1, "num_seeds": 2, "cache_dir": cache, "warn": told.append, **options},
     )
     return tuned, told
 
@@ -78,7 +81,9 @@ def task_of(module, dim=2):
     return SuiteTask("mine", functools.partial(module.family, dim), 10, 5, "mine")
 
 
-def test_an_edited_task_baseline_grid_or_data_is_searched_again(mine, searches, tmp_path, monkeypatch):
+def test_an_edited_task_baseline_grid_or_data_is_searched_again(
+    mine, searches, tmp_path, monkeypatch
+):
     made, _ = searches
     run = functools.partial(tune, cache=tmp_path / "cache")
     tuned, told = run(task_of(mine()))
@@ -98,8 +103,12 @@ def test_an_edited_task_baseline_grid_or_data_is_searched_again(mine, searches, 
     monkeypatch.setitem(BASELINES, "sgd", BASELINES["sgd"]._replace(configurations=grid))
     assert not run(task_of(mine()))[0].cached
     for text, cached in ((MINE, False), (MINE.replace("sgd(1.0", "sgd(2.0"), False), (MINE, True)):
-        monkeypatch.setitem(BASELINES, "sgd", BASELINES["sgd"]._replace(factory=mine(text).optimizer))
-        task = SuiteTask("other", functools.partial(tuning_family, 2), 10, 5, "not of the edited file")
+        monkeypatch.setitem(
+            BASELINES, "sgd", BASELINES["sgd"]._replace(factory=mine(text).optimizer)
+        )
+        task = SuiteTask(
+            "other", functools.partial(tuning_family, 2), 10, 5, "not of the edited file"
+        )
         assert run(task)[0].cached is cached
 
 
@@ -108,7 +117,11 @@ def tuning_family(dim):
 
     from tasks.base import Task, TaskFamily
 
-    task = Task(lambda key: jnp.ones(dim), lambda p, key, batch: (jnp.sum(p), {}), lambda data, key, split: data)
+    task = Task(
+        lambda key: jnp.ones(dim),
+        lambda p, key, batch: (jnp.sum(p), {}),
+        lambda data, key, split: data,
+    )
     return TaskFamily(lambda key: (), lambda params: task, jnp.zeros(2))
 
 
@@ -142,7 +155,9 @@ def test_a_damaged_outcome_is_told_and_searched_again(kind, mine, searches, tmp_
 
 
 @pytest.mark.parametrize("kind", ["full", "file", "no home"])
-def test_a_cache_that_cannot_be_written_costs_a_warning(kind, mine, searches, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_costs_a_warning(
+    kind, mine, searches, tmp_path, monkeypatch
+):
     def full(path, write):
         raise OSError(28, "No space left on device")
 

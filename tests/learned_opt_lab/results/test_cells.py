@@ -111,7 +111,9 @@ def test_a_disk_that_fills_leaves_the_cell_that_was_there(stem, fails_at, monkey
 
 
 def test_suite_and_ablation_read_the_same_way(tmp_path, capsys):
-    run.write_cell(tmp_path / "s", run.Cell({"test": {"loss": np.ones(3)}}, {"seconds_per_step": 1.0}))
+    run.write_cell(
+        tmp_path / "s", run.Cell({"test": {"loss": np.ones(3)}}, {"seconds_per_step": 1.0})
+    )
     runs.write_cell(tmp_path / "0.npz", {"held_out/test": np.ones(3), "seconds": np.asarray(1.0)})
     for path, reader in ((tmp_path / "s.npz", run.read_cell), (tmp_path / "0.npz", runs.read_cell)):
         argument = path.with_suffix("") if reader is run.read_cell else path

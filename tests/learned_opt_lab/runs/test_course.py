@@ -38,7 +38,10 @@ FLAGS = [
 
 
 def rows(run: Path) -> list[dict]:
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in metrics.read_rows(run / "metrics.jsonl")]
+    return [
+        {k: v for k, v in row.items() if k != "seconds"}
+        for row in metrics.read_rows(run / "metrics.jsonl")
+    ]
 
 
 def theta(run: Path) -> dict[str, bytes]:
@@ -55,7 +58,9 @@ def names(run: Path) -> set[str]:
 def commanded(tmp_path_factory) -> Path:
     """A run of the command."""
     run = tmp_path_factory.mktemp("commanded") / "run"
-    assert main(["train", "quadratic", *FLAGS, "--run-dir", str(run), "--no-compilation-cache"]) == 0
+    assert (
+        main(["train", "quadratic", *FLAGS, "--run-dir", str(run), "--no-compilation-cache"]) == 0
+    )
     return run
 
 
@@ -101,7 +106,9 @@ def test_errors_are_exceptions_and_nothing_is_written(commanded, tmp_path, capfd
     before = {path: path.stat().st_mtime_ns for path in commanded.rglob("*")}
     with pytest.raises(ValueError, match="holds a run"):
         runs.train(CONFIG, commanded)
-    with pytest.raises(ValueError, match="was started in step; its checkpoints go on with that engine only"):
+    with pytest.raises(
+        ValueError, match="was started in step; its checkpoints go on with that engine only"
+    ):
         runs.resume(commanded, engine=runs.Ray())
     none = dataclasses.replace(CONFIG, estimator=dataclasses.replace(CONFIG.estimator, num_pairs=0))
     for engine in (runs.InStep(), runs.Ray()):
@@ -125,7 +132,9 @@ def test_errors_are_exceptions_and_nothing_is_written(commanded, tmp_path, capfd
 def test_a_changed_config_goes_on_if_that_is_allowed(commanded, tmp_path):
     run = Path(shutil.copytree(commanded, tmp_path / "run"))
     config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps(config | {"family": config["family"] | {"type": "Nothing"}}))
+    (run / "config.json").write_text(
+        json.dumps(config | {"family": config["family"] | {"type": "Nothing"}})
+    )
     with pytest.raises(ValueError, match=r"config\.json was changed since the run began"):
         runs.resume(run)
     with pytest.raises(ValueError, match=r"config\.json: unknown config type 'Nothing'"):
@@ -143,7 +152,9 @@ def test_what_a_run_shows_goes_where_it_is_told(commanded, capfd):
             seen.append("closed")
 
     # Complete already, it is scored again.
-    result = runs.resume(commanded, show=runs.Show(told.append, told.append, lambda num_steps, first: Seen()))
+    result = runs.resume(
+        commanded, show=runs.Show(told.append, told.append, lambda num_steps, first: Seen())
+    )
     assert result.summary["num_outer_steps"] == 3
     assert told[0] == "scoring 2 held-out tasks"
     assert told[-1] == f"theta, summary.json and figures are in {commanded}"

@@ -16,7 +16,9 @@ from outer_train.run import TERMINAL, RunDirectory
 
 OWN = base.CustomFamily(target="tasks.images.autoencoder:tfds_autoencoder_family")
 TEXT = "tasks.text:char_family"
-CURVES = {name: np.full((2, 3), 0.5) for name in ("learned", "untrained", "adam_tuned", "adam_1e-3")}
+CURVES = {
+    name: np.full((2, 3), 0.5) for name in ("learned", "untrained", "adam_tuned", "adam_1e-3")
+}
 
 
 def row(step, loss):
@@ -33,7 +35,9 @@ def row(step, loss):
 
 def finish(losses, tmp_path, monkeypatch, family=None):
     run = RunDirectory(tmp_path)
-    run.metrics.write_text("".join(json.dumps(row(i, loss)) + "\n" for i, loss in enumerate(losses)))
+    run.metrics.write_text(
+        "".join(json.dumps(row(i, loss)) + "\n" for i, loss in enumerate(losses))
+    )
     config = dataclasses.replace(load("quadratic")[0], family=family or base.RandomQuadratic())
     monkeypatch.setattr(course.learned_opt, "save", lambda *args: None)
     monkeypatch.setattr(course, "score", lambda *args: (dict.fromkeys(CURVES, 0.5), CURVES))
@@ -42,11 +46,17 @@ def finish(losses, tmp_path, monkeypatch, family=None):
 
 
 def test_a_run_without_a_finite_loss_is_an_error_and_whole(tmp_path, monkeypatch, capsys):
-    with pytest.raises(course.NothingLearned, match="no outer loss of this run was finite") as caught:
+    with pytest.raises(
+        course.NothingLearned, match="no outer loss of this run was finite"
+    ) as caught:
         finish([None] * 12, tmp_path, monkeypatch)
     summary = caught.value.result.summary
     assert summary == json.loads((tmp_path / "summary.json").read_text())
-    assert (summary["outer_loss_first"], summary["outer_loss_last"], summary["num_non_finite"]) == (None, None, 12)
+    assert (summary["outer_loss_first"], summary["outer_loss_last"], summary["num_non_finite"]) == (
+        None,
+        None,
+        12,
+    )
     assert (tmp_path / "figures" / "outer_loss.png").exists()
     shown = capsys.readouterr()
     assert shown.err == ""
@@ -83,7 +93,11 @@ DIGITS = base.ClassSubset(dataset="digits", num_train_classes=7)
         (OWN, (), "training_family"),
         (dataclasses.replace(OWN, held_out_target=OWN.target), (), "training_family"),
         (dataclasses.replace(OWN, held_out_target=TEXT), (), "heldout"),
-        (dataclasses.replace(OWN, held_out_target=TEXT), (base.CustomFamily(target=TEXT),), "training_family"),
+        (
+            dataclasses.replace(OWN, held_out_target=TEXT),
+            (base.CustomFamily(target=TEXT),),
+            "training_family",
+        ),
         (DIGITS, (), "heldout"),
         (DIGITS, (dataclasses.replace(DIGITS, num_classes=2, batch_size=16),), "heldout"),
         (DIGITS, (dataclasses.replace(DIGITS, split_seed=1),), "training_family"),

@@ -27,7 +27,10 @@ def test_a_moved_module_is_where_it_is_said_to_be(old):
     ("old", "new"),
     [
         ("tasks.autoencoder:tfds_autoencoder_family", "tasks.images:tfds_autoencoder_family"),
-        ("tasks.images.autoencoder:tfds_autoencoder_family", "tasks.images:tfds_autoencoder_family"),
+        (
+            "tasks.images.autoencoder:tfds_autoencoder_family",
+            "tasks.images:tfds_autoencoder_family",
+        ),
         ("tasks.char_model:char_family", "tasks:char_family"),
         ("tasks.text:char_family", "tasks:char_family"),
     ],
@@ -42,7 +45,11 @@ def test_the_project_s_families_are_read_by_any_of_their_names(old, new):
 
 
 def test_an_optimizer_s_old_name_is_read_and_still_not_trusted():
-    stored = to_json(dataclasses.replace(GENERAL, optimizer=base.NamedOptimizer("learned_opt.hyperparameters:adam")))
+    stored = to_json(
+        dataclasses.replace(
+            GENERAL, optimizer=base.NamedOptimizer("learned_opt.hyperparameters:adam")
+        )
+    )
     read = from_json(stored)
     assert read.optimizer.name == "learned_opt.hand_designed.hyperparameters:adam"
     with pytest.raises(NotTrusted):
@@ -51,6 +58,13 @@ def test_an_optimizer_s_old_name_is_read_and_still_not_trusted():
 
 
 def test_other_names_stay():
-    for name in ("mlp", "", "mine:family", "tasks:char_family", "tasks.autoencoders:x", "mine.tasks.toy:x"):
+    for name in (
+        "mlp",
+        "",
+        "mine:family",
+        "tasks:char_family",
+        "tasks.autoencoders:x",
+        "mine.tasks.toy:x",
+    ):
         assert current_name(name) == name
     assert set(FACES.values()) == set(FAMILIES)

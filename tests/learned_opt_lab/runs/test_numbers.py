@@ -45,7 +45,10 @@ def test_the_ends_of_the_ranges_are_allowed(good):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_outer_steps": 2**31}, "num_outer_steps must be a whole number of at most 2147483647"),
+        (
+            {"num_outer_steps": 2**31},
+            "num_outer_steps must be a whole number of at most 2147483647",
+        ),
         ({"num_outer_steps": 0}, "num_outer_steps must be at least 1, got 0"),
         ({"checkpoint_every": np.nan}, "checkpoint_every must be a whole number"),
         ({"keep_checkpoints": 2.5}, "keep_checkpoints must be a whole number"),
@@ -62,7 +65,11 @@ def test_counts_and_seeds_out_of_range_are_refused(changes, message):
 
 def test_the_largest_counts_and_seeds_are_allowed():
     for seed in (0, 2**32 - 1, -(2**31)):
-        check_numbers(base.TrainConfig(seed=seed, num_outer_steps=2**31 - 1, held_out=base.HeldOut(num_tasks=0)))
+        check_numbers(
+            base.TrainConfig(
+                seed=seed, num_outer_steps=2**31 - 1, held_out=base.HeldOut(num_tasks=0)
+            )
+        )
 
 
 def test_an_initial_theta_that_is_not_finite_is_refused(monkeypatch):

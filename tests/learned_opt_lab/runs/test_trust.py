@@ -80,7 +80,9 @@ def test_trusted_and_typed_names_are_built(stranger):
 
 def test_the_project_s_own_families_need_no_trust():
     for name in FAMILIES:
-        check_trusted(from_json(to_json(dataclasses.replace(CONFIG, family=base.CustomFamily(name)))))
+        check_trusted(
+            from_json(to_json(dataclasses.replace(CONFIG, family=base.CustomFamily(name))))
+        )
     for name in catalog.CONFIGS:
         check_trusted(from_json(to_json(catalog.load(name)[0])))
 
@@ -91,7 +93,9 @@ def test_resume_of_a_stranger_s_run(what, stranger, tmp_path, capsys):
     run.mkdir()
     config = to_json(dataclasses.replace(CONFIG, **NAMING[what]))
     (run / "config.json").write_text(json.dumps(config))
-    (run / "versions.json").write_text(json.dumps({"config_file": str(tmp_path / "elsewhere" / "config.py")}))
+    (run / "versions.json").write_text(
+        json.dumps({"config_file": str(tmp_path / "elsewhere" / "config.py")})
+    )
     assert main(["resume", str(run)]) == 2
     shown = capsys.readouterr().err
     assert len(shown.splitlines()) == 1
@@ -106,7 +110,9 @@ def test_resume_of_a_stranger_s_run(what, stranger, tmp_path, capsys):
 def weights(tmp_path, stranger):
     """A theta file whose JSON names the stranger's code."""
     theta = learned_opt.mlp((4,)).init(jax.random.key(0))
-    path = learned_opt.save(tmp_path / "weights" / "theta.npz", "mlp", {"hidden_sizes": (4,)}, theta)
+    path = learned_opt.save(
+        tmp_path / "weights" / "theta.npz", "mlp", {"hidden_sizes": (4,)}, theta
+    )
     header = json.loads(path.with_suffix(".json").read_text())
     changed = {"optimizer": "stranger:optimizer", "kwargs": {"width": 4}}
     path.with_suffix(".json").write_text(json.dumps(header | changed))
@@ -130,8 +136,22 @@ def test_evaluate_and_init_theta_of_a_stranger_s_weights(weights, stranger, tmp_
         assert not stranger.exists()
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "out").exists()
-    assert main(["train", "quadratic", "--trust", "--init-theta", str(weights), "--run-dir", str(tmp_path / "r")]) == 2
-    assert "holds the theta of another optimizer" in capsys.readouterr().err  # read by trust, and of 4 units
+    assert (
+        main(
+            [
+                "train",
+                "quadratic",
+                "--trust",
+                "--init-theta",
+                str(weights),
+                "--run-dir",
+                str(tmp_path / "r"),
+            ]
+        )
+        == 2
+    )
+    # Read by trust, and of 4 units.
+    assert "holds the theta of another optimizer" in capsys.readouterr().err
 
 
 def test_weights_of_the_run_s_own_code_are_judged_by_that_code(weights, stranger):
@@ -147,7 +167,9 @@ def test_weights_of_the_run_s_own_code_are_judged_by_that_code(weights, stranger
     assert not stranger.exists()
 
 
-@pytest.mark.parametrize("name", ["os:system", "subprocess:getoutput", "builtins:dict", "math:sqrt"])
+@pytest.mark.parametrize(
+    "name", ["os:system", "subprocess:getoutput", "builtins:dict", "math:sqrt"]
+)
 def test_python_s_own_functions_are_no_factories_even_where_typed(name):
     for config in (
         dataclasses.replace(CONFIG, family=base.CustomFamily(name)),
@@ -165,12 +187,19 @@ def test_values_are_of_their_fields_types():
         "init_theta": (3, ["x"]),
         "extra_families": ({}, [{"type": "Mlp"}], [3]),
         "family": ({"type": "Mlp"}, "digits", None, []),
-        "problem": ({"type": "InnerProblem", "objective": "test"}, {"type": "InnerProblem", "loss_clip": "10"}),
+        "problem": (
+            {"type": "InnerProblem", "objective": "test"},
+            {"type": "InnerProblem", "loss_clip": "10"},
+        ),
     }.items():
         for value in wrong:
-            with pytest.raises(ValueError, match=name if name != "problem" else "objective|loss_clip"):
+            with pytest.raises(
+                ValueError, match=name if name != "problem" else "objective|loss_clip"
+            ):
                 from_json(whole | {name: value})
-    kept = from_json({"type": "NamedOptimizer", "name": "mlp", "kwargs": {"type": "x", "sizes": [4]}})
+    kept = from_json(
+        {"type": "NamedOptimizer", "name": "mlp", "kwargs": {"type": "x", "sizes": [4]}}
+    )
     assert kept.kwargs == {"type": "x", "sizes": (4,)}
     deep = whole
     for _ in range(5000):
@@ -182,13 +211,20 @@ def test_values_are_of_their_fields_types():
 
 
 def fuzz(number, stranger, *, most_builds):
-    honest = [to_json(CONFIG), to_json(dataclasses.replace(CONFIG, optimizer=base.NamedOptimizer("adam", {"b1": 0.8})))]
+    honest = [
+        to_json(CONFIG),
+        to_json(dataclasses.replace(CONFIG, optimizer=base.NamedOptimizer("adam", {"b1": 0.8}))),
+    ]
     counts = collections.Counter()
     for seed in range(number):
         rng = np.random.default_rng(seed)
         value = mutated_json(rng, honest[seed % 2])
         if rng.integers(3) == 0:
-            code = {"type": "CustomFamily", "target": VALUES[-5 + rng.integers(4)], "kwargs": {"cmd": "touch executed"}}
+            code = {
+                "type": "CustomFamily",
+                "target": VALUES[-5 + rng.integers(4)],
+                "kwargs": {"cmd": "touch executed"},
+            }
             value = copy.deepcopy(honest[0]) | {"family": code}
         start = time.monotonic()
         try:

@@ -65,7 +65,9 @@ def test_modules_beside_a_config(shadows, capsys):
     assert main(["train", "bad.py"]) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert "cannot import name 'my_family' from 'tasks'" in first
-    assert second.startswith(f"{shadows}/tasks.py is not looked at, since 'tasks' is a package of learned-opt")
+    assert second.startswith(
+        f"{shadows}/tasks.py is not looked at, since 'tasks' is a package of learned-opt"
+    )
 
 
 def test_started_in_such_a_folder(shadows):

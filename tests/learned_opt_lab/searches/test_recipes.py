@@ -21,17 +21,36 @@ def general():
     config = catalog.load("general")[0]
     settings = step_search.searched_settings(config.optimizer)
     files = np.load(WEIGHTS)
-    theta = {layer: {name: files[f"{layer}/{name}"] for name in NAMES} for layer in ("layer_0", "layer_1")}
+    theta = {
+        layer: {name: files[f"{layer}/{name}"] for name in NAMES}
+        for layer in ("layer_0", "layer_1")
+    }
     start = step_search.numbers_at_start(settings, config.search)
     optimizer = SimpleNamespace(fastest=lambda theta: None)
     to_theta = lambda numbers: step_search.moved(settings, theta, numbers)
-    return config.search, Candidates(start, to_theta, optimizer, lambda numbers: ("mlp", {}), lambda numbers: {})
+    return config.search, Candidates(
+        start, to_theta, optimizer, lambda numbers: ("mlp", {}), lambda numbers: {}
+    )
 
 
 def test_where_the_search_of_general_starts():
     _, candidates = general()
     direction = [-0.149, 0.388, 0.795, -0.14, -0.061, 0.251]
-    rate = [-0.091, 0.229, 0.217, -0.038, -0.033, -0.036, -0.026, 0.015, -0.023, 0.111, 0.014, -0.001, 0.099]
+    rate = [
+        -0.091,
+        0.229,
+        0.217,
+        -0.038,
+        -0.033,
+        -0.036,
+        -0.026,
+        0.015,
+        -0.023,
+        0.111,
+        0.014,
+        -0.001,
+        0.099,
+    ]
     decay = [np.log(0.1), -9.5, 0.0, -5.0, *[0.0] * 7, 3.0, 0.0, 0.0]
     np.testing.assert_allclose(candidates.start.mean, direction + rate + decay, rtol=1e-12)
     std = [0.08, *[0.3] * 5, *[0.12] * 6, *[0.05] * 6, 0.1, 0.3, 0.8, *[0.5] * 12]
@@ -48,7 +67,9 @@ def test_the_theta_that_the_search_of_general_starts_from():
         ("layer_1", "weights", 0.3809903953806497, 12.351852504594717),
     ):
         values = np.asarray(moved[layer][name], np.float64)
-        np.testing.assert_allclose([values.sum(), np.abs(values).sum()], [total, total_length], rtol=1e-6)
+        np.testing.assert_allclose(
+            [values.sum(), np.abs(values).sum()], [total, total_length], rtol=1e-6
+        )
 
 
 def test_where_the_search_of_general_es_starts():
@@ -68,13 +89,19 @@ def test_two_generations_of_general_draw_and_score_the_same(monkeypatch):
 
         def sweep(values, runs):
             leaves = (
-                [values[layer][name] for layer in values for name in NAMES] if isinstance(values, dict) else [values]
+                [values[layer][name] for layer in values for name in NAMES]
+                if isinstance(values, dict)
+                else [values]
             )
             leaves = [np.asarray(leaf, np.float64).reshape(len(leaf), -1) for leaf in leaves]
             flat = np.concatenate(leaves, axis=1)
             level = 0.1 + np.abs(np.sin(3.0 * flat)).mean(axis=1) + 0.01 * family.weight
             decay = np.linspace(1.0, 0.5, 40) ** (1.0 + runs[0])
-            return {"outer_valid": {"loss": level[:, None, None] * decay * np.array([1.0, 1.1])[: runs[1], None]}}
+            return {
+                "outer_valid": {
+                    "loss": level[:, None, None] * decay * np.array([1.0, 1.1])[: runs[1], None]
+                }
+            }
 
         return sweep
 
@@ -89,9 +116,18 @@ def test_two_generations_of_general_draw_and_score_the_same(monkeypatch):
     settings = dataclasses.replace(settings, num_generations=2, population=24)
     families = [SimpleNamespace(weight=1.5), SimpleNamespace(weight=0.5)]
     found, scores = cross_entropy.minimize(candidates, families, settings, seed=3)
-    np.testing.assert_allclose(scores, [[4.086604235460888] * 2, [7.136072379608543, 7.074106980871317]], rtol=1e-6)
-    np.testing.assert_allclose([found.mean.sum(), found.std.sum()], [-12.40519692379505, 6.903258253588269], rtol=1e-6)
+    np.testing.assert_allclose(
+        scores, [[4.086604235460888] * 2, [7.136072379608543, 7.074106980871317]], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        [found.mean.sum(), found.std.sum()], [-12.40519692379505, 6.903258253588269], rtol=1e-6
+    )
     first = [-0.14662310728022532, 0.4312024172209098, 0.673751225042805, -0.11765847973220449]
     np.testing.assert_allclose(found.mean[:4], first, rtol=1e-6)
-    options = {"num_steps": 1000, "splits": ("outer_valid",), "eval_every": 25, "num_eval_batches": 4}
+    options = {
+        "num_steps": 1000,
+        "splits": ("outer_valid",),
+        "eval_every": 25,
+        "num_eval_batches": 4,
+    }
     assert asked == [options] * 4 + [([0, 1000], 2)] * 2 + [([0, 1001], 2)] * 2

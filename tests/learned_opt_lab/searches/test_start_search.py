@@ -19,6 +19,8 @@ def test_a_candidate_is_the_start_it_says():
     build_optimizer(found)
     for missing in ({"learning_rate": None}, {"exponents": ()}, {"time_exponents": ()}):
         start = dataclasses.replace(OPTIMIZER.start, **missing)
-        config = base.TrainConfig(optimizer=dataclasses.replace(OPTIMIZER, start=start), search=base.StartSearch())
+        config = base.TrainConfig(
+            optimizer=dataclasses.replace(OPTIMIZER, start=start), search=base.StartSearch()
+        )
         with pytest.raises(ValueError, match="StartSearch needs"):
             start_search.start_search(config)

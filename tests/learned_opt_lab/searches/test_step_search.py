@@ -35,7 +35,9 @@ def steps(numbers):
     """The first two updates of a fresh theta with these numbers."""
     optimizer = build_optimizer(OPTIMIZER)[0]
     settings = step_search.searched_settings(OPTIMIZER)
-    theta = step_search.moved(settings, optimizer.init(jax.random.key(0)), np.asarray(numbers, float))
+    theta = step_search.moved(
+        settings, optimizer.init(jax.random.key(0)), np.asarray(numbers, float)
+    )
     opt = optimizer.optimizer(theta)
     params, updates = jnp.asarray(PARAMS, jnp.float32), []
     state = opt.init(params)
@@ -68,7 +70,9 @@ def test_numbers_of_the_rate_scale_the_step():
 def test_numbers_of_the_direction_add_their_input():
     first, second = steps(some())
     rate = np.abs(first[0])  # of a direction of one
-    np.testing.assert_allclose(steps(some(PARAMETER=0.02))[0] - first, -rate * 0.2 * NORMALIZED, rtol=1e-4)
+    np.testing.assert_allclose(
+        steps(some(PARAMETER=0.02))[0] - first, -rate * 0.2 * NORMALIZED, rtol=1e-4
+    )
     # The gradient and Adam's momentum are the same at the first step alone.
     by_gradient, by_momentum = (steps(some(**{name: 0.05})) for name in ("GRADIENT", "MOMENTUM"))
     np.testing.assert_allclose(by_gradient[0], by_momentum[0], rtol=1e-5)
@@ -84,9 +88,14 @@ def test_the_gate_opens_and_closes_the_decay():
         # The same gate, by its constant alone or with the tensor's and the time's share.
         for numbers in (
             some(LOG_SLOPE=np.log(0.3), GATE=gate),
-            np.append(some(LOG_SLOPE=np.log(0.3), GATE=gate - 0.7 * log_rms - 0.2 * time)[:9], [0.7, 0.0, 0.2]),
+            np.append(
+                some(LOG_SLOPE=np.log(0.3), GATE=gate - 0.7 * log_rms - 0.2 * time)[:9],
+                [0.7, 0.0, 0.2],
+            ),
         ):
-            np.testing.assert_allclose(steps(numbers)[0] - first, -rate * 0.3 * decayed, rtol=1e-3, atol=1e-8)
+            np.testing.assert_allclose(
+                steps(numbers)[0] - first, -rate * 0.3 * decayed, rtol=1e-3, atol=1e-8
+            )
 
 
 def test_the_start_has_its_numbers_at_the_inputs_they_are_named_after():
@@ -104,8 +113,12 @@ def test_the_start_has_its_numbers_at_the_inputs_they_are_named_after():
         gate={"log_parameter": (-4.0,)},
     )
     start = step_search.numbers_at_start(step_search.searched_settings(OPTIMIZER), search)
-    np.testing.assert_allclose(start.mean, [0.1, 0.0, 0.2, 0.0, 0.3, 0.4, 0.5, -2.0, -3.0, -4.0, 0.0, 0.0])
-    np.testing.assert_allclose(start.std, [0.0008, 0.003, 0.003, 0.12, 0.12, 0.05, 0.1, 0.3, 0.8, 0.5, 0.5, 0.5])
+    np.testing.assert_allclose(
+        start.mean, [0.1, 0.0, 0.2, 0.0, 0.3, 0.4, 0.5, -2.0, -3.0, -4.0, 0.0, 0.0]
+    )
+    np.testing.assert_allclose(
+        start.std, [0.0008, 0.003, 0.003, 0.12, 0.12, 0.05, 0.1, 0.3, 0.8, 0.5, 0.5, 0.5]
+    )
 
 
 def test_the_start_does_not_decay_while_gradients_last():
@@ -122,7 +135,9 @@ def test_only_a_theta_that_starts_as_adam_is_searched():
         {"hidden_sizes": (8, 8)},
         {"features": ("adam_momentum", "log_parameter", "log_adam_gradient")},
     ):
-        config = base.TrainConfig(optimizer=dataclasses.replace(OPTIMIZER, **wrong), search=base.StepSearch())
+        config = base.TrainConfig(
+            optimizer=dataclasses.replace(OPTIMIZER, **wrong), search=base.StepSearch()
+        )
         with pytest.raises(ValueError, match="StepSearch needs"):
             step_search.step_search(config)
 
@@ -133,5 +148,7 @@ def test_what_ships_is_general_es_with_a_decay():
     ours, theirs = (learned_opt.load_theta(name)[1] for name in ("general", "general_es"))
     assert jax.tree.map(np.shape, ours) == shapes
     # The search leaves the other units as they were.
-    np.testing.assert_array_equal(ours["layer_0"]["weights"][:, 4:-2], theirs["layer_0"]["weights"][:, 4:])
+    np.testing.assert_array_equal(
+        ours["layer_0"]["weights"][:, 4:-2], theirs["layer_0"]["weights"][:, 4:]
+    )
     np.testing.assert_array_equal(ours["layer_1"]["weights"][:-2], theirs["layer_1"]["weights"])

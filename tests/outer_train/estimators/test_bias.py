@@ -38,7 +38,8 @@ def _z_scores(estimator, expected_per_truncation):
         error = grads.mean(0) - expected_per_truncation[i]
         scores.append(error / (grads.std(0, ddof=1) / np.sqrt(NUM_REPEATS) + 1e-6))
     assert estimate._cache_size() == 1  # one compilation for all lengths
-    assert np.asarray(result.info.num_resets).tolist() == [NUM_PARTICLES] * NUM_REPEATS  # the episode ended
+    # The episode ended.
+    assert np.asarray(result.info.num_resets).tolist() == [NUM_PARTICLES] * NUM_REPEATS
     return np.array(scores)
 
 
@@ -47,10 +48,14 @@ def test_mean_is_the_gradient_it_states(name):
     problem, matrices = linear_quadratic()
     ends = np.cumsum(LENGTHS)
     windows = list(zip(ends - LENGTHS, ends, strict=True))
-    exact = {kind: [gradient(matrices, THETA, *w, from_start=kind) for w in windows] for kind in (True, False)}
+    exact = {
+        kind: [gradient(matrices, THETA, *w, from_start=kind) for w in windows]
+        for kind in (True, False)
+    }
     scores = _z_scores(_estimator(name, problem), exact[name in UNBIASED])
     assert np.abs(scores).max() < Z_LIMIT
-    if name in ("truncated_backprop", "forward_mode"):  # precise enough to tell the two apart in the last window
+    # Precise enough to tell the two apart in the last window.
+    if name in ("truncated_backprop", "forward_mode"):
         other = exact[name not in UNBIASED][-1]
         assert np.abs(exact[name in UNBIASED][-1] - other).max() > 0.1
 
@@ -58,7 +63,10 @@ def test_mean_is_the_gradient_it_states(name):
 def test_random_directions_are_unbiased():
     problem, matrices = linear_quadratic()
     ends = np.cumsum(LENGTHS)
-    exact = [gradient(matrices, THETA, e - n, e, from_start=True) for e, n in zip(ends, LENGTHS, strict=True)]
+    exact = [
+        gradient(matrices, THETA, e - n, e, from_start=True)
+        for e, n in zip(ends, LENGTHS, strict=True)
+    ]
     scores = _z_scores(estimators.forward_mode(problem, NUM_PARTICLES, num_directions=2), exact)
     assert np.abs(scores).max() < Z_LIMIT
 
@@ -90,11 +98,14 @@ def test_pes_variance_grows_with_the_truncations_and_nres_does_not():
         for length in (16, 4, 1):
             state = estimator.init(theta, jax.random.key(0))
             for i in range(64 // length):
-                result, state = estimate(theta, state, jax.random.fold_in(jax.random.key(1), i), jnp.int32(length))
+                result, state = estimate(
+                    theta, state, jax.random.fold_in(jax.random.key(1), i), jnp.int32(length)
+                )
             variance[name, length] = float(result.info.variance[name])
     assert variance["persistent_es", 4] > 2.5 * variance["persistent_es", 16]
     assert variance["persistent_es", 1] > 2.5 * variance["persistent_es", 4]
-    assert variance["noise_reuse_es", 1] < 2 * variance["noise_reuse_es", 16]  # the last step's loss alone is noisier
+    # The last step's loss alone is noisier.
+    assert variance["noise_reuse_es", 1] < 2 * variance["noise_reuse_es", 16]
     assert variance["noise_reuse_es", 1] < variance["persistent_es", 1] / 5
 
 

@@ -15,13 +15,17 @@ def _descend(estimator, num_outer_steps, rate, num_steps=1):
 
     def outer(carry, i):
         theta, state = carry
-        result, state = estimator.estimate(theta, state, jax.random.fold_in(jax.random.key(1), i), num_steps)
+        result, state = estimator.estimate(
+            theta, state, jax.random.fold_in(jax.random.key(1), i), num_steps
+        )
         theta = theta - rate / (1 + i.astype(jnp.float32) / 100) * result.grad
         return (theta, state), theta
 
     theta = jnp.float32(THETA_0)
     state = estimator.init(theta, jax.random.key(0))
-    _, thetas = jax.jit(lambda carry: jax.lax.scan(outer, carry, jnp.arange(num_outer_steps)))((theta, state))
+    _, thetas = jax.jit(lambda carry: jax.lax.scan(outer, carry, jnp.arange(num_outer_steps)))(
+        (theta, state)
+    )
     return float(thetas[-num_outer_steps // 10 :].mean())
 
 

@@ -79,7 +79,9 @@ def test_cross_fitting_removes_the_bias_of_weights_from_the_same_samples():
     scores = {}
     for cross_fit in (False, True):
         grads = _samples(estimators.merged(problem, 4, 0.1, cross_fit=cross_fit), 60_000)()
-        scores[cross_fit] = np.abs((grads.mean(0) - exact) / (grads.std(0) / np.sqrt(len(grads)))).max()
+        scores[cross_fit] = np.abs(
+            (grads.mean(0) - exact) / (grads.std(0) / np.sqrt(len(grads)))
+        ).max()
     assert scores[True] < 4.5, scores
     assert scores[False] > 6, scores
 
@@ -99,7 +101,9 @@ def test_where_backpropagation_is_infinite_evolution_strategies_remain():
         expected, _ = es.estimate(theta, es.init(theta, key), key, 3)
         assert np.isfinite(result.grad).all()
         if kwargs:
-            np.testing.assert_allclose(result.grad, expected.grad, rtol=0.5 if "cross_fit" in kwargs else 1e-5)
+            np.testing.assert_allclose(
+                result.grad, expected.grad, rtol=0.5 if "cross_fit" in kwargs else 1e-5
+            )
         else:
             np.testing.assert_allclose(result.grad, [-1.6, expected.grad[1]], rtol=1e-4)
         assert int(result.info.num_non_finite) == 8
@@ -116,7 +120,9 @@ def test_a_cliff_raises_the_warning_and_a_smooth_loss_does_not():
         (linear_quadratic()[0], jnp.asarray(THETA, jnp.float32), 0),
     ):
         merged = estimators.merged(problem, 256)
-        result, _ = jax.jit(merged.estimate)(theta, merged.init(theta, jax.random.key(0)), jax.random.key(1), 4)
+        result, _ = jax.jit(merged.estimate)(
+            theta, merged.init(theta, jax.random.key(0)), jax.random.key(1), 4
+        )
         assert int(result.info.diagnosis["cliff_warning"]) == expected
     # Smooth: all pairs are of one size, up to the spread of a chi-square with four degrees of freedom.
     assert 32 < float(result.info.diagnosis["effective_samples"]) <= 256
@@ -134,7 +140,9 @@ def test_any_parts_merge_over_one_unroll(other):
         key = jax.random.fold_in(jax.random.key(1), i)
         result, state = merged.estimate(theta, state, key, 6)
         expected, state_alone = alone.estimate(theta, state_alone, key, 6)
-        np.testing.assert_allclose(result.info.variance[other], expected.info.variance[other], rtol=1e-4)
+        np.testing.assert_allclose(
+            result.info.variance[other], expected.info.variance[other], rtol=1e-4
+        )
         np.testing.assert_allclose(sum(result.info.weight.values()), 1, rtol=1e-5)
     np.testing.assert_allclose(result.loss, expected.loss, rtol=1e-5)
 

@@ -46,27 +46,37 @@ def test_forward_equals_reverse_equals_finite_differences(name):
         by_reverse, by_forward = run(reverse)(theta), run(forward)(theta)
         loss = run(reverse)
         for name in theta:
-            np.testing.assert_allclose(by_reverse.grad[name], by_forward.grad[name], rtol=0, atol=1e-10)
+            np.testing.assert_allclose(
+                by_reverse.grad[name], by_forward.grad[name], rtol=0, atol=1e-10
+            )
             shifted = [loss(theta | {name: theta[name] + h}).loss for h in (1e-5, -1e-5)]
-            np.testing.assert_allclose(by_reverse.grad[name], (shifted[0] - shifted[1]) / 2e-5, rtol=0, atol=1e-6)
+            np.testing.assert_allclose(
+                by_reverse.grad[name], (shifted[0] - shifted[1]) / 2e-5, rtol=0, atol=1e-6
+            )
         assert float(by_reverse.grad["log_learning_rate"]) != 0
 
 
 def test_truncated_backprop_of_a_learned_optimizer_equals_plain_autodiff_of_a_loop():
     with jax.enable_x64(True):
         problem = inner_problem(_family(), learned_opt.mlp(), NUM_STEPS)
-        theta = jax.tree.map(lambda x: x.astype(jnp.float64), learned_opt.mlp().init(jax.random.key(0)))
+        theta = jax.tree.map(
+            lambda x: x.astype(jnp.float64), learned_opt.mlp().init(jax.random.key(0))
+        )
         estimator = estimators.truncated_backprop(problem, 1, chunk_size=4)
         key = jax.random.key(5)
         state = estimator.init(theta, key)
-        estimate = jax.jit(lambda theta, num_steps: estimator.estimate(theta, state, key, num_steps)[0])
+        estimate = jax.jit(
+            lambda theta, num_steps: estimator.estimate(theta, state, key, num_steps)[0]
+        )
 
         def plain(theta, num_steps):
             # The keys as the estimator documents them: of the unroll, of the particle, of the step.
             particle_key = jax.random.fold_in(jax.random.split(key)[0], 0)
             inner, total = jax.tree.map(lambda x: x[0], state.inner), 0.0
             for i in range(num_steps):
-                inner, loss = problem.step(theta, inner, jax.random.fold_in(particle_key, i), problem.data)
+                inner, loss = problem.step(
+                    theta, inner, jax.random.fold_in(particle_key, i), problem.data
+                )
                 total = total + loss / num_steps
             return total
 
@@ -83,19 +93,26 @@ def test_truncated_backprop_of_a_learned_optimizer_equals_plain_autodiff_of_a_lo
 def test_clipped_particles_keep_their_direction():
     theta, key = jnp.asarray([0.3, -0.5, 0.2, 0.4], jnp.float32), jax.random.key(2)
     problem, _ = linear_quadratic(noise=0.0)
-    run = lambda n, **options: estimators.truncated_backprop(problem, n, max_num_steps=40, **options)
+    run = lambda n, **options: estimators.truncated_backprop(
+        problem, n, max_num_steps=40, **options
+    )
     estimate = lambda e, num_steps: e.estimate(theta, e.init(theta, key), key, num_steps)[0].grad
     for num_steps in (3, 40):  # the episode of 12 ends within the second
         whole = estimate(run(1), num_steps)
         length = float(jnp.linalg.norm(whole))
         np.testing.assert_array_equal(estimate(run(1, clip_norm=1.01 * length), num_steps), whole)
-        np.testing.assert_allclose(estimate(run(1, clip_norm=0.2 * length), num_steps), 0.2 * whole, rtol=1e-5)
+        np.testing.assert_allclose(
+            estimate(run(1, clip_norm=0.2 * length), num_steps), 0.2 * whole, rtol=1e-5
+        )
     with pytest.raises(ValueError, match="clip_norm must be above 0"):
         run(1, clip_norm=0.0)
 
 
 def test_one_exploding_particle_is_clipped_and_the_others_are_not():
-    leaves = np.array([[[3.0, 0.0]], [[3e30, 0.0]], [[0.0, 0.0]]], np.float32), np.array([4.0, 4e30, 0.0], np.float32)
+    leaves = (
+        np.array([[[3.0, 0.0]], [[3e30, 0.0]], [[0.0, 0.0]]], np.float32),
+        np.array([4.0, 4e30, 0.0], np.float32),
+    )
     grad, other = clipped(tuple(map(jnp.asarray, leaves)), jnp.array([6.0, 10.0, 1.0]))
     np.testing.assert_allclose(grad, [[[3.0, 0.0]], [[6.0, 0.0]], [[0.0, 0.0]]], rtol=1e-6)
     np.testing.assert_allclose(other, [4.0, 8.0, 0.0], rtol=1e-6)
@@ -105,7 +122,10 @@ def test_reparameterization_on_a_quadratic_is_the_plain_gradient():
     """Antithetic sides cancel the noise to all orders where the gradient is linear in theta."""
     theta, key = jnp.asarray([0.3, -0.5, 0.2, 0.4], jnp.float32), jax.random.key(2)
     problem, _ = linear_quadratic(noise=0.0)
-    rp, plain = estimators.reparameterization(problem, 4, 0.5), estimators.truncated_backprop(problem, 1)
+    rp, plain = (
+        estimators.reparameterization(problem, 4, 0.5),
+        estimators.truncated_backprop(problem, 1),
+    )
     for num_steps in (3, 12):
         one = rp.estimate(theta, rp.init(theta, key), key, num_steps)[0]
         other = plain.estimate(theta, plain.init(theta, key), key, num_steps)[0]

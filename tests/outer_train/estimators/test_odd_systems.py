@@ -16,7 +16,14 @@ from tests.support.quick import by_name
 
 KEY = jax.random.key(0)
 THETA = {"empty": jnp.zeros((0,), jnp.float32), "w": jnp.asarray([0.5, -1.0], jnp.float32)}
-PAIRED = ("evolution_strategies", "reparameterization", "merged", "persistent_es", "noise_reuse_es", "full_es")
+PAIRED = (
+    "evolution_strategies",
+    "reparameterization",
+    "merged",
+    "persistent_es",
+    "noise_reuse_es",
+    "full_es",
+)
 NAMES = (*PAIRED, "truncated_backprop", "forward_mode")
 BY_DIFFERENCES = ("evolution_strategies", "persistent_es", "noise_reuse_es", "full_es")
 each = by_name(NAMES, quick=("persistent_es", "truncated_backprop", "full_es"))
@@ -103,13 +110,18 @@ def test_what_cannot_be_is_refused_when_it_is_made(name):
             with pytest.raises(ValueError, match="std must be above 0 and finite"):
                 make(name, counting(), 4, std=std)
     if options:
-        with pytest.raises(ValueError, match="max_num_steps must be a whole number of at most 2147483647"):
+        with pytest.raises(
+            ValueError, match="max_num_steps must be a whole number of at most 2147483647"
+        ):
             make(name, counting(), 4, **options)
     if name in ("reparameterization", "merged", "truncated_backprop"):
         with pytest.raises(ValueError, match="chunk_size must be at least 1, got 0"):
             make(name, counting(), 4, chunk_size=0)
     estimator = make(name, counting(2**31 - 1), 4)
-    for theta, message in (({}, "at least one outer parameter"), ({"w": jnp.int32([1])}, r"theta\['w'\] must be of a")):
+    for theta, message in (
+        ({}, "at least one outer parameter"),
+        ({"w": jnp.int32([1])}, r"theta\['w'\] must be of a"),
+    ):
         with pytest.raises(ValueError, match=message):
             estimator.init(theta, KEY)
     with pytest.raises(ValueError, match=r"theta\['w'\] must be finite, got 1 of 2"):
@@ -130,8 +142,14 @@ def test_options_of_single_estimators_are_refused():
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (lambda theta, state, key, data: (state, jnp.zeros(2, jnp.float32)), "loss must be one real number"),
-        (lambda theta, state, key, data: (state.astype(jnp.float32), jnp.float32(0)), "must not change its state's"),
+        (
+            lambda theta, state, key, data: (state, jnp.zeros(2, jnp.float32)),
+            "loss must be one real number",
+        ),
+        (
+            lambda theta, state, key, data: (state.astype(jnp.float32), jnp.float32(0)),
+            "must not change its state's",
+        ),
     ],
 )
 def test_a_step_that_returns_something_else_is_named(step, message):
@@ -151,7 +169,9 @@ def test_noise_that_serves_longer_than_an_episode_is_drawn_once_an_episode(noise
     ):
         state, estimate, grads = estimator.init(THETA, KEY), jax.jit(estimator.estimate), []
         for i in range(4):  # two episodes of two truncations
-            result, state = estimate(THETA, state, jax.random.fold_in(KEY, i), jnp.int32(2), jnp.float32(1.0))
+            result, state = estimate(
+                THETA, state, jax.random.fold_in(KEY, i), jnp.int32(2), jnp.float32(1.0)
+            )
             grads.append(result.grad["w"])
         found.append(np.array(grads))
     np.testing.assert_array_equal(*found)
@@ -173,11 +193,20 @@ def test_counts_beyond_int32_are_floats():
     flags = jnp.zeros(1000, bool)
     counts = count(jnp.ones(1000), ~flags, live, flags, num_particles=1000, max_num_steps=2**31)
     np.testing.assert_allclose(counts.num_live_steps, 1000.0 * 2**30, rtol=1e-6)
-    few = count(jnp.ones(1000), ~flags, jnp.full(1000, 7, jnp.int32), flags, num_particles=1000, max_num_steps=20)
+    few = count(
+        jnp.ones(1000),
+        ~flags,
+        jnp.full(1000, 7, jnp.int32),
+        flags,
+        num_particles=1000,
+        max_num_steps=20,
+    )
     assert few.num_live_steps.dtype == jnp.int32
     assert int(few.num_live_steps) == 7000
     # Half of the steps were live, so what one step makes is twice what was divided by the length.
-    samples, first, counts = over_live_steps(jnp.ones((1000, 3)), counts, jnp.int32(2**31 - 1), 1000, None)
+    samples, first, counts = over_live_steps(
+        jnp.ones((1000, 3)), counts, jnp.int32(2**31 - 1), 1000, None
+    )
     np.testing.assert_allclose(first.mean, 2.0, rtol=1e-6)
     np.testing.assert_allclose(samples, 2.0, rtol=1e-6)
     np.testing.assert_allclose(counts.mean_loss, 2.0, rtol=1e-6)

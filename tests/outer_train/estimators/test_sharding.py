@@ -33,7 +33,11 @@ def _final_estimate(name, num_devices, **kwargs):
     mesh = particle_mesh(NUM_PARTICLES, num_devices)
     spread = jax.shard_map(estimator.init, mesh=mesh, in_specs=(P(), P()), out_specs=P(PARTICLES))
     in_specs = (P(), P(PARTICLES), P(), P())
-    estimate = jax.jit(jax.shard_map(estimator.estimate, mesh=mesh, in_specs=in_specs, out_specs=(P(), P(PARTICLES))))
+    estimate = jax.jit(
+        jax.shard_map(
+            estimator.estimate, mesh=mesh, in_specs=in_specs, out_specs=(P(), P(PARTICLES))
+        )
+    )
     state = jax.jit(spread)(theta, KEY)
     for i, length in enumerate((4, 3, 6)):  # the last one runs past the episode's end
         result, state = estimate(theta, state, jax.random.fold_in(KEY, i), jnp.int32(length))
@@ -56,7 +60,12 @@ def _outer_trained(num_devices):
     optimizer = learned_opt.mlp()
     problem = inner_problem(family, optimizer, 40)
     pes = estimators.persistent_es(problem, NUM_PARTICLES, axis_name=PARTICLES, stagger=True)
-    run = outer_step([pes], optax.adam(1e-2), truncation.linear(2, 5, 4), particle_mesh(NUM_PARTICLES, num_devices))
+    run = outer_step(
+        [pes],
+        optax.adam(1e-2),
+        truncation.linear(2, 5, 4),
+        particle_mesh(NUM_PARTICLES, num_devices),
+    )
     state, datas = run.init(optimizer.init(KEY), KEY), run.place_data((family.data,))
     losses = []
     for _ in range(4):

@@ -8,7 +8,13 @@ from jax.sharding import PartitionSpec as P
 
 from outer_train import PARTICLES, particle_mesh
 from outer_train.estimators._merged import merge_moments
-from outer_train.particles._moments import Moments, first_pass, mean_variance, num_unknown, second_pass
+from outer_train.particles._moments import (
+    Moments,
+    first_pass,
+    mean_variance,
+    num_unknown,
+    second_pass,
+)
 
 
 def found(samples, num_devices):
@@ -38,7 +44,9 @@ def test_samples_of_any_size(num_devices):
         np.testing.assert_allclose(
             moments.relative / moments.relative[0], expected.var(0) / expected.var(0)[0], rtol=1e-5
         )
-        np.testing.assert_allclose(mean_of_variance, np.float32(variance.mean(dtype=np.float64)), rtol=1e-5, atol=1e-38)
+        np.testing.assert_allclose(
+            mean_of_variance, np.float32(variance.mean(dtype=np.float64)), rtol=1e-5, atol=1e-38
+        )
         assert unknown == 0
     # Sixteen finite gradients whose sum is infinite, and whose mean is not.
     moments, _, _ = found(np.full((16, 5), 6e37), num_devices)
@@ -52,7 +60,9 @@ def test_variances_of_fewer_than_two_samples_are_unknown(num_devices):
     samples[1:, 1] = np.inf  # one left
     samples[0, 2] = np.nan  # three left
     moments, mean_of_variance, unknown = found(samples, num_devices)
-    np.testing.assert_allclose(moments.mean, [0, samples[0, 1], samples[1:, 2].mean(), samples[:, 3].mean()], rtol=1e-5)
+    np.testing.assert_allclose(
+        moments.mean, [0, samples[0, 1], samples[1:, 2].mean(), samples[:, 3].mean()], rtol=1e-5
+    )
     assert np.isnan(moments.variance[:2]).all()
     assert np.isposinf(moments.variance[2])
     np.testing.assert_allclose(moments.variance[3], samples[:, 3].var(ddof=1), rtol=1e-5)
@@ -64,7 +74,9 @@ def test_variances_of_fewer_than_two_samples_are_unknown(num_devices):
 def moments_of(*parts):
     """Each part's moments, in the unit that they share."""
     samples = [jnp.asarray(part, jnp.float32) for part in parts]
-    joint = jax.jit(lambda samples: second_pass(samples, first_pass(samples, None)[0], None))(samples)
+    joint = jax.jit(lambda samples: second_pass(samples, first_pass(samples, None)[0], None))(
+        samples
+    )
     return [Moments(*(column[i] for column in joint)) for i in range(len(parts))]
 
 
@@ -88,7 +100,9 @@ def test_weights_where_variances_are_unknown():
     np.testing.assert_allclose(weights[0], [share[0], 0, share[1], 0, 0], rtol=1e-4)
     np.testing.assert_allclose(weights[0] + weights[1], 1, rtol=1e-6)
     means = np.array([[x.mean() if len(x) else 0.0 for x in part] for part in left])
-    np.testing.assert_allclose(mean, np.asarray(weights[0]) * means[0] + np.asarray(weights[1]) * means[1], rtol=1e-5)
+    np.testing.assert_allclose(
+        mean, np.asarray(weights[0]) * means[0] + np.asarray(weights[1]) * means[1], rtol=1e-5
+    )
     # One weight for all of theta needs all variances: neither part has them, so both count alike where they can.
     mean, weights = merged(parts, parts, "global")
     np.testing.assert_allclose(weights[1], [0.5, 0.5, 0.5, 0.5, 1.0])

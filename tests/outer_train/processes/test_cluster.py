@@ -30,8 +30,15 @@ def free_port():
 def out(tmp_path_factory):
     """What two processes wrote."""
     directory, port = tmp_path_factory.mktemp("pair"), free_port()
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "tests.support.outer_train.distributed_pair", f"127.0.0.1:{port}"]
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {
+        "JAX_PLATFORMS": "cpu"
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.outer_train.distributed_pair",
+        f"127.0.0.1:{port}",
+    ]
     processes = [
         subprocess.Popen(
             [*command, str(i), str(directory)], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
@@ -61,8 +68,16 @@ def rows_of(directory):
 def assert_rows_close(rows, expected):
     assert [row["outer_step"] for row in rows] == [row["outer_step"] for row in expected]
     for row, other in zip(rows, expected, strict=True):
-        for name in ("outer_loss", "grad_norm", "weight_reparameterization", "variance_evolution_strategies"):
-            assert row[name] == pytest.approx(other[name], rel=1e-3, abs=1e-6), (row["outer_step"], name)
+        for name in (
+            "outer_loss",
+            "grad_norm",
+            "weight_reparameterization",
+            "variance_evolution_strategies",
+        ):
+            assert row[name] == pytest.approx(other[name], rel=1e-3, abs=1e-6), (
+                row["outer_step"],
+                name,
+            )
 
 
 def test_two_processes_are_one_process_with_two_devices(seen, out, merged_step, tmp_path):
@@ -75,14 +90,19 @@ def test_two_processes_are_one_process_with_two_devices(seen, out, merged_step, 
 
 def test_their_checkpoint_goes_on_with_two_processes_bitwise(seen, out):
     np.testing.assert_array_equal(seen[0]["resumed"], seen[0]["theta"])
-    without = [[{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(out / d)] for d in ("run", "two")]
+    without = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(out / d)]
+        for d in ("run", "two")
+    ]
     assert without[0] == without[1]
 
 
 def test_their_checkpoint_goes_on_with_one_process(seen, out, merged_step, tmp_path):
     pair.run_dir_copy(out / "run", tmp_path / "one")
     resumed = pair.train(merged_step, tmp_path / "one")
-    np.testing.assert_allclose(pair.flat(resumed.state.theta), seen[0]["theta"], rtol=1e-3, atol=2e-5)
+    np.testing.assert_allclose(
+        pair.flat(resumed.state.theta), seen[0]["theta"], rtol=1e-3, atol=2e-5
+    )
     assert_rows_close(rows_of(tmp_path / "one"), rows_of(out / "run"))
 
 
@@ -103,7 +123,11 @@ def test_bytes_sent_a_step(seen, name, content, envelope):
 
 
 def test_an_error_of_the_first_process_is_everyones(seen):
-    assert seen[0]["error"] == seen[1]["error"] == "invalid literal for int() with base 10: 'no number'"
+    assert (
+        seen[0]["error"]
+        == seen[1]["error"]
+        == "invalid literal for int() with base 10: 'no number'"
+    )
 
 
 def test_a_single_process_needs_no_others():

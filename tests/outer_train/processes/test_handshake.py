@@ -9,7 +9,14 @@ import pytest
 
 from outer_train.processes import addresses, handshake, rendezvous, secret
 from outer_train.processes.rendezvous import meet
-from tests.support.outer_train.strangers import FINGERPRINT, TOKEN, Meeting, free_port, greeting, heard
+from tests.support.outer_train.strangers import (
+    FINGERPRINT,
+    TOKEN,
+    Meeting,
+    free_port,
+    greeting,
+    heard,
+)
 
 OTHER = TOKEN[::-1]
 
@@ -73,12 +80,16 @@ def test_neither_token_nor_config_travels_where_all_is_well():
     assert meeting.met == [1]
     travelled = relay.seen["there"] + relay.seen["back"]
     assert len(relay.seen["there"]) == handshake.GREETING.size + 64
-    assert not any(part in travelled for part in (TOKEN, b"secret name", b"418225", b"seed", b"0.10"))
+    assert not any(
+        part in travelled for part in (TOKEN, b"secret name", b"418225", b"seed", b"0.10")
+    )
 
 
 def test_another_token_is_refused_and_told():
     meeting = Meeting()
-    not_ours = "is not process 0 of this run, or has another token (LEARNED_OPT_TOKEN, --token-file)"
+    not_ours = (
+        "is not process 0 of this run, or has another token (LEARNED_OPT_TOKEN, --token-file)"
+    )
     assert come(meeting.port, OTHER) == f"the coordinator 127.0.0.1:{meeting.port} {not_ours}"
     assert come(meeting.port) is None
     meeting.end()
@@ -93,7 +104,10 @@ def test_process_0_says_that_someone_had_another_token():
         stranger.sendall(bytes(64))
         assert heard(stranger) == b""
     meeting.end()
-    assert meeting.error == f"process 1 did not come to port {meeting.port} within 3 s (attempts with another token: 1)"
+    assert (
+        meeting.error
+        == f"process 1 did not come to port {meeting.port} within 3 s (attempts with another token: 1)"
+    )
 
 
 @pytest.mark.parametrize("where", [8, 15, 20], ids=["process", "count", "nonce"])
@@ -129,7 +143,9 @@ def test_a_visit_cannot_be_played_again():
     assert second.met == [1]
 
 
-@pytest.mark.parametrize("answer", ["unsealed", "sealed with another token", "explain", "garbage", "slow"])
+@pytest.mark.parametrize(
+    "answer", ["unsealed", "sealed with another token", "explain", "garbage", "slow"]
+)
 def test_who_is_not_process_0_gets_no_config_and_no_trust(answer, monkeypatch):
     """A stranger who was at the port first."""
     monkeypatch.setattr(rendezvous, "ANSWER_SECONDS", 0.5)
@@ -152,7 +168,9 @@ def test_who_is_not_process_0_gets_no_config_and_no_trust(answer, monkeypatch):
             key = handshake.session_key(OTHER, hello, bytes(32))
             kind = handshake.EXPLAIN if answer == "explain" else handshake.GO_ON
             message = handshake.verdict(key, 0, kind)
-            message = {"unsealed": message[:3] + bytes(32), "garbage": b"\xff" * 5000}.get(answer, message)
+            message = {"unsealed": message[:3] + bytes(32), "garbage": b"\xff" * 5000}.get(
+                answer, message
+            )
             connection.sendall(message)
             seen.append(heard(connection))
         except OSError:
@@ -173,13 +191,18 @@ def test_processes_over_a_network_need_a_token(monkeypatch):
     monkeypatch.delenv(secret.VARIABLE, raising=False)
     monkeypatch.delenv(secret.FILE_VARIABLE, raising=False)
     for number in (0, 1):
-        with pytest.raises(ValueError, match=r"over a network \(192.0.2.77:9\) need the same token .*; make one with"):
+        with pytest.raises(
+            ValueError,
+            match=r"over a network \(192.0.2.77:9\) need the same token .*; make one with",
+        ):
             meet("192.0.2.77:9", 2, number, {}, 5.0)
         with pytest.raises(ValueError, match="must be one address of process 0"):
             meet(f"0.0.0.0:{free_port()}", 2, number, {}, 5.0)
 
 
-def test_processes_of_one_user_meet_without_a_token_and_those_with_another_do_not(monkeypatch, tmp_path):
+def test_processes_of_one_user_meet_without_a_token_and_those_with_another_do_not(
+    monkeypatch, tmp_path
+):
     monkeypatch.delenv(secret.VARIABLE, raising=False)
     monkeypatch.delenv(secret.FILE_VARIABLE, raising=False)
     monkeypatch.setattr(secret, "LOCAL_FOLDER", str(tmp_path / "user-{}"))
@@ -226,7 +249,18 @@ def test_addresses_are_split(text, found):
 
 
 @pytest.mark.parametrize(
-    "text", ["host", ":1", "host:", "host:0", "host:65536", "host:-1", "host:1e3", "host:" + "9" * 5000, "h:²"]
+    "text",
+    [
+        "host",
+        ":1",
+        "host:",
+        "host:0",
+        "host:65536",
+        "host:-1",
+        "host:1e3",
+        "host:" + "9" * 5000,
+        "h:²",
+    ],
 )
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(ValueError, match="must be HOST:PORT"):
@@ -234,7 +268,9 @@ def test_what_is_no_address_is_refused(text):
 
 
 def test_loopback_is_told_from_a_network():
-    assert [a.is_loopback for a in addresses.resolve("127.0.0.1", 1) + addresses.resolve("192.0.2.1", 1)] == [
+    assert [
+        a.is_loopback for a in addresses.resolve("127.0.0.1", 1) + addresses.resolve("192.0.2.1", 1)
+    ] == [
         True,
         False,
     ]

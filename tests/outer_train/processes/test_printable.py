@@ -28,7 +28,15 @@ def test_it_is_cut_between_characters():
     assert printable("a" * 10**6, 10) == "a" * 7 + "..."
     assert printable("\x1b" * 4, 12) == "\\x1b\\x1b..."
     assert printable("\x1b" * 3, 12) == "\\x1b" * 3
-    assert [printable("\x1bab", limit) for limit in range(7)] == ["", ".", "..", "...", "...", "...", "\\x1bab"]
+    assert [printable("\x1bab", limit) for limit in range(7)] == [
+        "",
+        ".",
+        "..",
+        "...",
+        "...",
+        "...",
+        "\\x1bab",
+    ]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3, 17, 80])

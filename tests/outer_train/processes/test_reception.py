@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from outer_train.processes import handshake, reception, secret
-from tests.support.outer_train.strangers import DEEP, FINGERPRINT, TOKEN, Meeting, greeting, heard, mutant
+from tests.support.outer_train.strangers import (
+    DEEP,
+    FINGERPRINT,
+    TOKEN,
+    Meeting,
+    greeting,
+    heard,
+    mutant,
+)
 
 
 @pytest.mark.parametrize("count", [30, pytest.param(300, marks=pytest.mark.slow)])
@@ -38,7 +46,9 @@ def test_no_mutated_greeting_hangs_ends_or_fills_the_meeting(count, capsys):
     assert (meeting.met, meeting.error) == ([1], None)
     assert capsys.readouterr() == ("", "")
     with capsys.disabled():
-        print(f"\n{count} mutated greetings: none hung or ended the meeting, was shown, or took twice its size")
+        print(
+            f"\n{count} mutated greetings: none hung or ended the meeting, was shown, or took twice its size"
+        )
     for connection in silent:
         connection.close()
 
@@ -124,18 +134,33 @@ def test_silent_strangers_keep_nobody_out(monkeypatch):
         b'{"jax": "0.10"',
         None,
     ],
-    ids=["nested lists", "nested objects", "no text", "huge number", "no JSON", "cut", "huge length"],
+    ids=[
+        "nested lists",
+        "nested objects",
+        "no text",
+        "huge number",
+        "no JSON",
+        "cut",
+        "huge length",
+    ],
 )
 def test_what_no_fingerprint_is_ends_nothing_even_with_the_token(data):
     meeting = Meeting()
     with meeting.visit() as visitor:
         hello = greeting()
         visitor.sendall(hello)
-        key = handshake.session_key(TOKEN, hello, handshake.receive(visitor, 32, time.monotonic() + 30))
+        key = handshake.session_key(
+            TOKEN, hello, handshake.receive(visitor, 32, time.monotonic() + 30)
+        )
         visitor.sendall(bytes(32) + handshake.seal(key, "visitor", bytes(32)))
-        assert handshake.read_verdict(visitor, key, 0, time.monotonic() + 30) == (handshake.EXPLAIN, "")
+        assert handshake.read_verdict(visitor, key, 0, time.monotonic() + 30) == (
+            handshake.EXPLAIN,
+            "",
+        )
         head = handshake.EXPLANATION.pack(2**32 - 1 if data is None else len(data))
-        visitor.sendall(head + (data or b"") + handshake.seal(key, "explanation", head + (data or b"")))
+        visitor.sendall(
+            head + (data or b"") + handshake.seal(key, "explanation", head + (data or b""))
+        )
         assert heard(visitor) == b""
     assert meeting.come(1) is None
     meeting.end()
@@ -147,7 +172,10 @@ def test_text_of_another_process_is_shown_escaped_and_cut():
     theirs = FINGERPRINT | {"jax": "\x1b[2J\u202e" + "x" * 500}
     shown = meeting.come(1, fingerprint=theirs)
     meeting.end()
-    assert meeting.error == "jax is '0.10' in process 0 and '\\x1b[2J\\u202e" + "x" * 64 + "...' in process 1"
+    assert (
+        meeting.error
+        == "jax is '0.10' in process 0 and '\\x1b[2J\\u202e" + "x" * 64 + "...' in process 1"
+    )
     assert shown.replace("\\\\", "\\") == meeting.error
     assert shown.isprintable()
 
@@ -206,21 +234,29 @@ def test_without_any_token_nobody_can_end_the_meeting_or_learn_the_config(monkey
     meeting = Meeting(token=None)
     other = meeting.come(1, fingerprint={"jax": "0"})
     assert other == "process 1 has another config or other versions than process 0"
-    assert meeting.come(1, num_processes=5) == "--num-processes is 2 in process 0 and 5 in process 1"
+    assert (
+        meeting.come(1, num_processes=5) == "--num-processes is 2 in process 0 and 5 in process 1"
+    )
     assert meeting.come(1) is None
     meeting.end()
     assert (meeting.met, meeting.error) == ([1], None)
 
 
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads the kernel's table of sockets")
+@pytest.mark.skipif(
+    not Path("/proc/net/tcp").exists(), reason="reads the kernel's table of sockets"
+)
 def test_it_listens_at_the_coordinators_address_only():
     meeting = Meeting()
     meeting.visit().close()
     listening = []
     for table in ("tcp", "tcp6"):
         if Path(f"/proc/net/{table}").exists():
-            rows = [line.split() for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
-            listening += [row[1] for row in rows if row[3] == "0A" and row[1].endswith(f":{meeting.port:04X}")]
+            rows = [
+                line.split() for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+            ]
+            listening += [
+                row[1] for row in rows if row[3] == "0A" and row[1].endswith(f":{meeting.port:04X}")
+            ]
     assert listening == [f"0100007F:{meeting.port:04X}"]
     assert meeting.come(1) is None
     meeting.end()

@@ -32,12 +32,16 @@ def meeting(*processes, timeout=5.0):
 
     def come(i, num_processes, process_id, fingerprint):
         try:
-            met = meet_and_part(f"127.0.0.1:{port}", num_processes, process_id, fingerprint, timeout)
+            met = meet_and_part(
+                f"127.0.0.1:{port}", num_processes, process_id, fingerprint, timeout
+            )
             assert met == (list(range(1, num_processes)) if process_id == 0 else [0])
         except ValueError as error:
             errors[i] = str(error)
 
-    threads = [threading.Thread(target=come, args=(i, *process)) for i, process in enumerate(processes)]
+    threads = [
+        threading.Thread(target=come, args=(i, *process)) for i, process in enumerate(processes)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -59,7 +63,10 @@ def test_another_version_or_config_is_named_in_all_processes():
 
 
 def test_other_counts_and_twins_are_named():
-    assert meeting((2, 0, {}), (3, 1, {})) == ["--num-processes is 2 in process 0 and 3 in process 1"] * 2
+    assert (
+        meeting((2, 0, {}), (3, 1, {}))
+        == ["--num-processes is 2 in process 0 and 3 in process 1"] * 2
+    )
     errors = meeting((3, 0, {}), (3, 1, {}), (3, 1, {}))
     assert errors == ["two processes call themselves process 1"] * 3
 
@@ -68,12 +75,16 @@ def test_the_missing_are_named_in_time():
     started = time.monotonic()
     errors = meeting((4, 0, {}), (4, 2, {}), timeout=1.0)
     assert 1.0 <= time.monotonic() - started < 3
-    assert all("process 1, 3 did not come to port" in error and "within 1 s" in error for error in errors)
+    assert all(
+        "process 1, 3 did not come to port" in error and "within 1 s" in error for error in errors
+    )
 
 
 def test_an_unreachable_coordinator_is_named_in_time():
     started, port = time.monotonic(), free_port()
-    with pytest.raises(ValueError, match=rf"the coordinator 127.0.0.1:{port} cannot be reached within 0.5 s"):
+    with pytest.raises(
+        ValueError, match=rf"the coordinator 127.0.0.1:{port} cannot be reached within 0.5 s"
+    ):
         meet(f"127.0.0.1:{port}", 2, 1, {}, 0.5)
     assert 0.5 <= time.monotonic() - started < 2
 
@@ -122,7 +133,13 @@ def test_impossible_clusters_are_refused(arguments, message):
 
 
 def test_slurm_is_detected(monkeypatch):
-    slurm = {"JOB_ID": "4096", "STEP_NODELIST": "node[07-09],other", "NTASKS": "3", "PROCID": "2", "LOCALID": "0"}
+    slurm = {
+        "JOB_ID": "4096",
+        "STEP_NODELIST": "node[07-09],other",
+        "NTASKS": "3",
+        "PROCID": "2",
+        "LOCALID": "0",
+    }
     for name, value in slurm.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     assert cluster.detect(1.0) == ("node07:61440", 3, 2, True)

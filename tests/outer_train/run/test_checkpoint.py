@@ -43,7 +43,11 @@ def test_keeping_none_is_refused(tmp_path):
 
 
 def test_leaves_without_elements_are_saved_and_restored(tmp_path):
-    state = {"w": jnp.arange(3.0), "none": jnp.zeros((0, 4)), "averages": (jnp.zeros((2, 0), jnp.int32),)}
+    state = {
+        "w": jnp.arange(3.0),
+        "none": jnp.zeros((0, 4)),
+        "averages": (jnp.zeros((2, 0), jnp.int32),),
+    }
     for name, each in (("some", state), ("all", {"x": jnp.zeros(0)})):
         with Checkpoints(tmp_path / name) as checkpoints:
             checkpoints.save(1, each, None)
@@ -51,7 +55,9 @@ def test_leaves_without_elements_are_saved_and_restored(tmp_path):
         step, restored = newest(tmp_path / name, like=like)
         assert step == 1
         jax.tree.map(np.testing.assert_array_equal, restored, each)
-        assert jax.tree.map(lambda x: (x.shape, x.dtype), restored) == jax.tree.map(lambda x: (x.shape, x.dtype), each)
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), restored) == jax.tree.map(
+            lambda x: (x.shape, x.dtype), each
+        )
 
 
 def test_the_record_says_which_is_the_newest(tmp_path):

@@ -11,7 +11,9 @@ from outer_train.run import QUIET, Allowed, directory, lock, metrics
 from tests.support.outer_train.walks import FakeStep, train, without_timings
 
 
-@pytest.mark.parametrize("died_at", [14, *(pytest.param(step, marks=pytest.mark.slow) for step in (3, 5, 22))])
+@pytest.mark.parametrize(
+    "died_at", [14, *(pytest.param(step, marks=pytest.mark.slow) for step in (3, 5, 22))]
+)
 def test_a_run_that_died_goes_on_bitwise(new_run, died_at):
     def die(step):
         if step == died_at:
@@ -44,7 +46,11 @@ def test_a_run_is_not_overwritten_unasked(new_run, tmp_path):
     with pytest.raises(ValueError, match="holds a run"):
         new_run("a")
     again = directory.create(tmp_path / "a", {"type": "second"}, config_file=None, overwrite=True)
-    assert sorted(path.name for path in again.path.iterdir()) == ["config.json", "notes.txt", "versions.json"]
+    assert sorted(path.name for path in again.path.iterdir()) == [
+        "config.json",
+        "notes.txt",
+        "versions.json",
+    ]
     assert directory.open_run(again.path)[1] == {"type": "second"}
 
 
@@ -60,7 +66,9 @@ def test_lost_checkpoints_are_told_and_a_restart_keeps_the_rows(new_run, lose, o
     if old:
         run.newest_checkpoint.unlink()
     before = run.metrics.read_bytes()
-    with pytest.raises(ValueError, match=r"checkpoints in .* are gone.*, but .*metrics\.jsonl has 12 rows\n"):
+    with pytest.raises(
+        ValueError, match=r"checkpoints in .* are gone.*, but .*metrics\.jsonl has 12 rows\n"
+    ):
         train(run)
     assert run.metrics.read_bytes() == before
     warnings = []
@@ -71,7 +79,8 @@ def test_lost_checkpoints_are_told_and_a_restart_keeps_the_rows(new_run, lose, o
 
 
 @pytest.mark.parametrize(
-    ("kept", "says"), [(None, "is missing or has no rows"), (7, "ends with the row of outer step 6")]
+    ("kept", "says"),
+    [(None, "is missing or has no rows"), (7, "ends with the row of outer step 6")],
 )
 def test_missing_rows_are_told_and_stay_missing_if_allowed(new_run, kept, says):
     run = new_run("a")
@@ -79,11 +88,15 @@ def test_missing_rows_are_told_and_stay_missing_if_allowed(new_run, kept, says):
     rows = run.metrics.read_bytes().splitlines(keepends=True)
     run.metrics.unlink() if kept is None else run.metrics.write_bytes(b"".join(rows[:kept]))
     with pytest.raises(
-        ValueError, match=f"{says}, but the newest checkpoint is of outer step 10\n.*allow-missing-rows"
+        ValueError,
+        match=f"{says}, but the newest checkpoint is of outer step 10\n.*allow-missing-rows",
     ):
         train(run)
     train(run, show=QUIET._replace(warn=lambda line: None), allowed=Allowed(missing_rows=True))
-    assert [row["outer_step"] for row in metrics.read_rows(run.metrics)] == [*range(kept or 0), *range(10, 23)]
+    assert [row["outer_step"] for row in metrics.read_rows(run.metrics)] == [
+        *range(kept or 0),
+        *range(10, 23),
+    ]
 
 
 def test_a_row_out_of_place_and_a_broken_one_are_told(new_run):
@@ -98,7 +111,10 @@ def test_a_row_out_of_place_and_a_broken_one_are_told(new_run):
         train(run)
     before = run.metrics.read_bytes()
     train(run, show=QUIET._replace(warn=lambda line: None), allowed=Allowed(missing_rows=True))
-    assert [row["outer_step"] for row in metrics.read_rows(run.metrics)] == [*range(4), *range(5, 23)]
+    assert [row["outer_step"] for row in metrics.read_rows(run.metrics)] == [
+        *range(4),
+        *range(5, 23),
+    ]
     assert (run.path / "metrics.jsonl.old-1").read_bytes() == before
 
 

@@ -142,7 +142,9 @@ def test_an_error_that_may_pass_is_no_damage(copied, monkeypatch, code):
 
 def test_an_error_of_tensorstore_that_may_pass_is_no_damage(copied, monkeypatch):
     def fail(*_args, **_kwargs):
-        raise ValueError("UNAVAILABLE: Error reading x: Failed: Input/output error [os_error_code='5']")
+        raise ValueError(
+            "UNAVAILABLE: Error reading x: Failed: Input/output error [os_error_code='5']"
+        )
 
     monkeypatch.setattr(ocp.Checkpointer, "restore", fail)
     before = everything(copied)
@@ -155,10 +157,18 @@ def test_an_error_of_tensorstore_that_may_pass_is_no_damage(copied, monkeypatch)
 def test_a_whole_checkpoint_of_another_config_is_no_damage(copied):
     before = everything(copied)
     like = make_state(0)._replace(theta={"w": jnp.zeros((3, 4))})
-    with pytest.raises(ValueError, match=r"is of another config: \.theta\['w'\] is float32\[3, 2\] in it and float32"):
+    with pytest.raises(
+        ValueError,
+        match=r"is of another config: \.theta\['w'\] is float32\[3, 2\] in it and float32",
+    ):
         newest(copied, like=like)
-    with pytest.raises(ValueError, match=r"\.theta\['more'\] is missing in it and float32\[1\] in the run"):
-        newest(copied, like=make_state(0)._replace(theta={"w": jnp.zeros((3, 2)), "more": jnp.zeros(1)}))
+    with pytest.raises(
+        ValueError, match=r"\.theta\['more'\] is missing in it and float32\[1\] in the run"
+    ):
+        newest(
+            copied,
+            like=make_state(0)._replace(theta={"w": jnp.zeros((3, 2)), "more": jnp.zeros(1)}),
+        )
     assert everything(copied) == before
 
 
@@ -167,7 +177,9 @@ def test_what_a_kill_left_of_a_checkpoint_is_recognised(copied):
     os.rename(copied / "3", copied / "3.unsealed")
     (copied / "3.unsealed" / "files.json").unlink()
     shutil.copytree(copied / "2", copied / "4.unsealed")
-    os.rename(copied / "4.unsealed" / "default", copied / "4.unsealed" / "default.orbax-checkpoint-tmp")
+    os.rename(
+        copied / "4.unsealed" / "default", copied / "4.unsealed" / "default.orbax-checkpoint-tmp"
+    )
     (copied / "0.deleted" / "default").mkdir(parents=True)
     (copied / "5.orbax-checkpoint-tmp-17").mkdir()
     with Checkpoints(copied) as checkpoints:
@@ -192,7 +204,10 @@ def test_a_full_disk_is_one_line_and_leaves_the_whole_ones_whole(copied, monkeyp
         raise ValueError(text)
 
     monkeypatch.setattr(ocp.AsyncCheckpointer, "wait_until_finished", full)
-    with pytest.raises(OSError, match="No space left on device") as caught, Checkpoints(copied) as checkpoints:
+    with (
+        pytest.raises(OSError, match="No space left on device") as caught,
+        Checkpoints(copied) as checkpoints,
+    ):
         checkpoints._writing = 4
     assert caught.value.errno == errno.ENOSPC
     assert len(str(caught.value).splitlines()) == 1

@@ -50,13 +50,19 @@ def test_an_overwritten_run_is_moved_aside_whole(old_run, tmp_path):
     for number in (1, 2):
         run = create(old_run.path, {"number": number}, overwrite=True, tell=told.append)
         assert directory.open_run(run.path)[1] == {"number": number}
-        assert {path.name for path in run.path.iterdir()} == {"config.json", "versions.json", "notes.txt"}
+        assert {path.name for path in run.path.iterdir()} == {
+            "config.json",
+            "versions.json",
+            "notes.txt",
+        }
     mine = {"notes.txt": before.pop("notes.txt")}
     assert contents(tmp_path / "run.old-1") == before
     assert directory.open_run(tmp_path / "run.old-2")[1] == {"number": 1}
     assert mine == {"notes.txt": b"mine"}
     assert (tmp_path / "elsewhere" / "theta.npz").read_bytes() == b"theta"
-    assert told == [f"the run that was in {run.path} is now in {tmp_path / f'run.old-{n}'}" for n in (1, 2)]
+    assert told == [
+        f"the run that was in {run.path} is now in {tmp_path / f'run.old-{n}'}" for n in (1, 2)
+    ]
 
 
 def test_a_run_directory_that_is_a_link_stays_one(old_run, tmp_path):
@@ -72,7 +78,10 @@ def test_a_run_directory_that_is_a_link_stays_one(old_run, tmp_path):
 def test_a_mount_point_keeps_the_old_run_within_it(tmp_path):
     path = tmp_path / "run"
     path.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", path]).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", path]).returncode
+    ):
         pytest.skip("mounting a tmpfs is not allowed here")
     try:
         create(path, {"type": "old"})
@@ -85,7 +94,9 @@ def test_a_mount_point_keeps_the_old_run_within_it(tmp_path):
 
 
 @pytest.mark.parametrize("failing", ["write", "rename"])
-def test_where_the_new_run_cannot_be_made_the_old_one_is_as_it_was(old_run, tmp_path, monkeypatch, failing):
+def test_where_the_new_run_cannot_be_made_the_old_one_is_as_it_was(
+    old_run, tmp_path, monkeypatch, failing
+):
     before = contents(old_run.path)
     rename = os.rename
 
@@ -128,7 +139,10 @@ def test_the_user_s_config_may_lie_in_the_run_that_is_moved(tmp_path):
 def test_a_run_that_is_being_written_is_not_overwritten(old_run):
     process = subprocess.Popen(["sleep", "600"])
     try:
-        owner = lock._me(old_run.path) | {"pid": process.pid, "started": lock.process_start(process.pid)}
+        owner = lock._me(old_run.path) | {
+            "pid": process.pid,
+            "started": lock.process_start(process.pid),
+        }
         (old_run.path / lock.NAME).write_text(json.dumps(owner))
         before = contents(old_run.path)
         with pytest.raises(ValueError, match=f"being written by process {process.pid}"):
@@ -156,20 +170,32 @@ def test_a_changed_config_is_told(tmp_path):
     directory.check_config(run, stored)
     run.config.write_text(json.dumps(dict(reversed(stored.items())), indent=7))
     directory.check_config(run, directory.open_run(run.path)[1])  # only the looks
-    with pytest.raises(ValueError, match=r"config\.json was changed since the run began\n.*--allow-changed-config"):
+    with pytest.raises(
+        ValueError, match=r"config\.json was changed since the run began\n.*--allow-changed-config"
+    ):
         directory.check_config(run, stored | {"steps": 4})
     about = json.loads(run.versions.read_text())
-    run.versions.write_text(json.dumps({k: v for k, v in about.items() if k != directory.CONFIG_HASH}))
+    run.versions.write_text(
+        json.dumps({k: v for k, v in about.items() if k != directory.CONFIG_HASH})
+    )
     directory.check_config(run, stored | {"steps": 4})  # a run of an older version
     run.versions.unlink()
     directory.check_config(run, stored | {"steps": 4})
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"\xff", b"[" * 100_000, b"1" * 10_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"null", b"[]", b"\xff", b"[" * 100_000, b"1" * 10_000]
+)
 @pytest.mark.parametrize("name", ["config.json", "versions.json"])
 def test_broken_json_is_named(tmp_path, name, content):
     run = create(tmp_path / "run")
     (run.path / name).write_bytes(content)
-    read = directory.config_file if name == "versions.json" else lambda run: directory.open_run(run.path)
-    with pytest.raises(ValueError, match=f"{run.path / name} (is no valid JSON|must hold a JSON object)"):
+    read = (
+        directory.config_file
+        if name == "versions.json"
+        else lambda run: directory.open_run(run.path)
+    )
+    with pytest.raises(
+        ValueError, match=f"{run.path / name} (is no valid JSON|must hold a JSON object)"
+    ):
         read(run)

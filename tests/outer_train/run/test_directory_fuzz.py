@@ -65,7 +65,10 @@ def replace_value(rng: random.Random, value, depth=0):
     if isinstance(value, dict) and value and (depth == 0 or rng.random() < 0.7):
         name = rng.choice(sorted(value))
         if rng.random() < 0.1:
-            return {**{k: v for k, v in value.items() if k != name}, rng.choice(["", "x", "type"]): value[name]}
+            return {
+                **{k: v for k, v in value.items() if k != name},
+                rng.choice(["", "x", "type"]): value[name],
+            }
         return value | {name: replace_value(rng, value[name], depth + 1)}
     if isinstance(value, list) and value and rng.random() < 0.7:
         index = rng.randrange(len(value))
@@ -150,5 +153,7 @@ def test_mutations_of_a_run_directory(whole, tmp_path, capsys):
         assert len(started) == before_start, what
         shutil.rmtree(path)
     with capsys.disabled():
-        print(f"\n{MUTATIONS} mutations of a run directory: {dict(counts)}; nothing was started, nothing lost")
+        print(
+            f"\n{MUTATIONS} mutations of a run directory: {dict(counts)}; nothing was started, nothing lost"
+        )
     assert sum(counts.values()) == MUTATIONS

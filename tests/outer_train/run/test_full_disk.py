@@ -21,12 +21,17 @@ def small_disk(tmp_path):
     path.mkdir()
 
     def mount(*options):
-        return subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", path]).returncode
+        return subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", path]
+        ).returncode
 
     if os.geteuid() != 0 or mount(f"size={SIZE}k"):
         pytest.skip("mounting a tmpfs is not allowed here")
     try:
-        yield path, lambda size: subprocess.run(["mount", "-o", f"remount,size={size}k", path], check=True)
+        yield (
+            path,
+            lambda size: subprocess.run(["mount", "-o", f"remount,size={size}k", path], check=True),
+        )
     finally:
         subprocess.run(["umount", "-l", path], check=True)
 

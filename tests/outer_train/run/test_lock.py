@@ -47,7 +47,9 @@ def test_it_is_given_back_after_an_error(tmp_path):
 def test_a_living_process_is_named_and_keeps_its_lock(tmp_path, sleeper):
     owner = leave_lock(tmp_path, pid=sleeper.pid, started=run_lock.process_start(sleeper.pid))
     for attempt in (run_lock.check, lambda path: run_lock.hold(path).__enter__()):
-        with pytest.raises(ValueError, match=f"being written by process {sleeper.pid} on {owner['host']} since"):
+        with pytest.raises(
+            ValueError, match=f"being written by process {sleeper.pid} on {owner['host']} since"
+        ):
             attempt(tmp_path)
     assert json.loads((tmp_path / run_lock.NAME).read_text()) == owner
 
@@ -76,7 +78,10 @@ def test_a_pid_that_is_used_again_holds_no_lock(tmp_path, sleeper):
 
 def test_another_host_s_lock_is_left_to_the_user(tmp_path):
     leave_lock(tmp_path, host="node\x1b[7", pid=1, started="1", boot="another", machine="another")
-    with pytest.raises(ValueError, match="cannot be seen from here") as caught, run_lock.hold(tmp_path):
+    with (
+        pytest.raises(ValueError, match="cannot be seen from here") as caught,
+        run_lock.hold(tmp_path),
+    ):
         pass
     lines = str(caught.value).splitlines()
     assert len(lines) == 2
@@ -94,7 +99,12 @@ def test_another_container_s_lock_is_left_to_the_user(tmp_path):
 
 
 def test_a_lock_from_before_a_reboot_is_stale(tmp_path):
-    leave_lock(tmp_path, boot="an earlier one", pid=os.getppid(), started=run_lock.process_start(os.getppid()))
+    leave_lock(
+        tmp_path,
+        boot="an earlier one",
+        pid=os.getppid(),
+        started=run_lock.process_start(os.getppid()),
+    )
     with run_lock.hold(tmp_path):
         pass
 
@@ -109,7 +119,10 @@ def test_a_lock_copied_with_its_directory_locks_nothing(tmp_path, sleeper):
 def test_a_lock_that_is_being_written_is_waited_for_and_an_old_broken_one_is_not(tmp_path, content):
     lock = tmp_path / run_lock.NAME
     lock.write_text(content)
-    with pytest.raises(ValueError, match="is being locked by another process"), run_lock.hold(tmp_path):
+    with (
+        pytest.raises(ValueError, match="is being locked by another process"),
+        run_lock.hold(tmp_path),
+    ):
         pass
     os.utime(lock, (1, 1))
     with run_lock.hold(tmp_path):

@@ -37,7 +37,9 @@ def test_a_signal_saves_and_stops(new_run, number):
     whole, stopped = new_run("whole"), new_run("stopped")
     train(whole)
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    result = train(stopped, FakeStep(lambda step: os.kill(os.getpid(), number) if step == 11 else None))
+    result = train(
+        stopped, FakeStep(lambda step: os.kill(os.getpid(), number) if step == 11 else None)
+    )
     assert result.signal == number
     assert int(result.state.step) == 12
     assert len(metrics.read_rows(stopped.metrics)) == 12
@@ -50,7 +52,11 @@ def test_a_signal_saves_and_stops(new_run, number):
 def test_rows_reach_the_disk_every_five_steps(new_run):
     run = new_run("a")
     on_disk = []
-    train(run, FakeStep(lambda step: on_disk.append(len(metrics.read_rows(run.metrics)))), checkpoint_every=1000)
+    train(
+        run,
+        FakeStep(lambda step: on_disk.append(len(metrics.read_rows(run.metrics)))),
+        checkpoint_every=1000,
+    )
     lag = [step - rows for step, rows in enumerate(on_disk)]
     assert max(lag) <= loop.MAX_IN_FLIGHT + metrics.FLUSH_EVERY
     assert on_disk[-1] >= 10
@@ -128,7 +134,8 @@ def test_values_that_are_not_finite_become_null(tmp_path):
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
 def test_a_hang_up_saves_like_sigterm_unless_it_is_ignored(new_run):
     hang_up = FakeStep(lambda step: os.kill(os.getpid(), signal.SIGHUP) if step == 3 else None)
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup themselves
+    # These tests may run under nohup themselves.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         result = train(new_run("a"), hang_up)
         assert (result.signal, int(result.state.step)) == (signal.SIGHUP, 4)
@@ -144,7 +151,10 @@ def test_nothing_is_shown_unasked(new_run, capsys):
     assert capsys.readouterr() == ("", "")
     train(new_run("b"), show=TERMINAL, num_outer_steps=3)
     shown = capsys.readouterr()
-    assert [line.split("  ")[0] for line in shown.out.splitlines()] == ["outer step 1/3", "outer step 3/3"]
+    assert [line.split("  ")[0] for line in shown.out.splitlines()] == [
+        "outer step 1/3",
+        "outer step 3/3",
+    ]
     assert shown.err == ""
 
 

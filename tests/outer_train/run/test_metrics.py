@@ -53,7 +53,9 @@ def test_one_broken_row_is_named_with_file_and_line(path, line):
     change(path, 2, line)
     before = path.read_bytes()
     for read in (metrics.read_rows, lambda path: metrics.cut(path, 3)):
-        with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2 is no row of metrics") as caught:
+        with pytest.raises(
+            ValueError, match=r"metrics\.jsonl, line 2 is no row of metrics"
+        ) as caught:
             read(path)
         assert str(path) in str(caught.value)
         assert len(str(caught.value).splitlines()) == 1

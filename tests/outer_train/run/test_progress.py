@@ -5,16 +5,30 @@ import sys
 
 import pytest
 
-from outer_train.run.progress import QUIET, TERMINAL, Clock, DispensableProgress, PlainProgress, describe, make_progress
+from outer_train.run.progress import (
+    QUIET,
+    TERMINAL,
+    Clock,
+    DispensableProgress,
+    PlainProgress,
+    describe,
+    make_progress,
+)
 
 
 def row(step, seconds, **more):
-    base = {"outer_step": step, "seconds": seconds, "num_live_inner_steps": 640, "truncation_length": 20}
+    base = {
+        "outer_step": step,
+        "seconds": seconds,
+        "num_live_inner_steps": 640,
+        "truncation_length": 20,
+    }
     return base | {"num_non_finite": 0} | more
 
 
 @pytest.mark.parametrize(
-    ("num_outer_steps", "seconds", "expected"), [(12, 2.0, "00:20"), (102, 3.0, "05:00"), (3602, 2.0, "2:00:00")]
+    ("num_outer_steps", "seconds", "expected"),
+    [(12, 2.0, "00:20"), (102, 3.0, "05:00"), (3602, 2.0, "2:00:00")],
 )
 def test_time_left_leaves_compilation_out(num_outer_steps, seconds, expected):
     clock = Clock(num_outer_steps, 0)
@@ -30,7 +44,10 @@ def test_a_line_names_loss_truncation_share_and_rate():
     clock.add(row(0, None))
     clock.add(row(1, 0.5))
     line = describe(row(1, 0.5, weight_reparameterization=0.25, num_non_finite=3), 1.23456, clock)
-    assert line == "outer loss 1.2346  truncation 20  RP share 0.25  non-finite 3  1,280 inner steps/s  ETA 00:04"
+    assert (
+        line
+        == "outer loss 1.2346  truncation 20  RP share 0.25  non-finite 3  1,280 inner steps/s  ETA 00:04"
+    )
     assert describe(row(1, 0.5), None, clock).startswith("outer loss nan  truncation 20  1,280")
 
 
@@ -56,7 +73,9 @@ class Fails:
         self.calls.append("close")
 
 
-@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "full"), ValueError("closed file"), SystemExit(1)])
+@pytest.mark.parametrize(
+    "error", [BrokenPipeError(), OSError(28, "full"), ValueError("closed file"), SystemExit(1)]
+)
 def test_a_display_that_failed_once_is_left_alone(error):
     fails = Fails(error)
     progress = DispensableProgress(lambda: fails)

@@ -21,7 +21,21 @@ def learner(**settings):
 def sent(life, sequence, version=0, value=1.0, family=0, size=SIZE):
     means = np.full((1, size), value, np.float32)
     return Gradient(
-        0, life, sequence, family, version, 4, 10, 80, 0, 0, 1.0, 0.1, 0.1, means, np.ones((1, 1), np.float32)
+        0,
+        life,
+        sequence,
+        family,
+        version,
+        4,
+        10,
+        80,
+        0,
+        0,
+        1.0,
+        0.1,
+        0.1,
+        means,
+        np.ones((1, 1), np.float32),
     )
 
 
@@ -29,7 +43,12 @@ def test_each_gradient_counts_once():
     ledger = Ledger()
     rng = np.random.default_rng(0)
     # Every message of 5 lives twice or more, lives interleaved, numbers of one life in order.
-    stream = [(life, number) for number in range(40) for life in rng.permutation(5) for _ in range(rng.integers(1, 4))]
+    stream = [
+        (life, number)
+        for number in range(40)
+        for life in rng.permutation(5)
+        for _ in range(rng.integers(1, 4))
+    ]
     counted = [entry for entry in stream if ledger.count(*entry)]
     assert len(counted) == len(set(counted)) == ledger.num_counted == 200
 
@@ -53,7 +72,9 @@ def test_what_is_older_than_the_bound_is_dropped():
     for step in range(3):
         assert made.offer(sent(0, step, version=step)) == ACCEPTED
         made.step()
-    verdicts = [made.offer(sent(1, number, version=version)) for number, version in enumerate((0, 1, 2, 3))]
+    verdicts = [
+        made.offer(sent(1, number, version=version)) for number, version in enumerate((0, 1, 2, 3))
+    ]
     assert verdicts == [STALE, STALE, ACCEPTED, ACCEPTED]
 
 
@@ -97,17 +118,24 @@ def test_impossible_settings_are_refused(settings):
 
 def test_a_step_without_a_finite_result_is_not_taken():
     """Unknown gradients, one that overflows theta, and then a sound one."""
-    made = Learner(fresh_state(THETA, optax.adam(0.1)), optax.adam(0.1), gradients_per_step=1, max_staleness=9)
+    made = Learner(
+        fresh_state(THETA, optax.adam(0.1)), optax.adam(0.1), gradients_per_step=1, max_staleness=9
+    )
     before = made.state(0)
-    nothing = sent(0, 0, value=0.0)._replace(num_non_finite=4, loss=np.nan, variances=np.full((1, 1), np.nan))
-    for number, bad in enumerate((nothing, sent(0, 1, value=1e30))):  # whose square is no second moment
+    nothing = sent(0, 0, value=0.0)._replace(
+        num_non_finite=4, loss=np.nan, variances=np.full((1, 1), np.nan)
+    )
+    # The square of 1e30 is no second moment.
+    for number, bad in enumerate((nothing, sent(0, 1, value=1e30))):
         assert made.offer(bad._replace(sequence=number)) == ACCEPTED
         _, merged = made.step()
         assert not merged.taken
         after = made.state(0)
         assert int(after.step) == number + 1
         np.testing.assert_array_equal(made.vector, [0, 0, 1])
-        for old, new in zip(jax.tree.leaves(before.opt_state), jax.tree.leaves(after.opt_state), strict=True):
+        for old, new in zip(
+            jax.tree.leaves(before.opt_state), jax.tree.leaves(after.opt_state), strict=True
+        ):
             np.testing.assert_array_equal(old, new)
     made.offer(sent(0, 2, version=2))
     assert made.step()[1].taken

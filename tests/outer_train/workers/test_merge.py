@@ -12,7 +12,10 @@ SIZES = (4, 2, 10)
 def sent(samples, family=0):
     """`samples` `[parts, particles, size]` as one worker would send them."""
     return gradient(
-        num_samples=samples.shape[1], family=family, means=samples.mean(axis=1), variances=samples.var(axis=1, ddof=1)
+        num_samples=samples.shape[1],
+        family=family,
+        means=samples.mean(axis=1),
+        variances=samples.var(axis=1, ddof=1),
     )
 
 
@@ -31,7 +34,10 @@ def test_pooled_moments_are_those_of_all_samples(samples):
 
 def test_a_scalar_variance_is_the_mean_over_theta(samples):
     together = np.concatenate([s[:1] for s in samples], axis=1)
-    scalars = [sent(s[:1])._replace(variances=s[:1].var(axis=1, ddof=1).mean(keepdims=True)) for s in samples]
+    scalars = [
+        sent(s[:1])._replace(variances=s[:1].var(axis=1, ddof=1).mean(keepdims=True))
+        for s in samples
+    ]
     merged = merge(scalars)
     np.testing.assert_allclose(merged.grad, together[0].mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(merged.variances, together[0].var(axis=0, ddof=1).mean(), rtol=1e-12)
@@ -44,7 +50,9 @@ def test_parts_weigh_by_inverse_variance(samples, weighting):
     if weighting == "global":
         inverse = 1 / together.var(axis=1, ddof=1).sum(axis=1, keepdims=True)
     merged = merge([sent(s) for s in samples], weighting)
-    np.testing.assert_allclose(merged.grad, (mean * inverse).sum(axis=0) / inverse.sum(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        merged.grad, (mean * inverse).sum(axis=0) / inverse.sum(axis=0), rtol=1e-5
+    )
     np.testing.assert_allclose(merged.shares.sum(), 1, rtol=1e-6)
 
 
@@ -54,7 +62,9 @@ def test_a_part_with_a_sample_left_out_weighs_nothing(samples):
     variances[0, 2] = np.inf
     spoilt[0] = spoilt[0]._replace(variances=variances)
     merged = merge(spoilt)
-    np.testing.assert_allclose(merged.grad[2], np.concatenate(samples, axis=1)[1, :, 2].mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        merged.grad[2], np.concatenate(samples, axis=1)[1, :, 2].mean(), rtol=1e-5
+    )
     assert np.isfinite(merged.grad).all()
 
 
@@ -69,7 +79,9 @@ def test_one_sample_each_has_a_variance_together():
     """A gradient of one pair says nan for its variance; of several such the spread is known."""
     rng = np.random.default_rng(4)
     alone = [
-        gradient(num_samples=1, num_non_finite=0, means=row[None], variances=np.full((1, 1), np.nan))
+        gradient(
+            num_samples=1, num_non_finite=0, means=row[None], variances=np.full((1, 1), np.nan)
+        )
         for row in rng.normal(size=(5, 3))
     ]
     means = np.concatenate([g.means for g in alone])
@@ -89,7 +101,9 @@ def test_a_gradient_without_a_finite_sample_does_not_dilute_the_others(samples):
     np.testing.assert_array_equal(pooled.counts, 4)
     assert merge([good, bad]).known
     # A single part sends one variance for all of theta.
-    single = gradient(num_samples=4, num_non_finite=0, means=good.means[:1], variances=np.ones((1, 1)))
+    single = gradient(
+        num_samples=4, num_non_finite=0, means=good.means[:1], variances=np.ones((1, 1))
+    )
     empty = gradient(**nothing, means=np.zeros((1, 6)), variances=np.full((1, 1), np.nan))
     np.testing.assert_array_equal(merge([single, empty]).grad, single.means[0])
     # No family of which nothing is known counts, and nothing is known of a batch without any.
@@ -112,5 +126,7 @@ def test_variances_beyond_float32_still_weigh(samples):
     means = np.stack([samples[0][0].mean(axis=0), samples[0][1].mean(axis=0)])
     variances = np.stack([np.full(6, 1e50), np.full(6, 3e50)])
     np.testing.assert_allclose(
-        merge([gradient(num_samples=4, means=means, variances=variances)]).shares, [0.75, 0.25], rtol=1e-5
+        merge([gradient(num_samples=4, means=means, variances=variances)]).shares,
+        [0.75, 0.25],
+        rtol=1e-5,
     )

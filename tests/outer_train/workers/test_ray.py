@@ -20,7 +20,10 @@ from tests.support.outer_train.wire import tcp_bytes
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:os.fork:RuntimeWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
+    "ignore:os.fork:RuntimeWarning",
+    "ignore::ResourceWarning",
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
 )
 
 KEY = np.asarray(jax.random.key_data(jax.random.key(0)))
@@ -36,7 +39,9 @@ def cluster():
 
 @pytest.fixture
 def new_run(tmp_path):
-    return lambda name="run": directory.create(tmp_path / name, {"type": "test"}, config_file=None, overwrite=False)
+    return lambda name="run": directory.create(
+        tmp_path / name, {"type": "test"}, config_file=None, overwrite=False
+    )
 
 
 def go(source, run, num_workers, num_outer_steps, warnings, **settings):
@@ -76,7 +81,9 @@ def worker_pids():
     found = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
-            if "ray::RayWorker" in Path(f"/proc/{entry}/cmdline").read_text() and descends(int(entry), os.getpid()):
+            if "ray::RayWorker" in Path(f"/proc/{entry}/cmdline").read_text() and descends(
+                int(entry), os.getpid()
+            ):
                 found.append(int(entry))
         except OSError:
             continue
@@ -95,15 +102,23 @@ def listening():
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
             if descends(int(entry), os.getpid()):
-                links = [os.readlink(f"/proc/{entry}/fd/{fd}") for fd in os.listdir(f"/proc/{entry}/fd")]
+                links = [
+                    os.readlink(f"/proc/{entry}/fd/{fd}") for fd in os.listdir(f"/proc/{entry}/fd")
+                ]
                 inodes |= {link[8:-1] for link in links if link.startswith("socket:[")}
         except OSError:
             continue
-    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    rows = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
     return [row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[9] in inodes]
 
 
-@pytest.mark.skipif(not Path("/proc/net/tcp6").exists(), reason="reads the kernel's table of sockets")
+@pytest.mark.skipif(
+    not Path("/proc/net/tcp6").exists(), reason="reads the kernel's table of sockets"
+)
 def test_nothing_listens_on_other_than_loopback_while_a_run_is_on(new_run):
     seen = []
 
@@ -150,12 +165,16 @@ def test_killed_workers_are_replaced_and_nothing_counts_twice(
     assert [row["outer_step"] for row in rows] == list(range(num_outer_steps))
     np.testing.assert_allclose(result.theta, 1.0, atol=0.15)
     counted = [name for row in rows for name in row["gradients"]]
-    assert len(counted) == len(set(counted)) == result.totals["num_gradients"] >= 2 * num_outer_steps
+    assert (
+        len(counted) == len(set(counted)) == result.totals["num_gradients"] >= 2 * num_outer_steps
+    )
     deaths = events(run, "died")
     # The last one killed may not have been missed yet when the run ended.
     assert len(killer.killed) - 1 <= len(deaths) <= len(killer.killed)
     assert len(deaths) >= fewest_deaths
-    assert len([line for line in warnings if "died" in line and "takes its place" in line]) == len(deaths)
+    assert len([line for line in warnings if "died" in line and "takes its place" in line]) == len(
+        deaths
+    )
 
 
 def test_workers_of_other_families_join_and_leave_and_the_sick_one_is_named(new_run):
@@ -171,16 +190,20 @@ def test_workers_of_other_families_join_and_leave_and_the_sick_one_is_named(new_
             os.kill(os.getpid(), signal.SIGTERM)
         return 1
 
-    result = go(partial(parabola, num_families=2, sick=2, seconds=0.02), run, wanted, 100_000, warnings)
+    result = go(
+        partial(parabola, num_families=2, sick=2, seconds=0.02), run, wanted, 100_000, warnings
+    )
     assert result.signal == signal.SIGTERM
     names = lambda kind: {event["worker"].partition(" (")[0] for event in events(run, kind)}
     assert names("came") == {"worker 0", "worker 1", "worker 2"}
-    assert names("left") | names("sent away") == {"worker 1", "worker 2"}  # the sick one by its tenth gradient
+    # The sick one by its tenth gradient.
+    assert names("left") | names("sent away") == {"worker 1", "worker 2"}
     refusals = [line for line in warnings if "refused a gradient of worker 2 (life 2 on " in line]
     assert len(refusals) == result.totals["num_refused"] >= 1
     assert all("worker 2" in line for line in warnings)
     rows = metrics.read_rows(run.metrics)
-    np.testing.assert_allclose(rows[45]["outer_loss_0"], SIZE * 0.5**2 / 2, rtol=0.5)  # theta was at 1.5
+    # Theta was at 1.5.
+    np.testing.assert_allclose(rows[45]["outer_loss_0"], SIZE * 0.5**2 / 2, rtol=0.5)
     np.testing.assert_allclose(result.theta, 1.0, atol=0.15)  # then the first family alone was left
     assert rows[-1]["num_workers"] == 1
     assert all(0 <= row["worker_idle"] <= 1 and 0 <= row["learner_idle"] <= 1 for row in rows[1:])

@@ -48,7 +48,9 @@ class LocalCrew:
 
 @pytest.fixture
 def new_run(tmp_path):
-    return lambda name="run": directory.create(tmp_path / name, {"type": "test"}, config_file=None, overwrite=False)
+    return lambda name="run": directory.create(
+        tmp_path / name, {"type": "test"}, config_file=None, overwrite=False
+    )
 
 
 def go(crew, run, num_workers=lambda: 3, num_outer_steps=40, warnings=None, **settings):
@@ -94,7 +96,9 @@ def test_a_death_costs_one_gradient_and_nothing_counts_twice(new_run):
     deaths = crew.number // 13
     assert len(names) == len(set(names)) == 80
     assert len(warnings) == len(events(run, "died")) == deaths >= 6
-    assert all("died (killed); a new one with new particles takes its place" in line for line in warnings)
+    assert all(
+        "died (killed); a new one with new particles takes its place" in line for line in warnings
+    )
     assert max(crew.workers) + 1 == 3 + deaths  # a life for each, none given out twice
 
 
@@ -126,7 +130,12 @@ def test_staleness_is_bounded_and_counted(new_run):
     def delay(crew, handle, number):
         if handle == 2 and handle not in late:
             late[handle] = number
-            return [Answer(handle, gradient=crew.workers[handle].gradient(np.zeros(SIZE, np.float32).tobytes(), 0))]
+            return [
+                Answer(
+                    handle,
+                    gradient=crew.workers[handle].gradient(np.zeros(SIZE, np.float32).tobytes(), 0),
+                )
+            ]
         return None
 
     crew = LocalCrew(before=delay)

@@ -27,7 +27,9 @@ def build(dim):
 
 def add_tiny_suite() -> None:
     """Two quadratics of few steps, as `--suite tiny`."""
-    tasks = tuple(suites._task(f"tiny_{dim}", f"{dim} dimensions", build, dim, num_steps=10) for dim in (2, 3))
+    tasks = tuple(
+        suites._task(f"tiny_{dim}", f"{dim} dimensions", build, dim, num_steps=10) for dim in (2, 3)
+    )
     suites.SUITES["tiny"] = suites.Suite("tiny", 1, "Two quadratics.", tasks)
 
 

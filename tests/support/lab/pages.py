@@ -14,7 +14,12 @@ from learned_opt_lab.evaluation.suite.run import Cell, Results, Settings
 from tasks.suites import Suite, SuiteTask
 
 BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (path := shutil.which(name))
+    ),
+    None,
 )
 FLAGS = [
     "--headless",
@@ -42,7 +47,9 @@ def make_report(axis="width", labels=("learned", "</script>"), name="task", valu
     Returns:
       The report, the figures and the page.
     """
-    tasks = tuple(SuiteTask(f"{name}{i}", None, 100, 2, f"{name} & <{i}>", axis_value=10**i) for i in range(3))
+    tasks = tuple(
+        SuiteTask(f"{name}{i}", None, 100, 2, f"{name} & <{i}>", axis_value=10**i) for i in range(3)
+    )
     suite = Suite("made_up", 1, f"Made up {name}.", tasks, axis=axis)
     entries = [Entry("adam", "adam", baseline="adam", details={"description": f"Adam {name}"})]
     entries += [Entry(label, "runs/x", theta=np.ones(2), details={}) for label in labels]
@@ -55,11 +62,20 @@ def make_report(axis="width", labels=("learned", "</script>"), name="task", valu
             if value is not None:
                 falling[:] = value
             metrics = {"loss": falling, "accuracy": np.exp(-falling)}
-            seconds = {"seconds_per_step": 1e-4 * speed, "plain_seconds_per_step": 9e-4, "compile_seconds": 1.5}
+            seconds = {
+                "seconds_per_step": 1e-4 * speed,
+                "plain_seconds_per_step": 9e-4,
+                "compile_seconds": 1.5,
+            }
             record = {"hyperparameters": None, "tuning": None, **seconds}
             if entry.baseline:
-                record |= {"hyperparameters": {f"learning_rate {name}": 0.01}, "tuning": {"search": "grid"}}
-            cells[task.name, entry.label] = Cell(dict.fromkeys(("train", "outer_valid", "test"), metrics), record)
+                record |= {
+                    "hyperparameters": {f"learning_rate {name}": 0.01},
+                    "tuning": {"search": "grid"},
+                }
+            cells[task.name, entry.label] = Cell(
+                dict.fromkeys(("train", "outer_valid", "test"), metrics), record
+            )
     results = Results(cells, {f"gone {name}": f"data not here {name}"})
     report = build_report(suite, entries, Settings(num_seeds=4), results)
     figures = suite_figures(report, curve_arrays(suite, results))
@@ -79,7 +95,8 @@ class Numbers(html.parser.HTMLParser):
         self._path = attrs.get("data-path", self._path)
         self._table = attrs.get("id") if tag == "table" else self._table
         if tag == "tr" and self._table:
-            self.rows[self._table] = self.rows.get(self._table, -1) + 1  # the first row is the heading
+            # The first row is the heading.
+            self.rows[self._table] = self.rows.get(self._table, -1) + 1
         self.addresses += [attrs[name] for name in ("src", "href") if attrs.get(name)]
 
     def handle_data(self, data):

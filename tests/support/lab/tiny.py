@@ -33,5 +33,11 @@ def make_suite(regression_family):
 
 
 def entries():
-    learned = [Entry(name, name, optimizer=SGD, theta=jnp.float32(0.05)) for name in ("one", "two/same")]
-    return [*parse_entries(["adam"]), *learned, Entry("nan", "nan", optimizer=NAN, theta=jnp.float32(1))]
+    learned = [
+        Entry(name, name, optimizer=SGD, theta=jnp.float32(0.05)) for name in ("one", "two/same")
+    ]
+    return [
+        *parse_entries(["adam"]),
+        *learned,
+        Entry("nan", "nan", optimizer=NAN, theta=jnp.float32(1)),
+    ]

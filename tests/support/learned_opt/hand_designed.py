@@ -24,7 +24,8 @@ LEARNED = {
 }
 HYPERGRADIENTS = {
     "hd": lambda: hd(optax.sgd, 0.1, 1e-3),
-    "rtho": lambda: rtho(functools.partial(optax.adam, eps=1e-4), 0.01, 1e-4),  # 1e-8 is 0 in Optax's float16
+    # 1e-8 is 0 in Optax's float16.
+    "rtho": lambda: rtho(functools.partial(optax.adam, eps=1e-4), 0.01, 1e-4),
     "marthe": lambda: marthe(functools.partial(optax.sgd, momentum=0.9), 0.1, 1e-3),
 }
 
@@ -54,7 +55,11 @@ def make_params(dtype=jnp.float32):
 
 def loss(params):
     mixed = jnp.asarray(MIXED, params["mixed"].dtype) * params["mixed"]
-    return jnp.sum(jnp.square(params["live"])) + jnp.sum(jnp.square(mixed)) + 0 * jnp.sum(params["dead"])
+    return (
+        jnp.sum(jnp.square(params["live"]))
+        + jnp.sum(jnp.square(mixed))
+        + 0 * jnp.sum(params["dead"])
+    )
 
 
 def step(tx, params, state, grads=None):
@@ -64,4 +69,8 @@ def step(tx, params, state, grads=None):
 
 
 def finite(tree):
-    return all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating))
+    return all(
+        bool(jnp.all(jnp.isfinite(x)))
+        for x in jax.tree.leaves(tree)
+        if jnp.issubdtype(x.dtype, jnp.floating)
+    )

@@ -13,7 +13,9 @@ INNERS = {
     "momentum": functools.partial(optax.sgd, momentum=0.9),
     "adam": optax.adam,
     "adamw": functools.partial(optax.adamw, weight_decay=0.1),
-    "chain": lambda rate: optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(rate, momentum=0.8, nesterov=True)),
+    "chain": lambda rate: optax.chain(
+        optax.clip_by_global_norm(0.5), optax.sgd(rate, momentum=0.8, nesterov=True)
+    ),
 }
 
 
@@ -43,7 +45,9 @@ def train(tx, problem, with_objective=True):
         value_fn = lambda p: loss_fn(p, batch)
         grads = jax.grad(value_fn)(params)
         objective_grad = jax.grad(loss_fn)(params, valid) if with_objective else None
-        updates, state = tx.update(grads, state, params, value_fn=value_fn, objective_grad=objective_grad)
+        updates, state = tx.update(
+            grads, state, params, value_fn=value_fn, objective_grad=objective_grad
+        )
         return (optax.apply_updates(params, updates), state), state
 
     (params, _), states = jax.lax.scan(step, (params, tx.init(params)), batches)

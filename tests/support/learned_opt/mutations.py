@@ -68,7 +68,9 @@ def _flip(rng, data):
 
 def _cut(rng, data):
     low, high = sorted(rng.integers(len(data) + 1, size=2))
-    return (data[:low], data[low:], data[:low] + data[high:], data[:high] + data[low:])[rng.integers(4)]
+    return (data[:low], data[low:], data[:low] + data[high:], data[:high] + data[low:])[
+        rng.integers(4)
+    ]
 
 
 def _swap(rng, data):
@@ -113,7 +115,9 @@ def _text(rng, header):
     if rng.integers(2):
         return _flip(rng, header) if rng.integers(2) else _cut(rng, header)
     text = TEXTS[rng.integers(len(TEXTS))]
-    return (text, text + header, header + text, header.replace(b": 1,", b": " + text + b",", 1))[rng.integers(4)]
+    return (text, text + header, header + text, header.replace(b": 1,", b": " + text + b",", 1))[
+        rng.integers(4)
+    ]
 
 
 def _value(rng, header):

@@ -2,7 +2,13 @@
 
 import jax
 
-LOG_FEATURES = ("parameter", "adam_momentum", "log_parameter", "log_adam_gradient", "log_adam_momentum")
+LOG_FEATURES = (
+    "parameter",
+    "adam_momentum",
+    "log_parameter",
+    "log_adam_gradient",
+    "log_adam_momentum",
+)
 
 
 def loud_theta(optimizer, seed=0):

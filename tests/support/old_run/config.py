@@ -1,4 +1,13 @@
-from configs.base import Constant, CustomFamily, HeldOut, InnerProblem, Mlp, OuterOptimizer, PersistentES, TrainConfig
+from configs.base import (
+    Constant,
+    CustomFamily,
+    HeldOut,
+    InnerProblem,
+    Mlp,
+    OuterOptimizer,
+    PersistentES,
+    TrainConfig,
+)
 
 config = TrainConfig(
     family=CustomFamily("tasks.random_quadratic:random_quadratic_family", kwargs={"dim": 3}),

@@ -34,7 +34,9 @@ def make_step(name, num_devices=2, size=SIZE):
     """The outer step of a small noisy system."""
     problem, _ = linear_quadratic(num_steps=12, num_theta=size, coupling=0.02)
     extra = {"chunk_size": 3} if name == "merged" else {}
-    estimator = ESTIMATORS[name](problem, 4, axis_name=PARTICLES, max_num_steps=3, stagger=True, **extra)
+    estimator = ESTIMATORS[name](
+        problem, 4, axis_name=PARTICLES, max_num_steps=3, stagger=True, **extra
+    )
     return outer_step([estimator], optax.adam(1e-2), constant(3), particle_mesh(4, num_devices))
 
 
@@ -46,7 +48,9 @@ def train(step, directory, num_outer_steps=NUM_STEPS):
     data = step.place_data(((),))
     run = run_dir.RunDirectory(Path(directory))
     settings = LoopSettings(num_outer_steps, CHECKPOINT_EVERY)
-    return loop.train(step, fresh_theta(), jax.random.key(1), data, run, settings, QUIET._replace(warn=complain))
+    return loop.train(
+        step, fresh_theta(), jax.random.key(1), data, run, settings, QUIET._replace(warn=complain)
+    )
 
 
 def complain(line):
@@ -60,7 +64,9 @@ def flat(theta):
 def bytes_a_step(step, size, num_steps=50):
     """Sent by this process, a step; steps are read one by one, so that nothing else is under way."""
     data, key = step.place_data(((),)), np.asarray(jax.random.key_data(jax.random.key(1)))
-    key = jax.random.wrap_key_data(jax.device_put(key, jax.tree.leaves(data)[0].sharding) if data[0] else key)
+    key = jax.random.wrap_key_data(
+        jax.device_put(key, jax.tree.leaves(data)[0].sharding) if data[0] else key
+    )
     state = step.init(fresh_theta(size), jax.random.key(0))
     state, _ = jax.block_until_ready(step.step(state, key, data))
     before = tcp_bytes()[0]
@@ -81,7 +87,10 @@ def main(address, process_id, out):
     distributed.from_first(lambda: run_dir_copy(out / "run", out / "two"))
     seen["resumed"] = flat(train(steps["merged"], out / "two").state.theta).tolist()
     seen["bytes"] = {
-        name: [bytes_a_step(step, SIZE), bytes_a_step(make_step(name, size=SHIPPED_SIZE), SHIPPED_SIZE)]
+        name: [
+            bytes_a_step(step, SIZE),
+            bytes_a_step(make_step(name, size=SHIPPED_SIZE), SHIPPED_SIZE),
+        ]
         for name, step in steps.items()
     }
     try:

@@ -46,8 +46,12 @@ def new_run(path, config=None):
 def train(run, step=None, **settings):
     settings = LoopSettings(**{"num_outer_steps": 23, "checkpoint_every": 5} | settings)
     show = QUIET._replace(warn=lambda line: None)
-    return loop.train(step or WalkStep(), jnp.float32(0), jax.random.key(7), (), run, settings, show)
+    return loop.train(
+        step or WalkStep(), jnp.float32(0), jax.random.key(7), (), run, settings, show
+    )
 
 
 def without_timings(run):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in metrics.read_rows(run.metrics)]
+    return [
+        {k: v for k, v in row.items() if k != "seconds"} for row in metrics.read_rows(run.metrics)
+    ]

@@ -32,7 +32,9 @@ def parabola(place, *, sick=None, num_families=1, seconds=0.0, size=SIZE, parts=
         del data
         offset = theta - (1 + family)
         if seconds:
-            offset = jax.pure_callback(_slowly(seconds), jax.ShapeDtypeStruct((size,), jnp.float32), offset)
+            offset = jax.pure_callback(
+                _slowly(seconds), jax.ShapeDtypeStruct((size,), jnp.float32), offset
+            )
         samples = offset + NOISE * jax.random.normal(key, (NUM_SAMPLES, size))
         grad = jnp.full(size, jnp.nan) if place == sick else jnp.mean(samples, axis=0)
         if parts:
@@ -43,7 +45,9 @@ def parabola(place, *, sick=None, num_families=1, seconds=0.0, size=SIZE, parts=
         return Estimate(grad, jnp.sum(jnp.square(offset)) / 2, info), state
 
     estimator = GradientEstimator(init, estimate)
-    return Source(estimator, constant(3), np.zeros(size, np.float32), NUM_SAMPLES, family, parts=parts)
+    return Source(
+        estimator, constant(3), np.zeros(size, np.float32), NUM_SAMPLES, family, parts=parts
+    )
 
 
 def _slowly(seconds):
@@ -62,7 +66,13 @@ class NumpyWorker:
         self.rng, self.sequence = np.random.default_rng(life), 0
 
     def describe(self):
-        return {"host": "here", "pid": 1, "family": self.family, "size": SIZE, "versions": versions()}
+        return {
+            "host": "here",
+            "pid": 1,
+            "family": self.family,
+            "size": SIZE,
+            "versions": versions(),
+        }
 
     def gradient(self, theta, version):
         offset = np.frombuffer(theta, np.float32) - (1 + self.family)
@@ -82,4 +92,6 @@ class NumpyWorker:
             0,
         )
         self.sequence += 1
-        return pack(Gradient(*numbers, float(np.square(offset).sum() / 2), 0.01, 0.01, mean, variance))
+        return pack(
+            Gradient(*numbers, float(np.square(offset).sum() / 2), 0.01, 0.01, mean, variance)
+        )

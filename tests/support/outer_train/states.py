@@ -37,7 +37,10 @@ def make_state(seed: int, num_devices: int = 8) -> State:
 
 def bits(state: State) -> list[bytes]:
     is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return [np.asarray(jax.random.key_data(x) if is_key(x) else x).tobytes() for x in jax.tree.leaves(state)]
+    return [
+        np.asarray(jax.random.key_data(x) if is_key(x) else x).tobytes()
+        for x in jax.tree.leaves(state)
+    ]
 
 
 def no_warning(line):

@@ -39,7 +39,11 @@ class Meeting:
         self.seconds = time.monotonic() - began
 
     def _meet(self, number, timeout, **settings):
-        settings = {"num_processes": self.size, "token": self.token, "fingerprint": self.fingerprint} | settings
+        settings = {
+            "num_processes": self.size,
+            "token": self.token,
+            "fingerprint": self.fingerprint,
+        } | settings
         connections = meet(
             f"127.0.0.1:{self.port}", settings["num_processes"], number, settings["fingerprint"], timeout,
             settings["token"],
@@ -117,7 +121,9 @@ def mutant(rng: random.Random) -> list[bytes]:
         elif change == 3:
             data[where:where] = bytes(rng.choice([1 << 10, 1 << 16]))
         elif change == 4:
-            data[8:16] = struct.pack("!II", rng.choice([0, 1, 7, 2**31, 2**32 - 1]), rng.choice([0, 2, 2**32 - 1]))
+            data[8:16] = struct.pack(
+                "!II", rng.choice([0, 1, 7, 2**31, 2**32 - 1]), rng.choice([0, 2, 2**32 - 1])
+            )
         else:
             data = data + data[:where]
     proof = rng.randbytes(rng.choice([0, 1, 63, 64, 65, 5000]))

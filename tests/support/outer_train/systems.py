@@ -22,7 +22,9 @@ def linear_quadratic(num_steps=12, dim=3, num_theta=4, noise=0.3, coupling=1.0, 
     def step(theta, state, key, data):
         del data
         highest = jax.lax.Precision.HIGHEST
-        state = jnp.matmul(a32, state, precision=highest) + jnp.matmul(b32, theta, precision=highest)
+        state = jnp.matmul(a32, state, precision=highest) + jnp.matmul(
+            b32, theta, precision=highest
+        )
         state = state + noise * jax.random.normal(key, (dim,), jnp.float32)
         return state, jnp.sum(jnp.square(state - c32)) / 2
 

@@ -40,8 +40,12 @@ def walk(state, key):
 
 def train(run, step=None, show=QUIET, allowed=STRICT, **settings):
     settings = LoopSettings(**{"num_outer_steps": 23, "checkpoint_every": 5} | settings)
-    return loop.train(step or FakeStep(), jnp.float32(0), jax.random.key(7), (), run, settings, show, allowed)
+    return loop.train(
+        step or FakeStep(), jnp.float32(0), jax.random.key(7), (), run, settings, show, allowed
+    )
 
 
 def without_timings(run):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in metrics.read_rows(run.metrics)]
+    return [
+        {k: v for k, v in row.items() if k != "seconds"} for row in metrics.read_rows(run.metrics)
+    ]

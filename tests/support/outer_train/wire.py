@@ -13,11 +13,15 @@ def tcp_bytes():
             if not os.readlink(f"/proc/self/fd/{entry}").startswith("socket:"):
                 continue
             with socket.socket(fileno=os.dup(int(entry))) as found:
-                if found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM:
+                if (
+                    found.family in (socket.AF_INET, socket.AF_INET6)
+                    and found.type == socket.SOCK_STREAM
+                ):
                     info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
                     received += struct.unpack_from("<Q", info, 128)[0]
                     bytes_sent, bytes_again = struct.unpack_from("<QQ", info, 200)
-                    sent += bytes_sent - bytes_again  # a busy machine sends again what it acknowledges late
+                    # A busy machine sends again what it acknowledges late.
+                    sent += bytes_sent - bytes_again
         except OSError:  # closed meanwhile
             continue
     return sent, received

@@ -20,12 +20,18 @@ def test_splits_divide_the_samples_and_test_is_the_exact_risk():
     regression = family.sample(jax.random.key(1))
     task = family.task(regression)
     key, params = jax.random.key(2), jnp.arange(4.0)
-    for split, rows in (("train", slice(0, 6)), ("inner_valid", slice(6, 10)), ("outer_valid", slice(6, 10))):
+    for split, rows in (
+        ("train", slice(0, 6)),
+        ("inner_valid", slice(6, 10)),
+        ("outer_valid", slice(6, 10)),
+    ):
         loss, _ = task.loss(params, key, task.sample_batch((), key, split))
         x, y = np.asarray(regression.inputs[rows]), np.asarray(regression.targets[rows])
         np.testing.assert_allclose(loss, np.mean((x @ np.arange(4.0) - y) ** 2) / 2, rtol=1e-5)
     loss, _ = task.loss(params, key, task.sample_batch((), key, "test"))
-    np.testing.assert_allclose(loss, np.sum((np.arange(4.0) - regression.solution) ** 2) / 2, rtol=1e-5)
+    np.testing.assert_allclose(
+        loss, np.sum((np.arange(4.0) - regression.solution) ** 2) / 2, rtol=1e-5
+    )
     np.testing.assert_array_equal(task.init(key), np.zeros(4))
 
 
@@ -37,11 +43,15 @@ def test_sgd_batches_are_training_rows_and_unbiased():
     params = jnp.array([0.3, -0.2, 0.1])
 
     def grad(key):
-        return jax.grad(lambda params: task.loss(params, key, task.sample_batch((), key, "train"))[0])(params)
+        return jax.grad(
+            lambda params: task.loss(params, key, task.sample_batch((), key, "train"))[0]
+        )(params)
 
     grads = np.asarray(jax.vmap(grad)(jax.random.split(jax.random.key(4), 20_000)))
     key = jax.random.key(5)
-    expected = jax.grad(lambda params: whole.loss(params, key, whole.sample_batch((), key, "train"))[0])(params)
+    expected = jax.grad(
+        lambda params: whole.loss(params, key, whole.sample_batch((), key, "train"))[0]
+    )(params)
     z = (grads.mean(0) - expected) / (grads.std(0) / np.sqrt(len(grads)))
     assert np.max(np.abs(z)) < 4
 
@@ -52,9 +62,9 @@ def test_gradients_vanish_beyond_forty_sigma(norm, frozen):
     task = family.task(family.sample(jax.random.key(6)))
     key = jax.random.key(7)
     params = jnp.array([norm, 0.0])
-    value, grad = jax.value_and_grad(lambda params: task.loss(params, key, task.sample_batch((), key, "train"))[0])(
-        params
-    )
+    value, grad = jax.value_and_grad(
+        lambda params: task.loss(params, key, task.sample_batch((), key, "train"))[0]
+    )(params)
     assert value > 1
     assert bool(np.all(np.asarray(grad) == 0)) is frozen
 
@@ -72,7 +82,9 @@ def test_gradients_vanish_beyond_forty_sigma(norm, frozen):
 )
 def test_bad_input(change, name):
     with pytest.raises(ValueError, match=name):
-        least_squares_family(**{"dim": 3, "num_samples": 10, "noise_std": 1.0, "num_train": 5, **change})
+        least_squares_family(
+            **{"dim": 3, "num_samples": 10, "noise_std": 1.0, "num_train": 5, **change}
+        )
 
 
 def test_no_validation_samples():

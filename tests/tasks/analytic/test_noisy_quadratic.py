@@ -35,7 +35,13 @@ def test_chebyshev_curvatures_are_the_zeros_of_the_polynomial():
 def test_expected_losses_equal_the_means_and_variances_of_theorem_1():
     """The paper's five recursions, written out, in float64 NumPy."""
     h, s2 = CURVATURES.astype(float), NOISE.astype(float)
-    e, ev, v, vv, cov = MEAN.astype(float), np.zeros(3), VARIANCE.astype(float), np.zeros(3), np.zeros(3)
+    e, ev, v, vv, cov = (
+        MEAN.astype(float),
+        np.zeros(3),
+        VARIANCE.astype(float),
+        np.zeros(3),
+        np.zeros(3),
+    )
     losses = [np.sum(h * (e**2 + v)) / 2]
     for a, mu in zip(RATES.astype(float), MOMENTA.astype(float), strict=True):
         ev = mu * ev - a * h * e
@@ -62,23 +68,33 @@ def test_theorem_1_against_100000_sampled_trajectories():
             grad = jax.grad(lambda params: task.loss(params, key, batch)[0])(params)
             velocity = mu * velocity - rate * grad
             params = params + velocity
-            return (params, velocity), task.loss(params, key, task.sample_batch((), key, "outer_valid"))[0]
+            return (params, velocity), task.loss(
+                params, key, task.sample_batch((), key, "outer_valid")
+            )[0]
 
         xs = (jnp.arange(len(RATES)), RATES, MOMENTA)
         (params, velocity), losses = jax.lax.scan(step, (params, jnp.zeros_like(params)), xs)
         return losses, params, velocity
 
     num = 100_000
-    losses, params, velocity = jax.jit(jax.vmap(trajectory))(jax.random.split(jax.random.key(0), num))
+    losses, params, velocity = jax.jit(jax.vmap(trajectory))(
+        jax.random.split(jax.random.key(0), num)
+    )
     expected = np.asarray(expected_losses(problem, RATES, MOMENTA))[1:]
-    z = (np.mean(losses, 0, dtype=float) - expected) / (np.std(losses, 0, dtype=float) / np.sqrt(num))
+    z = (np.mean(losses, 0, dtype=float) - expected) / (
+        np.std(losses, 0, dtype=float) / np.sqrt(num)
+    )
     assert np.max(np.abs(z)) < 4
     moments = initial_moments(problem)
     for pair in zip(RATES, MOMENTA, strict=True):
         moments = moments_step(problem, moments, *pair)
-    samples = Moments(CURVATURES * params**2, CURVATURES * velocity**2, CURVATURES * params * velocity)
+    samples = Moments(
+        CURVATURES * params**2, CURVATURES * velocity**2, CURVATURES * params * velocity
+    )
     for sample, moment in zip(samples, moments, strict=True):
-        z = (np.mean(sample, 0, dtype=float) - moment) / (np.std(sample, 0, dtype=float) / np.sqrt(num))
+        z = (np.mean(sample, 0, dtype=float) - moment) / (
+            np.std(sample, 0, dtype=float) / np.sqrt(num)
+        )
         assert np.max(np.abs(z)) < 4
 
 
@@ -116,7 +132,12 @@ def test_family_maps_over_particles():
     ],
 )
 def test_bad_problem(change, name):
-    arguments = {"curvatures": CURVATURES, "noise_variances": NOISE, "mean": MEAN, "variance": VARIANCE}
+    arguments = {
+        "curvatures": CURVATURES,
+        "noise_variances": NOISE,
+        "mean": MEAN,
+        "variance": VARIANCE,
+    }
     with pytest.raises(ValueError, match=name):
         NoisyQuadratic(**{**arguments, **{key: np.array(value) for key, value in change.items()}})
 

@@ -40,9 +40,13 @@ def test_slope_is_the_closed_form_in_float32(value_and_slope, seed):
     # Where two factors are as large as each other, and where one is zero to the last bit or nearly so.
     edges = 2 / np.add.outer(eigenvalues, eigenvalues)[np.triu_indices(20, 1)]
     neighbours = [np.nextafter(reciprocals, np.float32(limit)) for limit in (0, 1000)]
-    step_sizes = np.concatenate([np.geomspace(1e-4, 10, 600), reciprocals, *neighbours, edges]).astype(np.float32)
+    step_sizes = np.concatenate(
+        [np.geomspace(1e-4, 10, 600), reciprocals, *neighbours, edges]
+    ).astype(np.float32)
     for num_steps in (1, 2, 3, 5, 10, 20, 50, 80, 100, 200, 500, 1000, 2000, 5000, 10_000):
-        value, slope = (np.asarray(x) for x in value_and_slope(eigenvalues, coefficients, step_sizes, num_steps))
+        value, slope = (
+            np.asarray(x) for x in value_and_slope(eigenvalues, coefficients, step_sizes, num_steps)
+        )
         expected_value, expected = closed_form(eigenvalues, coefficients, step_sizes, num_steps)
         assert np.all(np.isfinite(slope))
         assert np.max(np.abs(slope - expected) / np.maximum(1, np.abs(expected))) <= 1e-6
@@ -52,7 +56,9 @@ def test_slope_is_the_closed_form_in_float32(value_and_slope, seed):
 def test_a_million_steps_and_extreme_step_sizes_are_finite(value_and_slope):
     eigenvalues, coefficients, _, _ = draw()
     step_sizes = np.array([1e-30, 1e-6, 0.03, 1.0, 1e6, 1e30], np.float32)
-    value, slope = (np.asarray(x) for x in value_and_slope(eigenvalues, coefficients, step_sizes, 1_000_000))
+    value, slope = (
+        np.asarray(x) for x in value_and_slope(eigenvalues, coefficients, step_sizes, 1_000_000)
+    )
     expected_value, expected = closed_form(eigenvalues, coefficients, step_sizes, 1_000_000)
     np.testing.assert_allclose(value, expected_value.astype(float), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(slope, expected.astype(float), rtol=1e-5, atol=1e-5)
@@ -65,7 +71,9 @@ def test_exact_arrival_and_idle_coordinates():
     assert np.isfinite(value(np.array([2.0]), np.array([1.0]), 0.5, 10))
     eigenvalues, coefficients = np.array([0.0, 1.0, 3.0]), np.array([5.0, 2.0, 0.0])
     np.testing.assert_allclose(slope(eigenvalues, coefficients, 0.1, 7), -2 / 0.9, rtol=1e-6)
-    np.testing.assert_allclose(value(eigenvalues, coefficients, 0.1, 7), np.log(2 * 0.9**14) / 7, rtol=1e-5)
+    np.testing.assert_allclose(
+        value(eigenvalues, coefficients, 0.1, 7), np.log(2 * 0.9**14) / 7, rtol=1e-5
+    )
 
 
 def test_gradients_in_eigenvalues_and_coefficients():
@@ -74,20 +82,30 @@ def test_gradients_in_eigenvalues_and_coefficients():
         naive = lambda *x: jnp.log(loss_after_steps(*x, 6)) / 6
         point = (jnp.array(eigenvalues), jnp.array(coefficients), jnp.array(0.4))
         got = jax.jit(jax.grad(lambda *x: log_loss_after_steps(*x, 6), (0, 1, 2)))(*point)
-        for gradient, expected in zip(got, jax.jit(jax.grad(naive, (0, 1, 2)))(*point), strict=True):
+        for gradient, expected in zip(
+            got, jax.jit(jax.grad(naive, (0, 1, 2)))(*point), strict=True
+        ):
             np.testing.assert_allclose(gradient, expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 5, 10, 80, 1000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "num_steps", [1, 2, 5, 10, 80, 1000, pytest.param(10_000, marks=pytest.mark.slow)]
+)
 def test_dense_recursion(dense_value_and_slope, num_steps):
     _, _, hessian, start = draw()
     hessian, start = hessian.astype(np.float32), start.astype(np.float32)
     # Of the rounded matrix: rounding moves its least eigenvalue by a part in 10^4.
     eigenvalues, vectors = np.linalg.eigh(hessian.astype(float))
-    step_sizes = np.concatenate([np.geomspace(1e-4, 10, 22), 1 / eigenvalues[::5], [0.0229, 0.03143]])
+    step_sizes = np.concatenate(
+        [np.geomspace(1e-4, 10, 22), 1 / eigenvalues[::5], [0.0229, 0.03143]]
+    )
     step_sizes = step_sizes.astype(np.float32)
-    value, slope = (np.asarray(x) for x in dense_value_and_slope(hessian, start, step_sizes, num_steps))
-    expected_value, expected = closed_form(eigenvalues, vectors.T @ start.astype(float), step_sizes, num_steps)
+    value, slope = (
+        np.asarray(x) for x in dense_value_and_slope(hessian, start, step_sizes, num_steps)
+    )
+    expected_value, expected = closed_form(
+        eigenvalues, vectors.T @ start.astype(float), step_sizes, num_steps
+    )
     assert np.max(np.abs(slope - expected) / np.maximum(1, np.abs(expected))) <= 1e-6
     np.testing.assert_allclose(value, expected_value.astype(float), atol=1e-5)
 
@@ -95,7 +113,9 @@ def test_dense_recursion(dense_value_and_slope, num_steps):
 @pytest.fixture(scope="module")
 def dense_value_and_slope():
     """G and G' of one dense quadratic at `[step sizes]`."""
-    return jax.jit(jax.vmap(jax.value_and_grad(dense_log_loss_after_steps, 2), (None, None, 0, None)))
+    return jax.jit(
+        jax.vmap(jax.value_and_grad(dense_log_loss_after_steps, 2), (None, None, 0, None))
+    )
 
 
 def test_dense_derivatives_in_hessian_and_start():
@@ -111,7 +131,9 @@ def test_dense_derivatives_in_hessian_and_start():
             return jnp.log(w @ hessian @ w / 2) / 7
 
         stable = lambda hessian, start: dense_log_loss_after_steps(hessian, start, 0.3, 7)
-        got, expected = (jax.jit(lambda x, dx, f=f: jax.jvp(f, x, dx))(point, moves) for f in (stable, naive))
+        got, expected = (
+            jax.jit(lambda x, dx, f=f: jax.jvp(f, x, dx))(point, moves) for f in (stable, naive)
+        )
         np.testing.assert_allclose(got, expected, rtol=1e-9)
 
 
@@ -124,8 +146,11 @@ def test_dense_recursion_in_float64_and_forward_mode():
         step_sizes = np.array([1e-3, 0.05, 0.3, 4.0])
         value, slope = closed_form(eigenvalues, vectors.T @ start, step_sizes, 300)
         objective = lambda eta, t: dense_log_loss_after_steps(hessian, start, eta, t)
-        tangent = lambda eta, t: jax.jvp(lambda eta: objective(eta, t), (eta,), (jnp.ones_like(eta),))
-        got_value, got_slope = jax.vmap(jax.jit(tangent), (0, None))(step_sizes, 300)  # t is traced here.
+        tangent = lambda eta, t: jax.jvp(
+            lambda eta: objective(eta, t), (eta,), (jnp.ones_like(eta),)
+        )
+        # t is traced here.
+        got_value, got_slope = jax.vmap(jax.jit(tangent), (0, None))(step_sizes, 300)
         np.testing.assert_allclose(got_value, value.astype(float), rtol=1e-9)
         np.testing.assert_allclose(got_slope, slope.astype(float), rtol=1e-9)
         np.testing.assert_allclose(
@@ -137,14 +162,18 @@ def test_plain_backpropagation_overflows_where_the_stable_slope_does_not(value_a
     eigenvalues, coefficients, _, _ = draw()
 
     def plain(eta, num_steps):
-        return jax.grad(lambda eta: jnp.log(loss_after_steps(eigenvalues, coefficients, eta, num_steps)) / num_steps)(
-            eta
-        )
+        return jax.grad(
+            lambda eta: (
+                jnp.log(loss_after_steps(eigenvalues, coefficients, eta, num_steps)) / num_steps
+            )
+        )(eta)
 
     for eta, num_steps in ((1.0, 80), (0.1, 80), (0.04, 1000), (0.1, 1000)):
         assert np.isnan(plain(eta, num_steps)) or plain(eta, num_steps) == 0
         _, expected = closed_form(eigenvalues, coefficients, np.array([eta], np.float32), num_steps)
-        _, slope = value_and_slope(eigenvalues, coefficients, np.array([eta], np.float32), num_steps)
+        _, slope = value_and_slope(
+            eigenvalues, coefficients, np.array([eta], np.float32), num_steps
+        )
         np.testing.assert_allclose(slope, expected.astype(float), rtol=1e-5)
     # Below 2 / L = .0319 nothing overflows, and the slowest mode (lambda = .0105) has kept (1 - .02 lambda)^2000 = .66
     # of its loss at t = 1000: there the plain gradient is finite and right.
@@ -162,7 +191,9 @@ def test_real_powers_of_negative_factors_have_no_derivative(value_and_slope):
 
     for eta, num_steps in ((1.0, 80), (0.02, 1000)):
         assert np.isnan(jax.grad(by_logarithms)(eta, num_steps))
-        _, slope = value_and_slope(eigenvalues, coefficients, np.array([eta], np.float32), num_steps)
+        _, slope = value_and_slope(
+            eigenvalues, coefficients, np.array([eta], np.float32), num_steps
+        )
         _, expected = closed_form(eigenvalues, coefficients, np.array([eta], np.float32), num_steps)
         np.testing.assert_allclose(slope, expected.astype(float), rtol=1e-6)
 

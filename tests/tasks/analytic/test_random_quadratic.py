@@ -51,7 +51,10 @@ def test_gradient_descent_follows_the_matrix_power():
         return params - 0.4 * jax.grad(lambda p: task.loss(p, key, batch)[0])(params), None
 
     end, _ = jax.lax.scan(step, start, jax.random.split(jax.random.key(2), 10))
-    hessian, minimum = np.asarray(quadratic.hessian, np.float64), np.asarray(quadratic.minimum, np.float64)
+    hessian, minimum = (
+        np.asarray(quadratic.hessian, np.float64),
+        np.asarray(quadratic.minimum, np.float64),
+    )
     power = np.linalg.matrix_power(np.eye(6) - 0.4 * hessian, 10)
     np.testing.assert_allclose(end, minimum + power @ (np.asarray(start) - minimum), atol=1e-5)
 
@@ -60,7 +63,10 @@ def test_types_are_32_bit_on_x64():
     family = random_quadratic_family(3, noise_std=1.0)
     with jax.enable_x64(True):
         task = family.task(family.sample(jax.random.key(0)))
-        params, batch = task.init(jax.random.key(1)), task.sample_batch((), jax.random.key(2), "test")
+        params, batch = (
+            task.init(jax.random.key(1)),
+            task.sample_batch((), jax.random.key(2), "test"),
+        )
         loss, metrics = task.loss(params, jax.random.key(3), batch)
     assert {leaf.dtype for leaf in (params, batch, loss)} == {np.dtype("float32")}
     assert metrics == {}

@@ -10,7 +10,9 @@ from tasks.analytic import surfaces
 
 
 def loss_of(task):
-    return lambda params: task.loss(params, jax.random.key(0), task.sample_batch((), jax.random.key(0), "train"))[0]
+    return lambda params: task.loss(
+        params, jax.random.key(0), task.sample_batch((), jax.random.key(0), "train")
+    )[0]
 
 
 @pytest.mark.parametrize(
@@ -45,13 +47,17 @@ def test_gradients_against_finite_differences(factory):
     with jax.enable_x64(True):
         task = factory()
         loss, start = loss_of(task), task.init(jax.random.key(0))
-        expected = scipy.optimize.approx_fprime(np.asarray(start), lambda x: float(loss(jnp.asarray(x))), 1e-7)
+        expected = scipy.optimize.approx_fprime(
+            np.asarray(start), lambda x: float(loss(jnp.asarray(x))), 1e-7
+        )
         np.testing.assert_allclose(jax.grad(loss)(start), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_starts_are_those_asked_for():
     np.testing.assert_array_equal(surfaces.beale().init(jax.random.key(0)), [1, 1])
-    np.testing.assert_array_equal(surfaces.smoothed_bukin((1.0, 2.0)).init(jax.random.key(1)), [1, 2])
+    np.testing.assert_array_equal(
+        surfaces.smoothed_bukin((1.0, 2.0)).init(jax.random.key(1)), [1, 2]
+    )
     assert surfaces.double_well().init(jax.random.key(0)) == pytest.approx(-1.2)
 
 

@@ -15,7 +15,9 @@ from tasks.images.networks import MLP, classification_task
 def tagged():
     """Eight classes of 20 examples; an example's first feature is its class, its second its own number."""
     labels = np.arange(160) % 8
-    return from_arrays(np.stack([labels, np.arange(160)], axis=1), labels, fractions=(0.4, 0.2, 0.2, 0.2))
+    return from_arrays(
+        np.stack([labels, np.arange(160)], axis=1), labels, fractions=(0.4, 0.2, 0.2, 0.2)
+    )
 
 
 def test_class_split_divides_as_the_paper_does():
@@ -39,7 +41,9 @@ def test_classes_are_drawn_without_replacement_from_the_pool(tagged):
     assert set(drawn.ravel()) == set(pool)
     assert (np.diff(np.sort(drawn, axis=1), axis=1) > 0).all()
     for position in range(3):
-        assert stats.chisquare(np.bincount(drawn[:, position], minlength=8)[list(pool)]).pvalue > 1e-3
+        assert (
+            stats.chisquare(np.bincount(drawn[:, position], minlength=8)[list(pool)]).pvalue > 1e-3
+        )
 
 
 def test_labels_are_positions_and_splits_share_no_example(tagged):
@@ -48,10 +52,14 @@ def test_labels_are_positions_and_splits_share_no_example(tagged):
     keys = jax.random.split(jax.random.key(2), 5)
     numbers = {}
     for split in SPLITS:
-        draw = jax.jit(jax.vmap(lambda p, k, s=split: family.task(p).sample_batch(family.data, k, s)))
+        draw = jax.jit(
+            jax.vmap(lambda p, k, s=split: family.task(p).sample_batch(family.data, k, s))
+        )
         batch = draw(task_params, keys)
         raw = np.rint(np.asarray(batch["image"] * family.data.std + family.data.mean)).astype(int)
-        drawn_class = np.take_along_axis(np.asarray(task_params), np.asarray(batch["label"]), axis=1)
+        drawn_class = np.take_along_axis(
+            np.asarray(task_params), np.asarray(batch["label"]), axis=1
+        )
         np.testing.assert_array_equal(raw[..., 0], drawn_class)
         numbers[split] = set(raw[..., 1].ravel())
     assert sum(map(len, numbers.values())) == len(set().union(*numbers.values())) > 60
@@ -94,7 +102,9 @@ def test_more_classes_than_exist_are_refused(tagged):
 
 def test_batches_larger_than_a_split_are_refused(tagged):
     class_subset_family(tagged, MLP((4,), 3), 3, batch_size=12)
-    with pytest.raises(ValueError, match="batch_size 13 is larger than split 'inner_valid' of a task of 3 classes"):
+    with pytest.raises(
+        ValueError, match="batch_size 13 is larger than split 'inner_valid' of a task of 3 classes"
+    ):
         class_subset_family(tagged, MLP((4,), 3), 3, batch_size=13)
     with pytest.raises(ValueError, match="batch_size must be 1 or more; got 0"):
         class_subset_family(tagged, MLP((4,), 3), 3, batch_size=0)
@@ -102,7 +112,9 @@ def test_batches_larger_than_a_split_are_refused(tagged):
 
 def test_a_fixed_family_holds_one_task(tagged):
     classes = jnp.array([4, 2], jnp.int32)
-    task = classification_task(MLP((4,), 2), lambda data, key, split: sample_images(data, key, split, classes, 6), (2,))
+    task = classification_task(
+        MLP((4,), 2), lambda data, key, split: sample_images(data, key, split, classes, 6), (2,)
+    )
     family = fixed_family(task, tagged)
     assert family.sample(jax.random.key(0)) == ()
     batch = family.task(()).sample_batch(family.data, jax.random.key(1), "outer_valid")

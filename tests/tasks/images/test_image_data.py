@@ -15,10 +15,14 @@ def test_batches_are_normalised_over_train():
     data = digits()
     train = rows_of(data, "train")
     pixels = np.asarray(data.images, np.float64)[train]
-    np.testing.assert_allclose([data.mean[0], data.std[0]], [pixels.mean(), pixels.std()], rtol=1e-6)
+    np.testing.assert_allclose(
+        [data.mean[0], data.std[0]], [pixels.mean(), pixels.std()], rtol=1e-6
+    )
     batch = sample_images(data, jax.random.key(0), "test", jnp.arange(10, dtype=jnp.int32), 32)
     rows, labels = draw_rows(data, jax.random.key(0), "test", jnp.arange(10, dtype=jnp.int32), 32)
-    expected = (np.asarray(data.images, np.float64)[np.asarray(rows)] - pixels.mean()) / pixels.std()
+    expected = (
+        np.asarray(data.images, np.float64)[np.asarray(rows)] - pixels.mean()
+    ) / pixels.std()
     assert batch["image"].dtype == jnp.float32
     np.testing.assert_allclose(batch["image"], expected, atol=2e-6)
     np.testing.assert_array_equal(batch["label"], labels)
@@ -43,7 +47,9 @@ def test_a_test_set_becomes_the_test_split():
     test = {"test_images": np.arange(200, 204)[:, None], "test_labels": np.array([0, 1, 1, 1])}
     data = from_arrays(np.arange(34)[:, None], labels, **test)
     np.testing.assert_array_equal(data.counts, [[12, 12], [2, 2], [3, 3], [1, 3]])
-    np.testing.assert_array_equal(np.sort(np.asarray(data.images)[rows_of(data, "test"), 0]), np.arange(200, 204))
+    np.testing.assert_array_equal(
+        np.sort(np.asarray(data.images)[rows_of(data, "test"), 0]), np.arange(200, 204)
+    )
     assert np.asarray(data.images)[:30].max() < 34
 
 
@@ -56,8 +62,18 @@ def test_a_test_set_becomes_the_test_split():
         (np.zeros((6, 2, 2)), np.zeros(6), {}, "vector of integers; got float64"),
         (np.zeros((6, 2, 2)), np.full(6, -1), {}, "0 or more; got -1"),
         (np.full((6, 2), 256), np.zeros(6, int), {}, "got 256..256"),
-        (np.zeros((6, 2)), np.zeros(6, int), {"fractions": (0.5, 0.5, 0.0, 0.0)}, "positive numbers that sum to 1"),
-        (np.zeros((6, 2)), np.zeros(6, int), {"fractions": (0.5, 0.3, 0.2)}, "must be four positive"),
+        (
+            np.zeros((6, 2)),
+            np.zeros(6, int),
+            {"fractions": (0.5, 0.5, 0.0, 0.0)},
+            "positive numbers that sum to 1",
+        ),
+        (
+            np.zeros((6, 2)),
+            np.zeros(6, int),
+            {"fractions": (0.5, 0.3, 0.2)},
+            "must be four positive",
+        ),
         (np.zeros((6, 2)), np.zeros(6, int), {"test_images": np.zeros((2, 2))}, "go together"),
         (
             np.zeros((6, 2)),
@@ -115,7 +131,9 @@ def test_batches_in_a_scan_need_no_transfer_and_equal_eager_ones():
 
     @jax.jit
     def scan(data, keys):
-        return jax.lax.scan(lambda c, key: (c, sample_images(data, key, "inner_valid", classes, 7)), 0, keys)[1]
+        return jax.lax.scan(
+            lambda c, key: (c, sample_images(data, key, "inner_valid", classes, 7)), 0, keys
+        )[1]
 
     scan(data, keys)
     with jax.transfer_guard("disallow"):

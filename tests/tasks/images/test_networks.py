@@ -4,7 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.images.networks import ACTIVATIONS, MLP, ConvNet, StridedConv, classification_task, softmax_cross_entropy
+from tasks.images.networks import (
+    ACTIVATIONS,
+    MLP,
+    ConvNet,
+    StridedConv,
+    classification_task,
+    softmax_cross_entropy,
+)
 
 
 def count(params):
@@ -28,15 +35,22 @@ def test_strided_convolution_equals_the_library_one():
     variables = jax.jit(theirs.init)(key_params, images)
     shapes = jax.tree.map(jnp.shape, variables)
     assert jax.tree.map(jnp.shape, jax.eval_shape(ours.init, key_params, images)) == shapes
-    np.testing.assert_allclose(ours.apply(variables, images), theirs.apply(variables, images), atol=1e-5)
+    np.testing.assert_allclose(
+        ours.apply(variables, images), theirs.apply(variables, images), atol=1e-5
+    )
 
 
 def test_mlp_equals_numpy():
-    task = classification_task(MLP(hidden_sizes=(6, 5), num_classes=4, activation="tanh"), no_batch, (3, 2, 1))
+    task = classification_task(
+        MLP(hidden_sizes=(6, 5), num_classes=4, activation="tanh"), no_batch, (3, 2, 1)
+    )
     params = jax.jit(task.init)(jax.random.key(0))
     assert count(params) == 6 * 6 + 6 + 6 * 5 + 5 + 5 * 4 + 4
     rng = np.random.default_rng(1)
-    images, labels = rng.normal(size=(8, 3, 2, 1)).astype(np.float32), rng.integers(0, 4, 8).astype(np.int32)
+    images, labels = (
+        rng.normal(size=(8, 3, 2, 1)).astype(np.float32),
+        rng.integers(0, 4, 8).astype(np.int32),
+    )
     loss, metrics = jax.jit(task.loss)(
         params, jax.random.key(2), {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
     )
@@ -85,9 +99,14 @@ def test_types_are_32_bit_on_x64():
     with jax.enable_x64(True):
         task = classification_task(MLP(), no_batch, (4, 4, 1))
         params = jax.jit(task.init)(jax.random.key(0))
-        batch = {"image": jnp.ones((2, 4, 4, 1), jnp.float32), "label": jnp.array([1, 2], jnp.int32)}
+        batch = {
+            "image": jnp.ones((2, 4, 4, 1), jnp.float32),
+            "label": jnp.array([1, 2], jnp.int32),
+        }
         loss, metrics = jax.jit(task.loss)(params, jax.random.key(1), batch)
-    assert {leaf.dtype for leaf in jax.tree.leaves((params, loss, metrics))} == {np.dtype("float32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves((params, loss, metrics))} == {
+        np.dtype("float32")
+    }
     np.testing.assert_allclose(metrics["accuracy"] * 2, round(float(metrics["accuracy"] * 2)))
 
 
@@ -107,7 +126,9 @@ def test_dropout_is_driven_by_the_losss_key():
 
 @pytest.mark.parametrize("make", [MLP, ConvNet])
 def test_bad_modules_are_refused(make):
-    with pytest.raises(ValueError, match="unknown activation 'rleu'; activations are " + ", ".join(ACTIVATIONS)):
+    with pytest.raises(
+        ValueError, match="unknown activation 'rleu'; activations are " + ", ".join(ACTIVATIONS)
+    ):
         make(activation="rleu")
     with pytest.raises(ValueError, match="layer widths must be 1 or more"):
         make((32, 0))

@@ -11,7 +11,11 @@ OWN = "tensorflow_datasets.core.features"
 FEATURES = {
     "as TFDS writes it": {
         "pythonClassName": f"{OWN}.features_dict.FeaturesDict",
-        "featuresDict": {"features": {"image": {"pythonClassName": "stranger.Image", "image": {"dtype": "uint8"}}}},
+        "featuresDict": {
+            "features": {
+                "image": {"pythonClassName": "stranger.Image", "image": {"dtype": "uint8"}}
+            }
+        },
     },
     "as it did before": {
         "type": f"{OWN}.features_dict.FeaturesDict",
@@ -29,7 +33,9 @@ def test_types_of_features_are_tfds_s_own(form, tmp_path, monkeypatch):
     version.mkdir(parents=True)
     (version / "dataset_info.json").write_text("{}")
     (version / "features.json").write_text(json.dumps(FEATURES[form]))
-    with pytest.raises(ValueError, match=r"'stranger\.Image' is no type of features of tensorflow-datasets") as error:
+    with pytest.raises(
+        ValueError, match=r"'stranger\.Image' is no type of features of tensorflow-datasets"
+    ) as error:
         tfds_images("photos", data_dir=tmp_path)
     assert str(version / "features.json") in str(error.value)
     assert "stranger" not in sys.modules

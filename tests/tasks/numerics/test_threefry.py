@@ -13,7 +13,9 @@ def test_words_and_keys_are_those_of_jax_random(implementation):
     key = jax.random.fold_in(jax.random.key(3, impl=implementation), 5)
     data = jax.random.key_data
     for num_words in (1, 2, 7):
-        np.testing.assert_array_equal(threefry.bits(key, num_words), jax.random.bits(key, (num_words,), jnp.uint32))
+        np.testing.assert_array_equal(
+            threefry.bits(key, num_words), jax.random.bits(key, (num_words,), jnp.uint32)
+        )
     np.testing.assert_array_equal(data(threefry.split(key, 5)), data(jax.random.split(key, 5)))
     for number in (0, 77, 2**31 - 1):
         got = threefry.fold_in(key, jnp.int32(number))

@@ -38,23 +38,31 @@ def test_arithmetic_has_48_bits(transform):
 
 def test_powers_neither_overflow_nor_vanish():
     base = np.array([0.3, 0.9999, -1.7, 1e-20, 3e10, 0.0], np.float32)
-    power = jax.jit(lambda x, n: tw.wide_power(tw.wide(tw.two_words(x)), n))(base, jnp.int32(20_001))
+    power = jax.jit(lambda x, n: tw.wide_power(tw.wide(tw.two_words(x)), n))(
+        base, jnp.int32(20_001)
+    )
     exact = base[:-1].astype(np.longdouble)
     log2 = np.log2(np.abs(value(power.mantissa)[:-1])) + np.asarray(power.exponent)[:-1]
-    np.testing.assert_allclose(log2.astype(float), (20_001 * np.log2(np.abs(exact))).astype(float), rtol=1e-12)
+    np.testing.assert_allclose(
+        log2.astype(float), (20_001 * np.log2(np.abs(exact))).astype(float), rtol=1e-12
+    )
     assert np.sign(power.mantissa.high).tolist() == [1, 1, -1, 1, 1, 0]
 
 
 def test_totals_and_ratios_of_numbers_out_of_range():
     terms = tw.wide(tw.two_words(jnp.array([3.0, 1.0, 0.0])), jnp.array([1000, 1001, 0], jnp.int32))
-    np.testing.assert_array_equal(tw.wide_ratio(terms, tw.wide_total(terms)), np.float32([0.6, 0.4, 0.0]))
+    np.testing.assert_array_equal(
+        tw.wide_ratio(terms, tw.wide_total(terms)), np.float32([0.6, 0.4, 0.0])
+    )
     zero = tw.wide(tw.two_words(jnp.zeros(3)))
     np.testing.assert_array_equal(tw.wide_ratio(terms, tw.wide_total(zero)), 0)
 
 
 def test_derivatives_are_those_of_the_rounded_operations():
     def function(x):
-        wide = tw.wide(tw.multiply(tw.two_words(x), tw.add(tw.two_words(x), tw.two_words(jnp.full_like(x, 2)))))
+        wide = tw.wide(
+            tw.multiply(tw.two_words(x), tw.add(tw.two_words(x), tw.two_words(jnp.full_like(x, 2))))
+        )
         return jnp.ldexp(wide.mantissa.high, wide.exponent)
 
     np.testing.assert_allclose(jax.jit(jax.grad(function))(1.5), 2 * 1.5 + 2, rtol=1e-6)

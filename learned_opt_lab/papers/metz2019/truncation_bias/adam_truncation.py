@@ -61,14 +61,21 @@ def measure_adam(config: Any, key: Array) -> AdamRuns:
         theta = {RATE: jnp.float32(math.log(rate))}
         num_updates = num_episodes * config.num_steps // truncation
         # Outer-training sees all stages of inner training at once; measurements start at its beginning.
-        lengths = (jnp.int32(truncation), jnp.int32(num_updates), jnp.float32(outer_rate), jnp.bool(outer_rate > 0))
+        lengths = (
+            jnp.int32(truncation),
+            jnp.int32(num_updates),
+            jnp.float32(outer_rate),
+            jnp.bool(outer_rate > 0),
+        )
         return np.asarray(outer_run(theta, key, *lengths, problem.data))[:num_updates]
 
     paths = [
         run(key_train, config.learning_rate, k, config.num_episodes, config.outer_learning_rate)
         for k in config.truncations
     ]
-    measured = [[run(key_measure, rate, k, 1, 0.0) for rate in config.rates] for k in config.truncations]
+    measured = [
+        [run(key_measure, rate, k, 1, 0.0) for rate in config.rates] for k in config.truncations
+    ]
     windows = [run(key_measure, config.learning_rate, k, 1, 0.0)[:, 1] for k in config.truncations]
     losses = np.asarray([rows[:, 0].mean() for rows in measured[-1]], np.float64)
     gradients = np.asarray([[rows[:, 1].mean() for rows in row] for row in measured], np.float64)
@@ -77,7 +84,9 @@ def measure_adam(config: Any, key: Array) -> AdamRuns:
 
 def _outer_run(problem: UnrolledSystem, num_particles: int, max_updates: int):
     """`(theta, key, truncation, num_updates, outer rate, stagger, data) -> [max_updates, 3]`, compiled once for all."""
-    estimator = truncated_backprop(problem, num_particles, PARTICLES, max_num_steps=problem.num_steps, stagger=True)
+    estimator = truncated_backprop(
+        problem, num_particles, PARTICLES, max_num_steps=problem.num_steps, stagger=True
+    )
     adam = optax.scale_by_adam()
 
     def run(theta, key, truncation, num_updates, outer_rate, stagger, data):
@@ -87,8 +96,12 @@ def _outer_run(problem: UnrolledSystem, num_particles: int, max_updates: int):
 
         def update(i, carry):
             theta, opt_state, state, history = carry
-            estimate, state = estimator.estimate(theta, state, jax.random.fold_in(key_run, i), truncation, data)
-            history = history.at[i].set(jnp.stack([estimate.loss, estimate.grad[RATE], theta[RATE]]))
+            estimate, state = estimator.estimate(
+                theta, state, jax.random.fold_in(key_run, i), truncation, data
+            )
+            history = history.at[i].set(
+                jnp.stack([estimate.loss, estimate.grad[RATE], theta[RATE]])
+            )
             with jax.numpy_dtype_promotion("standard"):
                 direction, opt_state = adam.update(estimate.grad, opt_state)
             theta = {RATE: theta[RATE] - outer_rate * direction[RATE]}
@@ -97,5 +110,7 @@ def _outer_run(problem: UnrolledSystem, num_particles: int, max_updates: int):
         history = jnp.zeros((max_updates, 3), jnp.float32)
         return lax.fori_loop(0, num_updates, update, (theta, adam.init(theta), state, history))[3]
 
-    over_mesh = partial(jax.shard_map, mesh=particle_mesh(num_particles), in_specs=P(), out_specs=P())
+    over_mesh = partial(
+        jax.shard_map, mesh=particle_mesh(num_particles), in_specs=P(), out_specs=P()
+    )
     return jax.jit(over_mesh(run))

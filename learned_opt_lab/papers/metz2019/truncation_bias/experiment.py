@@ -19,7 +19,10 @@ from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.evaluation.statistics import lowest_known
 from learned_opt_lab.papers.metz2019.truncation_bias.adam_truncation import AdamRuns, measure_adam
 from learned_opt_lab.papers.metz2019.truncation_bias.figures import adam_figure, quadratic_figure
-from learned_opt_lab.papers.metz2019.truncation_bias.nqm_truncation import gradient_curves, stationary_rate
+from learned_opt_lab.papers.metz2019.truncation_bias.nqm_truncation import (
+    gradient_curves,
+    stationary_rate,
+)
 from learned_opt_lab.papers.wu2018.noisy_quadratic.short_horizon import paper_problem
 from learned_opt_lab.results.folder import write_result
 
@@ -70,7 +73,9 @@ def run(config: Config, out: pathlib.Path) -> dict:
     if config.scale == "paper":
         config = dataclasses.replace(config, num_steps=10_000, truncations=(10, 100, 1000, 10_000))
     if any(k < 1 or config.num_steps % k for k in config.truncations):
-        raise ValueError(f"truncations must divide num_steps = {config.num_steps}, got {config.truncations}")
+        raise ValueError(
+            f"truncations must divide num_steps = {config.num_steps}, got {config.truncations}"
+        )
     quadratic, curves = _noisy_quadratic(config)
     runs = measure_adam(config, jax.random.key(config.seed))
     out.mkdir(parents=True, exist_ok=True)
@@ -96,7 +101,11 @@ def _noisy_quadratic(config: Config):
 def adam_numbers(config: Config, runs: AdamRuns) -> dict:
     """What the runs on digits say, each list in the order of the truncations."""
     tails = [max(1, len(path) // 5) for path in runs.paths]
-    windows = {str(k): row.tolist() for k, row in zip(config.truncations, runs.windows, strict=True) if len(row) <= 100}
+    windows = {
+        str(k): row.tolist()
+        for k, row in zip(config.truncations, runs.windows, strict=True)
+        if len(row) <= 100
+    }
     return {
         "truncations": list(config.truncations),
         "initial_rate": config.learning_rate,

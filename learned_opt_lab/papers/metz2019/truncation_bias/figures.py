@@ -8,11 +8,22 @@ from matplotlib.figure import Figure
 
 from learned_opt_lab.drawing.axes import known, legend, log_scale
 from learned_opt_lab.drawing.text import format_number
-from learned_opt_lab.drawing.training_figures import BLACK, BLUE, GREEN, GREY, ORANGE, RED, running_median, tidy
+from learned_opt_lab.drawing.training_figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    running_median,
+    tidy,
+)
 from learned_opt_lab.papers.metz2019.truncation_bias.adam_truncation import AdamRuns
 
 
-def quadratic_figure(config: Any, curves: tuple[np.ndarray, np.ndarray], best_rates: list[float]) -> Figure:
+def quadratic_figure(
+    config: Any, curves: tuple[np.ndarray, np.ndarray], best_rates: list[float]
+) -> Figure:
     """Truncated gradients over the rate, `[truncations, rates]`, scaled to their largest size; zeros are marked."""
     rates, gradients = curves
     figure = Figure(figsize=(7, 4.4), dpi=150, layout="constrained")
@@ -22,11 +33,15 @@ def quadratic_figure(config: Any, curves: tuple[np.ndarray, np.ndarray], best_ra
     ):
         # Scaled so that it starts at 1; a gradient of zero there has no such scale.
         scaled = known(gradient) / (abs(gradient[0]) or np.nan)
-        axes.plot(rates, scaled, color=color, label=f"truncation {k}: zero at {format_number(best)}")
+        axes.plot(
+            rates, scaled, color=color, label=f"truncation {k}: zero at {format_number(best)}"
+        )
         axes.plot(known(best), 0, "o", color=color)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set(xlabel="learning rate x h_max", ylabel="truncated gradient (scaled)", ylim=(-1.1, 1.1))
-    axes.set_title("Noisy quadratic: the shorter the truncation, the smaller the rate it favours", fontsize=10)
+    axes.set_title(
+        "Noisy quadratic: the shorter the truncation, the smaller the rate it favours", fontsize=10
+    )
     legend(axes, fontsize=10)
     tidy(axes)
     return figure
@@ -43,18 +58,38 @@ def adam_figure(config: Any, runs: AdamRuns, numbers: dict) -> Figure:
         thin = slice(None, None, max(1, len(path) // 2000))
         smooth = running_median(path[thin, 0], max(3, len(path[thin]) // 10))
         loss.plot(episodes[thin], smooth, color=color, label=f"truncation {k}")
-        rate.plot(episodes[thin], known(np.exp(path[thin, 2])), color=color, label=f"truncation {k}")
+        rate.plot(
+            episodes[thin], known(np.exp(path[thin, 2])), color=color, label=f"truncation {k}"
+        )
         middles = (np.arange(len(row)) + 0.5) * k
         row = known(row)
         size = np.nanmax(np.abs(row), initial=0.0) or 1.0
         shown = row if len(row) < 40 else running_median(row, len(row) // 20)
-        windows.plot(middles, shown / size, "o-" if len(row) < 40 else "-", markersize=3, color=color)
+        windows.plot(
+            middles, shown / size, "o-" if len(row) < 40 else "-", markersize=3, color=color
+        )
     rate.axhline(config.learning_rate, color=GREY, linestyle="--", linewidth=1, label="start")
-    rate.axhline(known(numbers["best_rate"]), color=BLACK, linestyle=":", linewidth=1, label="best of the grid")
+    rate.axhline(
+        known(numbers["best_rate"]),
+        color=BLACK,
+        linestyle=":",
+        linewidth=1,
+        label="best of the grid",
+    )
     log_scale(rate, "y", *(line.get_ydata() for line in rate.lines))
-    loss.set(xlabel="episodes' worth of inner steps", ylabel="outer loss", title="(a) outer-training")
-    rate.set(xlabel="episodes' worth of inner steps", ylabel="Adam's learning rate", title="(b) learning rate")
-    windows.set(xlabel="inner step", ylabel="gradient (scaled)", title="(c) gradient per truncation, initial rate")
+    loss.set(
+        xlabel="episodes' worth of inner steps", ylabel="outer loss", title="(a) outer-training"
+    )
+    rate.set(
+        xlabel="episodes' worth of inner steps",
+        ylabel="Adam's learning rate",
+        title="(b) learning rate",
+    )
+    windows.set(
+        xlabel="inner step",
+        ylabel="gradient (scaled)",
+        title="(c) gradient per truncation, initial rate",
+    )
     windows.set_yscale("symlog", linthresh=0.01)
     windows.axhline(0, color=GREY, linewidth=0.8)
     windows.legend(*rate.get_legend_handles_labels(), frameon=False, fontsize=7, loc=(0.55, 0.18))
@@ -65,4 +100,8 @@ def adam_figure(config: Any, runs: AdamRuns, numbers: dict) -> Figure:
 
 def _colors(count: int) -> list:
     named = [RED, ORANGE, GREEN, BLUE]
-    return named[-count:] if count <= 4 else list(matplotlib.colormaps["viridis"](np.linspace(0, 0.9, count)))
+    return (
+        named[-count:]
+        if count <= 4
+        else list(matplotlib.colormaps["viridis"](np.linspace(0, 0.9, count)))
+    )

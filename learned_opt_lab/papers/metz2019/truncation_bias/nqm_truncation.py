@@ -16,7 +16,9 @@ from tasks.analytic import NoisyQuadratic, expected_loss, initial_moments, momen
 
 
 @partial(jax.jit, static_argnames="num_steps")
-def truncated_gradient(problem: NoisyQuadratic, rate: Array, num_steps: int, truncation: Array) -> Array:
+def truncated_gradient(
+    problem: NoisyQuadratic, rate: Array, num_steps: int, truncation: Array
+) -> Array:
     """Derivative of the mean loss in the rate, summed over windows whose starting moments are held constant.
 
     Forward mode: the tangent of the moments is carried along and dropped at each window's start.
@@ -32,12 +34,16 @@ def truncated_gradient(problem: NoisyQuadratic, rate: Array, num_steps: int, tru
     """
 
     def after_step(rate, moments):
-        moments = moments_step(problem, moments, rate / jnp.max(problem.curvatures), jnp.zeros_like(rate))
+        moments = moments_step(
+            problem, moments, rate / jnp.max(problem.curvatures), jnp.zeros_like(rate)
+        )
         return moments, expected_loss(moments)
 
     def step(carry, i):
         moments, tangents = carry
-        tangents = jax.tree.map(lambda t: jnp.where(i % truncation == 0, jnp.zeros_like(t), t), tangents)
+        tangents = jax.tree.map(
+            lambda t: jnp.where(i % truncation == 0, jnp.zeros_like(t), t), tangents
+        )
         step_of = (rate, moments), (jnp.ones_like(rate), tangents)
         (moments, _), (tangents, slope) = jax.jvp(after_step, *step_of)
         return (moments, tangents), slope
@@ -55,7 +61,9 @@ def stationary_rate(problem: NoisyQuadratic, num_steps: int, truncation: int) ->
     """
 
     def slope(rate):
-        return float(truncated_gradient(problem, jnp.float32(rate), num_steps, jnp.int32(truncation)))
+        return float(
+            truncated_gradient(problem, jnp.float32(rate), num_steps, jnp.int32(truncation))
+        )
 
     return float(brentq(slope, 0.01, 1.9, xtol=1e-4))
 
@@ -65,5 +73,8 @@ def gradient_curves(
 ) -> np.ndarray:
     """Truncated gradients, `[truncations, rates]`."""
     over_rates = jax.vmap(truncated_gradient, in_axes=(None, 0, None, None))
-    rows = [over_rates(problem, jnp.asarray(rates, jnp.float32), num_steps, jnp.int32(k)) for k in truncations]
+    rows = [
+        over_rates(problem, jnp.asarray(rates, jnp.float32), num_steps, jnp.int32(k))
+        for k in truncations
+    ]
     return np.asarray(jnp.stack(rows))

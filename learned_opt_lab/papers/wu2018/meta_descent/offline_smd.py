@@ -31,8 +31,14 @@ from jax import lax
 from learned_opt.hand_designed import constant_schedule
 from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.papers.scales import at_scale
-from learned_opt_lab.papers.wu2018.meta_descent.offline_smd_figures import curve_figure, surface_figure
-from learned_opt_lab.papers.wu2018.meta_descent.offline_smd_summary import chosen_schedules, smd_summary
+from learned_opt_lab.papers.wu2018.meta_descent.offline_smd_figures import (
+    curve_figure,
+    surface_figure,
+)
+from learned_opt_lab.papers.wu2018.meta_descent.offline_smd_summary import (
+    chosen_schedules,
+    smd_summary,
+)
 from learned_opt_lab.papers.wu2018.meta_descent.smd_decay import (
     LOG10_EXPONENTS,
     LOG10_RATES,
@@ -42,7 +48,13 @@ from learned_opt_lab.papers.wu2018.meta_descent.smd_decay import (
     random_starts,
     thetas_of,
 )
-from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import Training, jit_over, load_data, make_training, sgd_steps
+from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import (
+    Training,
+    jit_over,
+    load_data,
+    make_training,
+    sgd_steps,
+)
 from learned_opt_lab.results.folder import write_result
 
 
@@ -153,7 +165,9 @@ def resolve(config: Config) -> Config:
     if config.horizons[0] < 1 or list(config.horizons) != sorted(set(config.horizons)):
         raise ValueError(f"horizons must rise from at least 1, got {config.horizons}")
     counts = config.num_meta_steps
-    if min(counts, default=0) < 1 or not len(config.meta_learning_rates) == len(counts) <= len(config.horizons):
+    if min(counts, default=0) < 1 or not len(config.meta_learning_rates) == len(counts) <= len(
+        config.horizons
+    ):
         raise ValueError(
             f"num_meta_steps must be at least 1 and, like meta_learning_rates, one a horizon, shortest first, "
             f"got {counts}, {config.meta_learning_rates} and {len(config.horizons)} horizons"
@@ -208,10 +222,14 @@ def _descend(training: Training, config: Config, warm, index: int, key) -> Point
     )
 
 
-def _curves(training, config, warm, chosen, key, num_points: int = 40) -> tuple[np.ndarray, np.ndarray]:
+def _curves(
+    training, config, warm, chosen, key, num_points: int = 40
+) -> tuple[np.ndarray, np.ndarray]:
     """Steps `[points]`, and the training loss there under each horizon's choice, `[horizons, points]`."""
     learned = decaying_sgd(config.time_constant)
-    points = Points(*(np.log10([row[field] for row in chosen]) for field in ("learning_rate", "decay_exponent")))
+    points = Points(
+        *(np.log10([row[field] for row in chosen]) for field in ("learning_rate", "decay_exponent"))
+    )
     stops = np.unique(np.geomspace(1, config.horizons[-1], num_points).astype(int))
 
     def one(training, theta):

@@ -26,14 +26,32 @@ def surface_figure(horizons, rates, exponents, surface, paths) -> Figure:
             path = paths[horizon]
             axes.plot(path.exponent, path.rate, color=RED, linewidth=1)
             axes.plot(path.exponent[0], path.rate[0], "o", color=RED, markersize=3)
-            axes.plot(path.exponent[-1], path.rate[-1], "X", color="white", markeredgecolor=RED, markersize=6)
-        axes.plot(exponents[best[1]], rates[best[0]], "*", color="white", markeredgecolor="black", markersize=14)
-        axes.set_title(f"horizon {horizon}: best exponent {10 ** exponents[best[1]]:.2g}", fontsize=10)
+            axes.plot(
+                path.exponent[-1],
+                path.rate[-1],
+                "X",
+                color="white",
+                markeredgecolor=RED,
+                markersize=6,
+            )
+        axes.plot(
+            exponents[best[1]],
+            rates[best[0]],
+            "*",
+            color="white",
+            markeredgecolor="black",
+            markersize=14,
+        )
+        axes.set_title(
+            f"horizon {horizon}: best exponent {10 ** exponents[best[1]]:.2g}", fontsize=10
+        )
         axes.set_xlabel("log10 decay exponent")
         axes.set_xlim(exponents[0], exponents[-1])
         axes.set_ylim(rates[0], rates[-1])
     all_axes[0].set_ylabel("log10 initial rate")
-    figure.suptitle("Stochastic meta-descent from dots to crosses; star: the surface's minimum", fontsize=11)
+    figure.suptitle(
+        "Stochastic meta-descent from dots to crosses; star: the surface's minimum", fontsize=11
+    )
     return figure
 
 

@@ -28,7 +28,9 @@ def chosen_schedules(horizons: Sequence[int], grid: Any, surface: np.ndarray) ->
     return rows
 
 
-def smd_summary(num_starts: int, paths: Mapping[int, Any], surface: np.ndarray, at_ends: np.ndarray) -> list[dict]:
+def smd_summary(
+    num_starts: int, paths: Mapping[int, Any], surface: np.ndarray, at_ends: np.ndarray
+) -> list[dict]:
     """Loss of SMD's ends beside the surface's minimum, and the share of the surface that is better than an end."""
     rows = []
     for i, (horizon, path) in enumerate(paths.items()):

@@ -34,7 +34,13 @@ from learned_opt_lab.evaluation.statistics import lowest_known
 from learned_opt_lab.papers.scales import at_scale
 from learned_opt_lab.papers.wu2018.meta_descent.online_smd_figure import online_figure
 from learned_opt_lab.papers.wu2018.meta_descent.smd_lookahead import AdaptiveState, adapt
-from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import Training, jit_over, load_data, make_training, sgd_steps
+from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import (
+    Training,
+    jit_over,
+    load_data,
+    make_training,
+    sgd_steps,
+)
 from learned_opt_lab.results.folder import write_result
 
 FINAL_RATE = 1e-4
@@ -117,8 +123,13 @@ def run(config: Config, out: pathlib.Path) -> dict:
         dataset, data = load_data(dataset, fallback="noisy_digits")
         training = make_training(data, network, config.batch_size)
         curves = _run_problem(training, config)
-        result["problems"].append({"dataset": dataset, "network": network, **_summary(config, curves)})
-        save(online_figure(config, curves, f"{network} on {dataset}"), out / f"{dataset}_{network}.png")
+        result["problems"].append(
+            {"dataset": dataset, "network": network, **_summary(config, curves)}
+        )
+        save(
+            online_figure(config, curves, f"{network} on {dataset}"),
+            out / f"{dataset}_{network}.png",
+        )
     write_result(out / "result.json", result)
     return result
 
@@ -157,7 +168,9 @@ def _adaptive_phase(training: Training, config: Config, mode: str, thetas: Pair,
                 same_batch=mode == "same batch",
             )
         keys = jax.random.split(jax.random.fold_in(key_train, i), config.steps_per_adaptation)
-        params, opt_state = sgd_steps(training, learned, state.theta, state.params, state.opt_state, keys)
+        params, opt_state = sgd_steps(
+            training, learned, state.theta, state.params, state.opt_state, keys
+        )
         return state._replace(params=params, opt_state=opt_state), None
 
     def record(training, state, cycles):
@@ -167,7 +180,9 @@ def _adaptive_phase(training: Training, config: Config, mode: str, thetas: Pair,
     def one(training, theta):
         opt_state = learned.optimizer(theta).init(params)
         state = AdaptiveState(params, opt_state, theta, adam.init(theta))
-        cycles = jnp.arange(config.num_steps // config.steps_per_adaptation).reshape(config.num_records, -1)
+        cycles = jnp.arange(config.num_steps // config.steps_per_adaptation).reshape(
+            config.num_records, -1
+        )
         return lax.scan(partial(record, training), state, cycles)
 
     over_runs = lambda training, thetas: jax.vmap(partial(one, training))(thetas)
@@ -187,7 +202,9 @@ def _decay_phase(training: Training, config: Config, states: AdaptiveState, key)
             log_rate = first + share * (np.log(FINAL_RATE) - first)
             one_minus = state.theta.log_one_minus_momentum
             theta = Pair(log_rate - one_minus, one_minus)
-            return sgd_steps(training, learned, theta, *carry, jax.random.fold_in(key, i)[None]), decode_pair(theta)
+            return sgd_steps(
+                training, learned, theta, *carry, jax.random.fold_in(key, i)[None]
+            ), decode_pair(theta)
 
         def record(carry, steps):
             carry, pairs = lax.scan(step, carry, steps)
@@ -204,7 +221,11 @@ def _run_problem(training: Training, config: Config) -> dict[str, Curves]:
     """Curves of both phases: `fixed` is the best fixed rate alone, the others hold one run a start."""
     key_adaptive, key_decay = jax.random.split(jax.random.key(config.seed))
     curves = {}
-    for mode, rates in (("fixed", config.fixed_rates), ("smd", config.start_rates), ("same batch", config.start_rates)):
+    for mode, rates in (
+        ("fixed", config.fixed_rates),
+        ("smd", config.start_rates),
+        ("same batch", config.start_rates),
+    ):
         thetas = jax.vmap(lambda rate: encode_pair(rate, 0.9))(jnp.asarray(rates, jnp.float32))
         states, adaptive = _adaptive_phase(training, config, mode, thetas, key_adaptive)
         if mode == "fixed":
@@ -212,7 +233,9 @@ def _run_problem(training: Training, config: Config) -> dict[str, Curves]:
             states = jax.tree.map(lambda x, best=best: x[best : best + 1], states)
             adaptive = Curves(*(x[best : best + 1] for x in adaptive))
         decay = _decay_phase(training, config, states, key_decay)
-        curves[mode] = Curves(*(np.concatenate(pair, 1) for pair in zip(adaptive, decay, strict=True)))
+        curves[mode] = Curves(
+            *(np.concatenate(pair, 1) for pair in zip(adaptive, decay, strict=True))
+        )
     return curves
 
 
@@ -239,7 +262,12 @@ def _summary(config: Config, curves: dict[str, Curves]) -> dict:
                 "loss_after_decay": _printable(after),
             }
             for start, rate, momentum, loss, after in zip(
-                config.start_rates, rates, momenta, curves[mode].loss[:, end], curves[mode].loss[:, -1], strict=True
+                config.start_rates,
+                rates,
+                momenta,
+                curves[mode].loss[:, end],
+                curves[mode].loss[:, -1],
+                strict=True,
             )
         ]
     return summary

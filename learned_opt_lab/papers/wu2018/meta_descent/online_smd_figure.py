@@ -35,7 +35,9 @@ def online_figure(config: Any, curves: Mapping[str, Any], title: str) -> Figure:
             (momentum_axes, curves[mode].momentum),
         ):
             for i, run in enumerate(values):
-                axes.plot(steps, known(run), color=color, linewidth=1.3, label=label if i == 0 else None)
+                axes.plot(
+                    steps, known(run), color=color, linewidth=1.3, label=label if i == 0 else None
+                )
     losses = np.concatenate([known(each.loss).ravel() for each in curves.values()])
     losses, fixed = losses[np.isfinite(losses)], known(curves["fixed"].loss)
     for axes in (loss_axes, rate_axes):

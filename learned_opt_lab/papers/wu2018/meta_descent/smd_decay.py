@@ -65,7 +65,9 @@ def points_of(theta: Decay) -> Points:
     return Points(*(np.asarray(leaf, float) / np.log(10) for leaf in theta))
 
 
-def horizon_problem(training: Training, learned: LearnedOptimizer, warm, horizon: int) -> UnrolledSystem:
+def horizon_problem(
+    training: Training, learned: LearnedOptimizer, warm, horizon: int
+) -> UnrolledSystem:
     """An inner problem of one step: training from the weights `warm` over the horizon, and the log of the loss there.
 
     The logarithm leaves the minimum where it is, and its gradient has one size whether the loss is 1 or .001; the loss
@@ -75,7 +77,9 @@ def horizon_problem(training: Training, learned: LearnedOptimizer, warm, horizon
     def step(theta, state, key, data):
         bound = training._replace(data=data)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(horizon))
-        params, _ = sgd_steps(bound, learned, theta, warm, learned.optimizer(theta).init(warm), keys)
+        params, _ = sgd_steps(
+            bound, learned, theta, warm, learned.optimizer(theta).init(warm), keys
+        )
         return state, jnp.log(training.full_loss(params))
 
     return UnrolledSystem(init=lambda theta, key: (), step=step, num_steps=1, data=training.data)
@@ -85,7 +89,9 @@ def random_starts(key: Array, num_starts: int) -> Points:
     """Uniform over the surface's range in logs, but for its edges: beyond the upper rates training diverges."""
     corners = [np.array(axis)[:, None] for axis in (LOG10_RATES, LOG10_EXPONENTS)]
     shares = np.asarray(jax.random.uniform(key, (2, num_starts), minval=0.1, maxval=0.7))
-    return Points(*(low + (high - low) * share for (low, high), share in zip(corners, shares, strict=True)))
+    return Points(
+        *(low + (high - low) * share for (low, high), share in zip(corners, shares, strict=True))
+    )
 
 
 def meta_descent(
@@ -120,7 +126,11 @@ def meta_descent(
     """
     adam = optax.scale_by_adam(b2=0.99)
     steps = np.arange(num_meta_steps)
-    rates = np.float32(meta_learning_rate) * (1 + np.cos(np.pi * steps / num_meta_steps, dtype=np.float32)) / 2
+    rates = (
+        np.float32(meta_learning_rate)
+        * (1 + np.cos(np.pi * steps / num_meta_steps, dtype=np.float32))
+        / 2
+    )
 
     def descend(training, theta, key):
         estimator = forward_mode(horizon_problem(training, learned, warm, horizon), num_particles=1)
@@ -134,9 +144,13 @@ def meta_descent(
             estimate, _ = estimator.estimate(theta, state, key_estimate, 1, training.data)
             moved = _adam_step(adam, rate, theta, adam_state, estimate.grad)
             cut = theta._replace(log_rate=theta.log_rate + float(np.log(RATE_CUT)))
-            known = jnp.all(jnp.stack([~jnp.isnan(leaf) for leaf in jax.tree.leaves(estimate.grad)]))
+            known = jnp.all(
+                jnp.stack([~jnp.isnan(leaf) for leaf in jax.tree.leaves(estimate.grad)])
+            )
             stable = known & (estimate.loss < mean + float(np.log(WORSE)))
-            theta, adam_state = jax.tree.map(partial(jnp.where, stable), moved, (cut, adam.init(theta)))
+            theta, adam_state = jax.tree.map(
+                partial(jnp.where, stable), moved, (cut, adam.init(theta))
+            )
             excess = jnp.where(jnp.isfinite(estimate.loss), estimate.loss - mean, 0.0)
             return (theta, adam_state, mean + MEAN_WEIGHT * excess), theta
 

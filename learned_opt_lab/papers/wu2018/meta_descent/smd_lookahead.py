@@ -27,7 +27,9 @@ class AdaptiveState(NamedTuple):
     adam_state: optax.OptState
 
 
-def lookahead_problem(training: Training, state, num_steps: int, same_batch: bool) -> UnrolledSystem:
+def lookahead_problem(
+    training: Training, state, num_steps: int, same_batch: bool
+) -> UnrolledSystem:
     """An inner problem whose one step is a lookahead from `state`, `(params, opt_state)`, that leaves it untouched.
 
     The loss is that of the weights after `num_steps` steps, on the next `num_steps` minibatches.
@@ -54,7 +56,9 @@ def lookahead_problem(training: Training, state, num_steps: int, same_batch: boo
 
 def _batch_loss(training: Training, params, key):
     key_batch, key_loss = jax.random.split(key)
-    return training.task.loss(params, key_loss, training.task.sample_batch(training.data, key_batch, "train"))[0]
+    return training.task.loss(
+        params, key_loss, training.task.sample_batch(training.data, key_batch, "train")
+    )[0]
 
 
 def adapt(
@@ -75,7 +79,9 @@ def adapt(
     def meta_step(carry, key):
         theta, adam_state = carry
         key_init, key_estimate = jax.random.split(key)
-        estimate, _ = estimator.estimate(theta, estimator.init(theta, key_init), key_estimate, 1, ())
+        estimate, _ = estimator.estimate(
+            theta, estimator.init(theta, key_init), key_estimate, 1, ()
+        )
         # Clipping alone would keep nan; a lookahead that diverges says nothing about where to go.
         grad = jax.tree.map(lambda g: jnp.where(jnp.isnan(g), 0, g), estimate.grad)
         grad = jax.tree.map(lambda g: jnp.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP), grad)

@@ -34,7 +34,12 @@ DATASETS: dict[str, Callable[[], ImageData]] = {
 
 
 def with_label_noise(
-    data: ImageData, share: float, *, num_samples: int | None = None, valid_share: float = 0.25, seed: int = 0
+    data: ImageData,
+    share: float,
+    *,
+    num_samples: int | None = None,
+    valid_share: float = 0.25,
+    seed: int = 0,
 ) -> ImageData:
     """The set divided anew, with labels of all but the `test` split replaced at random.
 
@@ -54,10 +59,18 @@ def with_label_noise(
     images, labels = np.asarray(data.images), np.asarray(data.labels)
     test = split_rows(data, "test")
     rows = rng.permutation(np.setdiff1d(np.arange(len(labels)), test))[:num_samples]
-    noisy = np.where(rng.random(len(rows)) < share, rng.integers(0, data.num_classes, len(rows)), labels[rows])
-    fractions = (0.94 - valid_share, 0.01, valid_share, 0.05)  # The last is not used: the test split is given.
+    noisy = np.where(
+        rng.random(len(rows)) < share, rng.integers(0, data.num_classes, len(rows)), labels[rows]
+    )
+    # The last is not used: the test split is given.
+    fractions = (0.94 - valid_share, 0.01, valid_share, 0.05)
     return from_arrays(
-        images[rows], noisy, test_images=images[test], test_labels=labels[test], fractions=fractions, seed=seed
+        images[rows],
+        noisy,
+        test_images=images[test],
+        test_labels=labels[test],
+        fractions=fractions,
+        seed=seed,
     )
 
 
@@ -120,7 +133,9 @@ def load_data(dataset: str, fallback: str = "digits") -> tuple[str, ImageData]:
     return dataset, DATASETS[dataset]()
 
 
-def make_training(data: ImageData, network: str, batch_size: int, max_examples: int = 2000) -> Training:
+def make_training(
+    data: ImageData, network: str, batch_size: int, max_examples: int = 2000
+) -> Training:
     """Builds the task.
 
     Raises:
@@ -133,7 +148,9 @@ def make_training(data: ImageData, network: str, batch_size: int, max_examples: 
     def sample_batch(data, key, split):
         return sample_images(data, key, split, classes, batch_size)
 
-    task = classification_task(NETWORKS[network](), sample_batch, data.image_shape, data.num_classes)
+    task = classification_task(
+        NETWORKS[network](), sample_batch, data.image_shape, data.num_classes
+    )
     key = jax.random.key(0)  # No network here draws from it.
 
     def loss_over(split):

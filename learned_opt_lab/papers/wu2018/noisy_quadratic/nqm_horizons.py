@@ -56,18 +56,26 @@ def run(config: Config, out: pathlib.Path) -> dict:
     """Writes `result.json`, `two_dimensional.png` and `horizons.png` to `out`; returns what is in the former."""
     out.mkdir(parents=True, exist_ok=True)
     per_decade = config.rates_per_decade
-    rates = 10.0 ** (np.arange(-3 * per_decade, math.floor(math.log10(2) * per_decade) + 1) / per_decade)
+    rates = 10.0 ** (
+        np.arange(-3 * per_decade, math.floor(math.log10(2) * per_decade) + 1) / per_decade
+    )
     problem = paper_problem(dim=config.dim)
     curves, rows = {}, []
     for num_steps in config.horizons:
         row = {"num_steps": num_steps}
         for name, num_decay in (("fixed", 0), ("with_decay", config.num_decay_steps)):
-            evaluate = partial(_final_losses, problem, num_steps=num_steps, num_decay=num_decay, decay=config.decay)
+            evaluate = partial(
+                _final_losses, problem, num_steps=num_steps, num_decay=num_decay, decay=config.decay
+            )
             losses = np.asarray(evaluate(jnp.asarray(rates, jnp.float32)))
             curves[num_steps, name] = losses
             best = lowest_known(losses, f"loss after {num_steps} steps")
             refined = _refine(evaluate, rates, best)
-            row[name] = {"best_rate": float(rates[best]), "loss": float(losses[best]), "minimizer": refined}
+            row[name] = {
+                "best_rate": float(rates[best]),
+                "loss": float(losses[best]),
+                "minimizer": refined,
+            }
         row["decay_over_fixed"] = row["with_decay"]["best_rate"] / row["fixed"]["best_rate"]
         rows.append(row)
     picture, paths = _two_dimensional(jax.random.key(config.seed))
@@ -81,7 +89,9 @@ def run(config: Config, out: pathlib.Path) -> dict:
 @partial(jax.jit, static_argnames=("num_steps", "num_decay", "decay"))
 def _final_losses(problem, rates, *, num_steps, num_decay, decay):
     """Expected loss of plain SGD after a fixed rate (in 1 / h_max) and, if asked, exponential decay; `[rates]`."""
-    shape = np.concatenate([np.ones(num_steps), decay ** (np.arange(1, num_decay + 1) / max(num_decay, 1))])
+    shape = np.concatenate(
+        [np.ones(num_steps), decay ** (np.arange(1, num_decay + 1) / max(num_decay, 1))]
+    )
     schedules = rates[:, None] * jnp.asarray(shape, rates.dtype) / jnp.max(problem.curvatures)
     zeros = jnp.zeros(len(shape), rates.dtype)
     return jax.vmap(lambda schedule: expected_losses(problem, schedule, zeros)[-1])(schedules)
@@ -90,13 +100,17 @@ def _final_losses(problem, rates, *, num_steps, num_decay, decay):
 def _refine(evaluate, rates, best: int) -> float:
     """The minimizer between the neighbours of the grid's best rate, to a hundredth of that interval."""
     fine = np.geomspace(rates[max(best - 1, 0)], rates[min(best + 1, len(rates) - 1)], 101)
-    return float(fine[lowest_known(evaluate(jnp.asarray(fine, jnp.float32)), "loss beside the best rate")])
+    return float(
+        fine[lowest_known(evaluate(jnp.asarray(fine, jnp.float32)), "loss beside the best rate")]
+    )
 
 
 def _two_dimensional(key):
     """Fig 1: one high and one low curvature; conservative against aggressive and then decayed."""
     start = np.array([4.0, 4.0])
-    problem = NoisyQuadratic(np.array([1.0, 0.02]), np.array([1.0, 0.2]), mean=start, variance=np.zeros(2))
+    problem = NoisyQuadratic(
+        np.array([1.0, 0.02]), np.array([1.0, 0.2]), mean=start, variance=np.zeros(2)
+    )
     task = noisy_quadratic_task(problem)
     num_steps, num_decay = 100, 40
     tail = 1e-2 ** (np.arange(1, num_decay + 1) / num_decay)
@@ -112,7 +126,9 @@ def _two_dimensional(key):
             i, rate = i_rate
             key_batch = jax.random.fold_in(key, i)
             batch = task.sample_batch((), key_batch, "train")
-            params = params - rate * jax.grad(lambda params: task.loss(params, key_batch, batch)[0])(params)
+            params = params - rate * jax.grad(
+                lambda params: task.loss(params, key_batch, batch)[0]
+            )(params)
             return params, params
 
         params = jnp.asarray(start, schedule.dtype)
@@ -122,7 +138,10 @@ def _two_dimensional(key):
     for name, schedule in schedules.items():
         schedule = jnp.asarray(schedule, jnp.float32)
         expected = expected_losses(problem, schedule, jnp.zeros_like(schedule))
-        losses[name] = {"after_fixed_steps": float(expected[num_steps]), "at_end": float(expected[-1])}
+        losses[name] = {
+            "after_fixed_steps": float(expected[num_steps]),
+            "at_end": float(expected[-1]),
+        }
         paths[name] = np.concatenate([start[None], np.asarray(path(schedule))])
     return losses, (paths, num_steps)
 
@@ -133,9 +152,15 @@ def _horizon_figure(rates, curves, rows, num_decay_steps) -> Figure:
     for row, color in zip(rows, (BLUE, GREEN, ORANGE, RED, PURPLE), strict=False):
         k = row["num_steps"]
         for name, line in (("fixed", "-"), ("with_decay", "--")):
-            label = f"{k} steps" + (f" + {num_decay_steps} of decay" if name == "with_decay" else "")
+            label = f"{k} steps" + (
+                f" + {num_decay_steps} of decay" if name == "with_decay" else ""
+            )
             axes.plot(
-                rates, known(curves[k, name]), line, color=color, label=f"{label}: best {row[name]['best_rate']:.2f}"
+                rates,
+                known(curves[k, name]),
+                line,
+                color=color,
+                label=f"{label}: best {row[name]['best_rate']:.2f}",
             )
             axes.plot(row[name]["best_rate"], row[name]["loss"], "o", color=color)
     log_scale(axes, "x", rates)
@@ -144,7 +169,8 @@ def _horizon_figure(rates, curves, rows, num_decay_steps) -> Figure:
     axes.set_xlabel("fixed learning rate x h_max")
     axes.set_ylabel("expected loss")
     axes.set_title(
-        "The longer the horizon, the smaller the rate it favours; a decay phase turns that round", fontsize=10
+        "The longer the horizon, the smaller the rate it favours; a decay phase turns that round",
+        fontsize=10,
     )
     axes.legend(fontsize=7, ncols=2)
     return figure
@@ -156,14 +182,34 @@ def _path_figure(paths_and_split) -> Figure:
     axes = figure.subplots()
     low, high = np.meshgrid(np.linspace(-1, 5, 200), np.linspace(-4, 5, 200))
     axes.contour(
-        low, high, 0.5 * (high**2 + 0.02 * low**2), levels=np.geomspace(0.01, 12, 9), colors="0.85", linewidths=0.8
+        low,
+        high,
+        0.5 * (high**2 + 0.02 * low**2),
+        levels=np.geomspace(0.01, 12, 9),
+        colors="0.85",
+        linewidths=0.8,
     )
     path = paths["aggressive_then_decayed"]
-    axes.plot(path[: split + 1, 1], path[: split + 1, 0], color=RED, linewidth=0.8, label="large fixed rate ...")
-    axes.plot(path[split:, 1], path[split:, 0], color=ORANGE, linewidth=2.5, label="... then decayed")
+    axes.plot(
+        path[: split + 1, 1],
+        path[: split + 1, 0],
+        color=RED,
+        linewidth=0.8,
+        label="large fixed rate ...",
+    )
+    axes.plot(
+        path[split:, 1], path[split:, 0], color=ORANGE, linewidth=2.5, label="... then decayed"
+    )
     axes.plot(*paths["conservative"].T[::-1], color=BLUE, linewidth=1.5, label="small fixed rate")
     for name, color in (("conservative", BLUE), ("aggressive_then_decayed", ORANGE)):
-        axes.plot(paths[name][-1, 1], paths[name][-1, 0], "o", color=color, markeredgecolor="black", zorder=5)
+        axes.plot(
+            paths[name][-1, 1],
+            paths[name][-1, 0],
+            "o",
+            color=color,
+            markeredgecolor="black",
+            zorder=5,
+        )
     axes.plot(0, 0, "k*", markersize=12, label="minimum")
     axes.set_xlabel("low-curvature direction")
     axes.set_ylabel("high-curvature direction")

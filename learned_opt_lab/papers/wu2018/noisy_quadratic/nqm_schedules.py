@@ -74,7 +74,10 @@ def _stochastic(config: Config, num_updates: int):
     }
     greedy_sgd = greedy_schedule(problem, config.num_steps, momentum=False)
     h_max = float(jnp.max(problem.curvatures))
-    curves = {name: _with_extremes(problem, schedule, config.num_extreme) for name, schedule in schedules.items()}
+    curves = {
+        name: _with_extremes(problem, schedule, config.num_extreme)
+        for name, schedule in schedules.items()
+    }
     result = {name: float(schedule.losses[-1]) for name, schedule in schedules.items()}
     result["initial"] = float(schedules["greedy"].losses[0])
     result["greedy_without_momentum"] = float(greedy_sgd.losses[-1])
@@ -114,11 +117,18 @@ def _deterministic(config: Config, num_updates: int):
             )
             losses = {"greedy": float(greedy.losses[-1]), "optimized": float(optimized.losses[-1])}
             rows.append(
-                {"num_steps": num_steps, **losses, "optimized_over_greedy": losses["optimized"] / losses["greedy"]}
+                {
+                    "num_steps": num_steps,
+                    **losses,
+                    "optimized_over_greedy": losses["optimized"] / losses["greedy"],
+                }
             )
             if num_steps == config.num_steps:
                 schedules, at_end = {"greedy": greedy, "optimized": optimized}, losses
-        curves = {name: _with_extremes(problem, schedule, config.num_extreme) for name, schedule in schedules.items()}
+        curves = {
+            name: _with_extremes(problem, schedule, config.num_extreme)
+            for name, schedule in schedules.items()
+        }
         final_pair = {
             "learning_rate_times_h_max": float(schedules["greedy"].learning_rates[-1]) * h_max,
             "momentum": float(schedules["greedy"].momenta[-1]),
@@ -137,19 +147,34 @@ def _with_extremes(problem, schedule: Schedule, num_extreme: int):
 def _figure(stochastic: dict, deterministic: dict, num_extreme: int) -> Figure:
     figure = Figure(figsize=(13, 6.4), dpi=150, layout="constrained")
     rows = figure.subplots(2, 4)
-    for row, title, curves in zip(rows, ("noisy", "deterministic"), (stochastic, deterministic), strict=True):
+    for row, title, curves in zip(
+        rows, ("noisy", "deterministic"), (stochastic, deterministic), strict=True
+    ):
         for name, (schedule, high, low, _) in curves.items():
-            style = {"color": COLORS[name], "label": name, "linestyle": "--" if name == "optimized" else "-"}
+            style = {
+                "color": COLORS[name],
+                "label": name,
+                "linestyle": "--" if name == "optimized" else "-",
+            }
             row[0].plot(positive(schedule.losses), **style)
             row[1].plot(positive(schedule.learning_rates), **style)
             row[2].plot(np.asarray(schedule.momenta), **style)
             row[3].plot(positive(high), color=COLORS[name], label=f"{name}, {num_extreme} highest")
-            row[3].plot(positive(low), color=COLORS[name], linestyle=":", label=f"{name}, {num_extreme} lowest")
+            row[3].plot(
+                positive(low),
+                color=COLORS[name],
+                linestyle=":",
+                label=f"{name}, {num_extreme} lowest",
+            )
         for axes in (row[0], row[1], row[3]):
             log_scale(axes, "y", *(line.get_ydata() for line in axes.lines))
-        final = "  ".join(f"{name} {float(curve[0].losses[-1]):.3g}" for name, curve in curves.items())
+        final = "  ".join(
+            f"{name} {float(curve[0].losses[-1]):.3g}" for name, curve in curves.items()
+        )
         row[0].set_title(f"{title}: loss\nat the end: {final}", fontsize=9, color=BLACK)
-        for axes, label in zip(row[1:], ("learning rate", "momentum", "loss by curvature"), strict=True):
+        for axes, label in zip(
+            row[1:], ("learning rate", "momentum", "loss by curvature"), strict=True
+        ):
             axes.set_title(f"{title}: {label}", fontsize=9)
         row[0].legend(fontsize=8)
         row[3].legend(fontsize=6)

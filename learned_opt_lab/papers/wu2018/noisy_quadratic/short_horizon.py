@@ -64,7 +64,9 @@ def greedy_schedule(problem: NoisyQuadratic, num_steps: int, momentum: bool = Tr
     return _greedy(problem, num_steps, momentum)
 
 
-def greedy_pair(problem: NoisyQuadratic, moments: Moments) -> tuple[Float[Array, ""], Float[Array, ""]]:
+def greedy_pair(
+    problem: NoisyQuadratic, moments: Moments
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Learning rate and momentum of Theorem 2; at rest, where both quotients are 0/0, momentum 0."""
     params, velocity, cross = moments
     h = problem.curvatures
@@ -131,11 +133,18 @@ def optimized_schedule(
     if start is None:
         start = _best_pair(problem, num_steps)
     elif not (start[0] > 0 and 0 <= start[1] < 1):
-        raise ValueError(f"start must be a learning rate above 0 and a momentum in [0, 1), got {start}")
+        raise ValueError(
+            f"start must be a learning rate above 0 and a momentum in [0, 1), got {start}"
+        )
     dtype = problem.curvatures.dtype
     learning_rate, momentum = jnp.asarray(start[0], dtype), jnp.asarray(start[1], dtype)
-    cap, meta_learning_rate = jnp.asarray(max_learning_rate, dtype), jnp.asarray(meta_learning_rate, dtype)
-    best = _optimize(problem, learning_rate, momentum, cap, meta_learning_rate, num_steps, num_updates)
+    cap, meta_learning_rate = (
+        jnp.asarray(max_learning_rate, dtype),
+        jnp.asarray(meta_learning_rate, dtype),
+    )
+    best = _optimize(
+        problem, learning_rate, momentum, cap, meta_learning_rate, num_steps, num_updates
+    )
     return _evaluate(problem, *best)
 
 
@@ -159,20 +168,28 @@ def _check_num_steps(num_steps):
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
 
 
-_evaluate = jax.jit(lambda problem, rates, momenta: Schedule(rates, momenta, expected_losses(problem, rates, momenta)))
+_evaluate = jax.jit(
+    lambda problem, rates, momenta: Schedule(
+        rates, momenta, expected_losses(problem, rates, momenta)
+    )
+)
 
 
 @jax.jit(static_argnums=(1, 2))
 def _greedy(problem, num_steps, momentum):
     def step(moments, _):
-        memory = moments if momentum else Moments(moments.params, *(jnp.zeros_like(moments.params),) * 2)
+        memory = (
+            moments if momentum else Moments(moments.params, *(jnp.zeros_like(moments.params),) * 2)
+        )
         learning_rate, mu = greedy_pair(problem, memory)
         moments = moments_step(problem, memory, learning_rate, mu)
         return moments, (learning_rate, mu, expected_loss(moments))
 
     moments = initial_moments(problem)
     _, (learning_rates, momenta, losses) = lax.scan(step, moments, length=num_steps)
-    return Schedule(learning_rates, momenta, jnp.concatenate([expected_loss(moments)[None], losses]))
+    return Schedule(
+        learning_rates, momenta, jnp.concatenate([expected_loss(moments)[None], losses])
+    )
 
 
 @jax.jit(static_argnums=(1, 2, 3))
@@ -191,7 +208,9 @@ def _best_pair(problem, num_steps, points=9, num_zooms=9):
         loss = expected_loss(lax.fori_loop(0, num_steps, step, initial_moments(problem)))
         return jnp.where(jnp.isnan(loss), jnp.inf, loss)
 
-    unit = jnp.stack(jnp.meshgrid(*[jnp.linspace(-1, 1, points, dtype=dtype)] * 2), -1).reshape(-1, 2)
+    unit = jnp.stack(jnp.meshgrid(*[jnp.linspace(-1, 1, points, dtype=dtype)] * 2), -1).reshape(
+        -1, 2
+    )
     low, high = np.log([1e-3, 1e-3]), np.log([1e2, 1.0])
     first = (jnp.asarray((low + high) / 2, dtype), jnp.asarray((high - low) / 2, dtype))
 
@@ -224,10 +243,16 @@ def _optimize(problem, learning_rate, momentum, cap, meta_learning_rate, num_ste
         best, best_loss = jnp.where(better, point, best), jnp.where(better, loss, best_loss)
         with jax.numpy_dtype_promotion("standard"):
             direction, state = adam.update(grad, state)
-        rate = meta_learning_rate * (1 + jnp.cos(jnp.pi * (i / num_updates).astype(point.dtype))) / 2
+        rate = (
+            meta_learning_rate * (1 + jnp.cos(jnp.pi * (i / num_updates).astype(point.dtype))) / 2
+        )
         return project(point - rate * direction), state, best, best_loss
 
-    point = project(jnp.stack([jnp.full(num_steps, jnp.log(learning_rate)), jnp.full(num_steps, jnp.log1p(-momentum))]))
+    point = project(
+        jnp.stack(
+            [jnp.full(num_steps, jnp.log(learning_rate)), jnp.full(num_steps, jnp.log1p(-momentum))]
+        )
+    )
     carry = (point, adam.init(point), point, jnp.asarray(jnp.inf, point.dtype))
     _, _, best, _ = lax.fori_loop(0, num_updates, update, carry)
     return jnp.exp(best[0]), 1 - jnp.exp(best[1])

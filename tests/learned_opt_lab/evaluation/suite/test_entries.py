@@ -51,7 +51,9 @@ def test_a_run_whose_outer_loss_is_nan_is_never_picked(runs, tmp_path):
 
 
 def test_labels_and_specs(runs):
-    entries = parse_entries(["adam", "again=adam", f"x={runs[0]}/theta.npz", str(runs[1] / "theta.npz")])
+    entries = parse_entries(
+        ["adam", "again=adam", f"x={runs[0]}/theta.npz", str(runs[1] / "theta.npz")]
+    )
     assert [entry.label for entry in entries] == ["adam", "again", "x", "seed1"]
     assert [entry.baseline for entry in entries] == ["adam", "adam", None, None]
     assert len({entry.fingerprint for entry in entries}) == 3

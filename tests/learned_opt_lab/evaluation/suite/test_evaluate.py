@@ -54,18 +54,30 @@ def test_rows_are_a_list_with_one_for_each_task_and_optimizer(report):
 
 
 def test_one_optimizer_under_two_names_is_level_with_itself(report):
-    one, same = (next(o for o in report["optimizers"] if o["label"] == name) for name in ("one", "two/same"))
+    one, same = (
+        next(o for o in report["optimizers"] if o["label"] == name) for name in ("one", "two/same")
+    )
     assert one["normalized"] == pytest.approx(same["normalized"])
-    (pair,) = (p for p in report["probability_of_improvement"] if (p["x"], p["y"]) == ("one", "two/same"))
+    (pair,) = (
+        p for p in report["probability_of_improvement"] if (p["x"], p["y"]) == ("one", "two/same")
+    )
     assert pair["estimate"] == pytest.approx(0.5)
     assert pair["low"] < 0.5 < pair["high"]
 
 
 def test_an_optimizer_that_returns_nan_is_last_and_listed(report):
     last = report["optimizers"][-1]
-    assert (last["label"], last["divergence_rate"], last["normalized"]["estimate"]) == ("nan", 1.0, 2.0)
+    assert (last["label"], last["divergence_rate"], last["normalized"]["estimate"]) == (
+        "nan",
+        1.0,
+        2.0,
+    )
     assert last["rank"] == 4
-    listed = [(d["task"], d["run"], d["first_non_finite_step"]) for d in report["diverged"] if d["optimizer"] == "nan"]
+    listed = [
+        (d["task"], d["run"], d["first_non_finite_step"])
+        for d in report["diverged"]
+        if d["optimizer"] == "nan"
+    ]
     assert listed == [(task, run, 2) for task in ("small", "large") for run in range(6)]
     row = next(row for row in report["rows"] if row["optimizer"] == "nan")
     assert row["test_loss"]["estimate"] == 1000.0
@@ -77,10 +89,14 @@ def test_numbers_come_from_the_curves(report, curves):
     scores, at_most = [], 0
     for row in report["rows"]:
         if row["optimizer"] == "one":
-            final = {name: curves[f"{row['task']}/{name}/test/loss"][:, -1] for name in ("adam", "one")}
+            final = {
+                name: curves[f"{row['task']}/{name}/test/loss"][:, -1] for name in ("adam", "one")
+            }
             start = curves[f"{row['task']}/adam/test/loss"][:, 0].mean()
             expected = (final["one"] - final["adam"].mean()) / (start - final["adam"].mean())
-            np.testing.assert_allclose(row["normalized"]["runs"], np.minimum(expected, 2), rtol=1e-5)
+            np.testing.assert_allclose(
+                row["normalized"]["runs"], np.minimum(expected, 2), rtol=1e-5
+            )
             assert row["test_loss"]["estimate"] == pytest.approx(final["one"].mean(), rel=1e-6)
             scores.append(expected)
             validation = curves[f"{row['task']}/adam/outer_valid/loss"].mean(axis=0)
@@ -92,7 +108,9 @@ def test_numbers_come_from_the_curves(report, curves):
             assert row["steps_to_target"]["steps"] == reached
     one = next(o for o in report["optimizers"] if o["label"] == "one")
     assert one["validation_at_most_reference"] == {"tasks": at_most, "num_tasks": len(scores)}
-    assert one["normalized"]["estimate"] == pytest.approx(scipy.stats.trim_mean(np.minimum(scores, 2), 0.25, axis=None))
+    assert one["normalized"]["estimate"] == pytest.approx(
+        scipy.stats.trim_mean(np.minimum(scores, 2), 0.25, axis=None)
+    )
 
 
 def test_the_reference_reaches_its_own_targets_at_ratio_one(report):
@@ -101,14 +119,24 @@ def test_the_reference_reaches_its_own_targets_at_ratio_one(report):
             assert row["steps_to_best"]["steps_ratio"] == 1.0
             assert row["steps_to_target"]["seconds_ratio"] == 1.0
             assert row["tuning"]["num_configurations"] == 11
-            assert row["hyperparameters"]["learning_rate"] in row["tuning"]["configurations"]["learning_rate"]
+            assert (
+                row["hyperparameters"]["learning_rate"]
+                in row["tuning"]["configurations"]["learning_rate"]
+            )
             assert row["seconds_per_step"] > row["overhead_seconds_per_step"] >= 0
             assert row["compile_seconds"] > 0
 
 
 def test_files(out):
     names = {path.name for path in out.iterdir()}
-    assert names == {"evaluation.json", "cells", "report.json", "report.html", "curves.npz", "figures"}
+    assert names == {
+        "evaluation.json",
+        "cells",
+        "report.json",
+        "report.html",
+        "curves.npz",
+        "figures",
+    }
     figures = {path.name for path in (out / "figures").iterdir()}
     assert figures == {"overview.png", "profile.png"} | {
         f"{task}_{unit}.png" for task in ("small", "large") for unit in ("steps", "seconds")
@@ -116,7 +144,8 @@ def test_files(out):
 
 
 @pytest.mark.parametrize(
-    "change", [{"settings": {"seed": 1}}, {"entries": slice(3)}, {"suite": {"version": 4}}, {"folder": True}]
+    "change",
+    [{"settings": {"seed": 1}}, {"entries": slice(3)}, {"suite": {"version": 4}}, {"folder": True}],
 )
 def test_another_evaluation_does_not_go_into_the_folder(change, out, suite, settings, tmp_path):
     before = (out / "report.json").read_text()
@@ -141,7 +170,9 @@ def test_reference_is_added_or_refused(suite, settings, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_a_damaged_cell_is_told_and_measured_again(out, suite, settings, curves, report, tmp_path, capsys):
+def test_a_damaged_cell_is_told_and_measured_again(
+    out, suite, settings, curves, report, tmp_path, capsys
+):
     folder = tmp_path / "evaluation"
     shutil.copytree(out, folder)
     path = folder / "cells" / "small" / "two%2Fsame.npz"
@@ -154,10 +185,14 @@ def test_a_damaged_cell_is_told_and_measured_again(out, suite, settings, curves,
         for name in curves:
             if not name.endswith("/seconds"):
                 np.testing.assert_array_equal(file[name], curves[name])
-    assert [o["normalized"] for o in again["optimizers"]] == [o["normalized"] for o in report["optimizers"]]
+    assert [o["normalized"] for o in again["optimizers"]] == [
+        o["normalized"] for o in report["optimizers"]
+    ]
 
 
-def test_the_report_says_what_came_from_a_cache(out, suite, settings, report, tmp_path, monkeypatch):
+def test_the_report_says_what_came_from_a_cache(
+    out, suite, settings, report, tmp_path, monkeypatch
+):
     """The folder's own tuning is from no cache, interrupted or not; another folder's is."""
     adam = next(o for o in report["optimizers"] if o["label"] == "adam")
     assert "tuning_source" not in adam
@@ -172,7 +207,9 @@ def test_the_report_says_what_came_from_a_cache(out, suite, settings, report, tm
 
 def test_one_run_has_no_interval(suite, settings, tmp_path):
     small = Suite(**{**vars(suite), "tasks": suite.tasks[:1]})
-    one = evaluate(tmp_path / "one", small, entries()[:2], settings._replace(num_seeds=1, num_tuning_seeds=1))
+    one = evaluate(
+        tmp_path / "one", small, entries()[:2], settings._replace(num_seeds=1, num_tuning_seeds=1)
+    )
     for optimizer in one["optimizers"]:
         assert optimizer["normalized"]["estimate"] is not None
         assert (optimizer["normalized"]["low"], optimizer["normalized"]["high"]) == (None, None)

@@ -16,7 +16,8 @@ from tests.support.lab.pages import BROWSER, Numbers, browse, make_report
 
 HOSTILE = (
     r"$\bad$ </script><script>throw 1</script> <!--<script> \"' &amp; {{ 7 * 7 }} {% raw %}",
-    "_ \u2028 \x00\x1b[31m \ud800 \u202e fill: #ff0000; | <b>日本 \U0001f600</b> ]]> --> " + "W" * 300,
+    "_ \u2028 \x00\x1b[31m \ud800 \u202e fill: #ff0000; | <b>日本 \U0001f600</b> ]]> --> "
+    + "W" * 300,
 )
 
 
@@ -60,10 +61,27 @@ def replaced(value, name):
 def random_texts(num_texts):
     """Strings of bits of markup and of characters of all planes of Unicode."""
     generator = random.Random(0)
-    bits = ["</td>", "<!--", "-->", "</script>", "<script>", "&lt", "&#0;", '"', "'>", "{{", "{%", "\u2028", "\ud800"]
+    bits = [
+        "</td>",
+        "<!--",
+        "-->",
+        "</script>",
+        "<script>",
+        "&lt",
+        "&#0;",
+        '"',
+        "'>",
+        "{{",
+        "{%",
+        "\u2028",
+        "\ud800",
+    ]
     for _ in range(num_texts):
         pieces = [
-            generator.choice(bits) if generator.random() < 0.5 else chr(generator.randrange(0x110000)) for _ in "x" * 9
+            generator.choice(bits)
+            if generator.random() < 0.5
+            else chr(generator.randrange(0x110000))
+            for _ in "x" * 9
         ]
         # A high and a low surrogate side by side are one character in JSON.
         yield "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
@@ -124,7 +142,9 @@ def test_losses_that_are_unknown_or_negative(value, tmp_path):
 def without_numbers(value):
     """A report in which no measured number is known."""
     if isinstance(value, dict):
-        return {key: item if key == "rank" else without_numbers(item) for key, item in value.items()}
+        return {
+            key: item if key == "rank" else without_numbers(item) for key, item in value.items()
+        }
     if isinstance(value, list):
         return [without_numbers(item) for item in value]
     return None if isinstance(value, float) else value
@@ -134,11 +154,17 @@ def test_a_report_of_unknown_numbers_says_so():
     report, drawn, _ = make_report()
     report = without_numbers(report)
     for draw in ("overview", "profile", "along_axis"):
-        captioned = getattr(suite_figures_module, draw)(report, suite_figures_module._styles(report))
+        captioned = getattr(suite_figures_module, draw)(
+            report, suite_figures_module._styles(report)
+        )
         page.to_svg(captioned.figure, draw)
         for line in captioned.figure.axes[0].lines:
-            assert np.isnan(np.asarray(line.get_ydata(), float)).all() or not line.get_label().startswith("learned")
+            assert np.isnan(
+                np.asarray(line.get_ydata(), float)
+            ).all() or not line.get_label().startswith("learned")
     text = page.render(report, drawn)
     assert "<b>learned</b> cannot be compared with tuned adam" in text
     numbers = Numbers(text).numbers
-    assert {shown for path, shown in numbers if path.endswith((".estimate", ".low", ".high"))} == {"–"}
+    assert {shown for path, shown in numbers if path.endswith((".estimate", ".low", ".high"))} == {
+        "–"
+    }

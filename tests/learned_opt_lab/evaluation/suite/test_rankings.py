@@ -13,7 +13,12 @@ def make_rows(scores):
     rows = []
     for task in ("a", "b"):
         for label, score in scores.items():
-            steps = {"steps": 10.0, "steps_ratio": 1.0, "steps_ratio_runs": [1.0] * 3, "seconds_ratio_runs": [1.0] * 3}
+            steps = {
+                "steps": 10.0,
+                "steps_ratio": 1.0,
+                "steps_ratio_runs": [1.0] * 3,
+                "seconds_ratio_runs": [1.0] * 3,
+            }
             rows.append(
                 {
                     "task": task,
@@ -31,8 +36,16 @@ def make_rows(scores):
 @pytest.mark.parametrize("order", [list(SCORES), list(SCORES)[::-1]])
 def test_unknown_is_last_and_equals_share_a_rank(order):
     entries = [Entry(label, label, baseline="adam") for label in order]
-    ranked = rankings.summaries(entries, make_rows({label: SCORES[label] for label in order}), "adam")
-    assert {s["label"]: s["rank"] for s in ranked} == {"adam": 1, "same": 2, "again": 2, "worst": 4, "unknown": 5}
+    ranked = rankings.summaries(
+        entries, make_rows({label: SCORES[label] for label in order}), "adam"
+    )
+    assert {s["label"]: s["rank"] for s in ranked} == {
+        "adam": 1,
+        "same": 2,
+        "again": 2,
+        "worst": 4,
+        "unknown": 5,
+    }
     assert [s["label"] for s in ranked][::4] == ["adam", "unknown"]
     unknown = ranked[-1]
     assert np.isnan(unknown["normalized"]["estimate"])

@@ -42,13 +42,19 @@ def test_tasks_of_the_quick_suite(family, seen, tmp_path):
         families = training_tasks.trained_on(path)
         assert training_tasks.seen_tasks(SUITES["quick"], families) == seen
     said = training_tasks.about(SUITES["quick"], {"trained_on": families})
-    assert said == (f"NOT held out: it was outer-trained on classes or draws of {', '.join(seen)}" if seen else None)
+    assert said == (
+        f"NOT held out: it was outer-trained on classes or draws of {', '.join(seen)}"
+        if seen
+        else None
+    )
 
 
 def test_what_is_not_known_is_said(tmp_path):
     quick = SUITES["quick"]
     own = [{"type": "CustomFamily", "target": "mine:family", "held_out_target": "", "kwargs": {}}]
-    assert "mine:family holds tasks of this suite is not known" in training_tasks.about(quick, {"trained_on": own})
+    assert "mine:family holds tasks of this suite is not known" in training_tasks.about(
+        quick, {"trained_on": own}
+    )
     assert training_tasks.trained_on(tmp_path / "theta.npz") is None
     (tmp_path / "config.json").write_text("[1")
     assert training_tasks.trained_on(tmp_path) is None

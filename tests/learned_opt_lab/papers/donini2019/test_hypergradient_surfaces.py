@@ -17,7 +17,8 @@ def result(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("method", "best_losses"), [("HD", (0.08949, 9.627e-3, 1.069e-4)), ("RTHO", (5.147e-3, 2.258e-4, 6.940e-7))]
+    ("method", "best_losses"),
+    [("HD", (0.08949, 9.627e-3, 1.069e-4)), ("RTHO", (5.147e-3, 2.258e-4, 6.940e-7))],
 )
 def test_best_losses_on_beale(result, method, best_losses):
     rows = {row["beta"]: row for row in result["beale"][method]}

@@ -33,10 +33,15 @@ def test_every_method_has_as_many_trials(trials):
 
 def test_trials_of_marthe_go_down_from_what_the_search_found():
     trials = Trials((0.1,), (0.1, 0.2), {"HD": (1e-3,)}, (1.0, 0.1))
-    searches = {0.1: HyperLearningRateSearch(1e-3, np.zeros(1), ()), 0.2: HyperLearningRateSearch(1e-4, None, ())}
+    searches = {
+        0.1: HyperLearningRateSearch(1e-3, np.zeros(1), ()),
+        0.2: HyperLearningRateSearch(1e-4, None, ()),
+    }
     expected = [(0.1, 1e-3), (0.1, 1e-4), (0.2, 1e-4), (0.2, 1e-5)]
     np.testing.assert_allclose(trials.cells("MARTHE", searches), expected, rtol=1e-6)
-    np.testing.assert_allclose(trials.cells("SGDR", searches), [(0.1, FIXED.index("SGDR"))], rtol=1e-6)
+    np.testing.assert_allclose(
+        trials.cells("SGDR", searches), [(0.1, FIXED.index("SGDR"))], rtol=1e-6
+    )
 
 
 def test_tuning_takes_the_highest_mean_over_its_seeds():
@@ -44,7 +49,9 @@ def test_tuning_takes_the_highest_mean_over_its_seeds():
 
     def train_all(cells, keys):
         seeds = [int(jax.random.key_data(key)[1]) for key in keys]
-        last = [table[round(float(rate), 1)][seed] for (rate, _), seed in zip(cells, seeds, strict=True)]
+        last = [
+            table[round(float(rate), 1)][seed] for (rate, _), seed in zip(cells, seeds, strict=True)
+        ]
         return {"tuning_accuracy": np.stack([np.ones(len(last)), last], axis=1)}
 
     keys = jax.vmap(jax.random.key)(np.arange(2))
@@ -54,7 +61,9 @@ def test_tuning_takes_the_highest_mean_over_its_seeds():
     np.testing.assert_allclose([t["tuning_accuracy"] for t in tuned["trials"]], [0.6, 0.55, 0.625])
     alone = tune("SGDR", None, cells[:1], keys)  # is not run
     assert alone["chosen"] == 0
-    assert alone["trials"] == [{"first_rate": pytest.approx(0.1), "hyper_learning_rate": None, "tuning_accuracy": None}]
+    assert alone["trials"] == [
+        {"first_rate": pytest.approx(0.1), "hyper_learning_rate": None, "tuning_accuracy": None}
+    ]
 
 
 def test_paired_difference_is_a_paired_t_interval_against_the_best_hand_schedule():
@@ -72,15 +81,18 @@ def test_paired_difference_is_a_paired_t_interval_against_the_best_hand_schedule
     np.testing.assert_allclose(row["mean_difference"], -0.0075)
     np.testing.assert_allclose(row["interval_95"], [interval.low, interval.high], rtol=1e-9)
     assert row["within_noise"]
-    assert not paired_difference(accuracies | {"MARTHE": accuracies["exponential"] - [0.02, 0.021, 0.02, 0.021]})[
-        "within_noise"
-    ]
+    assert not paired_difference(
+        accuracies | {"MARTHE": accuracies["exponential"] - [0.02, 0.021, 0.02, 0.021]}
+    )["within_noise"]
 
 
 def test_a_fixed_schedule_is_run_at_its_rates():
     data = digits()
     task = classification_task(
-        MLP((4,), 10), lambda data, key, split: sample_images(data, key, split, np.arange(10), 8), (8, 8, 1), 10
+        MLP((4,), 10),
+        lambda data, key, split: sample_images(data, key, split, np.arange(10), 8),
+        (8, 8, 1),
+        10,
     )
     plain = task.loss
     task = task._replace(
@@ -92,7 +104,9 @@ def test_a_fixed_schedule_is_run_at_its_rates():
     rows = split_rows(data, "test", 20)
     setting = Setting(task, data, lambda rate: optax.sgd(rate, momentum=0.9), 20, 2, rows, rows)
     train_all = programs(setting, 2)["SGDR"]
-    cells = np.array([(0.1, FIXED.index(name)) for name in ("SGDR", "staircase", "constant", "SGDR")], np.float32)
+    cells = np.array(
+        [(0.1, FIXED.index(name)) for name in ("SGDR", "staircase", "constant", "SGDR")], np.float32
+    )
     runs = train_all(cells, jax.random.split(jax.random.key(0), 4))
     for i, name in enumerate(("SGDR", "staircase", "constant", "SGDR")):
         expected = [float(hand_schedule(name, 0.1, 20)(np.int32(t))) for t in range(20)]

@@ -10,9 +10,18 @@ import numpy as np
 import optax
 import pytest
 
-from learned_opt_lab.papers.donini2019 import image_classification_schedules, image_models, lr_schedules
+from learned_opt_lab.papers.donini2019 import (
+    image_classification_schedules,
+    image_models,
+    lr_schedules,
+)
 from learned_opt_lab.papers.donini2019.hand_schedules import hand_schedule
-from learned_opt_lab.papers.donini2019.lr_schedules_summary import json_ready, summary, where_decayed, widest_stretch
+from learned_opt_lab.papers.donini2019.lr_schedules_summary import (
+    json_ready,
+    summary,
+    where_decayed,
+    widest_stretch,
+)
 from learned_opt_lab.papers.schedule_runs import Recording, over_runs, rows_of, split_rows, train
 from tasks.base import Task
 from tasks.images.datasets import digits
@@ -40,7 +49,9 @@ def test_train_is_a_plain_optax_loop_for_every_run_of_the_axis():
         return train(task, objective, tx, recording, data, key, 6)
 
     keys = jax.random.split(jax.random.key(0), 3)
-    at_once, in_turn = (over_runs(one, one_by_one=flag)(keys, jnp.float32(2)) for flag in (False, True))
+    at_once, in_turn = (
+        over_runs(one, one_by_one=flag)(keys, jnp.float32(2)) for flag in (False, True)
+    )
     assert at_once.measures["params"].shape == (3, 2, 2)
     np.testing.assert_allclose(at_once.rates[0], 0.1 * np.arange(6), rtol=1e-6)
     np.testing.assert_allclose(at_once.measures["params"], in_turn.measures["params"], rtol=1e-5)
@@ -51,7 +62,9 @@ def test_train_is_a_plain_optax_loop_for_every_run_of_the_axis():
         for t in range(6):
             key_batch, _, _ = jax.random.split(jax.random.fold_in(key_steps, t), 3)
             batch = task.sample_batch(jnp.float32(2), key_batch, "train")
-            loss, grads = jax.value_and_grad(lambda p, batch=batch: task.loss(p, None, batch)[0])(params)
+            loss, grads = jax.value_and_grad(lambda p, batch=batch: task.loss(p, None, batch)[0])(
+                params
+            )
             np.testing.assert_allclose(at_once.losses[i, t], loss, rtol=1e-5)
             updates, state = tx.update(grads, state)
             params = optax.apply_updates(params, updates)
@@ -67,7 +80,9 @@ def test_calling_over_runs_again_compiles_nothing():
 
     program = over_runs(one)
     for scale in (1.0, 2.0):
-        np.testing.assert_array_equal(program(jnp.arange(3.0), jnp.float32(scale)), scale * np.arange(3))
+        np.testing.assert_array_equal(
+            program(jnp.arange(3.0), jnp.float32(scale)), scale * np.arange(3)
+        )
     assert len(traced) == 1
 
 
@@ -96,7 +111,9 @@ def test_summary_by_hand():
     assert json_ready(row)["loss"][3] is None
     decay = where_decayed(row)
     assert decay["at_the_best"]
-    np.testing.assert_allclose([r["below_best"] for r in decay["where"]], [0.42, 0.01, 0, 0.82], atol=1e-12)
+    np.testing.assert_allclose(
+        [r["below_best"] for r in decay["where"]], [0.42, 0.01, 0, 0.82], atol=1e-12
+    )
     assert where_decayed(row, below=0.04) == {"below": 0.04, "at_the_best": False, "where": []}
 
 
@@ -148,7 +165,9 @@ def test_bad_configs_are_refused(tmp_path):
     with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
         lr_schedules.run(lr_schedules.Config(num_steps=0), tmp_path)
     with pytest.raises(ValueError, match=r"settings are vgg_sgdm and resnet_adam, got \['lstm'\]"):
-        image_classification_schedules.run(image_classification_schedules.Config(settings=("lstm",)), tmp_path)
+        image_classification_schedules.run(
+            image_classification_schedules.Config(settings=("lstm",)), tmp_path
+        )
 
 
 def test_lr_schedules_at_small_size(tmp_path):
@@ -174,7 +193,12 @@ def test_lr_schedules_at_small_size(tmp_path):
 @pytest.mark.skipif(not os.environ.get("TFDS_DATA_DIR"), reason="TFDS_DATA_DIR is not set")
 def test_image_classification_at_small_size(tmp_path):
     config = image_classification_schedules.Config(
-        num_steps=100, num_seeds=2, num_tuning_seeds=1, num_points=2, num_search_steps=20, max_examples=500
+        num_steps=100,
+        num_seeds=2,
+        num_tuning_seeds=1,
+        num_points=2,
+        num_search_steps=20,
+        max_examples=500,
     )
     result = image_classification_schedules.run(config, tmp_path)
     for setting in config.settings:

@@ -20,7 +20,9 @@ def small_task():
 
     def loss(params, key, batch):
         del key
-        return jnp.mean((jnp.tanh(batch[0] @ params["weights"] + params["bias"]) - batch[1]) ** 2), {}
+        return jnp.mean(
+            (jnp.tanh(batch[0] @ params["weights"] + params["bias"]) - batch[1]) ** 2
+        ), {}
 
     def sample_batch(data, key, split):
         del split
@@ -35,7 +37,9 @@ def setup():
     inputs, teacher = rng.normal(size=(30, 3)), rng.normal(size=(3, 2))
     data = jnp.asarray(inputs), jnp.asarray(np.tanh(inputs @ teacher))
     task = small_task()
-    objective = lambda params, data: task.loss(params, None, jax.tree.map(lambda x: x[20:], data))[0]
+    objective = lambda params, data: task.loss(params, None, jax.tree.map(lambda x: x[20:], data))[
+        0
+    ]
     keys = jax.random.split(jax.random.key(1), 2)
     params = jax.vmap(task.init)(keys)
     rates = jnp.asarray(rng.uniform(0.1, 0.6, (2, NUM_STEPS)))
@@ -60,14 +64,20 @@ def test_hypergradient_is_jax_grad_of_the_unrolled_run_and_finite_differences():
         final = jax.jit(trained.final_objective)
         values, pull_back = jax.vjp(lambda r: final(r, params, keys, data), rates)
         grads = pull_back(jnp.ones_like(values))[0]
-        plain = jax.jit(jax.value_and_grad(lambda r, p, key: plain_objective(task, objective, data, p, key, r)))
+        plain = jax.jit(
+            jax.value_and_grad(lambda r, p, key: plain_objective(task, objective, data, p, key, r))
+        )
         for run in range(2):
-            value, grad = plain(rates[run], jax.tree.map(lambda x, run=run: x[run], params), keys[run])
+            value, grad = plain(
+                rates[run], jax.tree.map(lambda x, run=run: x[run], params), keys[run]
+            )
             np.testing.assert_allclose(values[run], value, rtol=1e-12)
             np.testing.assert_allclose(grads[run], grad, rtol=1e-9, atol=1e-14)
         for step in (0, NUM_STEPS - 1):
             shift = jnp.zeros_like(rates).at[:, step].set(1e-6)
-            difference = final(rates + shift, params, keys, data) - final(rates - shift, params, keys, data)
+            difference = final(rates + shift, params, keys, data) - final(
+                rates - shift, params, keys, data
+            )
             np.testing.assert_allclose(grads[:, step], difference / 2e-6, rtol=1e-6, atol=1e-10)
         assert np.abs(grads).min() > 1e-5
 

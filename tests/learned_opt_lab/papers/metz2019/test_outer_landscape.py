@@ -48,7 +48,9 @@ def test_all_panels(tmp_path):
     config = Config(num_rates=8, num_outer_steps=5, num_points=41, grid=5)
     result = outer_landscape.run(config, tmp_path)
     assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8")) == result
-    spread, of_networks = (result["adam"][f"relative_spread{which}"] for which in ("", "_of_networks"))
+    spread, of_networks = (
+        result["adam"][f"relative_spread{which}"] for which in ("", "_of_networks")
+    )
     # Adam's first step is the rate times a sign.
     rates = np.geomspace(*config.rates, config.num_rates)
     expected = np.abs(rates - rates.mean()).mean() / rates.mean()

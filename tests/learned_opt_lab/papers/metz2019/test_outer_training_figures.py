@@ -19,11 +19,18 @@ from learned_opt_lab.papers.metz2019 import (
     outer_training_curves,
 )
 from learned_opt_lab.papers.metz2019.outer_trained_evaluation import Evaluator, Tuned
-from learned_opt_lab.papers.metz2019.outer_trained_setup import Config, families, learned_optimizer, resolve
+from learned_opt_lab.papers.metz2019.outer_trained_setup import (
+    Config,
+    families,
+    learned_optimizer,
+    resolve,
+)
 from learned_opt_lab.papers.registry import EXPERIMENTS
 from outer_train.side_by_side import SeedsResult
 
-SMALL = Config(num_seeds=2, num_outer_steps=4, num_steps=20, num_pairs=2, num_tasks=4, budget=3, num_points=2)
+SMALL = Config(
+    num_seeds=2, num_outer_steps=4, num_steps=20, num_pairs=2, num_tasks=4, budget=3, num_points=2
+)
 NAMES = ("outer_training_curves", "held_out_curves", "out_of_distribution")
 
 
@@ -35,7 +42,9 @@ def thetas_of(config, num_seeds):
     # Inputs: parameter, gradient, five momenta; momentum .9 through two ReLUs, up and down.
     adam["layer_0"]["weights"] = adam["layer_0"]["weights"].at[3, :2].set(jnp.array([1.0, -1.0]))
     adam["layer_1"]["weights"] = adam["layer_1"]["weights"].at[:2, 0].set(jnp.array([10.0, -10.0]))
-    return jax.tree.map(lambda a, b: np.stack([np.asarray(a), np.asarray(b)][:num_seeds]), fresh, adam)
+    return jax.tree.map(
+        lambda a, b: np.stack([np.asarray(a), np.asarray(b)][:num_seeds]), fresh, adam
+    )
 
 
 def fake_training(config, family, objective, outer_optimizer=None, num_seeds=None):
@@ -62,13 +71,20 @@ def without_inner_training(monkeypatch):
 
     def curves(levels, on):
         points = on.num_steps // on.every + 1
-        return {split: np.multiply.outer(levels, np.ones((4, points))) for split in ("train", "outer_valid", "test")}
+        return {
+            split: np.multiply.outer(levels, np.ones((4, points)))
+            for split in ("train", "outer_valid", "test")
+        }
 
     def learned(on, config):
-        return lambda thetas: curves(np.where(thetas["layer_1"]["weights"].max(axis=(1, 2)) == 10.0, 0.5, 1.0), on)
+        return lambda thetas: curves(
+            np.where(thetas["layer_1"]["weights"].max(axis=(1, 2)) == 10.0, 0.5, 1.0), on
+        )
 
     def tuned(on, name, budget, seed):
-        levels = np.array([1.0, 1.0, 0.9, 0.7, *[2.0] * 7]) if name == "adam" else np.full(budget, 0.6)
+        levels = (
+            np.array([1.0, 1.0, 0.9, 0.7, *[2.0] * 7]) if name == "adam" else np.full(budget, 0.6)
+        )
         every = curves(levels, on)
         return Tuned({split: v[levels.argmin()] for split, v in every.items()}, {}, {}, every)
 
@@ -98,14 +114,18 @@ def test_held_out_curves(without_outer_training, without_inner_training, given_s
     assert result["differences"]["adam"]["values"] == pytest.approx([0.2] * 4)
     assert result["differences"]["adam"]["share_of_tasks_learned_is_lower"] == 1
     assert result["differences"]["training"]["estimate"] == 0
-    assert result["validation_against_training_objective"]["final"]["validation"] == pytest.approx(0.75)
+    assert result["validation_against_training_objective"]["final"]["validation"] == pytest.approx(
+        0.75
+    )
     assert (tmp_path / "held_out_curves.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow
 def test_held_out_curves_of_real_runs(without_outer_training, monkeypatch, tmp_path):
     monkeypatch.setattr(
-        outer_trained_evaluation, "seconds_per_step", lambda *_: {"learned": 2e-3, "adam": 1e-3, "adam8": 1e-3}
+        outer_trained_evaluation,
+        "seconds_per_step",
+        lambda *_: {"learned": 2e-3, "adam": 1e-3, "adam8": 1e-3},
     )
     result = held_out_curves.run(SMALL, tmp_path)
     for objective in ("validation", "training"):
@@ -116,11 +136,15 @@ def test_held_out_curves_of_real_runs(without_outer_training, monkeypatch, tmp_p
     assert curves["validation/test"].shape == (4, 21)
     # The same theta on the same tasks and batches, whatever it was outer-trained on.
     np.testing.assert_allclose(curves["training/test"], curves["validation/test"])
-    assert result["validation_against_training_objective"]["episode"]["difference"]["estimate"] == pytest.approx(0)
+    assert result["validation_against_training_objective"]["episode"]["difference"][
+        "estimate"
+    ] == pytest.approx(0)
     assert rows["validation"]["test_loss"] == pytest.approx(curves["validation/test"][:, 1:].mean())
     differences = (curves["adam/test"] - curves["validation/test"])[:, 1:].mean(axis=1)
     np.testing.assert_allclose(result["differences"]["adam"]["values"], differences)
-    assert result["differences"]["adam"]["share_of_tasks_learned_is_lower"] == (differences > 0).mean()
+    assert (
+        result["differences"]["adam"]["share_of_tasks_learned_is_lower"] == (differences > 0).mean()
+    )
     assert rows["adam"]["median_steps_ratio"] == pytest.approx(1)
     assert rows["adam"]["median_seconds_ratio"] == pytest.approx(1)
     assert rows["adam"]["tasks_reaching_adams_best"] == 4
@@ -133,7 +157,11 @@ def test_outer_training_curves(without_outer_training, without_inner_training, t
     result = outer_training_curves.run(SMALL, tmp_path)
     for objective in ("validation", "training"):
         row = result["objectives"][objective]
-        assert (row["picked_seed"], row["outer_loss"], row["untrained"]) == (1, [1.0, 0.5], [1.0, 1.0])
+        assert (row["picked_seed"], row["outer_loss"], row["untrained"]) == (
+            1,
+            [1.0, 0.5],
+            [1.0, 1.0],
+        )
         # Two seeds shared eight seconds.
         assert (row["inner_steps"], row["seconds"]) == (320, 4.0)
         assert (row["adam"], row["adam8"]) == (pytest.approx(0.7), pytest.approx(0.6))
@@ -150,7 +178,8 @@ def test_out_of_distribution_shifts_build():
     sizes = {}
     for name, shift in shifts.items():
         params = jax.eval_shape(
-            lambda key, m=shift.module: m.init(key, jnp.zeros((1, *data.image_shape))), jax.random.key(0)
+            lambda key, m=shift.module: m.init(key, jnp.zeros((1, *data.image_shape))),
+            jax.random.key(0),
         )
         sizes[name] = [leaf.size for leaf in jax.tree.leaves(params)]
     assert len(sizes["deeper"]) == 8  # three hidden layers and the last, kernel and bias
@@ -164,8 +193,15 @@ def test_out_of_distribution(without_outer_training, without_inner_training, tmp
     assert list(result["shifts"]) == ["wider", "deeper", "cnn_6", "longer"]
     for name, row in result["shifts"].items():
         assert row["num_steps"] == (200 if name == "longer" else 20)
-        found = {optimizer: row[optimizer]["final_test_loss"] for optimizer in ("validation", "adam", "adam_1e-3")}
-        assert found == {"validation": 0.5, "adam": pytest.approx(0.7), "adam_1e-3": pytest.approx(0.9)}
+        found = {
+            optimizer: row[optimizer]["final_test_loss"]
+            for optimizer in ("validation", "adam", "adam_1e-3")
+        }
+        assert found == {
+            "validation": 0.5,
+            "adam": pytest.approx(0.7),
+            "adam_1e-3": pytest.approx(0.9),
+        }
         assert row["no_worse_than_untuned_adam"]
         assert row["validation"]["diverged"] == 0
     assert result["outer_training"]["validation"] == {
@@ -177,7 +213,10 @@ def test_names_and_bad_input(tmp_path, capsys):
     assert set(NAMES) <= EXPERIMENTS.keys()
     with pytest.raises(ValueError, match="num_seeds must be at least 1, got 0"):
         resolve(Config(num_seeds=0))
-    assert main(["reproduce", "held_out_curves", "--out", str(tmp_path / "o"), "--num-tasks", "0"]) == 2
+    assert (
+        main(["reproduce", "held_out_curves", "--out", str(tmp_path / "o"), "--num-tasks", "0"])
+        == 2
+    )
     assert "num_tasks must be at least 1" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
 
@@ -185,7 +224,28 @@ def test_names_and_bad_input(tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_with_outer_training(name, tmp_path):
-    sizes = ["--num-outer-steps", "4", "--num-steps", "20", "--num-pairs", "2", "--num-tasks", "4", "--budget", "3"]
-    command = ["reproduce", name, "--out", str(tmp_path / name), "--num-points", "2", "--num-seeds", "2", *sizes]
+    sizes = [
+        "--num-outer-steps",
+        "4",
+        "--num-steps",
+        "20",
+        "--num-pairs",
+        "2",
+        "--num-tasks",
+        "4",
+        "--budget",
+        "3",
+    ]
+    command = [
+        "reproduce",
+        name,
+        "--out",
+        str(tmp_path / name),
+        "--num-points",
+        "2",
+        "--num-seeds",
+        "2",
+        *sizes,
+    ]
     assert main(command) == 0
     assert json.loads((tmp_path / name / "result.json").read_text())["scale"] == "default"

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from learned_opt_lab.papers.metz2019.truncation_bias import experiment
-from learned_opt_lab.papers.metz2019.truncation_bias.nqm_truncation import stationary_rate, truncated_gradient
+from learned_opt_lab.papers.metz2019.truncation_bias.nqm_truncation import (
+    stationary_rate,
+    truncated_gradient,
+)
 from learned_opt_lab.papers.wu2018.noisy_quadratic.short_horizon import paper_problem
 
 TRUNCATIONS = (1, 10, 50, 250)
@@ -26,7 +29,10 @@ def test_rates_on_the_noisy_quadratic(problem):
 
 def energies(problem, rate, start, num_steps):
     """Losses after each step in NumPy, and the energies at the end."""
-    h, s2 = np.asarray(problem.curvatures, np.float64), np.asarray(problem.noise_variances, np.float64)
+    h, s2 = (
+        np.asarray(problem.curvatures, np.float64),
+        np.asarray(problem.noise_variances, np.float64),
+    )
     a, x, losses = rate * h / h.max(), start, []
     for _ in range(num_steps):
         x = (1 - a) ** 2 * x + a**2 * h * s2

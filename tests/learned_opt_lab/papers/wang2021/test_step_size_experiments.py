@@ -29,7 +29,11 @@ def test_meta_gradient_is_stable_where_backpropagation_is_not(meta_gradient):
     below_edge = next(row for row in result["backpropagation"] if row["step_size"] == 0.02)
     assert below_edge["float32_by_logarithms"] == "nan"
     np.testing.assert_allclose(below_edge["float32"], below_edge["closed_form"], rtol=1e-4)
-    at_thousand = next(row for row in result["backpropagation"] if row["num_steps"] == 1000 and row["step_size"] == 0.1)
+    at_thousand = next(
+        row
+        for row in result["backpropagation"]
+        if row["num_steps"] == 1000 and row["step_size"] == 0.1
+    )
     assert at_thousand["float32"] == at_thousand["float64"] == "nan"
     assert json.loads((out / "result.json").read_text()) == result
     assert (out / "meta_gradient.png").stat().st_size > 10_000
@@ -62,7 +66,9 @@ def check_table(result, table):
 
 
 def test_validation_wins_with_few_samples(tmp_path):
-    result = step_size_generalization.run(step_size_generalization.Config(cells=tuple(TABLE)[:2]), tmp_path)
+    result = step_size_generalization.run(
+        step_size_generalization.Config(cells=tuple(TABLE)[:2]), tmp_path
+    )
     check_table(result, TABLE)
     for cell in result["table"]:
         assert cell["difference"]["mean"] > 2 * cell["difference"]["standard_error"]

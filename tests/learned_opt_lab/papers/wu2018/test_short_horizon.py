@@ -57,7 +57,9 @@ def test_theorems_3_and_4_exactly():
         start, noise = 1.5**2 + 0.4, 0.7
         energies = start * noise / (np.arange(31) * start + noise)
         np.testing.assert_allclose(2 * schedule.losses / 3.0, energies, rtol=1e-12)
-        np.testing.assert_allclose(schedule.learning_rates, energies[:-1] / (3.0 * (energies[:-1] + noise)), rtol=1e-12)
+        np.testing.assert_allclose(
+            schedule.learning_rates, energies[:-1] / (3.0 * (energies[:-1] + noise)), rtol=1e-12
+        )
 
 
 def test_greedy_is_optimal_on_spherical_problems():
@@ -72,7 +74,9 @@ def test_greedy_is_optimal_on_spherical_problems():
         _, slope = value_and_grad(jnp.log(greedy.learning_rates))
         np.testing.assert_allclose(slope, 0, atol=1e-12)
         found = scipy.optimize.minimize(
-            lambda x: jax.tree.map(np.asarray, value_and_grad(jnp.asarray(x))), np.full(12, np.log(0.1)), jac=True
+            lambda x: jax.tree.map(np.asarray, value_and_grad(jnp.asarray(x))),
+            np.full(12, np.log(0.1)),
+            jac=True,
         )
         np.testing.assert_allclose(found.fun, greedy.losses[-1], rtol=1e-6)
 
@@ -114,7 +118,9 @@ def test_optimized_beats_greedy_with_noise_and_equals_it_without():
     with jax.enable_x64(True):
         exact = quadratic(32, noisy=False)
         greedy = greedy_schedule(exact, 12)
-        optimized = optimized_schedule(exact, 12, max_learning_rate=2.0, start=(0.25, 0.5), num_updates=1500)
+        optimized = optimized_schedule(
+            exact, 12, max_learning_rate=2.0, start=(0.25, 0.5), num_updates=1500
+        )
         assert greedy.losses[-1] <= optimized.losses[-1] * 1.001
         np.testing.assert_allclose(optimized.losses[-1], greedy.losses[-1], rtol=0.01)
 

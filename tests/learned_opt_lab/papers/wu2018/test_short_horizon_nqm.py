@@ -17,7 +17,10 @@ def test_horizons(tmp_path):
     assert all(row["decay_over_fixed"] >= 2 for row in rows)
     assert all(row["with_decay"]["minimizer"] >= 2 * row["fixed"]["minimizer"] for row in rows)
     picture = result["two_dimensional"]
-    assert picture["aggressive"]["after_fixed_steps"] > 2 * picture["conservative"]["after_fixed_steps"]
+    assert (
+        picture["aggressive"]["after_fixed_steps"]
+        > 2 * picture["conservative"]["after_fixed_steps"]
+    )
     assert picture["aggressive_then_decayed"]["at_end"] < 0.5 * picture["conservative"]["at_end"]
     assert json.loads((tmp_path / "result.json").read_text()) == result
     assert (tmp_path / "horizons.png").stat().st_size > 10_000
@@ -44,7 +47,9 @@ def test_schedules(tmp_path):
 
 
 def test_small_schedules_write_their_files(tmp_path):
-    config = nqm_schedules.Config(dim=64, num_steps=40, num_extreme=4, num_updates=50, deterministic_horizons=(10,))
+    config = nqm_schedules.Config(
+        dim=64, num_steps=40, num_extreme=4, num_updates=50, deterministic_horizons=(10,)
+    )
     result = nqm_schedules.run(config, tmp_path)
     assert json.loads((tmp_path / "result.json").read_text()) == result
     np.testing.assert_allclose(result["stochastic"]["initial"], 59.0295 * 64 / 2, rtol=1e-5)

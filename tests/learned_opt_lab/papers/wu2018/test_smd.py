@@ -8,8 +8,18 @@ import pytest
 
 from learned_opt.hand_designed.schedules import constant_schedule, inverse_time_schedule
 from learned_opt_lab.papers.wang2021 import optimizer_generalization
-from learned_opt_lab.papers.wu2018.meta_descent import offline_smd, online_smd, smd_decay, smd_lookahead
-from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import load_data, make_training, sgd_steps, with_label_noise
+from learned_opt_lab.papers.wu2018.meta_descent import (
+    offline_smd,
+    online_smd,
+    smd_decay,
+    smd_lookahead,
+)
+from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import (
+    load_data,
+    make_training,
+    sgd_steps,
+    with_label_noise,
+)
 from outer_train.estimators._forward_mode import forward_mode
 from outer_train.problem import inner_problem
 from tasks.analytic.quadratic import quadratic_task
@@ -37,9 +47,13 @@ def test_smd_is_the_papers_recursion():
     expected = np.sum(eigenvalues * w * u) * alpha  # SMD here descends log alpha.
     learned = constant_schedule(alpha, 0.0)
     family = fixed_family(quadratic_task(eigenvalues, start))
-    estimator = forward_mode(inner_problem(family, learned, num_steps, "train", "final"), num_particles=1)
+    estimator = forward_mode(
+        inner_problem(family, learned, num_steps, "train", "final"), num_particles=1
+    )
     theta = learned.init(KEY)
-    estimate, _ = jax.jit(lambda theta: estimator.estimate(theta, estimator.init(theta, KEY), KEY, num_steps))(theta)
+    estimate, _ = jax.jit(
+        lambda theta: estimator.estimate(theta, estimator.init(theta, KEY), KEY, num_steps)
+    )(theta)
     np.testing.assert_allclose(estimate.grad.log_effective_rate, expected, rtol=1e-5)
     np.testing.assert_allclose(estimate.loss, np.sum(eigenvalues * w**2) / 2, rtol=1e-5)
 
@@ -54,9 +68,15 @@ def test_lookahead_gradient_is_reverse_mode_and_finite_differences(training, sam
 
     @jax.jit
     def slopes(theta):
-        loss = lambda shift: problem.step(jax.tree.map(lambda x: x + shift, theta), state, KEY, ())[1]
+        loss = lambda shift: problem.step(jax.tree.map(lambda x: x + shift, theta), state, KEY, ())[
+            1
+        ]
         forward = jax.jvp(loss, (jnp.float32(0),), (jnp.float32(1),))[1]
-        return forward, jax.grad(loss)(jnp.float32(0)), (loss(jnp.float32(0.02)) - loss(jnp.float32(-0.02))) / 0.04
+        return (
+            forward,
+            jax.grad(loss)(jnp.float32(0)),
+            (loss(jnp.float32(0.02)) - loss(jnp.float32(-0.02))) / 0.04,
+        )
 
     forward, reverse, difference = slopes(theta)
     np.testing.assert_allclose(forward, reverse, rtol=1e-3)
@@ -68,7 +88,9 @@ def test_lookahead_leaves_the_training_where_it_is(training):
     theta = learned.init(KEY)
     params = training.task.init(KEY)
     state = (params, learned.optimizer(theta).init(params))
-    after, loss = smd_lookahead.lookahead_problem(training, state, 4, False).step(theta, state, KEY, ())
+    after, loss = smd_lookahead.lookahead_problem(training, state, 4, False).step(
+        theta, state, KEY, ()
+    )
     for left, right in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(left, right)
     assert 0 < loss < 4
@@ -92,13 +114,19 @@ def test_descent_of_a_schedule_follows_the_log_of_the_surface(training):
     warm = training.task.init(KEY)
     point = smd_decay.Points(np.array([-2.0]), np.array([0.0]))
     theta = jax.tree.map(lambda x: x[0], smd_decay.thetas_of(point))
-    problem = smd_decay.horizon_problem(training, smd_decay.decaying_sgd(config.time_constant), warm, 8)
-    loss = jax.jit(lambda theta: problem.step(theta, (), jax.random.split(KEY, 1)[0], training.data)[1])
+    problem = smd_decay.horizon_problem(
+        training, smd_decay.decaying_sgd(config.time_constant), warm, 8
+    )
+    loss = jax.jit(
+        lambda theta: problem.step(theta, (), jax.random.split(KEY, 1)[0], training.data)[1]
+    )
     surface = offline_smd._surface(training, config, warm, point, KEY)
     np.testing.assert_allclose(np.exp(loss(theta)), surface[0, 0], rtol=1e-5)
     slopes = jax.jit(jax.jacfwd(loss))(theta)
     for name, slope in slopes._asdict().items():
-        shifted = [theta._replace(**{name: getattr(theta, name) + shift}) for shift in (0.05, -0.05)]
+        shifted = [
+            theta._replace(**{name: getattr(theta, name) + shift}) for shift in (0.05, -0.05)
+        ]
         np.testing.assert_allclose(slope, (loss(shifted[0]) - loss(shifted[1])) / 0.1, rtol=0.02)
 
 
@@ -108,9 +136,14 @@ def test_label_noise_keeps_the_test_set_clean():
     counts = np.asarray(noisy.counts).sum(1)
     assert counts[:3].sum() == 400
     np.testing.assert_allclose(counts[2] / 400, 0.25, atol=0.03)
-    truth = {image.tobytes(): int(label) for image, label in zip(np.asarray(data.images), data.labels, strict=True)}
+    truth = {
+        image.tobytes(): int(label)
+        for image, label in zip(np.asarray(data.images), data.labels, strict=True)
+    }
     labels, images = np.asarray(noisy.labels), np.asarray(noisy.images)
-    wrong = np.array([truth[image.tobytes()] != label for image, label in zip(images, labels, strict=True)])
+    wrong = np.array(
+        [truth[image.tobytes()] != label for image, label in zip(images, labels, strict=True)]
+    )
     assert not wrong[400:].any()
     np.testing.assert_allclose(wrong[:400].mean(), 0.5 * 0.9, atol=0.08)
 
@@ -127,7 +160,9 @@ def test_offline_smd_small(tmp_path):
     shortest, longest = result["horizons"]
     assert shortest["loss"] == smd["surface_minimum"] < result["loss_at_start"]
     np.testing.assert_allclose(
-        result["loss_ratio_at_longest"], shortest["loss_at_longest"] / longest["loss_at_longest"], rtol=1e-6
+        result["loss_ratio_at_longest"],
+        shortest["loss_at_longest"] / longest["loss_at_longest"],
+        rtol=1e-6,
     )
     assert result["loss_ratio_at_longest"] >= 1
     for name in ("surfaces.png", "curves.png"):
@@ -158,7 +193,9 @@ def test_optimizer_generalization_small(tmp_path):
     assert json.loads((tmp_path / "result.json").read_text()) == result
     (cell,) = result["cells"]
     means = [cell[name]["test_loss"]["mean"] for name in optimizer_generalization.OBJECTIVES]
-    np.testing.assert_allclose(cell["test_difference"]["mean"], means[0] - means[1], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        cell["test_difference"]["mean"], means[0] - means[1], rtol=1e-4, atol=1e-6
+    )
     assert all(0.5 < mean < 5 for mean in means)
 
 
@@ -189,9 +226,17 @@ def test_online_smd(tmp_path):
         (offline_smd.resolve, offline_smd.Config(horizons=(10, 5)), "horizons"),
         (offline_smd.resolve, offline_smd.Config(horizons=(10,)), "num_meta_steps"),
         (offline_smd.resolve, offline_smd.Config(num_meta_steps=(5, 5)), "num_meta_steps"),
-        (offline_smd.resolve, offline_smd.Config(num_meta_steps=(0,), meta_learning_rates=(0.1,)), "num_meta_steps"),
+        (
+            offline_smd.resolve,
+            offline_smd.Config(num_meta_steps=(0,), meta_learning_rates=(0.1,)),
+            "num_meta_steps",
+        ),
         (online_smd.resolve, online_smd.Config(num_steps=99), "num_steps"),
-        (optimizer_generalization.resolve, optimizer_generalization.Config(num_steps=99), "num_steps"),
+        (
+            optimizer_generalization.resolve,
+            optimizer_generalization.Config(num_steps=99),
+            "num_steps",
+        ),
     ],
 )
 def test_bad_config(resolve, config, name):
