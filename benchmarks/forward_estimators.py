@@ -1,8 +1,10 @@
-"""Inner steps a second of the estimators that only go forward, in turns on W1, against `evolution_strategies`.
+"""Inner steps a second of the estimators that only go forward,
+in turns on W1, against `evolution_strategies`.
 
     python -m benchmarks.forward_estimators
 
-Prints ratios: PES and NRES carry both sides of a pair and their noise, which should cost next to nothing.
+Prints ratios: PES and NRES carry both sides of a pair and their noise, which should cost next to
+nothing.
 """
 
 import json

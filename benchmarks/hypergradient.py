@@ -1,9 +1,11 @@
-"""What an adaptive learning rate costs: one step of HD, RTHO and MARTHE against one of their inner optimizer.
+"""What an adaptive learning rate costs:
+one step of HD, RTHO and MARTHE against one of their inner optimizer.
 
     python -m benchmarks.hypergradient
 
-A step is a gradient and an update of an MLP 784-256-256-10 (0.27 M weights) on a batch of 128, `objective_grad` left at
-its default. The methods take turns, so that a busy moment of the machine meets all of them.
+A step is a gradient and an update of an MLP 784-256-256-10 (0.27 M weights) on a batch of 128,
+`objective_grad` left at its default. The methods take turns, so that a busy moment of the machine
+meets all of them.
 """
 
 import functools

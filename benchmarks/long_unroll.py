@@ -1,9 +1,11 @@
-"""Peak memory of a differentiated unroll of 10,000 inner steps of the paper's CNN, two antithetic pairs.
+"""Peak memory of a differentiated unroll of 10,000 inner steps of the paper's CNN,
+two antithetic pairs.
 
     python -m benchmarks.long_unroll [NUM_STEPS]
 
-The peak is that of the whole process. A full run takes long on a small machine; memory is allocated as the unroll goes
-forward, so the compiler's own figure, which covers all 10,000 steps whatever number is run, is printed beside it.
+The peak is that of the whole process. A full run takes long on a small machine; memory is allocated
+as the unroll goes forward, so the compiler's own figure, which covers all 10,000 steps whatever
+number is run, is printed beside it.
 """
 
 import json
@@ -21,7 +23,9 @@ MAX_NUM_STEPS, NUM_PAIRS, BATCH_SIZE, CHUNK_SIZE = 10_000, 2, 8, 100
 
 
 def run(num_steps: int = MAX_NUM_STEPS) -> dict:
-    """Runs one merged estimate of `num_steps` with buffers for 10,000, and tells its memory in GB."""
+    """Runs one merged estimate of `num_steps` with buffers for 10,000,
+    and tells its memory in GB.
+    """
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2000, 32, 32, 3), dtype=np.uint8)
     family = class_subset_family(

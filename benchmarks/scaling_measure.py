@@ -2,8 +2,9 @@
 
     python -m benchmarks.scaling_measure --out scaling.json
 
-A worker's time for truncations of several lengths; the learner's time for a gradient and for a step; gradients a second
-through Ray with workers that compute nothing; the time of a reduction between two processes.
+A worker's time for truncations of several lengths; the learner's time for a gradient and for a
+step; gradients a second through Ray with workers that compute nothing; the time of a reduction
+between two processes.
 """
 
 import argparse
@@ -34,7 +35,9 @@ KEY_DATA = np.zeros(2, np.uint32)
 
 
 def worker_seconds(repetitions: int = 8) -> dict[str, float]:
-    """Seconds of a gradient of `NUM_PAIRS` pairs on quickstart's problem as `overhead + K * per_inner_step`."""
+    """Seconds of a gradient of `NUM_PAIRS` pairs on quickstart's problem
+    as `overhead + K * per_inner_step`.
+    """
     config = dataclasses.replace(
         quickstart.config,
         estimator=dataclasses.replace(quickstart.config.estimator, num_pairs=NUM_PAIRS),
@@ -107,7 +110,9 @@ def idle_source(place: int) -> Source:
 
 
 def ray_rates(seconds: float = 5.0, counts: tuple[int, ...] = (1, 2, 4)) -> dict[str, float]:
-    """Gradients a second that the learner's process gets through Ray from so many workers that compute nothing."""
+    """Gradients a second that the learner's process gets through Ray from
+    so many workers that compute nothing.
+    """
     ray_crew.connect(None, 60, num_workers=max(counts))
     crew, theta, rates = (
         ray_crew.RayCrew(idle_source, KEY_DATA),

@@ -2,9 +2,10 @@
 
     python -m benchmarks.scaling_model scaling.json --out docs/figures/scaling.png
 
-`scaling.json` is what `python -m benchmarks.scaling_measure` found on one machine. In step, all hosts make the same
-truncation and the slowest is waited for. Asynchronously each draws its own length and none waits, until the learner is
-busy all the time; what is paid is staleness, and the gradients beyond its bound.
+`scaling.json` is what `python -m benchmarks.scaling_measure` found on one machine. In step, all
+hosts make the same truncation and the slowest is waited for. Asynchronously each draws its own
+length and none waits, until the learner is busy all the time; what is paid is staleness, and the
+gradients beyond its bound.
 """
 
 import argparse
@@ -17,7 +18,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 HOST_JITTER = 0.1
-"""Standard deviation of a host's speed from step to step, relative: other load, clocks, the network."""
+"""Standard deviation of a host's speed from step to step, relative:
+other load, clocks, the network."""
 
 
 class Costs(NamedTuple):
@@ -25,10 +27,12 @@ class Costs(NamedTuple):
 
     Attributes:
       overhead: of a worker's gradient, whatever its length.
-      per_inner_step: of a gradient, for each inner step of its truncation (all particles of the worker).
+      per_inner_step: of a gradient, for each inner step of its truncation (all particles of the
+        worker).
       per_gradient: of the learner, for each gradient it takes.
       per_step: of the learner, for each outer step.
-      latency: from a gradient sent to the next theta received, while the learner has nothing else to do.
+      latency: from a gradient sent to the next theta received, while the learner has nothing else
+        to do.
       reduction: of one sum between two hosts.
       num_pairs: antithetic pairs of a worker.
     """
@@ -54,8 +58,10 @@ class Lengths(NamedTuple):
 
 
 class Throughput(NamedTuple):
-    """What a number of workers gives: inner steps a second that reach theta; staleness in outer steps, its mean; the
-    share of gradients dropped; the shares of their time that workers and learner wait."""
+    """What a number of workers gives: inner steps a second that reach theta; staleness in outer
+    steps, its mean; the share of gradients dropped; the shares of their time that workers and
+    learner wait.
+    """
 
     inner_steps: float
     staleness: float
@@ -67,7 +73,8 @@ class Throughput(NamedTuple):
 def fit(measured: dict) -> Costs:
     """Costs from measurements.
 
-    The time of a gradient through Ray falls to the learner's own as workers are added; one worker sees the whole trip.
+    The time of a gradient through Ray falls to the learner's own as workers are added; one worker
+    sees the whole trip.
     """
     rates = {int(count): rate for count, rate in measured["ray_gradients_per_second"].items()}
     busy = 1 / max(rates.values())
@@ -86,7 +93,9 @@ def fit(measured: dict) -> Costs:
 def in_step(
     costs: Costs, lengths: Lengths, num_hosts: int, num_steps: int = 400, seed: int = 0
 ) -> Throughput:
-    """All hosts make the same truncation; a step takes as long as its slowest host, and two sums over all hosts.
+    """All hosts make the same truncation.
+
+    A step takes as long as its slowest host, and two sums over all hosts.
 
     A sum takes `log2(hosts)` times that of two hosts.
     """
@@ -113,8 +122,8 @@ def asynchronous(
 ) -> Throughput:
     """Workers and one learner, event by event.
 
-    A worker draws a length, works, and waits for its turn at the learner; a gradient older than `max_staleness` outer
-    steps is dropped; every `gradients_per_step` others make a step.
+    A worker draws a length, works, and waits for its turn at the learner; a gradient older than
+    `max_staleness` outer steps is dropped; every `gradients_per_step` others make a step.
     """
     rng = np.random.default_rng(seed)
     free, version, batch, taken, dropped, useful, staleness, busy, worked = (
@@ -181,7 +190,9 @@ def asynchronous(
 
 
 def draw(costs: Costs, path: Path, counts: tuple[int, ...]) -> None:
-    """Throughput, the share of it lost, and staleness against workers, for three spreads of the truncation."""
+    """Throughput, the share of it lost, and staleness against workers,
+    for three spreads of the truncation.
+    """
     spreads = {
         "K = 20": Lengths(20, 20),
         "K in 20..200": Lengths(20, 200),

@@ -2,7 +2,8 @@
 
     TFDS_DATA_DIR=... learned-opt train fashion_mnist_mlp
 
-The set must have been prepared by tensorflow-datasets in array_record form; if it is not, the command says how.
+The set must have been prepared by tensorflow-datasets in array_record form; if it is not, the
+command says how.
 """
 
 from configs.base import (

@@ -1,18 +1,21 @@
-"""What `learned_opt.load()` gives: `general_es`, then a search over how its step depends on tensor and time.
+"""What `learned_opt.load()` gives:
+`general_es`, then a search over how its step depends on tensor and time.
 
     TFDS_DATA_DIR=... learned-opt search general --out DIR
 
-The weights `general_es` (config of that name) were outer-trained on eleven families by noise-reuse ES. The search adds
-two units, a weight decay with a gate first set by hand, to its sixteen, moves what rate and direction hang on most, and
-scores whole runs on the tasks below against Adam at six rates: at the lowest loss, at the end and on the way there.
-They are families like those of `general_es`, but most have a sixth or a third of their images to train on: with over
-half of them, the digits of outer-training are told apart at a loss of .002 and nothing overfits, as it does on the
-digits held out.
+The weights `general_es` (config of that name) were outer-trained on eleven families by noise-reuse
+ES. The search adds two units, a weight decay with a gate first set by hand, to its sixteen, moves
+what rate and direction hang on most, and scores whole runs on the tasks below against Adam at six
+rates: at the lowest loss, at the end and on the way there. They are families like those of
+`general_es`, but most have a sixth or a third of their images to train on: with over half of them,
+the digits of outer-training are told apart at a loss of .002 and nothing overfits, as it does on
+the digits held out.
 
-The search starts from what one of 29 generations found on such families, and from a gate set by hand: that one had left
-its gate all but closed, where a decay that waits and asks for less takes a third off the lowest loss of deep networks
-on few images, and costs text and an autoencoder nothing. From 300 steps on, the gate opens at a gradient of a
-thirteenth of Adam's scale and lets all through at a thirtieth.
+The search starts from what one of 29 generations found on such families, and from a gate set by
+hand: that one had left its gate all but closed, where a decay that waits and asks for less takes a
+third off the lowest loss of deep networks on few images, and costs text and an autoencoder nothing.
+From 300 steps on, the gate opens at a gradient of a thirteenth of Adam's scale and lets all through
+at a thirtieth.
 
 `learned-opt train general` goes on with outer-training instead; it is not what made the weights.
 """

@@ -1,23 +1,25 @@
-"""Eleven families at once, from a rule of tensor and time: what `general`, the default of `load()`, starts from.
+"""Eleven families at once, from a rule of tensor and time:
+what `general`, the default of `load()`, starts from.
 
     TFDS_DATA_DIR=... learned-opt train general_es
 
-Classifiers of 3 to 5 of 7 classes of digits (MLP 32, MLP 3 x 32, CNN 8-16), MNIST-1D (MLP 32-32, MLP 64) and
-Fashion-MNIST (MLP 64 at 8x8, MLP 32 on a thirtieth of the images, CNN 8-8 at 14x14), in four activations and batches
-of 16 to 64; an autoencoder of Fashion-MNIST at 8x8; a transformer of width 16 on the source of Python's library;
-quadratics in 30 dimensions. Episodes of 1,000 inner steps on validation loss; the outer loss is the mean of
-log(0.03 + loss), in which halving a low loss counts nearly as much as halving a high one. Weights make up for what the
-logarithm hides and shows: text hardly gains a tenth, quadratics gain without end, and where a network fits all its data
+Classifiers of 3 to 5 of 7 classes of digits (MLP 32, MLP 3 x 32, CNN 8-16), MNIST-1D (MLP 32-32,
+MLP 64) and Fashion-MNIST (MLP 64 at 8x8, MLP 32 on a thirtieth of the images, CNN 8-8 at 14x14), in
+four activations and batches of 16 to 64; an autoencoder of Fashion-MNIST at 8x8; a transformer of
+width 16 on the source of Python's library; quadratics in 30 dimensions. Episodes of 1,000 inner
+steps on validation loss; the outer loss is the mean of log(0.03 + loss), in which halving a low
+loss counts nearly as much as halving a high one. Weights make up for what the logarithm hides and
+shows: text hardly gains a tenth, quadratics gain without end, and where a network fits all its data
 the gradient is mostly noise. Noise-reuse ES with 32 pairs a family, truncations of 25.
 
 The fresh theta makes Adam's steps at a rate
 
     .02 rms(w)^.5 rms(g)^.3 rms(m_.9)^-.6 rms(m_.99)^.14 rms(m_.999)^.14
 
-that falls after some hundred steps, where w is the tensor, g and m its gradient and debiased momenta over Adam's scale.
-Its numbers come from a search by the cross-entropy method (`learned-opt search general_es`; for this run
-its forerunner, five generations of 40 samples of 1,000 steps on families like these). What is learned is when to depart
-from that rule.
+that falls after some hundred steps, where w is the tensor, g and m its gradient and debiased
+momenta over Adam's scale. Its numbers come from a search by the cross-entropy method
+(`learned-opt search general_es`; for this run its forerunner, five generations of 40 samples of
+1,000 steps on families like these). What is learned is when to depart from that rule.
 """
 
 import dataclasses
@@ -75,7 +77,8 @@ config = TrainConfig(
     optimizer=Mlp(
         hidden_sizes=(16,),
         momentum_decays=(0.5, 0.9, 0.99, 0.999),
-        # No timescale beyond the episode: what the optimizer has never seen move, it could not follow on longer runs.
+        # No timescale beyond the episode: what the optimizer has never seen move,
+        # it could not follow on longer runs.
         timescales=(3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
         features=(
             "parameter",

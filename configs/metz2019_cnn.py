@@ -1,9 +1,11 @@
-"""The run of Metz et al. (arXiv 1810.10180): 3-layer CNNs on 10 classes of 32x32 ImageNet, merged RP and ES.
+"""The run of Metz et al. (arXiv 1810.10180):
+3-layer CNNs on 10 classes of 32x32 ImageNet, merged RP and ES.
 
     TFDS_DATA_DIR=... learned-opt train metz2019_cnn
 
-700 classes for outer-training and 300 held out; truncations grow from 50 to 10,000 inner steps over 5,000 outer steps.
-Meant for accelerators. The outer rate and Adam's first decay are those of the paper's code.
+700 classes for outer-training and 300 held out; truncations grow from 50 to 10,000 inner steps over
+5,000 outer steps. Meant for accelerators. The outer rate and Adam's first decay are those of the
+paper's code.
 """
 
 from configs.base import (

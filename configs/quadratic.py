@@ -2,8 +2,9 @@
 
     learned-opt train quadratic
 
-Steps may be a hundred times their usual size, since the minima lie a distance of order one away. Expected
-over the first 100 steps of 32 held-out quadratics: learned 0.077, untrained 2.8, Adam(1e-3) 2.0, tuned Adam 0.065.
+Steps may be a hundred times their usual size, since the minima lie a distance of order one away.
+Expected over the first 100 steps of 32 held-out quadratics: learned 0.077, untrained 2.8,
+Adam(1e-3) 2.0, tuned Adam 0.065.
 """
 
 from configs.base import (

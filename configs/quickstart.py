@@ -2,11 +2,13 @@
 
     learned-opt train quickstart
 
-Each task tells 5 of 7 digits apart with an MLP of 64-32-5; the held-out tasks are made of the 3 digits that
-outer-training never sees. Persistent ES with 32 pairs, truncations of 20 inner steps, episodes of 300.
+Each task tells 5 of 7 digits apart with an MLP of 64-32-5; the held-out tasks are made of the 3
+digits that outer-training never sees. Persistent ES with 32 pairs, truncations of 20 inner steps,
+episodes of 300.
 
-Cost: 2.6 million inner steps, 1.5 minutes on two cores in all (37,000 a second). Held-out mean test loss over the first
-200 inner steps: 0.044; Adam with its rate tuned for each task 0.055, Adam(1e-3) 0.27, untrained 1.32.
+Cost: 2.6 million inner steps, 1.5 minutes on two cores in all (37,000 a second). Held-out mean test
+loss over the first 200 inner steps: 0.044; Adam with its rate tuned for each task 0.055, Adam(1e-3)
+0.27, untrained 1.32.
 """
 
 from configs.base import (

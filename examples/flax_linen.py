@@ -2,7 +2,8 @@
 
     python examples/flax_linen.py
 
-The line that differs from `optax.adamw` is marked; a schedule of the learning rate scales what was learned.
+The line that differs from `optax.adamw` is marked; a schedule of the learning rate scales what was
+learned.
 """
 
 import flax.linen as nn

@@ -1,4 +1,5 @@
-"""A learned optimizer in a plain Optax loop: a network on scikit-learn's digits, held in a dictionary.
+"""A learned optimizer in a plain Optax loop:
+a network on scikit-learn's digits, held in a dictionary.
 
     python examples/plain_optax.py
 

@@ -1,8 +1,9 @@
 """Names of learned optimizers, and the one way in which a name becomes code.
 
-A name without a colon is of a table here. `"module:name"` is a user's own: the module is imported, which runs it, and
-the function called. That is for names that the user gives himself. One that a file gave is `FromFile`, and is refused
-wherever it would become code, unless the caller says that the file is trusted.
+A name without a colon is of a table here. `"module:name"` is a user's own: the module is imported,
+which runs it, and the function called. That is for names that the user gives himself. One that a
+file gave is `FromFile`, and is refused wherever it would become code, unless the caller says that
+the file is trusted.
 """
 
 import difflib
@@ -34,7 +35,10 @@ _OWN_NAME = re.compile(r"[^:.\s][^:\s]*:[^\W\d]\w*")
 
 
 class FromFile(str):
-    """A name that a file gave. It equals the same name typed by the user, and never becomes code."""
+    """A name that a file gave.
+
+    It equals the same name typed by the user, and never becomes code.
+    """
 
 
 class NotTrusted(ValueError):
@@ -63,7 +67,8 @@ def resolve(target: str) -> Any:
     """
     if isinstance(target, FromFile):
         raise NotTrusted(
-            f"{target[:100]!r} is not of this library: the module {target.partition(':')[0][:80]!r} would be imported "
+            f"{target[:100]!r} is not of this library: the module "
+            f"{target.partition(':')[0][:80]!r} would be imported "
             "and run; if you trust who wrote it, say so with --trust (trust=True in Python)"
         )
     if not _OWN_NAME.fullmatch(target):
@@ -91,8 +96,9 @@ def check_call(factory: Any, kwargs: Mapping[str, Any]) -> None:
 def check_gives(factory: Any, kind: type) -> None:
     """Raises `TypeError` for a function that is not made to return a `kind`; nothing is called.
 
-    Refused are functions of Python itself and of its standard library, classes other than `kind`, and functions whose
-    return annotation is another class. A function without one is judged by what it returns.
+    Refused are functions of Python itself and of its standard library, classes other than `kind`,
+    and functions whose return annotation is another class. A function without one is judged by what
+    it returns.
     """
     inner = factory
     while isinstance(inner, functools.partial) or hasattr(inner, "__wrapped__"):
@@ -104,7 +110,8 @@ def check_gives(factory: Any, kind: type) -> None:
     module = getattr(inner, "__module__", None) or type(inner).__module__
     if inspect.isbuiltin(inner) or module.partition(".")[0] in sys.stdlib_module_names:
         raise TypeError(
-            f"got {getattr(inner, '__qualname__', type(inner).__name__)} of Python's own module {module}"
+            f"got {getattr(inner, '__qualname__', type(inner).__name__)} of Python's own module "
+            f"{module}"
         )
     try:
         gives = typing.get_type_hints(inner).get("return", kind)
@@ -145,8 +152,8 @@ def make_optimizer(
       factory: takes the place of what a `"module:name"` means, which is then not imported.
 
     Raises:
-      ValueError: if there is no such optimizer, it does not take these arguments, or what the name means does not
-        return a `LearnedOptimizer`.
+      ValueError: if there is no such optimizer, it does not take these arguments, or what the name
+        means does not return a `LearnedOptimizer`.
     """
     known = optimizer_factory(name) if factory is None or not is_own(name) else None
     factory = factory or known

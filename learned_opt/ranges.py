@@ -1,4 +1,6 @@
-"""Ranges of hyperparameters: a value that a user gives is refused outside them, a theta is held inside where used."""
+"""Ranges of hyperparameters: a value that a user gives is refused outside them,
+a theta is held inside where used.
+"""
 
 import math
 from typing import Any
@@ -9,11 +11,13 @@ import numpy as np
 from jax import Array
 
 SMALLEST, LARGEST = 1e-30, 1e30
-"""Of what theta holds the logarithm of: a float32 holds these, their inverses and their products with gradients."""
+"""Of what theta holds the logarithm of:
+a float32 holds these, their inverses and their products with gradients."""
 SMALLEST_COMPLEMENT = 1e-12
 """Of `1 - b`, b a decay constant."""
 LARGEST_GRADIENT = 2.0**50
-"""A gradient counts as at most this in running averages: its square is then a float32, with room for a sum."""
+"""A gradient counts as at most this in running averages:
+its square is then a float32, with room for a sum."""
 _FLOAT32 = np.finfo(np.float32)
 
 
@@ -57,7 +61,8 @@ def require(name: str, value: Any, allowed: str, low: float, high: float) -> flo
 
 
 def require_positive(name: str, value: Any) -> float:
-    """Checks a value whose logarithm is theta: above zero, and neither it nor its inverse out of float32's reach.
+    """Checks a value whose logarithm is theta:
+    above zero, and neither it nor its inverse out of float32's reach.
 
     Raises:
       ValueError: naming it.
@@ -105,7 +110,9 @@ def require_count(name: str, value: Any, low: int, high: int, allowed: str | Non
 
 
 def bounded_exp(log: Array) -> Array:
-    """`exp(log)` within `SMALLEST` and `LARGEST`: an infinite rate would move even what has no gradient, by inf * 0."""
+    """`exp(log)` within `SMALLEST` and `LARGEST`:
+    an infinite rate would move even what has no gradient, by inf * 0.
+    """
     return jnp.exp(jnp.clip(log, math.log(SMALLEST), math.log(LARGEST)))
 
 
@@ -115,5 +122,7 @@ def finite_or_zero(x: Array) -> Array:
 
 
 def bounded_gradient(gradient: Array) -> Array:
-    """A gradient as running averages count it, within plus and minus `LARGEST_GRADIENT`; nan stays nan."""
+    """A gradient as running averages count it, within plus and minus `LARGEST_GRADIENT`;
+    nan stays nan.
+    """
     return jnp.clip(gradient, -LARGEST_GRADIENT, LARGEST_GRADIENT)

@@ -23,11 +23,12 @@ def with_hooks(
 
     Args:
       optimizer: its updates are to be added to the parameters.
-      learning_rate: factor of the learned step, or an Optax schedule of it; 1 or None leaves the learned step
-        alone. A scalar may be traced, so `optax.inject_hyperparams` works. A step whose rate turns out infinite or
-        nan is not made.
+      learning_rate: factor of the learned step, or an Optax schedule of it; 1 or None leaves the
+        learned step alone. A scalar may be traced, so `optax.inject_hyperparams` works. A step
+        whose rate turns out infinite or nan is not made.
       weight_decay: share of a parameter taken away a step, before the factor.
-      mask: tree of bools shaped as the parameters (or a prefix of it), or a function that gives one: what decays.
+      mask: tree of bools shaped as the parameters (or a prefix of it), or a function that gives
+        one: what decays.
 
     Returns:
       The optimizer itself if there is nothing to add, so that its state stays what it was.
@@ -49,7 +50,9 @@ def with_hooks(
 
 
 def _subtract_decay(weight_decay: Any) -> optax.GradientTransformation:
-    """`optax.add_decayed_weights(-weight_decay)` that is computed in float32 and keeps the updates' types."""
+    """`optax.add_decayed_weights(-weight_decay)` that is computed
+    in float32 and keeps the updates' types.
+    """
 
     def update(updates, state, params=None):
         if params is None:
@@ -70,7 +73,10 @@ def _subtract_decay(weight_decay: Any) -> optax.GradientTransformation:
 
 
 def _scale(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
-    """`optax.scale` or `optax.scale_by_schedule`; a rate of 0 is no step, whatever the step would have been."""
+    """`optax.scale` or `optax.scale_by_schedule`.
+
+    A rate of 0 is no step, whatever the step would have been.
+    """
 
     def init(params):
         del params

@@ -1,8 +1,11 @@
-"""Theta on disk: `NAME.npz` with the arrays and `NAME.json` with what they belong to. Never a pickle.
+"""Theta on disk: `NAME.npz` with the arrays and `NAME.json` with what they belong to.
 
-Both files may be anyone's, so nothing that they hold or name is run. The JSON names an optimizer of this library; a
-name of other code is refused unless the caller passes that code, or says that he trusts the file. Names, types and
-shapes are compared with those of that optimizer before any weights are read.
+Never a pickle.
+
+Both files may be anyone's, so nothing that they hold or name is run. The JSON names an optimizer of
+this library; a name of other code is refused unless the caller passes that code, or says that he
+trusts the file. Names, types and shapes are compared with those of that optimizer before any
+weights are read.
 """
 
 import dataclasses
@@ -28,7 +31,8 @@ DEFAULT_PRETRAINED = "general"
 """What `load()` gives without a name."""
 PRETRAINED_DIR = Path(__file__).parent / "pretrained"
 MAX_ARGUMENTS = 256
-"""Numbers and names among the arguments of an optimizer of this library, for those that a file gives."""
+"""Numbers and names among the arguments of an optimizer of this library,
+for those that a file gives."""
 MAX_NUMBER = 2**31 - 1
 """Size of a number among them."""
 
@@ -43,14 +47,17 @@ def save(
 ) -> Path:
     """Writes theta and what is needed to use it again.
 
-    Both files are on the disk before the first is moved to its place, so a reader never sees half of one, and knows by
-    a checksum whether they belong together. What `load` would refuse is not written.
+    Both files are on the disk before the first is moved to its place, so a reader never sees half
+    of one, and knows by a checksum whether they belong together. What `load` would refuse is not
+    written.
 
     Args:
-      path: `NAME.npz`, `NAME` (then `.npz` is added), or an existing directory (then `theta.npz` in it).
-      optimizer_name: in `learned_opt.catalog.OPTIMIZERS`, or `"module:name"`; to load the latter takes the factory or
-        `trust=True`.
-      kwargs: of the factory; must come back from JSON as they are, tuples as lists and an `AdamStart` as a dict.
+      path: `NAME.npz`, `NAME` (then `.npz` is added), or an existing directory (then `theta.npz` in
+        it).
+      optimizer_name: in `learned_opt.catalog.OPTIMIZERS`, or `"module:name"`; to load the latter
+        takes the factory or `trust=True`.
+      kwargs: of the factory; must come back from JSON as they are, tuples as lists and an
+        `AdamStart` as a dict.
       theta: of the optimizer that these make.
       factory: what a `"module:name"` means, which is then not imported.
 
@@ -58,8 +65,8 @@ def save(
       The path of the `.npz` file.
 
     Raises:
-      ValueError: if theta is not of this optimizer, not finite, or of a type other than float16, float32 and float64,
-        or if kwargs do not come back from JSON.
+      ValueError: if theta is not of this optimizer, not finite, or of a type other than float16,
+        float32 and float64, or if kwargs do not come back from JSON.
       OSError: if the files cannot be written; those that were there before still are.
     """
     what = f"{optimizer_name} to be saved"
@@ -99,24 +106,26 @@ def save(
 def load_theta(
     name_or_path: str | os.PathLike, *, factory: Factory | None = None, trust: bool = False
 ) -> tuple[LearnedOptimizer, Theta]:
-    """Reads what `save` wrote, to go on training or to look inside. Runs nothing that the files hold or name.
+    """Reads what `save` wrote, to go on training or to look inside.
+
+    Runs nothing that the files hold or name.
 
     Args:
-      name_or_path: a shipped optimizer's name, or the path of the `.npz`, of it without its ending, or of a run
-        directory that holds `theta.npz`.
-      factory: your own code, for files that name an optimizer `"module:name"`: it is called with their arguments, and
-        that module is not imported.
-      trust: import the module that the files name, and call its function with their arguments. This runs code that
-        their author chose. The function must take these arguments and be made to return a `LearnedOptimizer`
-        (`learned_opt.catalog.check_gives`).
+      name_or_path: a shipped optimizer's name, or the path of the `.npz`, of it without its ending,
+        or of a run directory that holds `theta.npz`.
+      factory: your own code, for files that name an optimizer `"module:name"`: it is called with
+        their arguments, and that module is not imported.
+      trust: import the module that the files name, and call its function with their arguments. This
+        runs code that their author chose. The function must take these arguments and be made to
+        return a `LearnedOptimizer` (`learned_opt.catalog.check_gives`).
 
     Returns:
       The optimizer and its theta.
 
     Raises:
       FileNotFoundError: if there is no such name or path.
-      ValueError: if the files are damaged, a pickle, hold the theta of another optimizer or one that is not finite, or
-        name code and neither `factory` nor `trust` is given.
+      ValueError: if the files are damaged, a pickle, hold the theta of another optimizer or one
+        that is not finite, or name code and neither `factory` nor `trust` is given.
       OSError: if they cannot be read.
     """
     path = _find(name_or_path)
@@ -145,13 +154,15 @@ def load(
     factory: Factory | None = None,
     trust: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """A learned optimizer as an Optax transformation; its updates are to be added to the parameters.
+    """A learned optimizer as an Optax transformation;
+    its updates are to be added to the parameters.
 
     Args:
       name_or_path: as in `load_theta`; None is the shipped default.
       learning_rate: factor of the learned step, or an Optax schedule of it, such as
         `optax.cosine_decay_schedule(1.0, num_steps)`.
-      weight_decay: share of a parameter taken away a step, times `learning_rate`; decoupled, as in AdamW.
+      weight_decay: share of a parameter taken away a step, times `learning_rate`; decoupled, as in
+        AdamW.
       mask: which parameters decay, as in `optax.add_decayed_weights`.
       factory: as in `load_theta`.
       trust: as in `load_theta`; without it nothing that the files hold or name is run.
@@ -167,7 +178,9 @@ def load(
 
 
 def optimizer_name(name_or_path: str | os.PathLike) -> str:
-    """The name of the optimizer of a saved theta, which is not looked up; raises as `load_theta`."""
+    """The name of the optimizer of a saved theta, which is not looked up;
+    raises as `load_theta`.
+    """
     path = _find(name_or_path)
     with reading.open_regular(path) as file:
         return FromFile(theta_file.read_header(path, file)[0]["optimizer"])
@@ -196,7 +209,9 @@ def _optimizer(
 
 
 def _check_arguments(what: str, kwargs: dict[str, Any]) -> None:
-    """Raises `ValueError` for more than an optimizer is made of: a thousand layers take minutes to be told apart."""
+    """Raises `ValueError` for more than an optimizer is made of:
+    a thousand layers take minutes to be told apart.
+    """
     waiting, count = [kwargs], 0
     while waiting:
         value = waiting.pop()
@@ -257,8 +272,10 @@ def _find(name_or_path: str | os.PathLike) -> Path:
         raise ValueError(f"{path} is no regular file")
     if not pretrained_names():
         raise FileNotFoundError(
-            f"no learned optimizer {text!r}: there is no such path, and none ships with this version"
+            f"no learned optimizer {text!r}: there is no such path, and none ships with this "
+            "version"
         )
     raise FileNotFoundError(
-        f"no learned optimizer {text!r}, neither path nor name; {near_names(text, pretrained_names())}"
+        f"no learned optimizer {text!r}, neither path nor name; "
+        f"{near_names(text, pretrained_names())}"
     )

@@ -1,10 +1,11 @@
 """A differentiable unroll of any number of steps from one compilation, in bounded memory.
 
-The step is a batched function: the caller has mapped it over particles, so the loops here have scalar bounds and stop
-when they should. Forward, this is a `fori_loop` over chunks of steps. Backward, the state at the start of each chunk is
-kept, a chunk is run again from there with its states kept, and the vector-Jacobian products of its steps are chained by
-hand. An unroll of one chunk keeps its states on the way forward. Memory: `ceil(max_num_steps / chunk_size) +
-chunk_size` states and the residuals of a single step.
+The step is a batched function: the caller has mapped it over particles, so the loops here have
+scalar bounds and stop when they should. Forward, this is a `fori_loop` over chunks of steps.
+Backward, the state at the start of each chunk is kept, a chunk is run again from there with its
+states kept, and the vector-Jacobian products of its steps are chained by hand. An unroll of one
+chunk keeps its states on the way forward. Memory: `ceil(max_num_steps / chunk_size) + chunk_size`
+states and the residuals of a single step.
 """
 
 from collections.abc import Callable
@@ -37,7 +38,9 @@ class Unroll(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """A sum over steps, and what rounding has added to it so far (Kahan): alone it would stop at 2**24 equal terms."""
+    """A sum over steps, and what rounding has added to it so far (Kahan):
+    alone it would stop at 2**24 equal terms.
+    """
 
     total: Array
     excess: Array
@@ -61,19 +64,23 @@ def unroll(
     chunk_size: int = 50,
     live: Callable[[Array, Constants], Array] | None = None,
 ) -> Callable[[Theta, State, Array, Constants], Unroll]:
-    """Builds `(theta, state, num_steps, constants) -> Unroll`, differentiable by reverse mode in theta and state.
+    """Builds `(theta, state, num_steps, constants) -> Unroll`,
+    differentiable by reverse mode in theta and state.
 
     Args:
-      step: `(theta, state, i, constants) -> (state, losses)` with `i` the int32 index of the step in this unroll. All
-        of theta's and the state's leaves lead with the axes of `losses`, if a `live` mask is given.
-      max_num_steps: the largest `num_steps`; more is cut to it. Sets the memory of the backward pass.
+      step: `(theta, state, i, constants) -> (state, losses)` with `i` the int32 index of the step
+        in this unroll. All of theta's and the state's leaves lead with the axes of `losses`, if a
+        `live` mask is given.
+      max_num_steps: the largest `num_steps`; more is cut to it. Sets the memory of the backward
+        pass.
       chunk_size: steps between kept states; any, a divisor of `num_steps` or not.
-      live: `(i, constants) -> bool`, of the leading axes of `losses`. A step that is not live adds no loss and passes
-        no cotangent, whatever infinities its derivatives hold. Its state moves on: a state that went on past the end
-        of its episode is the caller's to reset.
+      live: `(i, constants) -> bool`, of the leading axes of `losses`. A step that is not live adds
+        no loss and passes no cotangent, whatever infinities its derivatives hold. Its state moves
+        on: a state that went on past the end of its episode is the caller's to reset.
 
     Returns:
-      The unroll. `num_steps` may be traced. Integer and key leaves carry no cotangent; constants have none either.
+      The unroll. `num_steps` may be traced. Integer and key leaves carry no cotangent; constants
+      have none either.
 
     Raises:
       ValueError: if a length is no whole number from 1 on.
@@ -93,7 +100,9 @@ class _Bars(NamedTuple):
 
 
 class _Loops(NamedTuple):
-    """The loops of one unroll; attributes as the arguments of `unroll`, with `chunk_size` at most `max_num_steps`."""
+    """The loops of one unroll; attributes as the arguments of `unroll`,
+    with `chunk_size` at most `max_num_steps`.
+    """
 
     step: BatchedStep
     max_num_steps: int
@@ -189,7 +198,9 @@ class _Loops(NamedTuple):
         return state, add(total, loss)
 
     def _step_vjp(self, theta, state, i, constants, loss_bar, bars):
-        """Adds one step's pull-back; the `where` acts on the cotangents, after the products that may hold 0 * inf."""
+        """Adds one step's pull-back; the `where` acts on the cotangents,
+        after the products that may hold 0 * inf.
+        """
 
         def differentiable(theta, leaves):
             new_state, loss = self.step(theta, fill_inexact(state, leaves), i, constants)
@@ -205,7 +216,9 @@ class _Loops(NamedTuple):
 
 
 def _keep_states(advance, length, carried, carry, inside):
-    """Runs a chunk, `(j, carry) -> carry` with the state first, and keeps the state before each of its steps."""
+    """Runs a chunk, `(j, carry) -> carry` with the state first,
+    and keeps the state before each of its steps.
+    """
 
     def keep(j, both):
         carry, inside = both
@@ -219,7 +232,9 @@ def _keep_states(advance, length, carried, carry, inside):
 
 
 def _zero_loss(step, theta, state, constants):
-    """Zeros made from theta, so that inside `shard_map` they count as different on each device, as theta does."""
+    """Zeros made from theta, so that inside `shard_map` they count as different on each device,
+    as theta does.
+    """
     loss = jax.eval_shape(step, theta, state, jnp.int32(0), constants)[1]
     some = next(leaf for leaf in jax.tree.leaves(theta) if leaf.size)
     zero = jnp.zeros_like(some.reshape(-1)[0], loss.dtype)
@@ -280,7 +295,9 @@ class ChangingLeaves(NamedTuple):
 def changing_leaves(
     step: Callable[..., tuple[State, Array]], theta: Theta, state: State, *rest: Any
 ) -> ChangingLeaves:
-    """Reads from the step's jaxpr which state leaves come out of `step(theta, state, *rest)` as they went in."""
+    """Reads from the step's jaxpr which state leaves come out
+    of `step(theta, state, *rest)` as they went in.
+    """
     jaxpr = jax.make_jaxpr(lambda state: step(theta, state, *rest)[0])(state).jaxpr
     pairs = zip(jaxpr.invars, jaxpr.outvars, strict=True)
     return ChangingLeaves(tuple(isinstance(out, Literal) or out is not into for into, out in pairs))

@@ -1,4 +1,6 @@
-"""Checks of arguments: what a factory cannot use is refused when it is called, not found in the numbers later."""
+"""Checks of arguments: what a factory cannot use is refused when it is called,
+not found in the numbers later.
+"""
 
 import numbers
 from typing import Any
@@ -60,7 +62,8 @@ def check_within(low: float, high: float, *, below: bool = False, **values: floa
 
 
 def check_std(std: float) -> None:
-    """Refuses a standard deviation of perturbations that float32 cannot hold, or whose square it cannot.
+    """Refuses a standard deviation of perturbations that float32 cannot hold,
+    or whose square it cannot.
 
     Raises:
       ValueError: saying so.
@@ -72,10 +75,12 @@ def check_std(std: float) -> None:
 
 
 def check_theta(theta: Any) -> None:
-    """Refuses outer parameters that cannot be trained; traced ones are looked at for their shapes and types alone.
+    """Refuses outer parameters that cannot be trained;
+    traced ones are looked at for their shapes and types alone.
 
     Raises:
-      ValueError: there are none, one is no floating-point array, or one is not finite; it names the leaf.
+      ValueError: there are none, one is no floating-point array, or one is not finite; it names the
+        leaf.
     """
     leaves = jax.tree_util.tree_flatten_with_path(theta)[0]
     if not sum(np.size(leaf) for _, leaf in leaves):
@@ -96,7 +101,8 @@ def check_finite(where: str, leaf: Any) -> None:
     count = np.size(leaf) - np.count_nonzero(np.isfinite(np.asarray(leaf).astype(np.float64)))
     if count:
         raise ValueError(
-            f"{where} must be finite, got {count} of {np.size(leaf)} numbers that are nan or infinite"
+            f"{where} must be finite, got {count} of {np.size(leaf)} numbers that are nan or "
+            "infinite"
         )
 
 

@@ -1,4 +1,6 @@
-"""Devices: how many of a CPU JAX makes, the mesh that particles are spread over, what pays in compiling for them."""
+"""Devices: how many of a CPU JAX makes, the mesh that particles are spread over,
+what pays in compiling for them.
+"""
 
 import functools
 import os
@@ -20,8 +22,9 @@ _CPU_OPTIONS: dict[str, str | int] = {
 def use_cpu_devices(num_devices: int | None = None) -> None:
     """Makes JAX show one CPU device for each core this process may use, or as many as asked for.
 
-    Call it before anything runs on JAX. On two cores, two devices run 1.4 to 1.7 times as fast as one device with two
-    threads. Does nothing where the backend has been started, or a count was set, already.
+    Call it before anything runs on JAX. On two cores, two devices run 1.4 to 1.7 times as fast as
+    one device with two threads. Does nothing where the backend has been started, or a count was
+    set, already.
 
     Raises:
       ValueError: for a count below 1.
@@ -44,14 +47,17 @@ def use_cpu_devices(num_devices: int | None = None) -> None:
 
 
 def particle_mesh(num_particles: int, num_devices: int | None = None) -> Mesh:
-    """A one-dimensional mesh over the most devices that divide the particles, the same number in each process.
+    """A one-dimensional mesh over the most devices that divide the particles,
+    the same number in each process.
 
     Args:
-      num_particles: particles, or antithetic pairs, to spread; for several families their greatest common divisor.
+      num_particles: particles, or antithetic pairs, to spread; for several families their greatest
+        common divisor.
       num_devices: over all processes; asked for explicitly, it must divide.
 
     Raises:
-      ValueError: without particles, or if the devices asked for are not there or do not divide them.
+      ValueError: without particles, or if the devices asked for are not there or do not divide
+        them.
     """
     check_count(num_particles=num_particles)
     devices, num_processes = jax.devices(), jax.process_count()
@@ -79,12 +85,14 @@ def particle_mesh(num_particles: int, num_devices: int | None = None) -> Mesh:
 
 @functools.cache
 def compiler_options() -> dict[str, str | int]:
-    """Options of XLA for `jax.jit` around a program of many particles; empty where they have no use.
+    """Options of XLA for `jax.jit` around a program of many particles;
+    empty where they have no use.
 
-    On a CPU, XLA hands chains of products and elementwise operations to YNNPACK as one graph. For the small batched
-    products of vmapped inner problems such a graph takes 2 to 10 times as long as its operations one by one, which is
-    what this asks for; and for the widest vectors the CPU has, where XLA prefers half of that. A choice in `XLA_FLAGS`
-    is left alone, and so is a JAX that does not know an option.
+    On a CPU, XLA hands chains of products and elementwise operations to YNNPACK as one graph. For
+    the small batched products of vmapped inner problems such a graph takes 2 to 10 times as long as
+    its operations one by one, which is what this asks for; and for the widest vectors the CPU has,
+    where XLA prefers half of that. A choice in `XLA_FLAGS` is left alone, and so is a JAX that does
+    not know an option.
     """
     if jax.default_backend() != "cpu":
         return {}

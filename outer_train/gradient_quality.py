@@ -1,8 +1,9 @@
-"""How good an estimator's outer gradient is at one theta: its size, its spread, and the angle to a reference.
+"""How good an estimator's outer gradient is at one theta:
+its size, its spread, and the angle to a reference.
 
-Theta stays where it is while an estimator runs on as it would in training: particles are spread over their episodes and
-live on from one truncation to the next. A whole episode passes before the first estimate counts, so that persistent
-estimators have the noise of their past with them.
+Theta stays where it is while an estimator runs on as it would in training: particles are spread
+over their episodes and live on from one truncation to the next. A whole episode passes before the
+first estimate counts, so that persistent estimators have the noise of their past with them.
 """
 
 from typing import Any, NamedTuple
@@ -26,13 +27,15 @@ class GradientSummary(NamedTuple):
     An estimate is known if one of its samples is finite; the others are left out.
 
     Attributes:
-      norm: of the mean over estimates, the size of what the estimator agrees with itself on (and of its noise).
+      norm: of the mean over estimates, the size of what the estimator agrees with itself on (and of
+        its noise).
       mean_norm: mean over estimates of the norm, the size of what an outer step gets.
       variance: of one estimate, mean over outer parameters; nan for fewer than two.
       cosine: between the mean over estimates and the reference; nan if either is zero.
       mean_cosine: mean over estimates of the cosine between one estimate and the reference.
       loss: mean outer loss over the estimates that have one.
-      num_non_finite: particles whose gradient or loss was not finite; they are left out of the estimates.
+      num_non_finite: particles whose gradient or loss was not finite; they are left out of the
+        estimates.
     """
 
     norm: float
@@ -48,8 +51,8 @@ class Estimates(NamedTuple):
     """Repeated estimates at one theta.
 
     Attributes:
-      grads: float64 `[estimates, outer parameters]`, leaves of theta in their order; a row of nan for an estimate
-        without any finite sample.
+      grads: float64 `[estimates, outer parameters]`, leaves of theta in their order; a row of nan
+        for an estimate without any finite sample.
       losses: `[estimates]`.
       num_non_finite: in all.
     """
@@ -60,7 +63,10 @@ class Estimates(NamedTuple):
 
 
 class Sampler:
-    """Runs one estimator over and over at a fixed theta; one compilation serves all lengths and counts."""
+    """Runs one estimator over and over at a fixed theta.
+
+    One compilation serves all lengths and counts.
+    """
 
     def __init__(self, estimator: GradientEstimator, num_steps_per_episode: int, mesh: Mesh):
         """Compiles nothing yet.
@@ -157,8 +163,9 @@ def summarize(estimates: Estimates, reference: np.ndarray) -> GradientSummary:
 def reliability(estimates: Estimates) -> float:
     """Cosine between the mean gradients of both halves of the estimates.
 
-    Near 1 for a reference that may be trusted. The mean over all has a cosine of about `sqrt(2 r / (1 + r))` with the
-    expected gradient at reliability r, and no estimator can be shown to be closer than that.
+    Near 1 for a reference that may be trusted. The mean over all has a cosine of about
+    `sqrt(2 r / (1 + r))` with the expected gradient at reliability r, and no estimator can be shown
+    to be closer than that.
     """
     grads = known(estimates.grads)
     half = len(grads) // 2
@@ -177,7 +184,9 @@ def norm(a: np.ndarray) -> float:
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Cosine of the angle between two vectors, whatever their size; nan if one is zero or not finite."""
+    """Cosine of the angle between two vectors, whatever their size;
+    nan if one is zero or not finite.
+    """
     scales = [np.abs(x).max(initial=0.0) for x in (a, b)]
     if not all(0 < scale < np.inf for scale in scales):
         return float("nan")

@@ -1,4 +1,6 @@
-"""The step of theta that is only taken where its result is finite, after gradients of any finite size are clipped."""
+"""The step of theta that is only taken where its result is finite,
+after gradients of any finite size are clipped.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +14,8 @@ from outer_train.trees import Tree, all_finite, in_units, scaled_norm
 
 
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
-    """`optax.clip_by_global_norm`, for gradients of any size that is finite: squares of 1e20 are infinite in float32.
+    """`optax.clip_by_global_norm`, for gradients of any size that is finite:
+    squares of 1e20 are infinite in float32.
 
     Args:
       max_norm: longest update that is let through.
@@ -34,9 +37,10 @@ def guarded_update(
 ) -> Callable[[Tree, Any, Tree, Array], tuple[Tree, Any, Array]]:
     """Builds `(theta, opt_state, grad, known) -> (theta, opt_state, taken)`.
 
-    The step is taken only if the gradient is known, and the gradient, the update, the new theta and every number of the
-    optimizer's state that was finite before are finite: otherwise theta and the state come back as they went in. An
-    infinite second moment would not show in theta, which could never move again.
+    The step is taken only if the gradient is known, and the gradient, the update, the new theta and
+    every number of the optimizer's state that was finite before are finite: otherwise theta and the
+    state come back as they went in. An infinite second moment would not show in theta, which could
+    never move again.
 
     Args:
       optimizer: an Optax chain.
@@ -60,7 +64,10 @@ def guarded_update(
 
 
 def _none_lost(before, after):
-    """Whether what was finite still is; a state may hold infinities of its own, such as a best loss so far."""
+    """Whether what was finite still is.
+
+    A state may hold infinities of its own, such as a best loss so far.
+    """
     rows = [
         jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old))
         for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)

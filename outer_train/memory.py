@@ -1,7 +1,7 @@
 """Whether what is asked for can fit into memory at all, told before anything is allocated.
 
-An array past the memory of a machine is not always refused: the operating system may give out more than there is, and
-end a process, not always the right one, once the memory is touched.
+An array past the memory of a machine is not always refused: the operating system may give out more
+than there is, and end a process, not always the right one, once the memory is touched.
 """
 
 import math
@@ -33,7 +33,9 @@ def host_bytes() -> int:
 
 
 def device_bytes() -> int:
-    """Memory of all devices that JAX has, where it knows it; of the host where that is the device."""
+    """Memory of all devices that JAX has, where it knows it;
+    of the host where that is the device.
+    """
     total = 0
     for device in jax.devices():
         if device.platform == "cpu":

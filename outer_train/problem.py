@@ -1,4 +1,6 @@
-"""The contract of an unrolled system, and the one built from a task family and a learned optimizer."""
+"""The contract of an unrolled system,
+and the one built from a task family and a learned optimizer.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -26,13 +28,15 @@ class UnrolledSystem(NamedTuple):
     """Any unrolled system with outer parameters theta; not only optimizers.
 
     Attributes:
-      init: `(theta, key) -> state`, the start of an episode. It may use theta's value, but no estimator sends a
-        gradient through it: what theta does belongs into `step`.
-      step: `(theta, state, key, data) -> (state, loss)`; the loss is the outer loss of this step, a scalar.
+      init: `(theta, key) -> state`, the start of an episode. It may use theta's value, but no
+        estimator sends a gradient through it: what theta does belongs into `step`.
+      step: `(theta, state, key, data) -> (state, loss)`; the loss is the outer loss of this step, a
+        scalar.
       num_steps: length T of an episode.
       data: arrays handed to `step`; an argument of jitted programs, never closed over.
-      reduction: how an episode's step losses make its outer loss. Those of `SUM_REDUCTIONS` are means of what `step`
-        returns, and every estimator takes them; others are refused by the estimators that need a sum.
+      reduction: how an episode's step losses make its outer loss. Those of `SUM_REDUCTIONS` are
+        means of what `step` returns, and every estimator takes them; others are refused by the
+        estimators that need a sum.
     """
 
     init: Callable[[Theta, Key], State]
@@ -43,7 +47,9 @@ class UnrolledSystem(NamedTuple):
 
 
 class InnerState(NamedTuple):
-    """One inner training run: its parameters, its optimizer's state, which task it is, and its step (int32)."""
+    """One inner training run: its parameters, its optimizer's state,
+    which task it is, and its step (int32).
+    """
 
     params: Any
     opt_state: Any
@@ -62,35 +68,40 @@ def inner_problem(
     loss_clip: float = 10.0,
     num_loss_batches: int = 1,
 ) -> UnrolledSystem:
-    """Inner training of tasks from a family, as a system unrolled in theta (Metz et al. 2019, arXiv 1810.10180, fig 1).
+    """Inner training of tasks from a family,
+    as a system unrolled in theta (Metz et al. 2019, arXiv 1810.10180, fig 1).
 
-    A step draws a training batch, applies the optimizer, and returns the loss of the new parameters on fresh batches.
+    A step draws a training batch, applies the optimizer, and returns the loss of the new parameters
+    on fresh batches.
 
     Args:
       family: each episode draws one of its tasks. Its weight multiplies what `step` returns.
       optimizer: makes the Optax transformation from theta.
       num_steps: inner steps T of an episode.
-      objective: `"valid"` measures the step's loss on fresh batches of the split `outer_valid`, `"train"` on fresh
-        batches of `train`.
-      reduction: `"mean"` of the step losses: bounded gradients early on, weighs the whole curve. `"mean_log"`: mean of
-        log(log_offset + loss), likewise bounded, in which the low end of the curve counts as much as its start (for
-        losses above -log_offset; lower ones count as that). `"final"`: the last
-        step's loss alone (its step losses are zero elsewhere and T times the loss at the end, so that their mean is
-        the final loss); with truncations shorter than the episode most carry no signal, and on unstable systems its
-        gradient grows or vanishes exponentially in T. `"log_final"`: log of it, whose gradient neither explodes nor
-        vanishes on quadratics (Wang et al., arXiv 2006.16495), for losses above zero. `"log_mean"`: log of the mean,
-        scale-free across tasks, but no sum of step losses: only whole-episode estimators take it.
-      log_offset: positive, in the loss's unit (nats). On a small batch the logarithm of the loss alone would reward
-        being sure of most examples above being right about the rest.
-      loss_clip: step losses are cut to at most this, and a loss that is not a number counts as this much.
+      objective: `"valid"` measures the step's loss on fresh batches of the split `outer_valid`,
+        `"train"` on fresh batches of `train`.
+      reduction: `"mean"` of the step losses: bounded gradients early on, weighs the whole curve.
+        `"mean_log"`: mean of log(log_offset + loss), likewise bounded, in which the low end of the
+        curve counts as much as its start (for losses above -log_offset; lower ones count as that).
+        `"final"`: the last step's loss alone (its step losses are zero elsewhere and T times the
+        loss at the end, so that their mean is the final loss); with truncations shorter than the
+        episode most carry no signal, and on unstable systems its gradient grows or vanishes
+        exponentially in T. `"log_final"`: log of it, whose gradient neither explodes nor vanishes
+        on quadratics (Wang et al., arXiv 2006.16495), for losses above zero. `"log_mean"`: log of
+        the mean, scale-free across tasks, but no sum of step losses: only whole-episode estimators
+        take it.
+      log_offset: positive, in the loss's unit (nats). On a small batch the logarithm of the loss
+        alone would reward being sure of most examples above being right about the rest.
+      loss_clip: step losses are cut to at most this, and a loss that is not a number counts as this
+        much.
       num_loss_batches: batches averaged into each step's loss (the paper's code draws 5).
 
     Returns:
       The inner problem; its data is the family's.
 
     Raises:
-      ValueError: for a length or batch count below 1, a clip, offset or weight that is not positive and finite, or an
-        unknown name.
+      ValueError: for a length or batch count below 1, a clip, offset or weight that is not positive
+        and finite, or an unknown name.
     """
     check_count(num_steps=num_steps, num_loss_batches=num_loss_batches)
     check_positive(loss_clip=loss_clip, log_offset=log_offset)
@@ -144,7 +155,9 @@ def problem_data(problem: UnrolledSystem, data: Data) -> Data:
 
 
 def clip_loss(loss: Array, loss_clip: float) -> Array:
-    """At most `loss_clip`; a loss that is not a number counts as that too (`jnp.clip` alone would keep it)."""
+    """At most `loss_clip`; a loss that is not a number counts
+    as that too (`jnp.clip` alone would keep it).
+    """
     return jnp.where(jnp.isnan(loss), jnp.full_like(loss, loss_clip), jnp.clip(loss, max=loss_clip))
 
 

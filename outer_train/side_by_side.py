@@ -1,7 +1,9 @@
-"""Several seeds of one outer-training run as one program: everything but the mesh is mapped over seeds.
+"""Several seeds of one outer-training run as one program:
+everything but the mesh is mapped over seeds.
 
-Each device holds its share of every seed's particles. Seeds share the lengths of truncations, nothing else: what a seed
-draws follows from the run's key and its own number, whichever seeds run beside it.
+Each device holds its share of every seed's particles. Seeds share the lengths of truncations,
+nothing else: what a seed draws follows from the run's key and its own number, whichever seeds run
+beside it.
 """
 
 import time
@@ -29,10 +31,12 @@ class SeedsResult(NamedTuple):
     """What outer-training several seeds gave; all on the host.
 
     Attributes:
-      thetas: theta's leaves with `[points, seeds, ...]` in front, from before the first step to after the last.
+      thetas: theta's leaves with `[points, seeds, ...]` in front, from before the first step to
+        after the last.
       points: int `[points]`, outer steps done at each.
       outer_loss: `[outer steps, seeds]`, of each truncation.
-      inner_steps: int `[outer steps, seeds]`, live inner steps so far, all particles and both sides of a pair counted.
+      inner_steps: int `[outer steps, seeds]`, live inner steps so far, all particles and both sides
+        of a pair counted.
       seconds: wall-clock time between two points, `[points - 1]`; the first holds the compilation.
     """
 
@@ -52,8 +56,8 @@ def outer_step_of_seeds(
 ) -> OuterStep:
     """The outer step of all seeds at once: theta, outer optimizer and losses lead with the seeds.
 
-    Arguments as in `outer_train.step.outer_step`; the estimators are built with the mesh's axis name. A step that one
-    seed cannot take is not taken by that seed alone.
+    Arguments as in `outer_train.step.outer_step`; the estimators are built with the mesh's axis
+    name. A step that one seed cannot take is not taken by that seed alone.
     """
     for seed in seeds:
         check_within(-LARGEST_COUNT, LARGEST_COUNT, seed=seed)
@@ -63,7 +67,9 @@ def outer_step_of_seeds(
 
 
 def _over_seeds(estimator: GradientEstimator, seeds: NDArray) -> GradientEstimator:
-    """The estimator mapped over seeds; states keep the particles in front, where the mesh divides them."""
+    """The estimator mapped over seeds;
+    states keep the particles in front, where the mesh divides them.
+    """
 
     def keys(key: Array) -> Array:
         return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, seeds)
@@ -73,7 +79,8 @@ def _over_seeds(estimator: GradientEstimator, seeds: NDArray) -> GradientEstimat
 
     def estimate(thetas, states, key, num_steps, data=()):
         each = jax.vmap(estimator.estimate, in_axes=(0, 1, 0, None, None), out_axes=(0, 1))
-        # Keys that vary over the devices already: a mapped `cond` runs its branches on what the condition made vary.
+        # Keys that vary over the devices already:
+        # a mapped `cond` runs its branches on what the condition made vary.
         return each(thetas, states, vary(keys(key), PARTICLES), num_steps, data)
 
     return GradientEstimator(init, estimate)
@@ -90,14 +97,16 @@ def train_seeds(
       key: of the run.
       datas: one entry a family, placed on the devices.
       num_outer_steps: of each seed.
-      num_points: times at which theta is kept, evenly spread, after the fresh one; fewer where there are fewer steps.
+      num_points: times at which theta is kept, evenly spread, after the fresh one; fewer where
+        there are fewer steps.
 
     Raises:
       ValueError: for counts below 1.
     """
     if num_outer_steps < 1 or num_points < 1:
         raise ValueError(
-            f"num_outer_steps and num_points must be at least 1, got {num_outer_steps} and {num_points}"
+            f"num_outer_steps and num_points must be at least 1, got {num_outer_steps} and "
+            f"{num_points}"
         )  # fmt: skip
     check_count(num_outer_steps=num_outer_steps, num_points=num_points)
     key_init, key_steps = jax.random.split(key)

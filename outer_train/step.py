@@ -1,4 +1,6 @@
-"""The outer step: one jitted, donated program from theta and the particles to the next theta and particles."""
+"""The outer step: one jitted, donated program from theta and the particles
+to the next theta and particles.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,7 +27,8 @@ class OuterState(NamedTuple):
     Attributes:
       theta: outer parameters.
       opt_state: of the outer optimizer.
-      estimator_states: one a family; leaves lead with the particles, which are spread over the mesh.
+      estimator_states: one a family; leaves lead with the particles, which are spread over the
+        mesh.
       step: int32 scalar, outer steps done.
     """
 
@@ -40,11 +43,12 @@ class OuterStep(NamedTuple):
 
     Attributes:
       init: `(theta, key) -> OuterState`, placed on the mesh.
-      step: `(state, key, datas) -> (state, metrics)`, jitted; the state is donated. The run's key stays the same for
-        every step: the step's own is `fold_in(key, state.step)`, so a resumed run goes on as if it had not stopped.
-        `datas` holds each family's data. Metrics are scalars. A step whose result would not be finite, or for which no
-        sample is, is counted in `num_steps_not_taken`: theta and the outer optimizer's state stay as they are, the
-        particles go on.
+      step: `(state, key, datas) -> (state, metrics)`, jitted; the state is donated. The run's key
+        stays the same for every step: the step's own is `fold_in(key, state.step)`, so a resumed
+        run goes on as if it had not stopped. `datas` holds each family's data. Metrics are scalars.
+        A step whose result would not be finite, or for which no sample is, is counted in
+        `num_steps_not_taken`: theta and the outer optimizer's state stay as they are, the particles
+        go on.
       shardings: of an OuterState's leaves, for restoring one.
       place_data: replicates the families' data over the mesh.
     """
@@ -72,10 +76,12 @@ def outer_step(
       outer_optimizer: an Optax chain: clip, then Adam or the like.
       truncation: gives the length of each outer step's truncation, the same for all families.
       mesh: one-dimensional, from `particle_mesh`.
-      map_update: maps what is done with theta and gradient over the axes by which they lead, if they do: `jax.vmap`.
+      map_update: maps what is done with theta and gradient over the axes by which they lead, if
+        they do: `jax.vmap`.
 
     Raises:
-      ValueError: without estimators; from `init`, for a theta that is empty, not of floating point or not finite.
+      ValueError: without estimators; from `init`, for a theta that is empty, not of floating point
+        or not finite.
     """
     if not estimators:
         raise ValueError("estimators must hold at least one, got none")
@@ -129,7 +135,9 @@ def outer_step(
 
 
 def _update(guarded, theta, opt_state, grads, num_unknown):
-    """The step of theta by the families' gradients: `(theta, opt_state, gradient's norm, whether it was taken)`."""
+    """The step of theta by the families' gradients:
+    `(theta, opt_state, gradient's norm, whether it was taken)`.
+    """
     size = sum(leaf.size for leaf in jax.tree.leaves(theta))
     known = [jnp.bool_(True) if unknown is None else unknown < size for unknown in num_unknown]
     any_known = jnp.any(jnp.stack(known))
@@ -141,9 +149,11 @@ def _update(guarded, theta, opt_state, grads, num_unknown):
 def _metrics(
     estimates: Sequence[Estimate], num_steps: Array, grad_norm: Array, taken: Array
 ) -> dict[str, Array]:
-    """Scalars of a step: means over families, sums for counts; per-family losses where there are several.
+    """Scalars of a step: means over families, sums for counts;
+    per-family losses where there are several.
 
-    What is unknown of one family is unknown of the mean: without a family of high losses it would look better.
+    What is unknown of one family is unknown of the mean: without a family of high losses it would
+    look better.
     """
     share = share_of(len(estimates))
     mean = lambda values: sum(value * share for value in values) / (len(values) * share)
@@ -153,7 +163,8 @@ def _metrics(
         "outer_loss": mean([estimate.loss for estimate in estimates]),
         "truncation_length": num_steps,
         "grad_norm": grad_norm,
-        # Of a step that was not taken it is never zero, even where each sample is finite and only their result is not.
+        # Of a step that was not taken it is never zero,
+        # even where each sample is finite and only their result is not.
         "num_non_finite": jnp.maximum(sum(info.num_non_finite for info in infos), missed),
         "num_steps_not_taken": missed,
         "num_resets": sum(info.num_resets for info in infos),

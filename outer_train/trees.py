@@ -1,4 +1,6 @@
-"""Trees of numbers: sums, means and norms that do not overflow on the way, and whether all of a tree is finite."""
+"""Trees of numbers: sums, means and norms that do not overflow on the way,
+and whether all of a tree is finite.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +16,10 @@ Tree = Any
 
 
 def unit_of(largest: Array, exponent: int = 0) -> Array:
-    """A power of two that brings a number near `2**exponent`; `in_units` by it rounds nothing, squares stay finite."""
+    """A power of two that brings a number near `2**exponent`.
+
+    `in_units` by it rounds nothing, squares stay finite.
+    """
     unit = _power_of_two(largest) * 0.5**exponent
     # The largest also where it is nan.
     return jnp.where(unit < _LARGEST, jnp.maximum(unit, 1 / _LARGEST), _LARGEST)
@@ -25,7 +30,10 @@ _LARGEST = 2.0**120
 
 
 def in_units(x: Array, unit: Array) -> Array:
-    """`x / unit` for a `unit_of`, in its type; a product, since of `x / unit / y` XLA makes `x / (unit * y)`."""
+    """`x / unit` for a `unit_of`, in its type.
+
+    A product, since of `x / unit / y` XLA makes `x / (unit * y)`.
+    """
     return x.astype(unit.dtype) * _power_of_two(1 / unit)
 
 
@@ -43,7 +51,9 @@ def largest_of(tree: Tree) -> Array:
 
 
 def scaled_norm(tree: Tree) -> tuple[Array, Array]:
-    """`(norm / unit, unit)` of a tree: where the norm itself is no number of float32, both of these are."""
+    """`(norm / unit, unit)` of a tree:
+    where the norm itself is no number of float32, both of these are.
+    """
     unit = unit_of(largest_of(tree))
     squares = [jnp.sum(jnp.square(in_units(x, unit))) for x in jax.tree.leaves(tree)]
     return jnp.sqrt(sum(squares, jnp.zeros_like(unit))), unit
@@ -56,12 +66,16 @@ def global_norm(tree: Tree) -> Array:
 
 
 def share_of(num_terms: int) -> float:
-    """A power of two: terms that are scaled by it have a sum no larger than the largest of `num_terms` of them."""
+    """A power of two: terms that are scaled by it have a sum no larger
+    than the largest of `num_terms` of them.
+    """
     return 0.5 ** (num_terms - 1).bit_length()
 
 
 def mean_of_known(trees: Sequence[Tree], known: Sequence[Array]) -> Tree:
-    """The mean over the trees for which `known`, bool scalars, holds, in sums that stay as small as their terms."""
+    """The mean over the trees for which `known`, bool scalars, holds,
+    in sums that stay as small as their terms.
+    """
     share = share_of(len(trees))
     count = sum(jnp.asarray(k).astype(jnp.float32) for k in known) * share
     count = jnp.where(count > 0, count, 1)
@@ -78,7 +92,8 @@ def all_finite(tree: Tree, like: Array | None = None) -> Array:
 
     Args:
       tree: any.
-      like: None for one bool of the whole tree; `[particles]` for one of each particle, by which all leaves lead then.
+      like: None for one bool of the whole tree; `[particles]` for one of each particle, by which
+        all leaves lead then.
     """
     num_leading = 0 if like is None else like.ndim
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
@@ -89,7 +104,9 @@ def all_finite(tree: Tree, like: Array | None = None) -> Array:
 
 
 def select(mask: Array, x: Tree, y: Tree) -> Tree:
-    """Leaves of x where the mask, bool `[particles]`, holds, of y elsewhere; never arithmetic, so inf cannot leak."""
+    """Leaves of x where the mask, bool `[particles]`, holds, of y elsewhere;
+    never arithmetic, so inf cannot leak.
+    """
     return jax.tree.map(
         lambda a, b: jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b), x, y
     )

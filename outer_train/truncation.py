@@ -15,7 +15,8 @@ class TruncationSchedule(NamedTuple):
     """A rule for truncation lengths.
 
     Attributes:
-      length: `(key, outer_step) -> int32` scalar in `[1, max_num_steps]`; both arguments may be traced.
+      length: `(key, outer_step) -> int32` scalar in `[1, max_num_steps]`; both arguments may be
+        traced.
       max_num_steps: the longest length it ever gives; sets the memory of differentiated unrolls.
     """
 
@@ -36,10 +37,11 @@ def constant(num_steps: int) -> TruncationSchedule:
 def linear(
     start: int = 50, end: int = 10_000, num_outer_steps: int = 5_000, jitter: float = 0.2
 ) -> TruncationSchedule:
-    """From `start` to `end` over `num_outer_steps`, times a uniform draw from `[1 - jitter, 1 + jitter]`.
+    """From `start` to `end` over `num_outer_steps`,
+    times a uniform draw from `[1 - jitter, 1 + jitter]`.
 
-    The defaults are those of Metz et al. 2019 (arXiv 1810.10180, section 4.3). No length exceeds `end` by the jitter's
-    share; particles stop at their episode's end anyway.
+    The defaults are those of Metz et al. 2019 (arXiv 1810.10180, section 4.3). No length exceeds
+    `end` by the jitter's share; particles stop at their episode's end anyway.
 
     Raises:
       ValueError: for lengths below 1, a start above the end, or a jitter outside `[0, 1)`.
@@ -81,7 +83,9 @@ def log_uniform(low: int, high: int) -> TruncationSchedule:
 
 
 def _whole(steps, low, high):
-    """As int32, cut to `[low, high]`: as a float first, since beyond int32 a conversion may give anything."""
+    """As int32, cut to `[low, high]`:
+    as a float first, since beyond int32 a conversion may give anything.
+    """
     largest = (
         np.float32(high)
         if np.float32(high) <= high

@@ -1,8 +1,9 @@
 """Suites of tasks to judge optimizers on: explicit and versioned.
 
-A suite is a list; nothing about it is found out at run time. Held-out classes are those that `class_split` with its
-default seed keeps from outer-training (7 of 10 classes are outer-trained on, as in the configs). Raise a task's version
-whenever its numbers change, and the suite's whenever its list or one of its tasks does.
+A suite is a list; nothing about it is found out at run time. Held-out classes are those that
+`class_split` with its default seed keeps from outer-training (7 of 10 classes are outer-trained on,
+as in the configs). Raise a task's version whenever its numbers change, and the suite's whenever its
+list or one of its tasks does.
 """
 
 import dataclasses
@@ -32,8 +33,8 @@ class SuiteTask:
 
     Attributes:
       name: unique among all tasks of one version; part of file names.
-      build: makes the family; the task itself is the draw with `task_key`. Reads data, so it may raise
-        `tasks.images.datasets.DatasetNotPrepared`.
+      build: makes the family; the task itself is the draw with `task_key`. Reads data, so it may
+        raise `tasks.images.datasets.DatasetNotPrepared`.
       num_steps: inner steps of a run.
       eval_every: inner steps between measurements.
       description: one line for reports.
@@ -54,7 +55,10 @@ class SuiteTask:
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-    """A named, versioned list of tasks; `axis` says what differs between them, if it is one thing."""
+    """A named, versioned list of tasks.
+
+    `axis` says what differs between them, if it is one thing.
+    """
 
     name: str
     version: int
@@ -87,7 +91,9 @@ def _held_out(data: ImageData, module, batch_size: int) -> TaskFamily:
 
 
 def _digits(hidden_sizes: tuple[int, ...] = (32,), activation: str = "relu") -> TaskFamily:
-    """The three held-out digit classes; 32 is about the largest batch that their smallest split allows."""
+    """The three held-out digit classes;
+    32 is about the largest batch that their smallest split allows.
+    """
     return _held_out(
         digits(),
         MLP(hidden_sizes=hidden_sizes, num_classes=3, activation=activation),
@@ -233,7 +239,10 @@ def _heldout() -> Suite:
             version=2,
         ),
     )
-    about = "Classes, data sets, widths, depths, activations and horizons that no config outer-trains on."
+    about = (
+        "Classes, data sets, widths, depths, activations and horizons "
+        "that no config outer-trains on."
+    )
     return Suite("heldout", 2, about, tasks)
 
 

@@ -1,4 +1,6 @@
-"""Character models on text that every Python brings along: its help topics, or its library's source."""
+"""Character models on text that every Python brings along:
+its help topics, or its library's source.
+"""
 
 import functools
 import sysconfig
@@ -28,7 +30,9 @@ def _topics() -> str:
 
 
 def _library() -> str:
-    """Modules of the standard library that are single files, by name; no page of help is among them."""
+    """Modules of the standard library that are single files, by name;
+    no page of help is among them.
+    """
     files = sorted(Path(sysconfig.get_path("stdlib")).glob("[a-z]*.py"))
     return "\n".join(file.read_text(encoding="utf-8") for file in files[:40])
 
@@ -79,10 +83,11 @@ class CharTransformer(nn.Module):
 class CharGRU(nn.Module):
     """One gated recurrent layer with a learned initial state.
 
-    The initial state is a parameter that is drawn from the key, and so varies over devices as the states after it do:
-    a constant, zeros at initialization included, would not carry through a scan inside `jax.shard_map`.
-    The recurrent weights start normal, not orthogonal as in Flax: jaxlib spreads a batched QR decomposition over the
-    very threads that its CPU devices run on, and two devices that decompose at once wait for each other for ever.
+    The initial state is a parameter that is drawn from the key, and so varies over devices as the
+    states after it do: a constant, zeros at initialization included, would not carry through a scan
+    inside `jax.shard_map`. The recurrent weights start normal, not orthogonal as in Flax: jaxlib
+    spreads a batched QR decomposition over the very threads that its CPU devices run on, and two
+    devices that decompose at once wait for each other for ever.
 
     Attributes:
       width: of the state.
@@ -122,7 +127,8 @@ def char_family(
       text: a key of `TEXTS`.
 
     Raises:
-      ValueError: for an unknown model or text, a length, batch size or width below 1, or a length that no split has.
+      ValueError: for an unknown model or text, a length, batch size or width below 1, or a length
+        that no split has.
     """
     if model not in MODELS:
         raise ValueError(f"unknown character model {model!r}; there are {', '.join(MODELS)}")
@@ -130,7 +136,8 @@ def char_family(
         raise ValueError(f"unknown text {text!r}; there are {', '.join(TEXTS)}")
     if length < 1 or batch_size < 1 or (width is not None and width < 1):
         raise ValueError(
-            f"length, batch_size and width must be at least 1, got {length}, {batch_size} and {width}"
+            f"length, batch_size and width must be at least 1, got {length}, {batch_size} and "
+            f"{width}"
         )  # fmt: skip
     module = MODELS[model]() if width is None else MODELS[model](width=width)
     tokens = characters(text)
@@ -139,7 +146,8 @@ def char_family(
     shortest = min(high - low for low, high in bounds)
     if length >= shortest:
         raise ValueError(
-            f"length must be below {shortest}, the characters of the text's shortest split, got {length}"
+            f"length must be below {shortest}, the characters of the text's shortest split, got "
+            f"{length}"
         )
 
     def init(key: Key) -> Params:

@@ -11,16 +11,18 @@ from tasks.base import Batch, Data, Key, Metrics, Params, Task, TaskFamily, Task
 def rescaled_weights(family: TaskFamily, max_scale: float) -> TaskFamily:
     """Every tensor w of a task is held as w / c, with a c of its own for each task and tensor.
 
-    log c is uniform within plus and minus log(max_scale). The task's losses stay what they were; gradients grow c times
-    and the best steps shrink c times, so that an optimizer sees other proportions between weights, gradients and steps
-    than those of one initialization (as the reparameterized weights of arXiv 2203.11860).
+    log c is uniform within plus and minus log(max_scale). The task's losses stay what they were;
+    gradients grow c times and the best steps shrink c times, so that an optimizer sees other
+    proportions between weights, gradients and steps than those of one initialization (as the
+    reparameterized weights of arXiv 2203.11860).
 
     Args:
       family: any family whose parameters are arrays of a floating type.
       max_scale: at least 1; 1 gives the family itself.
 
     Returns:
-      A family of the same data; its task parameters are `(inner task parameters, key of the scales)`.
+      A family of the same data; its task parameters are
+      `(inner task parameters, key of the scales)`.
 
     Raises:
       ValueError: for a scale below 1 or not finite.
@@ -32,7 +34,8 @@ def rescaled_weights(family: TaskFamily, max_scale: float) -> TaskFamily:
 
     def sample(key: Key) -> TaskParams:
         key_task, key_scales = jax.random.split(key)
-        # The words of a typed key, since task parameters are selected between like any other arrays.
+        # The words of a typed key, since task parameters are selected
+        # between like any other arrays.
         return family.sample(key_task), jax.random.key_data(key_scales)
 
     def scales(words: jax.Array, params: Params) -> Params:

@@ -1,11 +1,14 @@
-"""Eight CPU devices for every test, strict dtype promotion, warnings are errors; slow.txt says what is slow."""
+"""Eight CPU devices for every test, strict dtype promotion, warnings are errors;
+slow.txt says what is slow.
+"""
 
 import os
 import sys
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Most of a test's time is LLVM's, optimizing a program that runs once; `make test-slow` has what users run.
+# Most of a test's time is LLVM's, optimizing a program that runs once;
+# `make test-slow` has what users run.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
@@ -13,7 +16,8 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-# No directory is set, yet JAX forms the key of every program, an eighth of the time of a test that compiles many.
+# No directory is set, yet JAX forms the key of every program,
+# an eighth of the time of a test that compiles many.
 jax.config.update("jax_enable_compilation_cache", False)
 
 

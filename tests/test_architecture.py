@@ -1,4 +1,7 @@
-"""The rules of the house: floors, faces, sizes, names. Each is a function of source text, tried on broken examples."""
+"""The rules of the house: floors, faces, sizes, names.
+
+Each is a function of source text, tried on broken examples.
+"""
 
 import ast
 import configparser
@@ -60,7 +63,9 @@ SOURCES = {
 
 
 def imports(source: Source) -> Iterator[tuple[str, str | None]]:
-    """(module, name) of each name that is imported from it, at any depth; (module, None) for `import module`."""
+    """(module, name) of each name that is imported from it, at any depth;
+    (module, None) for `import module`.
+    """
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, None) for alias in node.names)
@@ -86,7 +91,9 @@ def climbs(source: Source) -> list[str]:
 
 
 def past_a_face(source: Source, sources: dict[str, Source]) -> list[str]:
-    """Names that a module takes from another package without that package's face, an `__init__`, exporting them."""
+    """Names that a module takes from another package without that package's face,
+    an `__init__`, exporting them.
+    """
     wrong = []
     for module, name in imports(source):
         if module.partition(".")[0] in set(BELOW) - {
@@ -129,7 +136,9 @@ def too_large(source: Source) -> list[str]:
 
 
 def named_like_functions(sources: dict[str, Source]) -> list[str]:
-    """Modules that hide behind a function of their name, or hide it: `package.name` would be one or the other."""
+    """Modules that hide behind a function of their name, or hide it:
+    `package.name` would be one or the other.
+    """
     wrong = []
     for source in sources.values():
         package, _, last = source.name.rpartition(".")

@@ -1,4 +1,6 @@
-"""What would make it slow again, caught without a clock: compilations, fusions, products, flop, bytes, transfers."""
+"""What would make it slow again, caught without a clock:
+compilations, fusions, products, flop, bytes, transfers.
+"""
 
 import re
 
@@ -36,7 +38,9 @@ def compilations():
 
 @pytest.fixture(scope="module")
 def quickstart_like():
-    """The outer step of quickstart in small: PES, truncations, Adam, image batches; its state and data on the mesh."""
+    """The outer step of quickstart in small: PES, truncations, Adam, image batches;
+    its state and data on the mesh.
+    """
     images = np.random.default_rng(0).integers(0, 256, (400, 4, 4, 1), dtype=np.uint8)
     family = class_subset_family(
         from_arrays(images, np.arange(400) % 4), MLP((8,), 2), 2, batch_size=8

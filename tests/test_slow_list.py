@@ -1,4 +1,6 @@
-"""slow.txt names what there is: a line of a test that was renamed would make it quick again, unseen."""
+"""slow.txt names what there is: a line of a test
+that was renamed would make it quick again, unseen.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""Public signatures are typed: what the packages' faces export is annotated, and a type checker passes on them."""
+"""Public signatures are typed: what the packages' faces export is annotated,
+and a type checker passes on them.
+"""
 
 import ast
 import importlib.util
@@ -28,7 +30,9 @@ def parsed(module: str) -> ast.Module:
 
 
 def exported(face: str) -> Iterator[tuple[str, str]]:
-    """(module, name) of what a face exports, where it is defined; modules themselves are left out."""
+    """(module, name) of what a face exports, where it is defined;
+    modules themselves are left out.
+    """
     tree = parsed(face)
     lists = [
         n.value

@@ -1,9 +1,11 @@
-"""What one run of outer-training is: frozen dataclasses, shown field by field by `learned-opt train CONFIG --help`.
+"""What one run of outer-training is:
+frozen dataclasses, shown field by field by `learned-opt train CONFIG --help`.
 
-Config files import everything from here. What comes in several kinds, chosen on the command line, has a file a role; a
-class that is `register`ed there, or anywhere else, is a further kind, also found here by its name. None of the files
-imports JAX, so that the help and bad input are answered at once. `learned_opt_lab/runs/build.py` turns a `TrainConfig`
-into tasks, optimizer, estimator and outer step; `learned_opt_lab/runs/config_json.py` writes and reads `config.json`.
+Config files import everything from here. What comes in several kinds, chosen on the command line,
+has a file a role; a class that is `register`ed there, or anywhere else, is a further kind, also
+found here by its name. None of the files imports JAX, so that the help and bad input are answered
+at once. `learned_opt_lab/runs/build.py` turns a `TrainConfig` into tasks, optimizer, estimator and
+outer step; `learned_opt_lab/runs/config_json.py` writes and reads `config.json`.
 """
 
 from configs.base.estimators import (
@@ -65,7 +67,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> type[Kind]:
-    """A kind that is registered and not listed above: one more class in a role's file is all it takes."""
+    """A kind that is registered and not listed above:
+    one more class in a role's file is all it takes.
+    """
     if name in registered():
         return registered()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

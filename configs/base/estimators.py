@@ -9,8 +9,9 @@ from configs.base.kinds import Kind, register
 class Estimator(Kind):
     """An estimator of the outer gradient.
 
-    `builds` is called with the inner problem, `axis_name`, the kind's fields and, where it truncates, `max_num_steps`;
-    it gives an `outer_train.estimators.GradientEstimator`. One of the fields is `num_pairs` or `num_particles`.
+    `builds` is called with the inner problem, `axis_name`, the kind's fields and, where it
+    truncates, `max_num_steps`; it gives an `outer_train.estimators.GradientEstimator`. One of the
+    fields is `num_pairs` or `num_particles`.
 
     Attributes:
       bias: in a few words, as tables show it.
@@ -36,13 +37,16 @@ class PairEstimator(Estimator):
     std: float = 0.01
     """Standard deviation of the perturbations of theta."""
     stagger: bool = True
-    """Start the particles at different steps of their episodes, so that a batch sees all stages of training."""
+    """Start the particles at different steps of their episodes,
+    so that a batch sees all stages of training."""
 
 
 @register
 @dataclasses.dataclass(frozen=True)
 class EvolutionStrategies(PairEstimator):
-    """Antithetic evolution strategies, noise drawn anew for each truncation; biased by short truncations."""
+    """Antithetic evolution strategies, noise drawn anew for each truncation;
+    biased by short truncations.
+    """
 
     builds = "outer_train.estimators:evolution_strategies"
     bias = "short-horizon"
@@ -53,7 +57,9 @@ class EvolutionStrategies(PairEstimator):
 @register
 @dataclasses.dataclass(frozen=True)
 class Reparameterization(PairEstimator):
-    """Backpropagation through the unroll at perturbed thetas; variance explodes with roughness, wrong on cliffs."""
+    """Backpropagation through the unroll at perturbed thetas;
+    variance explodes with roughness, wrong on cliffs.
+    """
 
     builds = "outer_train.estimators:reparameterization"
     bias = "short-horizon; wrong, with a small variance, on cliffs"
@@ -61,7 +67,8 @@ class Reparameterization(PairEstimator):
     label = "RP"
 
     chunk_size: int = 50
-    """Inner steps between two states kept by the backward pass; memory grows with truncation length / chunk size."""
+    """Inner steps between two states kept by the backward pass;
+    memory grows with truncation length / chunk size."""
 
 
 @register
@@ -74,7 +81,8 @@ class Merged(PairEstimator):
     variance = "at most 1.46 times the smallest of its parts'"
 
     chunk_size: int = 50
-    """Inner steps between two states kept by the backward pass; memory grows with truncation length / chunk size."""
+    """Inner steps between two states kept by the backward pass;
+    memory grows with truncation length / chunk size."""
     parts: tuple[str, ...] = ("reparameterization", "evolution_strategies")
     """The estimators that are merged."""
     weighting: Literal["elementwise", "global"] = "elementwise"
@@ -86,7 +94,9 @@ class Merged(PairEstimator):
 @register
 @dataclasses.dataclass(frozen=True)
 class PersistentES(PairEstimator):
-    """Persistent evolution strategies (arXiv 2112.13835): unbiased over truncations, gradients never needed."""
+    """Persistent evolution strategies (arXiv 2112.13835):
+    unbiased over truncations, gradients never needed.
+    """
 
     builds = "outer_train.estimators:persistent_es"
     bias = "none"
@@ -100,7 +110,9 @@ class PersistentES(PairEstimator):
 @register
 @dataclasses.dataclass(frozen=True)
 class NoiseReuseES(PairEstimator):
-    """Noise-reuse evolution strategies (arXiv 2304.12180): one draw of noise for a whole episode."""
+    """Noise-reuse evolution strategies (arXiv 2304.12180):
+    one draw of noise for a whole episode.
+    """
 
     builds = "outer_train.estimators:noise_reuse_es"
     bias = "none"
@@ -120,7 +132,8 @@ class TruncatedBackprop(Estimator):
     num_particles: int = 32
     """Inner problems unrolled at once, over all devices."""
     chunk_size: int = 50
-    """Inner steps between two states kept by the backward pass; memory grows with truncation length / chunk size."""
+    """Inner steps between two states kept by the backward pass;
+    memory grows with truncation length / chunk size."""
     stagger: bool = True
     """Start the particles at different steps of their episodes."""
     clip_norm: float | None = None
@@ -130,7 +143,9 @@ class TruncatedBackprop(Estimator):
 @register
 @dataclasses.dataclass(frozen=True)
 class ForwardMode(Estimator):
-    """Tangents carried with the state: memory does not grow with the truncation; suits few outer parameters."""
+    """Tangents carried with the state: memory does not grow with the truncation;
+    suits few outer parameters.
+    """
 
     builds = "outer_train.estimators:forward_mode"
     bias = "none while persistent"
@@ -142,7 +157,8 @@ class ForwardMode(Estimator):
     persistent: bool = True
     """Keep the tangents over truncations, which removes the bias of short ones."""
     num_directions: int | None = None
-    """Random directions of theta that tangents are carried for; all outer parameters if not given."""
+    """Random directions of theta that tangents are carried for;
+    all outer parameters if not given."""
     stagger: bool = True
     """Start the particles at different steps of their episodes."""
 
@@ -150,7 +166,10 @@ class ForwardMode(Estimator):
 @register
 @dataclasses.dataclass(frozen=True)
 class FullES(Estimator):
-    """Evolution strategies on whole episodes: unbiased, and one episode an estimate. The truncation is ignored."""
+    """Evolution strategies on whole episodes: unbiased, and one episode an estimate.
+
+    The truncation is ignored.
+    """
 
     builds = "outer_train.estimators:full_es"
     bias = "none"

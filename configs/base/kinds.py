@@ -1,7 +1,9 @@
-"""One table of kinds: what a field of a config may be, by which word it is chosen, and what it builds.
+"""One table of kinds: what a field of a config may be,
+by which word it is chosen, and what it builds.
 
-A kind is a class of a role (`Estimator`, `Truncation`, `Family`, `Optimizer`, `Search`). Command line, JSON,
-`learned-opt list`, `variance` and `ablate` ask this table, so that a class that is registered is known to all of them.
+A kind is a class of a role (`Estimator`, `Truncation`, `Family`, `Optimizer`, `Search`). Command
+line, JSON, `learned-opt list`, `variance` and `ablate` ask this table, so that a class that is
+registered is known to all of them.
 """
 
 import functools
@@ -13,12 +15,15 @@ from tyro.conf import arg, subcommand
 
 
 class Kind:
-    """What a field of a config may be: a frozen dataclass, registered, of a subclass of this that is a role.
+    """What a field of a config may be:
+    a frozen dataclass, registered, of a subclass of this that is a role.
 
     Attributes:
       builds: what the role says, as `"module:name"` of this project, or a function of yours.
-      word: that it is chosen by, as in `estimator:WORD`; unless given, the name behind `builds` with dashes.
-      code_fields: fields whose value may be a `"module:name"`. What a file has there runs no code unless it is trusted.
+      word: that it is chosen by, as in `estimator:WORD`; unless given, the name behind `builds`
+        with dashes.
+      code_fields: fields whose value may be a `"module:name"`. What a file has there runs no code
+        unless it is trusted.
     """
 
     builds: ClassVar[str | Callable[..., Any]]
@@ -31,13 +36,16 @@ _KINDS: dict[str, type[Kind]] = {}
 
 
 def register(kind: type[K]) -> type[K]:
-    """Enters a class into the table, as a decorator above `dataclass` or from anywhere else before it is used.
+    """Enters a class into the table, as a decorator above `dataclass`
+    or from anywhere else before it is used.
 
     Args:
-      kind: a frozen dataclass; its name is its `type` in JSON. It takes the place of one of its own name and module.
+      kind: a frozen dataclass; its name is its `type` in JSON. It takes the place of one of its own
+        name and module.
 
     Raises:
-      ValueError: it is no frozen dataclass or says not what it builds, or its name or word is taken.
+      ValueError: it is no frozen dataclass or says not what it builds, or its name or word is
+        taken.
     """
     params = vars(kind).get("__dataclass_params__")
     builds = getattr(kind, "builds", None)
@@ -77,7 +85,10 @@ def name_of(kind: type[Kind]) -> str:
 
 
 def by_word(role: type[Kind]) -> Any:
-    """Marks a field that is chosen by a word on the command line; the table is asked when the command line is read."""
+    """Marks a field that is chosen by a word on the command line.
+
+    The table is asked when the command line is read.
+    """
     return arg(constructor_factory=functools.partial(_choices, role))
 
 

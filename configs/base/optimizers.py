@@ -12,8 +12,9 @@ Scalar = int | float | bool | str
 class Optimizer(Kind):
     """The optimizer that is learned.
 
-    `builds` is called with the kind's fields that are not None, and gives a `learned_opt.LearnedOptimizer`. Its theta
-    is saved with them under the kind's name, which `learned_opt.catalog.OPTIMIZERS` must hold to load it again.
+    `builds` is called with the kind's fields that are not None, and gives a
+    `learned_opt.LearnedOptimizer`. Its theta is saved with them under the kind's name, which
+    `learned_opt.catalog.OPTIMIZERS` must hold to load it again.
     """
 
 
@@ -24,7 +25,8 @@ class StartAsAdam:
     learning_rate: float | None = None
     """Fresh weights start as Adam at this rate; as nothing much if not given."""
     exponents: tuple[float, ...] = ()
-    """Fresh weights multiply that rate by powers of the root mean squares behind the `log_*` features."""
+    """Fresh weights multiply that rate by powers
+    of the root mean squares behind the `log_*` features."""
     time_exponents: tuple[float, ...] = ()
     """Fresh weights multiply it by exp(e tanh(t / s - 1)), one e for each timescale s."""
     weight_decay: float = 0.0
@@ -39,7 +41,8 @@ class Mlp(Optimizer):
     builds = "learned_opt:mlp"
 
     preset: Literal["metz2019", "metz2019_released"] | None = None
-    """The paper's optimizer or its released code's; the project's own, cheaper default if not given."""
+    """The paper's optimizer or its released code's;
+    the project's own, cheaper default if not given."""
     hidden_sizes: tuple[int, ...] | None = None
     """Widths of the hidden layers; like all fields below, the preset's own if not given."""
     momentum_decays: tuple[float, ...] | None = None
@@ -59,7 +62,8 @@ class Mlp(Optimizer):
     start: StartAsAdam = StartAsAdam()
     """What fresh weights make of their inputs."""
     input_bound: float | None = None
-    """The MLP sees inputs within plus and minus this, so that no gradient out of the blue makes an enormous step."""
+    """The MLP sees inputs within plus and minus this,
+    so that no gradient out of the blue makes an enormous step."""
 
 
 @register
@@ -72,6 +76,7 @@ class NamedOptimizer(Optimizer):
     code_fields = ("name",)
 
     name: str = ""
-    """A name from `learned-opt list`, or "module:function" that returns a `learned_opt.base.LearnedOptimizer`."""
+    """A name from `learned-opt list`, or "module:function"
+    that returns a `learned_opt.base.LearnedOptimizer`."""
     kwargs: dict[str, Scalar] = field(default_factory=dict)
     """Its arguments."""

@@ -1,4 +1,6 @@
-"""The kinds of searches over a few numbers that make a theta; `learned-opt search CONFIG` runs a config's own."""
+"""The kinds of searches over a few numbers that make a theta;
+`learned-opt search CONFIG` runs a config's own.
+"""
 
 import dataclasses
 from dataclasses import field
@@ -10,11 +12,12 @@ from configs.base.kinds import Kind, register
 class Search(Kind):
     """A search that makes a theta, or finds where one had best start.
 
-    `builds` is called with the `TrainConfig` and `trust`, which lets a file that the config names run code, and gives
-    `learned_opt_lab.searches.candidates.Candidates`.
+    `builds` is called with the `TrainConfig` and `trust`, which lets a file that the config names
+    run code, and gives `learned_opt_lab.searches.candidates.Candidates`.
 
     Attributes:
-      makes_theta: whether what it finds is the theta that is wanted, not a start for outer-training.
+      makes_theta: whether what it finds is the theta that is wanted, not a start for
+        outer-training.
     """
 
     makes_theta: ClassVar[bool] = True
@@ -22,7 +25,10 @@ class Search(Kind):
 
 @dataclasses.dataclass(frozen=True)
 class CrossEntropy(Search):
-    """What searches by the cross-entropy method share; the config's families are what they score on, at its seed."""
+    """What searches by the cross-entropy method share.
+
+    The config's families are what they score on, at its seed.
+    """
 
     num_generations: int = 24
     """Times that candidates are drawn around the best of the last ones."""
@@ -58,7 +64,9 @@ class CrossEntropy(Search):
 @register
 @dataclasses.dataclass(frozen=True)
 class StartSearch(CrossEntropy):
-    """Where outer-training had best start: rate, exponents and weight decay of the fresh theta's Adam."""
+    """Where outer-training had best start:
+    rate, exponents and weight decay of the fresh theta's Adam.
+    """
 
     builds = "learned_opt_lab.searches.start_search:start_search"
     makes_theta = False
@@ -78,12 +86,15 @@ class StartSearch(CrossEntropy):
 @register
 @dataclasses.dataclass(frozen=True)
 class StepSearch(CrossEntropy):
-    """How the step of `init_theta` depends on tensor and time, with a decay of the weights that opens and closes."""
+    """How the step of `init_theta` depends on tensor and time,
+    with a decay of the weights that opens and closes.
+    """
 
     builds = "learned_opt_lab.searches.step_search:step_search"
 
     added: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    """Feature, or "times" -> what the search starts from adding to the weights of its inputs; zero for all others."""
+    """Feature, or "times" -> what the search starts from adding to the weights of its inputs;
+    zero for all others."""
     added_bias: float = 0.0
     """What it starts from adding to the bias of the rate's logarithm."""
     decay_log_slope: float = -2.3025850929940455
@@ -93,9 +104,11 @@ class StepSearch(CrossEntropy):
     gate: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Feature, or "times" -> where the gate's weights of its inputs start; zero for all others."""
     parameter_std: float = 0.008
-    """Spread of the first generation in the parameter's weight in the direction, in units of the fresh theta's."""
+    """Spread of the first generation in the parameter's weight in the direction,
+    in units of the fresh theta's."""
     direction_std: float = 0.03
-    """Spread in the direction's other weights: weight decay is some hundredths of it, gradient and momenta are all."""
+    """Spread in the direction's other weights:
+    weight decay is some hundredths of it, gradient and momenta are all."""
     rate_std: float = 0.12
     """Spread in the rate's weights of inputs over a tensor."""
     rate_time_std: float = 0.05

@@ -12,31 +12,38 @@ Scalar = int | float | bool | str
 class Family(Kind):
     """A distribution over tasks.
 
-    `builds` is called with the kind and gives two `tasks.TaskFamily`: that of outer-training, and the held-out one. One
-    of the fields is `weight`: how much the family's outer loss counts beside others.
+    `builds` is called with the kind and gives two `tasks.TaskFamily`: that of outer-training, and
+    the held-out one. One of the fields is `weight`: how much the family's outer loss counts beside
+    others.
     """
 
 
 @register
 @dataclasses.dataclass(frozen=True)
 class ClassSubset(Family):
-    """Image classification; each task draws a few of the training classes, held-out tasks draw from the others."""
+    """Image classification; each task draws a few of the training classes,
+    held-out tasks draw from the others.
+    """
 
     builds = "learned_opt_lab.runs.families:class_subset"
 
     dataset: str = "digits"
-    """"digits" (bundled with scikit-learn, 8x8), "mnist1d" (generated; 40 numbers an example) or the name of any
-    image-classification set of tensorflow-datasets, such as "fashion_mnist" or "imagenet_resized/32x32"."""
+    """"digits" (bundled with scikit-learn, 8x8), "mnist1d" (generated; 40 numbers an example) or
+    the name of any image-classification set of tensorflow-datasets, such as "fashion_mnist" or
+    "imagenet_resized/32x32"."""
     data_dir: str | None = None
-    """Where tensorflow-datasets finds prepared sets; TFDS_DATA_DIR or its own default if not given."""
+    """Where tensorflow-datasets finds prepared sets;
+    TFDS_DATA_DIR or its own default if not given."""
     image_size: int | None = None
-    """Images of a tensorflow-datasets set are resized to this many pixels a side; left as they are if not given."""
+    """Images of a tensorflow-datasets set are resized to this many pixels a side;
+    left as they are if not given."""
     grayscale: bool = False
     """Average the colours of a tensorflow-datasets set to one channel."""
     num_train_classes: int = 7
     """How many of the set's classes outer-training sees; the rest are held out."""
     num_classes: int = 5
-    """Classes of one task: at most `num_train_classes`, and for held-out tasks at most the number left."""
+    """Classes of one task: at most `num_train_classes`,
+    and for held-out tasks at most the number left."""
     held_out_num_classes: int | None = None
     """Classes of one held-out task; `num_classes` or, if fewer are held out, all of those."""
     split_seed: int = 0
@@ -50,20 +57,24 @@ class ClassSubset(Family):
     activation: Literal["relu", "tanh", "gelu", "silu", "elu", "softplus", "sigmoid"] = "relu"
     """Of the inner model's hidden layers."""
     max_weight_scale: float = 1.0
-    """Augmentation: every tensor of an outer-training task is held in units drawn between 1 / this and this; held-out
-    tasks are left as they are."""
+    """Augmentation: every tensor of an outer-training task is held in units drawn between 1 / this
+    and this; held-out tasks are left as they are."""
     batch_size: int = 64
     """Examples in one inner batch; no more than the smallest split of a task has."""
     fractions: tuple[float, float, float, float] = (0.6, 0.1, 0.15, 0.15)
-    """Shares of the splits train, inner_valid, outer_valid and test; of the first three if the set has its own test."""
+    """Shares of the splits train, inner_valid, outer_valid and test;
+    of the first three if the set has its own test."""
     weight: float = 1.0
-    """How much the family's outer loss counts beside others; its logged loss is multiplied by it."""
+    """How much the family's outer loss counts beside others;
+    its logged loss is multiplied by it."""
 
 
 @register
 @dataclasses.dataclass(frozen=True)
 class RandomQuadratic(Family):
-    """Quadratics of random curvature and minimum: seconds instead of minutes, for trying things out."""
+    """Quadratics of random curvature and minimum:
+    seconds instead of minutes, for trying things out.
+    """
 
     builds = "learned_opt_lab.runs.families:random_quadratic"
     word = "quadratic"
@@ -77,7 +88,8 @@ class RandomQuadratic(Family):
     noise_std: float = 0.0
     """Standard deviation of the gradient noise; zero for deterministic quadratics."""
     weight: float = 1.0
-    """How much the family's outer loss counts beside others; its logged loss is multiplied by it."""
+    """How much the family's outer loss counts beside others;
+    its logged loss is multiplied by it."""
 
 
 @register
@@ -91,8 +103,10 @@ class CustomFamily(Family):
     target: str = ""
     """"module:function"; called with `kwargs`, it returns a `tasks.base.TaskFamily`."""
     held_out_target: str = ""
-    """"module:function" of the held-out family; if empty, the run is scored on its training family, and says so."""
+    """"module:function" of the held-out family;
+    if empty, the run is scored on its training family, and says so."""
     kwargs: dict[str, Scalar] = field(default_factory=dict)
     """Arguments of both functions."""
     weight: float = 1.0
-    """How much the family's outer loss counts beside others; its logged loss is multiplied by it."""
+    """How much the family's outer loss counts beside others;
+    its logged loss is multiplied by it."""

@@ -9,7 +9,8 @@ from configs.base.kinds import Kind, register
 class Truncation(Kind):
     """Inner steps between two outer updates.
 
-    `builds` is called with the kind's fields and gives an `outer_train.truncation.TruncationSchedule`.
+    `builds` is called with the kind's fields and gives an
+    `outer_train.truncation.TruncationSchedule`.
 
     Attributes:
       longest: the field that no length exceeds, but for a jitter.

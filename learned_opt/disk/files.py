@@ -1,9 +1,10 @@
-"""How files are written: whole or not at all, and known to be on the disk before the old ones are given up.
+"""How files are written: whole or not at all,
+and known to be on the disk before the old ones are given up.
 
-Every writer of the project uses these. A file is written beside its place under the name `.NAME.pending`, handed to the
-disk (fsync), and moved to its place; then the folder is handed to the disk, since a move is not there after a crash of
-the machine until its folder is. Where anything fails, what was at the place before is still there, and nothing of the
-attempt is.
+Every writer of the project uses these. A file is written beside its place under the name
+`.NAME.pending`, handed to the disk (fsync), and moved to its place; then the folder is handed to
+the disk, since a move is not there after a crash of the machine until its folder is. Where anything
+fails, what was at the place before is still there, and nothing of the attempt is.
 """
 
 import contextlib
@@ -35,8 +36,9 @@ def write_atomically(path: str | os.PathLike, write: Writer) -> None:
 def write_together(writers: Mapping[Path, Writer]) -> None:
     """Replaces files that belong together, all or none as far as a file system can.
 
-    All are written and on the disk before the first is moved to its place. A process that is killed between two of the
-    moves leaves the rest under `pending_path`, where a reader who finds that they do not belong together looks.
+    All are written and on the disk before the first is moved to its place. A process that is killed
+    between two of the moves leaves the rest under `pending_path`, where a reader who finds that
+    they do not belong together looks.
 
     Args:
       writers: path -> writer, moved to their places in this order.
@@ -67,7 +69,9 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 2) -> None:
-    """Replaces a JSON file; raises as `write_atomically`, and `ValueError` for nan or infinity, which JSON has not."""
+    """Replaces a JSON file; raises as `write_atomically`,
+    and `ValueError` for nan or infinity, which JSON has not.
+    """
     write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
 
 

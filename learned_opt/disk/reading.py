@@ -1,7 +1,9 @@
-"""How files are read that anyone may have written: within bounds, and without running anything they hold.
+"""How files are read that anyone may have written:
+within bounds, and without running anything they hold.
 
-Only regular files are opened: a pipe or a device would never end. What a file says of its own size is believed only as
-far as it agrees with what is needed; names, types and shapes are read and checked before any data.
+Only regular files are opened: a pipe or a device would never end. What a file says of its own size
+is believed only as far as it agrees with what is needed; names, types and shapes are read and
+checked before any data.
 """
 
 import collections
@@ -84,8 +86,8 @@ def parse_json(data: bytes, what: str, max_bytes: int = MAX_JSON_BYTES) -> Any:
       max_bytes: of the text.
 
     Raises:
-      ValueError: for anything else, and for nan and infinity, a name twice in one object, more than `MAX_JSON_DEPTH`
-        levels, and whole numbers of more than 64 bits.
+      ValueError: for anything else, and for nan and infinity, a name twice in one object, more than
+        `MAX_JSON_DEPTH` levels, and whole numbers of more than 64 bits.
     """
     try:
         if len(data) > max_bytes:
@@ -128,7 +130,9 @@ def _constant(text: str) -> float:
 
 
 def _check_values(value: Any) -> None:
-    """Raises `ValueError` for too many levels, and for halves of characters, which cannot be written again."""
+    """Raises `ValueError` for too many levels, and for halves of characters,
+    which cannot be written again.
+    """
     waiting = [(value, 1)]
     while waiting:
         value, depth = waiting.pop()
@@ -149,12 +153,14 @@ def read_npz(
 ) -> dict[str, NDArray]:
     """The arrays of an `.npz` file, in native byte order and C order.
 
-    Memory is taken for the arrays that are wanted, and a fixed amount beside them, whatever the file says.
+    Memory is taken for the arrays that are wanted, and a fixed amount beside them, whatever the
+    file says.
 
     Args:
       file: open for binary reading, seekable.
       shapes: of the arrays that are wanted, name -> shape.
-      check: called with the layouts of those before any data is read; raises `ValueError` for what is not wanted.
+      check: called with the layouts of those before any data is read; raises `ValueError` for what
+        is not wanted.
 
     Raises:
       ValueError: the file is damaged, does not hold exactly the members it says, or `check` raises.
@@ -175,7 +181,9 @@ def read_npz(
 
 
 class _Bounded:
-    """A file of which only so many bytes can be had at once: a zip directory of millions of entries cannot."""
+    """A file of which only so many bytes can be had at once:
+    a zip directory of millions of entries cannot.
+    """
 
     def __init__(self, file: BinaryIO, most: int):
         self._file, self._most = file, most
@@ -189,7 +197,9 @@ class _Bounded:
 
 
 def _checked_name(info: zipfile.ZipInfo) -> str:
-    """The array's name; raises `ValueError` for a member that is none, or is packed as NumPy never does."""
+    """The array's name; raises `ValueError` for a member that is none,
+    or is packed as NumPy never does.
+    """
     if not info.filename.endswith(".npy"):
         raise ValueError(f"the member {info.filename[:80]!r} is no array")
     # The other methods take what memory they like, for a piece at once or for their dictionary.
@@ -224,7 +234,8 @@ def _read_header(stream: Any) -> Layout:
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, layout: Layout) -> NDArray:
     size = math.prod(layout.shape) * layout.dtype.itemsize
     said = info.file_size
-    # One byte more than it says: reading then goes to the true end, where the checksum is, and a byte after it shows.
+    # One byte more than it says: reading then goes to the true end,
+    # where the checksum is, and a byte after it shows.
     info.file_size += 1
     with archive.open(info) as stream:
         _read_header(stream)

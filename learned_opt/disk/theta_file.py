@@ -1,4 +1,6 @@
-"""What is in the two files of a theta, and what makes them fit together: the format that `learned_opt.save` writes."""
+"""What is in the two files of a theta, and what makes them fit together:
+the format that `learned_opt.save` writes.
+"""
 
 import errno
 import hashlib
@@ -23,7 +25,8 @@ DTYPES = ("float16", "float32", "float64")
 MAX_ELEMENTS = 1 << 28
 """Of a theta: 1 GiB in float32."""
 FREE_BYTES = 1 << 24
-"""A theta of up to so many bytes may come from a file that is much smaller; a larger one from one of half its size."""
+"""A theta of up to so many bytes may come from a file that is much smaller;
+a larger one from one of half its size."""
 
 MLP = ("mlp", "learned_opt:mlp", "learned_opt.per_parameter:mlp")
 """Names of the optimizer whose arguments may be called by those of `START`."""
@@ -110,8 +113,8 @@ def _with_lists(value: Any) -> Any:
 def read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], bool]:
     """The JSON of an `.npz` file that is open, and whether it belongs to just these bytes.
 
-    Where a `save` was killed between the moves of its two files, the JSON is still beside its place, and is taken from
-    there. One that has no checksum belongs to any.
+    Where a `save` was killed between the moves of its two files, the JSON is still beside its
+    place, and is taken from there. One that has no checksum belongs to any.
 
     Raises:
       ValueError: it is missing, damaged or of another version.
@@ -143,7 +146,9 @@ def read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], bool]:
 
 
 def check_header(path: Path, header: Any) -> dict[str, Any]:
-    """The header, if it has what is needed, with names as they are now; else raises `ValueError`."""
+    """The header, if it has what is needed, with names as they are now;
+    else raises `ValueError`.
+    """
     version = header.get("format_version") if isinstance(header, dict) else None
     if version != FORMAT_VERSION or isinstance(version, bool):
         raise ValueError(
@@ -206,10 +211,13 @@ def read_arrays(file: BinaryIO, what: str, shapes: Shapes) -> dict[str, NDArray]
 
 
 def check_layouts(what: str, shapes: Shapes, layouts: Mapping[str, Layout]) -> None:
-    """Raises `Mismatch` unless names and shapes are those that are needed, and types are of `DTYPES`."""
+    """Raises `Mismatch` unless names and shapes are those that are needed,
+    and types are of `DTYPES`.
+    """
     if layouts.keys() != shapes.keys():
         raise Mismatch(
-            f"{what}: theta is of another optimizer; it holds {_listed(layouts)}, needed are {_listed(shapes)}"
+            f"{what}: theta is of another optimizer; it holds {_listed(layouts)}, needed are "
+            f"{_listed(shapes)}"
         )
     for name, layout in layouts.items():
         if layout.dtype.hasobject:
@@ -218,11 +226,13 @@ def check_layouts(what: str, shapes: Shapes, layouts: Mapping[str, Layout]) -> N
             )
         if layout.dtype.kind != "f" or layout.dtype.newbyteorder("=").name not in DTYPES:
             raise Mismatch(
-                f"{what}: {name} is of type {layout.dtype!s:.80}, theta is of floating types: {', '.join(DTYPES)}"
+                f"{what}: {name} is of type {layout.dtype!s:.80}, theta is of floating types: "
+                f"{', '.join(DTYPES)}"
             )
         if layout.shape != shapes[name]:
             raise Mismatch(
-                f"{what}: theta has another shape; {name} is {layout.shape!s:.80}, needed is {shapes[name]}"
+                f"{what}: theta has another shape; {name} is {layout.shape!s:.80}, needed is "
+                f"{shapes[name]}"
             )
 
 

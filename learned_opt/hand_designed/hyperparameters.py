@@ -1,8 +1,10 @@
-"""Hand-designed optimizers whose hyperparameters are theta, so that they are outer-trained as any learned optimizer is.
+"""Hand-designed optimizers whose hyperparameters are theta,
+so that they are outer-trained as any learned optimizer is.
 
-Rates and penalties live as logarithms, decay constants b as log(1 - b): theta is unconstrained, and held within
-`learned_opt.ranges` where it is used. All are differentiable in forward and reverse mode: Adam has its eps inside the
-root, where a parameter whose gradient is always zero would otherwise give `sqrt'(0) * 0`, which is nan.
+Rates and penalties live as logarithms, decay constants b as log(1 - b): theta is unconstrained, and
+held within `learned_opt.ranges` where it is used. All are differentiable in forward and reverse
+mode: Adam has its eps inside the root, where a parameter whose gradient is always zero would
+otherwise give `sqrt'(0) * 0`, which is nan.
 """
 
 import math
@@ -28,7 +30,9 @@ from learned_opt.trees.state_check import check_mirrors, check_params, check_pre
 
 
 class MomentState(NamedTuple):
-    """Updates made (int32), and running moments of the gradient shaped as the parameters (`()` where there is none)."""
+    """Updates made (int32), and running moments of the gradient shaped
+    as the parameters (`()` where there is none).
+    """
 
     count: Array
     mean: Any = ()
@@ -51,7 +55,8 @@ def sgd(learning_rate: float = 0.1) -> LearnedOptimizer:
 
 
 def momentum(learning_rate: float = 0.1, decay: float = 0.9) -> LearnedOptimizer:
-    """Heavy-ball momentum, `v <- decay v - rate g`; theta is `{"log_learning_rate", "log_one_minus_decay"}`.
+    """Heavy-ball momentum, `v <- decay v - rate g`;
+    theta is `{"log_learning_rate", "log_one_minus_decay"}`.
 
     Raises:
       ValueError: for a rate out of `learned_opt.ranges` or a decay outside [0, 1).
@@ -75,10 +80,12 @@ def momentum(learning_rate: float = 0.1, decay: float = 0.9) -> LearnedOptimizer
 def adam(
     learning_rate: float = 1e-3, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 ) -> LearnedOptimizer:
-    """Adam (Kingma & Ba, arXiv 1412.6980) with bias correction and eps inside the root: `m / sqrt(v + eps^2)`.
+    """Adam (Kingma & Ba, arXiv 1412.6980) with bias correction and eps inside the root:
+    `m / sqrt(v + eps^2)`.
 
-    Theta is `{"log_learning_rate", "log_one_minus_b1", "log_one_minus_b2", "log_eps"}`. In the moments a gradient
-    counts as at most `ranges.LARGEST_GRADIENT`: a larger square would be infinite for good.
+    Theta is `{"log_learning_rate", "log_one_minus_b1", "log_one_minus_b2", "log_eps"}`. In the
+    moments a gradient counts as at most `ranges.LARGEST_GRADIENT`: a larger square would be
+    infinite for good.
 
     Raises:
       ValueError: for a rate or eps out of `learned_opt.ranges`, or a decay outside [0, 1).
@@ -107,10 +114,12 @@ def adam8(
     l1: float | None = None,
     l2: float | None = None,
 ) -> LearnedOptimizer:
-    """Adam with the eight hyperparameters tuned by Metz et al. 2019 (arXiv 1810.10180, section 4.4).
+    """Adam with the eight hyperparameters tuned
+    by Metz et al. 2019 (arXiv 1810.10180, section 4.4).
 
-    The rate at step t is `rate * exp(-exponential_decay t) * max(1 - linear_decay t, 0)`; the gradient of
-    `l1 |w|_1 + l2 |w|^2 / 2` is added before Adam sees it, as the paper's penalties on the inner loss do.
+    The rate at step t is `rate * exp(-exponential_decay t) * max(1 - linear_decay t, 0)`; the
+    gradient of `l1 |w|_1 + l2 |w|^2 / 2` is added before Adam sees it, as the paper's penalties on
+    the inner loss do.
 
     Args:
       learning_rate: that theta starts at, as are all the others.
@@ -119,8 +128,9 @@ def adam8(
       eps: inside the root.
       exponential_decay: of the rate, a step.
       linear_decay: of the rate, a step.
-      l1: decay that falls on every parameter. None starts at `PENALTY` and spares a parameter whose gradient has been
-        zero since init: Adam makes full steps of the smallest gradient, also of a penalty's.
+      l1: decay that falls on every parameter. None starts at `PENALTY` and spares a parameter whose
+        gradient has been zero since init: Adam makes full steps of the smallest gradient, also of a
+        penalty's.
       l2: likewise.
 
     Raises:
@@ -187,10 +197,12 @@ def _over_root(m: Array, v: Array, log_eps: Array) -> Array:
 
 @_over_root.defjvp
 def _over_root_jvp(primals, tangents):
-    """No factor is larger than the inverse of `ranges.SMALLEST`, so that none is infinite: inf * 0 would be nan.
+    """No factor is larger than the inverse of `ranges.SMALLEST`, so that none is infinite:
+    inf * 0 would be nan.
 
-    The factor of v's tangent is a product: XLA makes one division of several, by a product of roots that may be 0. A v
-    above 0 is at least the smallest normal number, so that what bounds its square from below only matters where v is 0.
+    The factor of v's tangent is a product: XLA makes one division of several, by a product of roots
+    that may be 0. A v above 0 is at least the smallest normal number, so that what bounds its
+    square from below only matters where v is 0.
     """
     (m, v, log_eps), (m_dot, v_dot, log_eps_dot) = primals, tangents
     root = _root(v, log_eps)
@@ -230,7 +242,10 @@ def _learned(
     update: Callable[..., tuple[Any, MomentState]],
     needs_params: bool = False,
 ) -> LearnedOptimizer:
-    """The optimizer whose state has these moments; `update` sees everything in float32 and leaves the count alone."""
+    """The optimizer whose state has these moments.
+
+    `update` sees everything in float32 and leaves the count alone.
+    """
 
     def init(params):
         return MomentState(

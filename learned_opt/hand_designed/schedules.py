@@ -1,7 +1,9 @@
-"""SGD with momentum whose learning-rate schedule is theta (Wu et al., ICLR 2018, arXiv 1803.02021, section 3).
+"""SGD with momentum whose learning-rate schedule is theta
+(Wu et al., ICLR 2018, arXiv 1803.02021, section 3).
 
-All hyperparameters live in log space, and the pair (learning rate, momentum) as `(log(alpha / (1 - mu)), log(1 - mu))`:
-the effective rate and the memory are nearly independent, so a meta-optimizer can move one without the other.
+All hyperparameters live in log space, and the pair (learning rate, momentum) as
+`(log(alpha / (1 - mu)), log(1 - mu))`: the effective rate and the memory are nearly independent, so
+a meta-optimizer can move one without the other.
 
 | factory | theta | alpha_t |
 |---|---|---|
@@ -73,8 +75,8 @@ def encode_pair(learning_rate: float | Array, momentum: float | Array) -> Pair:
     """`(alpha, mu)` in the learned coordinates.
 
     Raises:
-      ValueError: unless `learning_rate > 0` and `0 <= momentum < 1`, within `learned_opt.ranges`, for values that are
-        not traced.
+      ValueError: unless `learning_rate > 0` and `0 <= momentum < 1`, within `learned_opt.ranges`,
+        for values that are not traced.
     """
     rate, mu = _checked("learning_rate", learning_rate), _checked("momentum", momentum)
     log_rate, log_one_minus = _as_float(_log(rate)), _as_float(_log1p(-mu))
@@ -113,7 +115,8 @@ def inverse_time_schedule(
     time_constant: float = 5000.0,
     learn_momentum: bool = False,
 ) -> LearnedOptimizer:
-    """`alpha_t = alpha_0 / (1 + t / time_constant)^beta` (Wu et al., section 3.2); theta is a `Decayed`.
+    """`alpha_t = alpha_0 / (1 + t / time_constant)^beta` (Wu et al., section 3.2);
+    theta is a `Decayed`.
 
     Args:
       learning_rate: alpha_0 that theta starts at.
@@ -197,11 +200,12 @@ def free_schedule(
 def scheduled_sgd(
     schedule: Callable[[Array], tuple[Array, Array]],
 ) -> optax.GradientTransformationExtraArgs:
-    """`v <- mu_t v - alpha_t g`, `w <- w + v` (Wu et al., eqs 1 and 2): the rate scales what enters the velocity.
+    """`v <- mu_t v - alpha_t g`, `w <- w + v` (Wu et al., eqs 1 and 2):
+    the rate scales what enters the velocity.
 
     Args:
-      schedule: `t -> (alpha_t, mu_t)`, scalars, t the steps taken so far as a float scalar. A value that is not finite
-        counts as 0: an infinite rate would move even what has no gradient.
+      schedule: `t -> (alpha_t, mu_t)`, scalars, t the steps taken so far as a float scalar. A value
+        that is not finite counts as 0: an infinite rate would move even what has no gradient.
     """
 
     def init(params):
@@ -235,7 +239,9 @@ def _check_call(grads, state, params):
 
 
 def _learned(start: Callable[[], Any], shape: Shape, learn_momentum: bool) -> LearnedOptimizer:
-    """`start` makes new arrays at every init: a theta that was donated must not be the factory's own."""
+    """`start` makes new arrays at every init:
+    a theta that was donated must not be the factory's own.
+    """
 
     def optimizer(theta):
         if not learn_momentum:
@@ -284,7 +290,10 @@ _ALLOWED = {
 
 
 def _checked(name, value):
-    """In float64 and by NumPy, which a caller's trace does not reach; a traced value is the caller's."""
+    """In float64 and by NumPy, which a caller's trace does not reach.
+
+    A traced value is the caller's.
+    """
     if isinstance(value, jax.core.Tracer):
         return value
     allowed, low, high = _ALLOWED[name]

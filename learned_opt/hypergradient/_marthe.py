@@ -6,9 +6,10 @@ The rate follows its own gradient (MARTHE, Donini et al. 2019, arXiv 1910.08525,
     Z_{t+1} = mu_t A_t Z_t + B_t,   Z_0 = 0
     beta_t  = max(beta_{t-1} + meta_step Delta_t Delta_{t-1}, 0)
 
-with A and B the Jacobians of the whole optimizer step. mu = 0 is HD (Baydin et al. 2018, arXiv 1703.04782), mu = 1 is
-RTHO (Franceschi et al. 2017, arXiv 1703.01785). The text of MARTHE prints a minus in the update of beta; but
-d eta / d beta = -Delta, so descent has the plus. Its eq. 9 starts from Z_0 = B_0, which would count B_0 twice.
+with A and B the Jacobians of the whole optimizer step. mu = 0 is HD (Baydin et al. 2018, arXiv
+1703.04782), mu = 1 is RTHO (Franceschi et al. 2017, arXiv 1703.01785). The text of MARTHE prints a
+minus in the update of beta; but d eta / d beta = -Delta, so descent has the plus. Its eq. 9 starts
+from Z_0 = B_0, which would count B_0 twice.
 """
 
 from typing import Any, NamedTuple
@@ -66,8 +67,8 @@ def hd(
 ) -> optax.GradientTransformationExtraArgs:
     """Hypergradient descent: the rate goes down the gradient of the loss after one step.
 
-    The cheapest of the three, with no second derivative, and the most short-sighted: it tends to end in rates that are
-    too small (MARTHE, section 3). Same call as `marthe`.
+    The cheapest of the three, with no second derivative, and the most short-sighted: it tends to
+    end in rates that are too small (MARTHE, section 3). Same call as `marthe`.
 
     Args:
       inner: `learning_rate -> optax transformation`, such as `optax.sgd`.
@@ -88,8 +89,8 @@ def rtho(
 ) -> optax.GradientTransformationExtraArgs:
     """Real-time hyperparameter optimization: as `hd`, with the hypergradient over all past steps.
 
-    Fast on plateaus; where the surface turns, outdated terms can drive the rate up and then to zero (MARTHE, Fig 1).
-    Arguments, call, result and errors as in `hd`.
+    Fast on plateaus; where the surface turns, outdated terms can drive the rate up and then to zero
+    (MARTHE, Fig 1). Arguments, call, result and errors as in `hd`.
     """
     return marthe(inner, learning_rate, hyper_learning_rate, meta_step=0.0, mu=1.0)
 
@@ -101,7 +102,8 @@ def marthe(
     meta_step: Any = 1e-7,
     mu: Any = ADAPTIVE,
 ) -> optax.GradientTransformationExtraArgs:
-    """Moving average real-time hyperparameter estimation: an adaptive learning rate for any Optax optimizer.
+    """Moving average real-time hyperparameter estimation:
+    an adaptive learning rate for any Optax optimizer.
 
     A step costs about a gradient, a Hessian-vector product and two updates of the inner optimizer.
 
@@ -111,34 +113,38 @@ def marthe(
         updates, opt_state = tx.update(grads, opt_state, params, value_fn=loss)
         params = optax.apply_updates(params, updates)
 
-    It differentiates the whole step, so it stands outermost: clipping, weight decay and the like go into `inner`
-    (`lambda rate: optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(rate))`), never around it. Under data
-    parallelism `value_fn` is the mean over all devices, like the gradient.
+    It differentiates the whole step, so it stands outermost: clipping, weight decay and the like go
+    into `inner` (`lambda rate: optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(rate))`),
+    never around it. Under data parallelism `value_fn` is the mean over all devices, like the
+    gradient.
 
-    `flax.nnx.Optimizer.update` hands extra arguments on. Flax's `TrainState.apply_gradients` drops `value_fn`; these
-    two lines do not:
+    `flax.nnx.Optimizer.update` hands extra arguments on. Flax's `TrainState.apply_gradients` drops
+    `value_fn`; these two lines do not:
 
         updates, opt = state.tx.update(grads, state.opt_state, state.params, value_fn=loss)
-        state = state.replace(step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt)
+        params = optax.apply_updates(state.params, updates)
+        state = state.replace(step=state.step + 1, params=params, opt_state=opt)
 
     Args:
-      inner: `learning_rate -> optax transformation` (SGD, momentum, Adam, AdamW, a chain). Called anew in every update
-        with a traced rate, so its state must not depend on the rate's value.
+      inner: `learning_rate -> optax transformation` (SGD, momentum, Adam, AdamW, a chain). Called
+        anew in every update with a traced rate, so its state must not depend on the rate's value.
       learning_rate: the rate to start from, >= 0.
       hyper_learning_rate: beta_0, >= 0. The paper advises 0 where nothing is known.
-      meta_step: step size of beta, >= 0; 0 keeps beta fixed. Too large a value diverges within a few steps, the
-        others differ little (`learned_opt.find_hyper_learning_rate` looks for the largest that does not).
+      meta_step: step size of beta, >= 0; 0 keeps beta fixed. Too large a value diverges within a
+        few steps, the others differ little (`learned_opt.find_hyper_learning_rate` looks for the
+        largest that does not).
       mu: discount of the past in [0, 1], or "adaptive": the heuristic of the paper's appendix A.
 
     Returns:
-      A transformation with `update(grads, state, params, *, value_fn, objective_grad=None)`. `value_fn(params)` is
-      this batch's training loss, as in Optax's line searches, and `grads` its gradient. `objective_grad` is the
-      gradient of the objective E at `params`, such as the loss on a validation batch (default: `grads`). The state is a
-      `HypergradientState`. A hypergradient that is not finite leaves the rate as it is, is counted, and empties the
-      tangent.
+      A transformation with `update(grads, state, params, *, value_fn, objective_grad=None)`.
+      `value_fn(params)` is this batch's training loss, as in Optax's line searches, and `grads` its
+      gradient. `objective_grad` is the gradient of the objective E at `params`, such as the loss on
+      a validation batch (default: `grads`). The state is a `HypergradientState`. A hypergradient
+      that is not finite leaves the rate as it is, is counted, and empties the tangent.
 
     Raises:
-      ValueError: a rate or `meta_step` is negative or no number, or `mu` is neither "adaptive" nor in [0, 1].
+      ValueError: a rate or `meta_step` is negative or no number, or `mu` is neither "adaptive" nor
+        in [0, 1].
     """
     _check_arguments(
         inner,
@@ -194,7 +200,8 @@ def _first_state(
 ) -> HypergradientState:
     adaptive = isinstance(mu, str)
     dtype = tangent_dtype(*jax.tree.leaves(params))
-    # Copies, and a zero for each: a state that holds one buffer twice, or the caller's, cannot be donated.
+    # Copies, and a zero for each: a state that holds one buffer twice,
+    # or the caller's, cannot be donated.
     scalar = lambda value: jnp.array(value, dtype, copy=True)
     tracked = zero_tangent(params)
     with jax.numpy_dtype_promotion("standard"):
@@ -225,8 +232,8 @@ def _next_rates(state: HypergradientState, delta: Array, meta_step: Array) -> tu
 def _next_mu(state: HypergradientState, delta: Array, one_step_delta: Array) -> tuple[Array, Array]:
     """h_mu of appendix A: mu_t = q^{1 / (c_{t-1} + 1)}, c_t = mu_{t-1} (1 + c_{t-1}).
 
-    q is Delta_t over the one-step hypergradient g'_1, within [0, 1]. The past is forgotten where g'_1 is zero, which
-    gives no sign to agree with, and where Delta is not finite.
+    q is Delta_t over the one-step hypergradient g'_1, within [0, 1]. The past is forgotten where
+    g'_1 is zero, which gives no sign to agree with, and where Delta is not finite.
     """
     usable = jnp.isfinite(delta) & jnp.isfinite(one_step_delta) & (one_step_delta != 0)
     ratio = jnp.where(usable, delta, 0) / jnp.where(usable, one_step_delta, 1)
@@ -256,7 +263,8 @@ def _check_arguments(inner: Any, rates: dict[str, Any], meta_step: Any, mu: Any)
 def _check_call(state: Any, params: Any, value_fn: Any, grads: Any, objective_grad: Any) -> None:
     if not callable(value_fn):
         raise TypeError(
-            "a hypergradient optimizer differentiates the whole step and needs this batch's loss as a function: "
+            "a hypergradient optimizer differentiates the whole step and needs this batch's loss "
+            "as a function: "
             "tx.update(grads, state, params, value_fn=lambda p: loss(p, batch))"
             f"; got value_fn={value_fn!r}"
         )

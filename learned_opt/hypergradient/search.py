@@ -1,4 +1,6 @@
-"""The search MARTHE is meant to be wrapped in: the largest hyper-learning rate that does not diverge."""
+"""The search MARTHE is meant to be wrapped in:
+the largest hyper-learning rate that does not diverge.
+"""
 
 import math
 from collections.abc import Callable
@@ -33,12 +35,14 @@ def find_hyper_learning_rate(
     max_trials: int = 12,
     diverged: Callable[[np.ndarray], bool] | None = None,
 ) -> HyperLearningRateSearch:
-    """Starts high and divides by ten until the run does not diverge (MARTHE, arXiv 1910.08525, end of section 4).
+    """Starts high and divides by ten until the run does not diverge
+    (MARTHE, arXiv 1910.08525, end of section 4).
 
-    It works for the hyper-learning rate of `hd` and `rtho` and for `meta_step` of `marthe`. Too large a value diverges
-    within the first few steps, so a short run is enough to find it.
+    It works for the hyper-learning rate of `hd` and `rtho` and for `meta_step` of `marthe`. Too
+    large a value diverges within the first few steps, so a short run is enough to find it.
 
-        search = find_hyper_learning_rate(lambda step: train(marthe(optax.sgd, 0.1, meta_step=step)), start=1e-2)
+        run = lambda step: train(marthe(optax.sgd, 0.1, meta_step=step))
+        search = find_hyper_learning_rate(run, start=1e-2)
         tx = marthe(optax.sgd, 0.1, meta_step=search.value)
 
     Args:
@@ -60,7 +64,8 @@ def find_hyper_learning_rate(
     max_trials = require_count("max_trials", max_trials, 1, 1000, "be >= 1")
     if math.log(start) - (max_trials - 1) * math.log(factor) < math.log(_TINY):
         raise ValueError(
-            f"{max_trials} trials from {start:g} by {factor:g} end below {_TINY:.3g}, which is 0 in float32"
+            f"{max_trials} trials from {start:g} by {factor:g} end below {_TINY:.3g}, which is 0 "
+            "in float32"
         )
     diverged = loss_diverged if diverged is None else diverged
     rejected = []

@@ -1,12 +1,14 @@
 """The derivative of one optimizer step with respect to its learning rate, carried forward.
 
-A step `(w, s) -> (w', s') = Phi(w, s, rate)` has Jacobians A (of weights and optimizer state) and B (of the rate). One
-jvp gives `A Z + B` (MARTHE, eq. 3 and 9) for any Optax rule, with no row of A or B written by hand.
+A step `(w, s) -> (w', s') = Phi(w, s, rate)` has Jacobians A (of weights and optimizer state) and B
+(of the rate). One jvp gives `A Z + B` (MARTHE, eq. 3 and 9) for any Optax rule, with no row of A or
+B written by hand.
 
-Tangents are float32 (float64 beside float64 leaves) and are cast to the leaf's own dtype only where the jvp needs it:
-the weights' tangent accumulates outside it, because a bfloat16 accumulator stops moving once an increment falls below
-its last bit. Leaves that are no floats (counts, keys, a model's functions) carry no tangent: `None`. A weight whose
-gradient is None keeps the tangent it has, which is zero.
+Tangents are float32 (float64 beside float64 leaves) and are cast to the leaf's own dtype only where
+the jvp needs it: the weights' tangent accumulates outside it, because a bfloat16 accumulator stops
+moving once an increment falls below its last bit. Leaves that are no floats (counts, keys, a
+model's functions) carry no tangent: `None`. A weight whose gradient is None keeps the tangent it
+has, which is zero.
 """
 
 from collections.abc import Callable
@@ -55,12 +57,16 @@ def inner_product(tangent: optax.Params, grad: optax.Params) -> Array:
 
 
 def floats_of(params: optax.Params, tracked: Any) -> optax.Params:
-    """What the inner optimizer sees of a model: the leaves that `tracked`, a tree of tangents, has; None elsewhere."""
+    """What the inner optimizer sees of a model: the leaves that `tracked`, a tree of tangents, has;
+    None elsewhere.
+    """
     return jax.tree.map(lambda z, p: None if z is None else p, tracked, params, is_leaf=_is_none)
 
 
 def scale_tangent(tangent: Any, factor: Array, keep: Array) -> Any:
-    """`factor * tangent`, or zeros where `keep` is false, whatever the tangent holds (0 * inf would be nan)."""
+    """`factor * tangent`, or zeros where `keep` is false,
+    whatever the tangent holds (0 * inf would be nan).
+    """
     return jax.tree.map(
         lambda z: jnp.where(keep, factor.astype(z.dtype) * z, jnp.zeros_like(z)), tangent
     )
@@ -90,7 +96,8 @@ class StepInput(NamedTuple):
       grads: gradient of the loss at `params`.
       inner_state: state of the inner optimizer.
       params: weights.
-      tracked: a tree with None where the inner optimizer's state has no leaf of the weights, see `floats_of`.
+      tracked: a tree with None where the inner optimizer's state has no leaf of the weights, see
+        `floats_of`.
     """
 
     learning_rate: Array
@@ -113,9 +120,11 @@ def differentiate_step(
     Args:
       inner: `learning_rate -> optax transformation`.
       at: where the step is taken.
-      tangent: Z, already discounted by mu; `None` for Z = 0, which needs no derivative of the gradient.
+      tangent: Z, already discounted by mu; `None` for Z = 0, which needs no derivative of the
+        gradient.
       value_fn: `params -> scalar`, whose gradient is `at.grads` and whose Hessian is in A.
-      with_partial: whether to give B alone too (one more pass over the optimizer's step, none over `value_fn`).
+      with_partial: whether to give B alone too (one more pass over the optimizer's step, none over
+        `value_fn`).
       extra_args: further keyword arguments of the inner optimizer's update.
 
     Returns:
@@ -183,9 +192,11 @@ def _push(step, one, primals, tangent, params, value_fn):
 
 
 def _finite_where_inputs_are(outgoing, incoming):
-    """Zeros the tangents that a singularity of the rule made, such as sqrt'(0) * 0 where a gradient is always zero.
+    """Zeros the tangents that a singularity of the rule made,
+    such as sqrt'(0) * 0 where a gradient is always zero.
 
-    With finite tangents going in, only a singularity gives others. Where they went in non-finite, nothing is hidden.
+    With finite tangents going in, only a singularity gives others. Where they went in non-finite,
+    nothing is hidden.
     """
     inputs_finite = jnp.all(
         jnp.array([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(incoming)], bool)
@@ -221,7 +232,9 @@ def _place(treedef, tree, floats):
 
 
 def _filled(grads, known):
-    """Zeros where a known weight has no gradient: Optax's Adam takes None there only if its state has None too."""
+    """Zeros where a known weight has no gradient:
+    Optax's Adam takes None there only if its state has None too.
+    """
     fill = lambda g, p: g if is_trained(g) else jax.tree.map(jnp.zeros_like, p)
     return jax.tree.map(fill, grads, known, is_leaf=_is_none)
 

@@ -1,4 +1,6 @@
-"""The per-parameter MLP optimizers: inputs, network, outer parameters, and how an update goes over a tree."""
+"""The per-parameter MLP optimizers:
+inputs, network, outer parameters, and how an update goes over a tree.
+"""
 
 from learned_opt.per_parameter import adam_start, theta
 from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp

@@ -1,12 +1,15 @@
-"""The per-parameter MLP on factored second moments (Metz et al. 2022, arXiv 2203.11860; 2020, arXiv 2009.11243).
+"""The per-parameter MLP on factored second moments
+(Metz et al. 2022, arXiv 2203.11860; 2020, arXiv 2009.11243).
 
-As `learned_opt.mlp`, with Adafactor's row and column averages of the squared gradient among the inputs:
+As `learned_opt.mlp`, with Adafactor's row and column averages of the squared gradient among the
+inputs:
 
     step = step_multiplier * d * exp(exp_multiplier * m),    w <- w - step
 
-With `rms_normalized=True` the direction d of each tensor is first divided by its root mean square, so that the length
-of a step is `step_multiplier` times what m makes of it, whatever the tensor; a schedule of the learning rate
-(`learned_opt.load(..., learning_rate=...)`) then means what it does for Adam.
+With `rms_normalized=True` the direction d of each tensor is first divided by its root mean square,
+so that the length of a step is `step_multiplier` times what m makes of it, whatever the tensor; a
+schedule of the learning rate (`learned_opt.load(..., learning_rate=...)`) then means what it does
+for Adam.
 """
 
 from collections.abc import Sequence
@@ -60,13 +63,16 @@ class AdafactorMLPState(NamedTuple):
 
     Attributes:
       count: int32 scalar, updates made so far.
-      momenta: running averages of the gradient: the parameters' tree, leaves `[momentum decays, *shape]`.
-      second_moments: of the squared gradient: the parameters' tree, leaves `[second-moment decays, *shape]`.
-      factors: of the squared gradient's means over columns and over rows: two trees like the parameters', leaves
-        `[factored decays, batch, rows]` and `[factored decays, batch, columns]`.
+      momenta: running averages of the gradient: the parameters' tree, leaves
+        `[momentum decays, *shape]`.
+      second_moments: of the squared gradient: the parameters' tree, leaves
+        `[second-moment decays, *shape]`.
+      factors: of the squared gradient's means over columns and over rows: two trees like the
+        parameters', leaves `[factored decays, batch, rows]` and
+        `[factored decays, batch, columns]`.
 
-    In the packed layout of outer-training momenta and second moments are, for each group of leaves, `[decays,
-    elements]`, and factors, for each group, those of each of its leaves.
+    In the packed layout of outer-training momenta and second moments are, for each group of leaves,
+    `[decays, elements]`, and factors, for each group, those of each of its leaves.
     """
 
     count: Array
@@ -166,22 +172,25 @@ def adafactor_mlp(
 ) -> LearnedOptimizer:
     """The per-parameter MLP on factored second moments.
 
-    An argument that is left out comes from the preset, or without a preset from `AdafactorMLPSettings`.
+    An argument that is left out comes from the preset, or without a preset from
+    `AdafactorMLPSettings`.
 
     Args:
       hidden_sizes: widths of the ReLU layers; one layer is the fastest.
       momentum_decays: in [0, 1), of the running averages of the gradient.
-      second_moment_decays: in [0, 1), of the squared gradient, one value a parameter; `()` saves that memory.
+      second_moment_decays: in [0, 1), of the squared gradient, one value a parameter; `()` saves
+        that memory.
       factored_decays: in [0, 1), of the squared gradient's means over rows and over columns.
       timescales: in updates, positive; `()` takes the time inputs away.
-      features: names in `learned_opt.per_parameter.features.FEATURE_KINDS`, but `log_*`; in the order of the first
-        layer's rows.
+      features: names in `learned_opt.per_parameter.features.FEATURE_KINDS`, but `log_*`; in the
+        order of the first layer's rows.
       step_multiplier: of the direction.
       exp_multiplier: of the magnitude, inside the exponential.
       output_init_scale: of the last layer's fresh weights.
       rms_normalized: divide the direction by its root mean square over the tensor.
-      preset: `"metz2022"`, the paper: 39 inputs, two hidden layers of 4, 190 weights (its seven decays, which the paper
-        learns too, are held); None, 11 inputs without a scale of their own, which one hidden layer takes in one loop.
+      preset: `"metz2022"`, the paper: 39 inputs, two hidden layers of 4, 190 weights (its seven
+        decays, which the paper learns too, are held); None, 11 inputs without a scale of their own,
+        which one hidden layer takes in one loop.
 
     Returns:
       The optimizer; its theta is `{"layer_i": {"weights": [inputs, outputs], "bias": [outputs]}}`.

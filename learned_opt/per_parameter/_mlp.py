@@ -1,7 +1,7 @@
 """The per-parameter MLP optimizer (Metz et al. 2019, arXiv 1810.10180, appendix A).
 
-A small MLP sees, for each parameter, its gradient, running averages of it, and the time, and gives a direction d and a
-magnitude m. The same weights serve all parameters:
+A small MLP sees, for each parameter, its gradient, running averages of it, and the time, and gives
+a direction d and a magnitude m. The same weights serve all parameters:
 
     step = step_multiplier * d * exp(exp_multiplier * m),    w <- w - step
 """
@@ -52,10 +52,13 @@ class MLPState(NamedTuple):
 
     Attributes:
       count: int32 scalar, updates made so far.
-      momenta: running averages of the gradient: the parameters' tree, leaves `[momentum decays, *shape]`.
-      second_moments: of the squared gradient: the parameters' tree, leaves `[second-moment decays, *shape]`.
+      momenta: running averages of the gradient: the parameters' tree, leaves
+        `[momentum decays, *shape]`.
+      second_moments: of the squared gradient: the parameters' tree, leaves
+        `[second-moment decays, *shape]`.
 
-    In the packed layout of outer-training the averages are, for each group of leaves, `[decays, elements]`.
+    In the packed layout of outer-training the averages are, for each group of leaves,
+    `[decays, elements]`.
     """
 
     count: Array
@@ -142,22 +145,26 @@ def mlp(
 
     Args:
       hidden_sizes: widths of the ReLU layers; `()` is a linear optimizer, one layer is the fastest.
-      momentum_decays: in [0, 1), of the running averages of the gradient; `()` takes the momentum inputs away.
+      momentum_decays: in [0, 1), of the running averages of the gradient; `()` takes the momentum
+        inputs away.
       second_moment_decays: in [0, 1), of the squared gradient.
       timescales: in updates, positive; `()` takes the time inputs away.
-      features: names in `learned_opt.per_parameter.features.FEATURE_KINDS`, but those of factored moments; in the order
-        of the first layer's rows.
+      features: names in `learned_opt.per_parameter.features.FEATURE_KINDS`, but those of factored
+        moments; in the order of the first layer's rows.
       step_multiplier: of the direction.
       exp_multiplier: of the magnitude, inside the exponential.
-      output_init_scale: of the last layer's fresh weights; small, so that an untrained optimizer does little.
-      start: fresh theta makes Adam's steps beside the little that the random weights do, so that outer-training starts
-        from an optimizer that works on every task; `learned_opt.AdamStart` says at which rate. As a dict of its fields,
-        which is what comes back from JSON, it means the same. None starts as nothing much.
-      input_bound: the MLP sees every input within plus and minus this; a gradient out of the blue is 30 in Adam's
-        units, and the step's magnitude is exponential in the inputs. None leaves them as they are.
+      output_init_scale: of the last layer's fresh weights; small, so that an untrained optimizer
+        does little.
+      start: fresh theta makes Adam's steps beside the little that the random weights do, so that
+        outer-training starts from an optimizer that works on every task; `learned_opt.AdamStart`
+        says at which rate. As a dict of its fields, which is what comes back from JSON, it means
+        the same. None starts as nothing much.
+      input_bound: the MLP sees every input within plus and minus this; a gradient out of the blue
+        is 30 in Adam's units, and the step's magnitude is exponential in the inputs. None leaves
+        them as they are.
       live_second_moments: False holds the second moments at zero and keeps no state for them.
-      preset: `"metz2019"`, the paper: 31 inputs, 1,090 weights; `"metz2019_released"`, the paper's public code, whose
-        second moments are zero; None, a cheaper default with Adam-like inputs.
+      preset: `"metz2019"`, the paper: 31 inputs, 1,090 weights; `"metz2019_released"`, the paper's
+        public code, whose second moments are zero; None, a cheaper default with Adam-like inputs.
 
     Returns:
       The optimizer; its theta is `{"layer_i": {"weights": [inputs, outputs], "bias": [outputs]}}`.

@@ -1,10 +1,11 @@
 """Fresh outer parameters of the MLP optimizer that make Adam's steps, at a rate of tensor and time.
 
     step = -rate * (adam's direction + weight_decay * w / rms(w))
-    rate = learning_rate * prod_j rms(x_j)^exponent_j * prod_s exp(time_exponent_s * tanh(t / s - 1))
+    rate = learning_rate * prod_j rms(x_j)^exponent_j
+        * prod_s exp(time_exponent_s * tanh(t / s - 1))
 
-with x_j the rows behind the `log_*` inputs. Adam works on every task once its rate fits; outer-training that starts
-from there learns when to depart from it.
+with x_j the rows behind the `log_*` inputs. Adam works on every task once its rate fits;
+outer-training that starts from there learns when to depart from it.
 """
 
 import dataclasses
@@ -27,13 +28,15 @@ Settings = Any
 class AdamStart:
     """How fresh theta makes Adam's steps; b1 is the momentum decay nearest 0.9.
 
-    Needs the feature `adam_momentum` and two units a hidden layer, four where the rate is not constant.
+    Needs the feature `adam_momentum` and two units a hidden layer, four where the rate is not
+    constant.
 
     Attributes:
       learning_rate: of Adam.
-      exponents: one for each input of the `log_*` features, in their order: the rate is `learning_rate` times the root
-        mean square behind each, to that power. All zero if left out.
-      time_exponents: one for each timescale s: the rate is also multiplied by `exp(e tanh(t / s - 1))`.
+      exponents: one for each input of the `log_*` features, in their order: the rate is
+        `learning_rate` times the root mean square behind each, to that power. All zero if left out.
+      time_exponents: one for each timescale s: the rate is also multiplied by
+        `exp(e tanh(t / s - 1))`.
       weight_decay: this times the input `parameter`, w / rms(w), is added to Adam's direction.
 
     Raises:
@@ -95,7 +98,8 @@ def check_start(settings: Settings) -> None:
     for name, values in given.items():
         if len(values) != asked[name]:
             raise ValueError(
-                f"start.{name}: got {values}, allowed are {asked[name]} finite numbers with these inputs"
+                f"start.{name}: got {values}, allowed are {asked[name]} finite numbers with these "
+                "inputs"
             )
     if start.weight_decay and "parameter" not in settings.features:
         raise ValueError(
@@ -119,7 +123,9 @@ def check_start(settings: Settings) -> None:
 
 
 def started(settings: Settings, theta: Theta) -> Theta:
-    """Fresh theta with two or four units of each hidden layer given to the start; as it is without one."""
+    """Fresh theta with two or four units of each hidden layer given to the start;
+    as it is without one.
+    """
     if (start := settings.start) is None:
         return theta
     num_features = settings.num_features

@@ -1,4 +1,6 @@
-"""Running averages of gradients: how they go on by a step, and what the inputs of an update see of them."""
+"""Running averages of gradients: how they go on by a step,
+and what the inputs of an update see of them.
+"""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +19,9 @@ class Decays(NamedTuple):
 
 
 class Debias(NamedTuple):
-    """What each average is to be multiplied by so that its weights sum to one; scalars, one a decay."""
+    """What each average is to be multiplied by so that its weights sum to one;
+    scalars, one a decay.
+    """
 
     momenta: Sequence[Array]
     second_moments: Sequence[Array]
@@ -25,7 +29,8 @@ class Debias(NamedTuple):
 
 
 class FactoredMoments(NamedTuple):
-    """Factored second moments as each of `n` parameters sees them, `[n]` a factored decay; none are kept by default.
+    """Factored second moments as each of `n` parameters sees them, `[n]` a factored decay;
+    none are kept by default.
 
     Attributes:
       estimates: `r_i c_j / mean(r)`.
@@ -59,8 +64,8 @@ class Averages(NamedTuple):
 def running_averages(averages: Array, value: Array, decays: Sequence[float]) -> Array:
     """Running averages `[decays, *shape]`, one step on with `value` `[*shape]`, in its type.
 
-    Averages that mirror a parameter are to come in its shape: XLA writes them where the old ones were only if nothing
-    reshapes them in between.
+    Averages that mirror a parameter are to come in its shape: XLA writes them where the old ones
+    were only if nothing reshapes them in between.
     """
     column = (-1, *(1,) * value.ndim)
     decay = jnp.asarray(decays, value.dtype).reshape(column)
@@ -72,7 +77,9 @@ def running_averages(averages: Array, value: Array, decays: Sequence[float]) -> 
 def accumulate(
     kept: Decays, gradient: Array, momenta: Array, second_moments: Array
 ) -> tuple[Array, Array]:
-    """Momenta and second moments `[decays, *shape]`, one step on with a gradient `[*shape]`, in its type."""
+    """Momenta and second moments `[decays, *shape]`,
+    one step on with a gradient `[*shape]`, in its type.
+    """
     momenta = running_averages(momenta, gradient, kept.momenta)
     return momenta, running_averages(second_moments, gradient * gradient, kept.second_moments)
 

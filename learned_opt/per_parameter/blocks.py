@@ -1,7 +1,9 @@
-"""How an update rule is carried over the elements of a group: at once, or in blocks for a large tensor.
+"""How an update rule is carried over the elements of a group:
+at once, or in blocks for a large tensor.
 
-A rule that XLA makes one loop of, inputs and hidden units included, goes at once over any size. Of others, all that
-lies between the state and the update stays in the cache in blocks, and takes no memory of the size of the model.
+A rule that XLA makes one loop of, inputs and hidden units included, goes at once over any size. Of
+others, all that lies between the state and the update stays in the cache in blocks, and takes no
+memory of the size of the model.
 """
 
 import math
@@ -21,23 +23,26 @@ from learned_opt.per_parameter.kernel import in_halves
 from learned_opt.per_parameter.rule import Step, UpdateRule
 
 BLOCK = 32_768
-"""Most elements to a block. State and inputs of a block take 2 MB; smaller ones pay for starting each loop."""
+"""Most elements to a block. State and inputs of a block take 2 MB;
+smaller ones pay for starting each loop."""
 SAMPLE = 32_768
-"""Elements of a larger tensor that a mean square is taken of where a sample will do: one more pass over the state would
-cost as much as the update. Its logarithm is off by .002 decades."""
+"""Elements of a larger tensor that a mean square is taken of where a sample will do: one more pass
+over the state would cost as much as the update. Its logarithm is off by .002 decades."""
 _VECTOR = 16
 """Floats in a vector of the widest kind; blocks are multiples of it."""
 
 
 class GroupState(NamedTuple):
-    """What the update of one group of tensors reads, `n` elements of all; averages know this step's gradient.
+    """What the update of one group of tensors reads, `n` elements of all;
+    averages know this step's gradient.
 
     Attributes:
       gradient: `[n]`.
       parameter: `[n]`.
       momenta: `[momentum decays, n]`.
       second_moments: `[second-moment decays, n]`; none where none are kept.
-      factors: of each tensor; empty where none are kept. Elements are then in the order of their matrices' rows.
+      factors: of each tensor; empty where none are kept. Elements are then in the order of their
+        matrices' rows.
     """
 
     gradient: Array
@@ -61,7 +66,9 @@ class GroupState(NamedTuple):
         return _averages((x[..., ::stride] for x in self.flat), factored)
 
     def block(self, start: Array, size: int) -> Averages:
-        """Of `size` elements from `start` on; where there are factors, whole rows of a single tensor."""
+        """Of `size` elements from `start` on;
+        where there are factors, whole rows of a single tensor.
+        """
         flat = [lax.dynamic_slice_in_dim(x, start, size, axis=-1) for x in self.flat]
         if not self.factors:
             return _averages(flat, FactoredMoments())
@@ -69,7 +76,9 @@ class GroupState(NamedTuple):
         return _averages(flat, expand(factors, start // row, size // row))
 
     def block_size(self) -> int:
-        """Elements to a block, at most `BLOCK`; whole rows, and at least one, where there are factors."""
+        """Elements to a block, at most `BLOCK`;
+        whole rows, and at least one, where there are factors.
+        """
         n = self.gradient.size
         if self.factors:
             row = self.factors[0].num_columns
@@ -111,7 +120,9 @@ def update_group(rule: UpdateRule, state: GroupState, sizes: Sequence[int]) -> A
 
 
 def _with_sampled(rule: UpdateRule, state: GroupState) -> UpdateRule:
-    """The rule with those rows made whole whose mean square is taken of a sample, every k-th element of the tensor."""
+    """The rule with those rows made whole whose mean square is taken of a sample,
+    every k-th element of the tensor.
+    """
     is_sampled = [over is not None and over.is_sampled for over in rule.over_tensor]
     if not any(is_sampled):
         return rule
@@ -142,8 +153,9 @@ def _at_once(rule: UpdateRule, state: GroupState, sizes: Sequence[int]) -> Array
             )
         )
     else:
-        # Without the barrier XLA moves the reshapes of the state's rows down to each of their many readers, one to a
-        # hidden unit, and then computes the rows apart, since it counts each reader's as another index.
+        # Without the barrier XLA moves the reshapes of the state's rows down to each of their many
+        # readers, one to a hidden unit, and then computes the rows apart, since it counts each
+        # reader's as another index.
         step = rule.step(rule.weights, lax.optimization_barrier(rows) if rule.is_one_loop else rows)
     return _normalized(step, rows[-1], sizes) if rule.rms_normalized else step.update
 
@@ -170,7 +182,9 @@ def _step_once_jvp(
 
 
 def over_tensors(row: Array, over: OverTensor | None, sizes: Sequence[int]) -> Array:
-    """What becomes of each tensor's part of a packed row `[n]`; of a single tensor it may be a scalar."""
+    """What becomes of each tensor's part of a packed row `[n]`;
+    of a single tensor it may be a scalar.
+    """
     if over is None:
         return row
     # Not slices, whose gradient is a sum of padded rows.
@@ -183,7 +197,9 @@ def over_tensors(row: Array, over: OverTensor | None, sizes: Sequence[int]) -> A
 
 
 def _normalized(step: Step, moving: Array, sizes: Sequence[int]) -> Array:
-    """Each tensor's update over the root mean square of its direction; parameters at rest are no part of it."""
+    """Each tensor's update over the root mean square of its direction;
+    parameters at rest are no part of it.
+    """
     parts = zip(*(lax.split(x, tuple(sizes)) for x in (*step, moving)), strict=True)
     scaled = [
         u * _inverse_rms(jnp.sum(d * d), jnp.sum(which, dtype=d.dtype)) for u, d, which in parts
@@ -210,9 +226,11 @@ def _tangent_once_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
 
 
 class _Carry(NamedTuple):
-    """Of the loop over blocks: the update as far as it is written, and the block that is not, with its start.
+    """Of the loop over blocks: the update as far as it is written,
+    and the block that is not, with its start.
 
-    `totals` are the sum of squares and the number of the directions of parameters that move, where asked for.
+    `totals` are the sum of squares and the number of the directions of parameters that move, where
+    asked for.
     """
 
     update: Array
@@ -224,7 +242,8 @@ class _Carry(NamedTuple):
 def _in_blocks(rule: UpdateRule, state: GroupState) -> Array:
     """The update of one large tensor, in two passes over its blocks: mean squares, then the update.
 
-    All blocks have the same size; the last one reaches back over elements that are done, which it computes again.
+    All blocks have the same size; the last one reaches back over elements that are done, which it
+    computes again.
     """
     g, n, size = state.gradient, state.gradient.size, state.block_size()
     num_blocks = math.ceil(n / size)
@@ -242,13 +261,14 @@ def _in_blocks(rule: UpdateRule, state: GroupState) -> Array:
         picked = [row for row, over in zip(rows, rule.over_tensor, strict=True) if over]
         return total + jnp.stack([jnp.sum(jnp.where(new, row * row, 0.0)) for row in picked])
 
-    # Zeros like a part of g: under `shard_map` a loop's carry must vary over the devices from the start.
+    # Zeros like a part of g: under `shard_map` a loop's carry must vary over the devices
+    # from the start.
     mean_squares = jnp.zeros_like(g[: sum(over is not None for over in rule.over_tensor)])
     if mean_squares.size:
         mean_squares = lax.fori_loop(0, num_blocks, add_squares, mean_squares) / n
 
-    # Each round writes the block that the round before has computed: XLA spreads a loop over the cores, unless it
-    # writes into the middle of an array.
+    # Each round writes the block that the round before has computed: XLA spreads a loop over the
+    # cores, unless it writes into the middle of an array.
     def next_block(index: Array, carry: _Carry) -> _Carry:
         update = lax.dynamic_update_slice_in_dim(carry.update, carry.block, carry.start, axis=0)
         start, rows = rows_of(index)

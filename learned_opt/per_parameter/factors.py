@@ -1,4 +1,5 @@
-"""Factored second moments: a tensor's as its means over rows and over columns (Adafactor, arXiv 1804.04235).
+"""Factored second moments: a tensor's as its means over rows
+and over columns (Adafactor, arXiv 1804.04235).
 
     v_ij ~ r_i c_j / mean(r)
 
@@ -46,7 +47,10 @@ def factored_axes(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """`(batch, rows, columns)` of a tensor: its two largest axes last; a vector is a matrix of one row."""
+    """`(batch, rows, columns)` of a tensor: its two largest axes last.
+
+    A vector is a matrix of one row.
+    """
     if len(shape) < 2:
         return 1, 1, math.prod(shape)
     row, column = factored_axes(shape)
@@ -93,7 +97,9 @@ def accumulate_factors(factors: Factors, gradient: Array, decays: Sequence[float
 def expand(
     factors: Factors, start: Array | int = 0, num_rows: int | None = None
 ) -> FactoredMoments:
-    """What the parameters of `num_rows` rows from `start` on see, batch and rows counted as one; of all by default."""
+    """What the parameters of `num_rows` rows from `start` on see, batch and rows counted as one;
+    of all by default.
+    """
     num_rows = factors.num_rows if num_rows is None else num_rows
     num_decays, batch, rows = factors.rows.shape
     mean = jnp.mean(factors.rows, axis=2, keepdims=True)
@@ -112,13 +118,16 @@ def expand(
 
 @jax.custom_jvp
 def _share(x: Array, mean: Array) -> Array:
-    """`x / mean`, and 0 where the mean is zero, with a derivative that is finite at every float32."""
+    """`x / mean`, and 0 where the mean is zero,
+    with a derivative that is finite at every float32.
+    """
     return _quotient(x, mean)
 
 
 @_share.defjvp
 def _share_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-    # Quotients of two small numbers each: the square of a small mean, which JAX would divide by, is zero.
+    # Quotients of two small numbers each:
+    # the square of a small mean, which JAX would divide by, is zero.
     share, mean = _quotient(*primals), primals[1]
     return share, _quotient(tangents[0], mean) - share * _quotient(tangents[1], mean)
 

@@ -1,16 +1,18 @@
 """Inputs of the per-parameter MLPs: functions of gradient, parameter and their running averages.
 
-A kind of input gives one row or one row a decay. Rows of the papers' kinds (arXiv 1810.10180, A.1, and 2203.11860) are
-normalised over the elements of their tensor, `x * rsqrt(1e-5 + mean(x^2))`. The `adam_*` kinds divide by the debiased
-root mean square of the same parameter's gradients, the `adafactor_*` kinds by what the factored second moments make of
-it; they have no scale to begin with, so they stay as they are and the signal-to-noise ratio they carry reaches the MLP.
-They have no eps either: a loss in another unit gives the same inputs. (The papers' kinds keep the papers' constants,
-which are in units of the gradient.)
+A kind of input gives one row or one row a decay. Rows of the papers' kinds (arXiv 1810.10180, A.1,
+and 2203.11860) are normalised over the elements of their tensor, `x * rsqrt(1e-5 + mean(x^2))`. The
+`adam_*` kinds divide by the debiased root mean square of the same parameter's gradients, the
+`adafactor_*` kinds by what the factored second moments make of it; they have no scale to begin
+with, so they stay as they are and the signal-to-noise ratio they carry reaches the MLP. They have
+no eps either: a loss in another unit gives the same inputs. (The papers' kinds keep the papers'
+constants, which are in units of the gradient.)
 
-The `log_*` kinds say the same to every element of a tensor: log10 of a row's root mean square. That of the
-parameter is the unit in which a step is large or small. That of the debiased averages over Adam's scale tells how the
-gradient stands to its own past: near 0 while it keeps its length, far below once the data are fitted; and among
-averages of several decays, which fall behind each other where gradients are noise and stay level where they agree.
+The `log_*` kinds say the same to every element of a tensor: log10 of a row's root mean square. That
+of the parameter is the unit in which a step is large or small. That of the debiased averages over
+Adam's scale tells how the gradient stands to its own past: near 0 while it keeps its length, far
+below once the data are fitted; and among averages of several decays, which fall behind each other
+where gradients are noise and stay level where they agree.
 
 `FEATURE_KINDS` is the table of all. Each optimizer says which of them its users may name.
 """
@@ -28,15 +30,16 @@ NORMALIZE_EPS = 1e-5
 RMS_EPS = 1e-6
 """Inside the root, in units of the squared gradient, as in the papers' code."""
 LOG_EPS = 1e-4
-"""Beside the mean square inside the logarithm: a tensor of zeros, as fresh biases are, counts as 0.01."""
+"""Beside the mean square inside the logarithm:
+a tensor of zeros, as fresh biases are, counts as 0.01."""
 
 
 class OverTensor(NamedTuple):
     """What becomes of a row once its mean square over the tensor is known.
 
     Attributes:
-      function: `(row, mean square) -> row`, both of one tensor: `[n]` and scalar to `[n]`, or to a scalar that stands
-        for as many equal ones.
+      function: `(row, mean square) -> row`, both of one tensor: `[n]` and scalar to `[n]`, or to a
+        scalar that stands for as many equal ones.
       is_sampled: whether the mean square of a large tensor may be that of a sample of its elements.
     """
 
@@ -51,7 +54,9 @@ def inverse_norm(mean_square: Array) -> Array:
 
 @jax.custom_jvp
 def inverse_root(x: Array) -> Array:
-    """`1 / sqrt(x)` with a derivative that is finite at every float32; for an x of zero finite too, and large."""
+    """`1 / sqrt(x)` with a derivative that is finite at every float32;
+    for an x of zero finite too, and large.
+    """
     # The smallest normal number: it changes no x above 2^25 of it.
     return lax.rsqrt(x + float(jnp.finfo(x.dtype).tiny))
 
@@ -76,9 +81,11 @@ class FeatureKind(NamedTuple):
 
     Attributes:
       rows: `(averages, debias) -> rows`, each `[n]`.
-      row_for_each: the field of `Decays` that it has a row for each decay of; None for a single row.
+      row_for_each: the field of `Decays` that it has a row for each decay of; None for a single
+        row.
       over_tensor: what becomes of each row once its mean square is known; None leaves it as it is.
-      pairs_with: the field of `Decays` that each momentum needs one decay of, or all momenta a single one.
+      pairs_with: the field of `Decays` that each momentum needs one decay of, or all momenta a
+        single one.
     """
 
     rows: Callable[[Averages, Debias], list[Array]]
@@ -182,7 +189,8 @@ def check_features(features: Sequence[str], allowed: Sequence[str], decays: Deca
       decays: of its averages.
 
     Raises:
-      ValueError: for another name, momenta and second moments that do not pair up, or no input at all.
+      ValueError: for another name, momenta and second moments that do not pair up, or no input at
+        all.
     """
     for name in features:
         if name not in allowed:
@@ -191,7 +199,8 @@ def check_features(features: Sequence[str], allowed: Sequence[str], decays: Deca
         number = len(getattr(decays, pairs_with)) if pairs_with else 1
         if decays.momenta and number not in (1, len(decays.momenta)):
             raise ValueError(
-                f"feature {name!r} pairs momenta with {pairs_with}: got {len(decays.momenta)} momentum decays and "
+                f"feature {name!r} pairs momenta with {pairs_with}: got {len(decays.momenta)} "
+                "momentum decays and "
                 f"{number} of the latter, allowed are one or as many"
             )
     if not num_rows(features, decays):
@@ -201,7 +210,9 @@ def check_features(features: Sequence[str], allowed: Sequence[str], decays: Deca
 
 
 def rows_over_tensor(features: Sequence[str], decays: Decays) -> list[OverTensor | None]:
-    """For each row of `feature_rows` what is made of it once its mean square over the tensor is known."""
+    """For each row of `feature_rows` what is made
+    of it once its mean square over the tensor is known.
+    """
     kinds = [FEATURE_KINDS[name] for name in features]
     numbers = [
         len(getattr(decays, kind.row_for_each)) if kind.row_for_each else 1 for kind in kinds
@@ -217,7 +228,8 @@ def num_rows(features: Sequence[str], decays: Decays) -> int:
 
 
 def feature_rows(features: Sequence[str], averages: Averages, debias: Debias) -> list[Array]:
-    """The inputs of the MLP that differ between parameters or tensors, each element still on its own.
+    """The inputs of the MLP that differ between parameters or tensors,
+    each element still on its own.
 
     Args:
       features: names in `FEATURE_KINDS`, in the order of the first layer's rows.
@@ -231,5 +243,7 @@ def feature_rows(features: Sequence[str], averages: Averages, debias: Debias) ->
 
 
 def time_features(count: Array, timescales: Sequence[float], dtype: jnp.dtype) -> Array:
-    """`tanh(t / s - 1)` for each timescale s, `[len(timescales)]`; t counts the updates made before this one."""
+    """`tanh(t / s - 1)` for each timescale s, `[len(timescales)]`;
+    t counts the updates made before this one.
+    """
     return jnp.tanh(count.astype(dtype) / jnp.asarray(timescales, dtype) - 1.0)

@@ -1,11 +1,13 @@
-"""The per-parameter MLP itself: rows of inputs in, rows of outputs out. The hot loop of the whole project.
+"""The per-parameter MLP itself: rows of inputs in, rows of outputs out.
 
-The inputs of all parameters of a group stay apart as rows `[n]`; inputs common to all parameters (time) are already
-part of the first bias. Two ways to compute it, chosen in `mlp_rows`:
+The hot loop of the whole project.
 
-- one hidden layer and few inputs: sums of scalar weights times rows, which XLA fuses with the step into a single loop,
-  without any `[hidden, n]` array in memory. Its own derivative would be as many single loops again, so it has a rule
-  whose tangent is matrix products;
+The inputs of all parameters of a group stay apart as rows `[n]`; inputs common to all parameters
+(time) are already part of the first bias. Two ways to compute it, chosen in `mlp_rows`:
+
+- one hidden layer and few inputs: sums of scalar weights times rows, which XLA fuses with the step
+  into a single loop, without any `[hidden, n]` array in memory. Its own derivative would be as many
+  single loops again, so it has a rule whose tangent is matrix products;
 - any other shape: matrix products.
 
 Both go over blocks of parameters where a `[hidden, n]` array would not stay in the cache.
@@ -24,11 +26,14 @@ from jax.typing import DTypeLike
 FORWARD_BLOCK = 4096
 """Parameters to a block of matrix products: 32 hidden rows of it are 0.5 MB."""
 TANGENT_BLOCK = 512
-"""Smaller, since derivatives are taken of many particles side by side, each with a hidden array of its own."""
+"""Smaller, since derivatives are taken of many particles side by side,
+each with a hidden array of its own."""
 _MAX_SUMMED_INPUTS = 13
-"""Beyond it the loop no longer fits the registers, and LLVM may take minutes and gigabytes to find out (22 inputs)."""
+"""Beyond it the loop no longer fits the registers,
+and LLVM may take minutes and gigabytes to find out (22 inputs)."""
 _PARTIAL_SUMS = 4
-"""A single running sum over the hidden units would wait for each addition; more than four run out of registers."""
+"""A single running sum over the hidden units would wait for each addition;
+more than four run out of registers."""
 
 
 def mlp_rows(
@@ -54,8 +59,9 @@ def matmul_rows(
 ) -> list[Array]:
     """`mlp_rows` by products, from weights `[outputs, inputs]`.
 
-    Products are fast where the common axis is the left one's last; but XLA takes a transpose inside the loop that
-    calls this back into the product, so loops are to be given the weights this way round.
+    Products are fast where the common axis is the left one's last; but XLA takes a transpose inside
+    the loop that calls this back into the product, so loops are to be given the weights this way
+    round.
     """
     stacked = jnp.stack(jnp.broadcast_arrays(*rows))
     return list(
@@ -64,12 +70,16 @@ def matmul_rows(
 
 
 def is_summed(num_layers: int, num_inputs: int) -> bool:
-    """Whether `mlp_rows` computes an MLP of that many layers of weights as sums, without products of matrices."""
+    """Whether `mlp_rows` computes an MLP of that many layers of weights as sums,
+    without products of matrices.
+    """
     return num_layers == 2 and num_inputs <= _MAX_SUMMED_INPUTS
 
 
 def matmul_mlp(weights: Sequence[Array], biases: Sequence[Array], inputs: Array) -> Array:
-    """The MLP as matrix products: `[inputs, n] -> [outputs, n]`, from weights `[outputs, inputs]`."""
+    """The MLP as matrix products: `[inputs, n] -> [outputs, n]`,
+    from weights `[outputs, inputs]`.
+    """
     values = inputs
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         values = jax.nn.relu(values) if layer else values
@@ -78,7 +88,8 @@ def matmul_mlp(weights: Sequence[Array], biases: Sequence[Array], inputs: Array)
 
 
 def in_blocks(function: Callable[[Any], Array], columns: Any, block: int) -> Array:
-    """`function(columns)` for a function of each column alone, over blocks of at most `block` columns.
+    """`function(columns)` for a function of each column alone,
+    over blocks of at most `block` columns.
 
     Blocks of equal size rather than a short last one: at most one column a block is padding.
 
@@ -112,8 +123,8 @@ def in_halves(
 ) -> list[Array]:
     """`function(rows)` for a function of each element alone, as a loop of two.
 
-    XLA copies what is elementwise, an MLP of sums even, to each place that reads it, but not out of a loop. With an odd
-    number of elements the second half reaches back over one that is done.
+    XLA copies what is elementwise, an MLP of sums even, to each place that reads it, but not out of
+    a loop. With an odd number of elements the second half reaches back over one that is done.
 
     Args:
       function: rows `[k]` -> outputs `[k]`.
@@ -142,7 +153,8 @@ def one_hidden_layer(
 ) -> tuple[Array, ...]:
     """The MLP with one hidden layer as sums of scalars times rows; arguments as in `mlp_rows`."""
     first, second = _scalars(weights[0]), _scalars(weights[1])
-    # What all elements have in common is a product of its own; in the loop it would be computed for each of them.
+    # What all elements have in common is a product of its own;
+    # in the loop it would be computed for each of them.
     common = [i for i, row in enumerate(rows) if not row.ndim]
     first_biases = biases[0]
     if common:
@@ -171,13 +183,16 @@ def _one_hidden_layer_jvp(
     weights, biases, rows = primals
     d_weights, d_biases, d_rows = tangents
     rows, d_rows = jnp.broadcast_arrays(*rows), jnp.broadcast_arrays(*d_rows)
-    # With a row of ones the first bias is a weight: its gradient comes with theirs, from products of eight rows.
+    # With a row of ones the first bias is a weight:
+    # its gradient comes with theirs, from products of eight rows.
     first = jnp.concatenate([weights[0], biases[0][None]])
     d_first = jnp.concatenate([d_weights[0], d_biases[0][None]])
-    # Transposed once, outside the blocks: products are fast where the common axis is the left one's last.
+    # Transposed once, outside the blocks:
+    # products are fast where the common axis is the left one's last.
     first_rows, d_first_rows = first.T, d_first.T
 
-    # Recomputing the hidden units of a block in the backward pass is cheaper than to fetch them from memory.
+    # Recomputing the hidden units of a block in the backward pass is cheaper
+    # than to fetch them from memory.
     @jax.checkpoint
     def tangent(inputs: tuple[Array, Array]) -> Array:
         x, dx = inputs
@@ -200,7 +215,9 @@ def _one_hidden_layer_jvp(
 
 
 def _product(weight: Array, columns: Array) -> Array:
-    """`weight @ columns`; at full precision, since accelerators round float32 products by default."""
+    """`weight @ columns`; at full precision,
+    since accelerators round float32 products by default.
+    """
     return jnp.matmul(weight, columns, precision=lax.Precision.HIGHEST)
 
 

@@ -1,15 +1,17 @@
 """When a parameter rests: no gradient, no step.
 
-A per-parameter MLP gives a step for inputs of zero too: its biases, a weight decay it has learned, what it makes of the
-time. A parameter that the loss does not depend on (a frozen backbone, an embedding row that no batch names, a pruned
-weight) would drift by it. So a parameter moves only while its gradient lives,
+A per-parameter MLP gives a step for inputs of zero too: its biases, a weight decay it has learned,
+what it makes of the time. A parameter that the loss does not depend on (a frozen backbone, an
+embedding row that no batch names, a pruned weight) would drift by it. So a parameter moves only
+while its gradient lives,
 
     g^2 + m^2 > (2^-20 h)^2
 
-with m the average of the gradient that forgets fastest, and h what the longest memory says of the gradient's size: the
-root of the slowest second moment, or the slowest average. All of it is in the gradient's own unit. A gradient that has
-been zero since `init` gives 0 > 0. One that becomes zero for good brings its parameter to rest within `steps_to_rest`
-updates; so does one that falls to a millionth of what it was, as all do after a single one of 1e20.
+with m the average of the gradient that forgets fastest, and h what the longest memory says of the
+gradient's size: the root of the slowest second moment, or the slowest average. All of it is in the
+gradient's own unit. A gradient that has been zero since `init` gives 0 > 0. One that becomes zero
+for good brings its parameter to rest within `steps_to_rest` updates; so does one that falls to a
+millionth of what it was, as all do after a single one of 1e20.
 """
 
 import math
@@ -22,9 +24,11 @@ from learned_opt.per_parameter.averages import Averages, Decays
 from learned_opt.ranges import LARGEST_GRADIENT
 
 REST = 2.0**-20
-"""Share of its remembered size below which a gradient counts as none: eight times the rounding of a float32."""
+"""Share of its remembered size below which a gradient counts as none:
+eight times the rounding of a float32."""
 FORGETS = 0.99
-"""Largest decay of an average that may speak for the gradient of the last few steps; without one this step's does."""
+"""Largest decay of an average that may speak for the gradient of the last few steps;
+without one this step's does."""
 
 
 def fastest(momentum_decays: Sequence[float]) -> int | None:
@@ -42,7 +46,8 @@ def is_moving(averages: Averages, decays: Decays) -> Array:
     """Which parameters move, `[n]` booleans; the others rest.
 
     Args:
-      averages: of `n` parameters. Where no second moments of theirs are kept, the factored ones remember for them.
+      averages: of `n` parameters. Where no second moments of theirs are kept, the factored ones
+        remember for them.
       decays: of these averages.
     """
     square = averages.gradient * averages.gradient
@@ -62,12 +67,14 @@ def is_moving(averages: Averages, decays: Decays) -> Array:
 
 
 def steps_to_rest(momentum_decays: Sequence[float], second_moment_decays: Sequence[float]) -> int:
-    """Updates with a gradient of zero after which a parameter rests, whatever its gradients were before.
+    """Updates with a gradient of zero after which a parameter rests,
+    whatever its gradients were before.
 
-    27 with momentum decays from 0.5 and a second moment of 0.999; 0 without an average that forgets within some hundred
-    steps. An average is at most 2^6 times the root of a second moment at the time the gradient stops (one that has just
-    begun). An average of signed gradients may be anything there, 0 too: without second moments the recent average has
-    to vanish, 125 steps with a decay of 0.5. That many are for float32; float64 goes on to smaller numbers.
+    27 with momentum decays from 0.5 and a second moment of 0.999; 0 without an average that forgets
+    within some hundred steps. An average is at most 2^6 times the root of a second moment at the
+    time the gradient stops (one that has just begun). An average of signed gradients may be
+    anything there, 0 too: without second moments the recent average has to vanish, 125 steps with a
+    decay of 0.5. That many are for float32; float64 goes on to smaller numbers.
     """
     recent = fastest(momentum_decays)
     if recent is None:

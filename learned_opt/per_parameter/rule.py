@@ -36,14 +36,17 @@ class UpdateRule(NamedTuple):
     """The update of one step.
 
     Attributes:
-      rows: `averages -> rows [n]`, each element on its own: inputs, and last, as booleans, which parameters move.
-      over_tensor: for each row what is made of it once its mean square over the tensor is known; None for nothing.
-      step: `(weights, rows) -> Step`, from rows `[n]` or scalars that stand for as many equal ones; what may carry a
-        derivative comes in by the arguments.
+      rows: `averages -> rows [n]`, each element on its own: inputs, and last, as booleans, which
+        parameters move.
+      over_tensor: for each row what is made of it once its mean square over the tensor is known;
+        None for nothing.
+      step: `(weights, rows) -> Step`, from rows `[n]` or scalars that stand for as many equal ones;
+        what may carry a derivative comes in by the arguments.
       weights: any tree of arrays, for `step`.
-      is_one_loop: whether rows and `step` are elementwise throughout, so that nothing they compute needs memory.
-      rms_normalized: whether the update is still to be divided by the root mean square of its direction, over the
-        parameters of the tensor that move.
+      is_one_loop: whether rows and `step` are elementwise throughout, so that nothing they compute
+        needs memory.
+      rms_normalized: whether the update is still to be divided by the root mean square of its
+        direction, over the parameters of the tensor that move.
     """
 
     rows: Callable[[Averages], list[Array]]
@@ -66,7 +69,8 @@ def update_rule(
     """The rule of an optimizer.
 
     Args:
-      settings: with `decays`, the `Decays` of its averages. Second moments that the state does not keep are zero.
+      settings: with `decays`, the `Decays` of its averages. Second moments that the state does not
+        keep are zero.
       theta: its weights.
       count: updates made before.
       dtype: in which all is computed.

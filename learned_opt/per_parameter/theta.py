@@ -1,4 +1,6 @@
-"""What the per-parameter MLP optimizers have in common: arguments over presets, their ranges, theta and its layers."""
+"""What the per-parameter MLP optimizers have in common:
+arguments over presets, their ranges, theta and its layers.
+"""
 
 import itertools
 import math
@@ -21,7 +23,8 @@ Settings = TypeVar("Settings", bound=NamedTuple)
 def settings_over_preset(
     defaults: Settings, presets: Mapping[str, Settings], given: Mapping[str, Any]
 ) -> Settings:
-    """The settings of the preset, or the defaults, with those arguments that are not None in their place.
+    """The settings of the preset, or the defaults,
+    with those arguments that are not None in their place.
 
     Args:
       defaults: of the optimizer.
@@ -29,8 +32,8 @@ def settings_over_preset(
       given: arguments by name; `preset` is the preset's.
 
     Raises:
-      ValueError: for an unknown preset, a decay outside [0, 1), a width below 1, a timescale that is not positive, or a
-        multiplier that is not finite.
+      ValueError: for an unknown preset, a decay outside [0, 1), a width below 1, a timescale that
+        is not positive, or a multiplier that is not finite.
     """
     if (preset := given.get("preset")) is not None and preset not in presets:
         raise ValueError(
@@ -60,7 +63,10 @@ def _check_ranges(settings: Settings) -> None:
 
 
 def init_theta(settings: Settings, num_features: int, key: Array) -> Theta:
-    """He-normal weights, zero biases, the last layer scaled down; the inputs are the features, then the times."""
+    """He-normal weights, zero biases, the last layer scaled down.
+
+    The inputs are the features, then the times.
+    """
     sizes = (num_features + len(settings.timescales), *settings.hidden_sizes, 2)
     keys = jax.random.split(key, len(sizes) - 1)
     theta = {}
@@ -76,10 +82,11 @@ def init_theta(settings: Settings, num_features: int, key: Array) -> Theta:
 def with_linear_outputs(theta: Theta, direction: NDArray, magnitude: NDArray) -> Theta:
     """Theta whose outputs are linear in the inputs, beside what its other units do.
 
-    A ReLU passes a number through as max(x, 0) - max(-x, 0): two units of every hidden layer for each output that is
-    wanted do that. One of all zeros takes no units. The coefficients are the first layer's weights: what outer-training
-    adds there to the weights of inputs that are the same for all parameters would else soon outweigh the gradient, and
-    drive every parameter the same way.
+    A ReLU passes a number through as max(x, 0) - max(-x, 0): two units of every hidden layer for
+    each output that is wanted do that. One of all zeros takes no units. The coefficients are the
+    first layer's weights: what outer-training adds there to the weights of inputs that are the same
+    for all parameters would else soon outweigh the gradient, and drive every parameter the same
+    way.
 
     Args:
       theta: of `init_theta`, with hidden layers of at least two units, or four for both outputs.
@@ -114,7 +121,8 @@ def _through(theta: Theta, output: int, units: slice, coefficients: NDArray) -> 
 
 
 def with_hidden_units_of(theta: Theta, wider: Theta) -> Theta:
-    """Theta with the further hidden units of `wider` beside its own, which give nothing to its units and outputs.
+    """Theta with the further hidden units of `wider` beside its own,
+    which give nothing to its units and outputs.
 
     Args:
       theta: of `init_theta`.

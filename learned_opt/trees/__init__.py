@@ -1,4 +1,6 @@
-"""Trees of parameters, gradients and averages: what is trained, what mirrors what, what is packed."""
+"""Trees of parameters, gradients and averages:
+what is trained, what mirrors what, what is packed.
+"""
 
 from learned_opt.trees.packing import at_least_float32
 

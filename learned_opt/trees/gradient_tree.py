@@ -1,6 +1,8 @@
-"""Trees of parameters, by the tree of their gradients: a leaf without a gradient is not trained, whatever it is.
+"""Trees of parameters, by the tree of their gradients:
+a leaf without a gradient is not trained, whatever it is.
 
-A whole model may stand for its parameters, with functions, keys and None among its leaves, as in Equinox.
+A whole model may stand for its parameters, with functions, keys and None among its leaves, as in
+Equinox.
 """
 
 from collections.abc import Callable
@@ -26,7 +28,9 @@ def is_trained(gradient: Any) -> bool:
 
 
 def zeros_for(params: Any) -> Any:
-    """Zeros of at least float32 at every floating leaf, None at others; one buffer each, so that it can be donated.
+    """Zeros of at least float32 at every floating leaf, None at others.
+
+    One buffer each, so that it can be donated.
 
     Raises:
       ValueError: for complex parameters.
@@ -40,7 +44,9 @@ def zeros_for(params: Any) -> Any:
 
 
 def map_trained(function: Callable[..., Any], grads: Any, *rest: Any) -> Any:
-    """`function` at every gradient and what stands there in the other trees; None where the gradient is None."""
+    """`function` at every gradient and what stands there in the other trees;
+    None where the gradient is None.
+    """
     at_leaf = lambda g, *others: function(g, *others) if is_trained(g) else g
     return jax.tree.map(at_leaf, grads, *rest, is_leaf=lambda x: x is None)
 
@@ -73,7 +79,8 @@ def update_dtypes(grads: Any, params: Any) -> Any:
 def _wide_dtype(leaf):
     if _is_complex(leaf):
         raise ValueError(
-            f"parameters must be real, got a leaf of type {jnp.result_type(leaf).name}; split it in two"
+            f"parameters must be real, got a leaf of type {jnp.result_type(leaf).name}; split it "
+            "in two"
         )
     return at_least_float32(jnp.result_type(leaf))
 

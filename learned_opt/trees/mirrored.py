@@ -1,8 +1,10 @@
-"""What a per-parameter rule updates: the leaves that have a gradient, and the averages that mirror them.
+"""What a per-parameter rule updates:
+the leaves that have a gradient, and the averages that mirror them.
 
 Parameters may be a whole model and the gradients `None` wherever nothing is trained, as
-`learned_opt.trees.gradient_tree` says. A running average mirrors the parameters: the same tree, leaves of the same
-shapes with an axis of the decays in front, `None` at leaves that no gradient can have.
+`learned_opt.trees.gradient_tree` says. A running average mirrors the parameters: the same tree,
+leaves of the same shapes with an axis of the decays in front, `None` at leaves that no gradient can
+have.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +42,8 @@ def trained(optimizer: str, updates: Any, params: Any) -> Trained:
     """Pairs gradients with their parameters.
 
     Raises:
-      ValueError: without parameters; for parameters that have no leaf, or one of another shape, where a gradient is.
+      ValueError: without parameters; for parameters that have no leaf, or one of another shape,
+        where a gradient is.
     """
     if params is None:
         raise ValueError(
@@ -61,7 +64,9 @@ def averages_of(which: Trained, tree: Any) -> list[Array]:
 
 
 def with_leaves(which: Trained, leaves: Sequence[Any], tree: Any = None) -> Any:
-    """The gradients' tree with `leaves` where something is trained, elsewhere what `tree` has, or the gradients."""
+    """The gradients' tree with `leaves` where something is trained,
+    elsewhere what `tree` has, or the gradients.
+    """
     everywhere = list(which.all_gradients) if tree is None else which.treedef.flatten_up_to(tree)
     for i, leaf in zip(which.indices, leaves, strict=True):
         everywhere[i] = leaf

@@ -1,4 +1,5 @@
-"""Leaves of a parameter tree packed into a few flat vectors: a small model costs one loop, not one a leaf.
+"""Leaves of a parameter tree packed into a few flat vectors:
+a small model costs one loop, not one a leaf.
 
 Averages `[decays, *shape]` of the leaves are packed alike, into `[decays, elements]`.
 """
@@ -13,7 +14,8 @@ from jax import Array
 from jax.typing import DTypeLike
 
 MAX_PACKED_LEAF = 16_384
-"""Elements. A larger leaf stands alone: to copy it into a common vector costs time and memory and no longer pays."""
+"""Elements. A larger leaf stands alone:
+to copy it into a common vector costs time and memory and no longer pays."""
 MAX_PACKED_GROUP = 65_536
 """Elements; a group takes no further leaf beyond it."""
 
@@ -38,7 +40,9 @@ class Group(NamedTuple):
 
 
 def at_least_float32(*dtypes: DTypeLike) -> DTypeLike:
-    """float64 if one of the types is, else float32; unlike `jnp.promote_types` it passes strict promotion."""
+    """float64 if one of the types is, else float32;
+    unlike `jnp.promote_types` it passes strict promotion.
+    """
     return jnp.dtype(
         jnp.float64 if any(jnp.dtype(dtype) == jnp.float64 for dtype in dtypes) else jnp.float32
     )
@@ -53,13 +57,17 @@ def accumulator_dtype(leaf: Array) -> DTypeLike:
     dtype = jnp.result_type(leaf)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(
-            f"a learned optimizer updates floating-point parameters, got a leaf of type {dtype.name}"
+            "a learned optimizer updates floating-point parameters, got a leaf of type "
+            f"{dtype.name}"
         )
     return at_least_float32(dtype)
 
 
 def as_update(step: Array, dtype: DTypeLike) -> Array:
-    """A step in the parameters' type; one that a float16 cannot hold becomes its largest number, not infinity."""
+    """A step in the parameters' type.
+
+    One that a float16 cannot hold becomes its largest number, not infinity.
+    """
     limit = float(jnp.finfo(dtype).max)
     if limit < float(jnp.finfo(step.dtype).max):
         step = jnp.clip(step, -limit, limit)
@@ -67,7 +75,9 @@ def as_update(step: Array, dtype: DTypeLike) -> Array:
 
 
 def group_leaves(leaves: Sequence[Array]) -> tuple[Group, ...]:
-    """Groups small leaves by accumulator type; a leaf above `MAX_PACKED_LEAF` elements is a group of its own.
+    """Groups small leaves by accumulator type.
+
+    A leaf above `MAX_PACKED_LEAF` elements is a group of its own.
 
     Zero-size leaves are in no group.
     """
@@ -95,7 +105,9 @@ def group_leaves(leaves: Sequence[Array]) -> tuple[Group, ...]:
 
 
 def computing_dtype(group: Group, theta: Any) -> DTypeLike:
-    """In which the update of a group is computed: float64 where its accumulators or a weight of theta are."""
+    """In which the update of a group is computed:
+    float64 where its accumulators or a weight of theta are.
+    """
     return at_least_float32(group.dtype, *(jnp.result_type(x) for x in jax.tree.leaves(theta)))
 
 

@@ -1,4 +1,5 @@
-"""Whether an optimizer's state was made for the tree that its gradients have: a wrong one is refused, never used.
+"""Whether an optimizer's state was made for the tree that its gradients have:
+a wrong one is refused, never used.
 
 Shapes and types are looked at, never values: it costs nothing inside `jit` and nothing on a device.
 """
@@ -20,15 +21,16 @@ def check_mirrors(
 ) -> None:
     """Raises unless a part of a state has the tree and the shapes of the gradients.
 
-    A gradient that is None is of a leaf (or a whole branch) that is not trained: the state may hold None or anything
-    else there. Every other gradient needs a leaf of the state.
+    A gradient that is None is of a leaf (or a whole branch) that is not trained: the state may hold
+    None or anything else there. Every other gradient needs a leaf of the state.
 
     Args:
       optimizer: its name, for the message.
       what: the part's name, such as "momentum", for the message.
       average: the part: arrays, tracers or `jax.ShapeDtypeStruct`s.
       updates: the gradients.
-      leading: how many axes a leaf of `average` has before those of its gradient; None is any number, also none.
+      leading: how many axes a leaf of `average` has before those of its gradient; None is any
+        number, also none.
 
     Raises:
       ValueError: that names the first leaf which differs.
@@ -37,7 +39,8 @@ def check_mirrors(
 
 
 def check_params(optimizer: str, params: Any, updates: Any) -> None:
-    """Raises unless the parameters have the tree and the shapes of the gradients; anything may be where one is None.
+    """Raises unless the parameters have the tree and the shapes of the gradients;
+    anything may be where one is None.
 
     Args:
       optimizer: its name, for the message.
@@ -52,7 +55,8 @@ def check_params(optimizer: str, params: Any, updates: Any) -> None:
 
 
 def check_precision(optimizer: str, what: str, average: Any, params: Any) -> None:
-    """Raises if a leaf of a state is less precise than init would make it: float32, or float64 for such parameters.
+    """Raises if a leaf of a state is less precise than init would make it:
+    float32, or float64 for such parameters.
 
     Args:
       optimizer: its name, for the message.
@@ -69,7 +73,8 @@ def check_precision(optimizer: str, what: str, average: Any, params: Any) -> Non
         needed = at_least_float32(jnp.result_type(param) if is_float(param) else jnp.float32)
         if is_float(leaf) and jnp.finfo(jnp.result_type(leaf)).bits < jnp.finfo(needed).bits:
             raise ValueError(
-                f"{optimizer}: the state's {what} is of type {jnp.result_type(leaf).name} at {_name(path)}, "
+                f"{optimizer}: the state's {what} is of type {jnp.result_type(leaf).name} at "
+                f"{_name(path)}, "
                 f"needed is {needed.name}; {REMEDY}"
             )
 
@@ -78,7 +83,8 @@ def check_type(optimizer: str, state: Any, expected: type) -> None:
     """Raises `ValueError` unless a state is of the type that this optimizer's init gives."""
     if not isinstance(state, expected):
         raise ValueError(
-            f"{optimizer}: the state is a {type(state).__name__}, needed is a {expected.__name__}; {REMEDY}"
+            f"{optimizer}: the state is a {type(state).__name__}, needed is a {expected.__name__}; "
+            f"{REMEDY}"
         )
 
 

@@ -1,4 +1,6 @@
-"""The figure of `learned-opt ablate`: curves of outer loss by group of variants, and final losses with intervals."""
+"""The figure of `learned-opt ablate`:
+curves of outer loss by group of variants, and final losses with intervals.
+"""
 
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""What an ablation found: means, paired bootstrap intervals, what is best and what is within noise of it."""
+"""What an ablation found: means, paired bootstrap intervals,
+what is best and what is within noise of it.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,15 +22,19 @@ from learned_opt_lab.results.folder import show
 OUTER_LOSS = "outer_train/outer_valid"
 TEST_LOSS = "held_out/test"
 DEFINITIONS = {
-    "outer_loss": "mean loss of fresh outer_valid batches over a whole episode from fresh weights, on tasks of the "
+    "outer_loss": "mean loss of fresh outer_valid batches over a whole episode from fresh weights, "
+    "on tasks of the "
     "outer-training family, the same for all",
     "held_out_test_loss": "the same of test batches on tasks of the held-out family",
     "interval": "95 % percentile bootstrap over seeds and tasks, both resampled",
     "difference_to_best": "paired by seed and task; within noise where its interval reaches 0",
-    "unknown": "null: of one seed or one task there is no interval, without a held-out family no held-out loss",
-    "outer_steps_with_a_finite_loss": "share of the outer steps of outer-training whose loss was finite, of each seed; "
+    "unknown": "null: of one seed or one task there is no interval, without a held-out family no "
+    "held-out loss",
+    "outer_steps_with_a_finite_loss": "share of the outer steps of outer-training whose loss was "
+    "finite, of each seed; "
     "with none, theta has learned nothing",
-    "inner_steps": "of outer-training, all particles and both sides of a pair counted; evaluation is not",
+    "inner_steps": "of outer-training, all particles and both sides of a pair counted; evaluation "
+    "is not",
 }
 
 
@@ -107,7 +113,9 @@ def final_losses(cells: dict[int, Cell], seeds: Sequence[int], name: str) -> NDA
 def objective_comparison(
     cells: dict[str, dict[int, Cell]], settings: Settings
 ) -> dict[str, Any] | None:
-    """Held-out losses after outer-training on L_train less those after L_valid, all else equal; None without both."""
+    """Held-out losses after outer-training on L_train less those after L_valid, all else equal;
+    None without both.
+    """
     if (
         not {"merged", "train_objective"} <= cells.keys()
         or TEST_LOSS not in cells["merged"][settings.seeds[0]]
@@ -138,11 +146,12 @@ def crossed_bootstrap(
     seed: int = 0,
     seeds_are_given: bool = False,
 ) -> Interval:
-    """Percentile bootstrap interval of the mean of `[seeds, tasks]`, seeds and tasks both resampled.
+    """Percentile bootstrap interval of the mean of `[seeds, tasks]`,
+    seeds and tasks both resampled.
 
-    Both are samples of what one would draw again; to resample cells alone would take one seed's tasks for independent.
-    One seed or one task says nothing of how others differ: the interval's ends are nan. With `seeds_are_given` the
-    seeds are no sample, and one will do.
+    Both are samples of what one would draw again; to resample cells alone would take one seed's
+    tasks for independent. One seed or one task says nothing of how others differ: the interval's
+    ends are nan. With `seeds_are_given` the seeds are no sample, and one will do.
     """
     values = np.asarray(values, np.float64)
     if values.shape[1] < 2 or (values.shape[0] < 2 and not seeds_are_given):
@@ -171,7 +180,8 @@ def findings(result: dict[str, Any]) -> list[str]:
     if others and all(row["within_noise_of_best"] is None for row in others):
         near = "unknown, for want of several seeds and tasks"
     lines = [
-        f"Lowest outer loss: {best['label']}, {_number(best['outer_loss'])}. Within noise of it: {near}."
+        f"Lowest outer loss: {best['label']}, {_number(best['outer_loss'])}. Within noise of it: "
+        f"{near}."
     ]
     lines += [
         f"{row['label']}: in {n} of its runs no outer loss was finite."
@@ -180,7 +190,8 @@ def findings(result: dict[str, Any]) -> list[str]:
     if (merged := rows.get("merged")) is not None and merged is not best:
         verdict = f"{_VERDICTS[merged['within_noise_of_best']]} within noise of best"
         lines.append(
-            f"The merged estimator with the curriculum {verdict}: {_number(merged['difference_to_best'])} above it."
+            f"The merged estimator with the curriculum {verdict}: "
+            f"{_number(merged['difference_to_best'])} above it."
         )
     elif merged is not None:
         lines.append("The merged estimator with the curriculum is best.")
@@ -197,7 +208,8 @@ def findings(result: dict[str, Any]) -> list[str]:
             verdict = "of unknown sign" if np.isnan(difference["low"]) else verdict
             lines.append(
                 f"Held-out test loss {label} after training on L_valid is {verdict}: "
-                f"{objective[name]['trained_on_valid']:.4g} against {objective[name]['trained_on_train']:.4g} after "
+                f"{objective[name]['trained_on_valid']:.4g} against "
+                f"{objective[name]['trained_on_train']:.4g} after "
                 f"L_train; difference {_number(difference)}."
             )
     return lines
@@ -227,7 +239,8 @@ def table(result: dict[str, Any]) -> str:
             show(row["seconds_of_outer_training"], 3),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    about = f"{result['num_seeds']} seeds, {result['num_tasks']} tasks; [95 % bootstrap interval over both]"
+    counts = f"{result['num_seeds']} seeds, {result['num_tasks']} tasks"
+    about = f"{counts}; [95 % bootstrap interval over both]"
     return "\n".join([*lines, "", about, "", *(f"- {line}" for line in result["findings"]), ""])
 
 

@@ -1,11 +1,12 @@
-"""Ablations of outer-training (arXiv 1810.10180, figure 8): what each part is worth at the same total of inner steps.
+"""Ablations of outer-training (arXiv 1810.10180, figure 8):
+what each part is worth at the same total of inner steps.
 
-A cell is a variant and a seed: `cells/<variant>/<seed>.npz` and `.json` (`learned_opt_lab.results.cells`), written
-whole or not at all, so an interrupted ablation goes on. The outer loss of a truncation depends on its length and on
-where in their
-episodes the particles are, so variants are compared otherwise: at each of a few points theta trains the same tasks,
-from fresh weights, for whole episodes. The seeds of a variant that are missing are outer-trained side by side as one
-program.
+A cell is a variant and a seed: `cells/<variant>/<seed>.npz` and `.json`
+(`learned_opt_lab.results.cells`), written whole or not at all, so an interrupted ablation goes on.
+The outer loss of a truncation depends on its length and on where in their episodes the particles
+are, so variants are compared otherwise: at each of a few points theta trains the same tasks, from
+fresh weights, for whole episodes. The seeds of a variant that are missing are outer-trained side by
+side as one program.
 """
 
 import json
@@ -75,7 +76,8 @@ class Settings(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Families: those outer-training draws tasks from (the first is evaluated), and the held-out one.
+    """Families: those outer-training draws tasks from (the first is evaluated),
+    and the held-out one.
 
     `held_out` is None where no family was held out: then there are no held-out losses.
     """
@@ -85,13 +87,14 @@ class Problem(NamedTuple):
 
 
 Cell = dict[str, NDArray]
-"""`inner_steps` `[points]`; `outer_loss`, `truncation_inner_steps` `[outer steps]`, as trained; `outer_train/<split>`
-and `held_out/<split>` `[points, tasks]`, mean loss of an episode; `held_out_final/<split>`, of its last tenth;
-`seconds` of outer-training; `theta/<name>`."""
+"""`inner_steps` `[points]`; `outer_loss`, `truncation_inner_steps` `[outer steps]`, as trained;
+`outer_train/<split>` and `held_out/<split>` `[points, tasks]`, mean loss of an episode;
+`held_out_final/<split>`, of its last tenth; `seconds` of outer-training; `theta/<name>`."""
 
 
 def prepare_folder(out: Path, wanted: dict[str, Any]) -> None:
-    """Makes the folder, or checks that it holds this very ablation; variants may be added, and seeds.
+    """Makes the folder, or checks that it holds this very ablation;
+    variants may be added, and seeds.
 
     Raises:
       ValueError: where it holds another one, or other files.
@@ -143,7 +146,9 @@ def run_cells(
 def run_seeds(
     problem: Problem, variant: Variant, settings: Settings, seeds: list[int], evaluate: Callable
 ) -> dict[int, Cell]:
-    """Outer-trains some seeds of one variant side by side, and evaluates the thetas they went through."""
+    """Outer-trains some seeds of one variant side by side,
+    and evaluates the thetas they went through.
+    """
     key_theta, key_run = jax.random.split(jax.random.key(settings.seed))
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key_theta, np.asarray(seeds, np.int32))
     thetas = jax.device_get(jax.vmap(variant.optimizer.init)(keys))
@@ -177,7 +182,9 @@ def _cell(trained: SeedsResult, points: list[dict[str, NDArray]], column: int) -
 
 
 def _evaluator(problem: Problem, optimizer: LearnedOptimizer, settings: Settings) -> Callable:
-    """`thetas, leaves [seeds, ...] -> {"<family>/<split>": [seeds, tasks]}`; the same tasks at every call."""
+    """`thetas, leaves [seeds, ...] -> {"<family>/<split>": [seeds, tasks]}`;
+    the same tasks at every call.
+    """
     every = measuring_interval(settings.num_steps)
     # Not the key of outer-training: no task is evaluated that a particle has seen in the same draw.
     key = jax.random.fold_in(jax.random.key(settings.seed), 1)

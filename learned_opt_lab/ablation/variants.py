@@ -1,4 +1,6 @@
-"""The variants of `learned-opt ablate`: what each changes in a run's config, and how many outer steps it gets."""
+"""The variants of `learned-opt ablate`:
+what each changes in a run's config, and how many outer steps it gets.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -49,7 +51,8 @@ def variants_of(
       config: its tasks, optimizer, inner problem, particles and outer optimizer are all variants'.
       names: of `variant_names(lengths)`.
       lengths: fixed truncations.
-      start: where the curriculum starts; it grows linearly over all of outer-training to the longest of `lengths`.
+      start: where the curriculum starts; it grows linearly over all of outer-training to the
+        longest of `lengths`.
       num_inner_steps: of one run, all particles and both sides of a pair.
 
     Raises:
@@ -128,7 +131,8 @@ def steps_for(make: Callable[[int], NDArray], config: TrainConfig, num_inner_ste
 
     Args:
       make: `number of outer steps -> truncation lengths`.
-      config: for the particles and the episode, at whose end a particle waits for the next truncation.
+      config: for the particles and the episode, at whose end a particle waits for the next
+        truncation.
       num_inner_steps: of all particles, both sides of a pair.
 
     Raises:
@@ -148,8 +152,10 @@ def steps_for(make: Callable[[int], NDArray], config: TrainConfig, num_inner_ste
     best = low if low and num_inner_steps - spent(low) < spent(high) - num_inner_steps else high
     if best < 2:
         raise ValueError(
-            f"num_inner_steps = {num_inner_steps} is not enough for two truncations of {int(make(1)[0])} steps of "
-            f"{pairs} pairs; give more inner steps, fewer --estimator.num-pairs or shorter --lengths"
+            f"num_inner_steps = {num_inner_steps} is not enough for two truncations of "
+            f"{int(make(1)[0])} steps of "
+            f"{pairs} pairs; give more inner steps, fewer --estimator.num-pairs or shorter "
+            "--lengths"
         )
     return best
 

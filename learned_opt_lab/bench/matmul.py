@@ -1,4 +1,6 @@
-"""The rate of the machine that everything else is measured against: float32 matrix products on all devices at once."""
+"""The rate of the machine that everything else is measured against:
+float32 matrix products on all devices at once.
+"""
 
 import jax
 import jax.numpy as jnp

@@ -1,12 +1,13 @@
 """Inner steps a second of outer-training, against the machine's matmul rate in the same run.
 
-W1: MLP 64-32-10 on 8x8 Fashion-MNIST, batch 128, 16 antithetic pairs, truncations of 50, the default learned optimizer
-with one hidden layer of 32. The CNN is the paper's, on 32x32x3 images, batch 8, 4 pairs. Where Fashion-MNIST is not
-prepared, random images of its shape stand in: the arithmetic is the same, and the result says so.
+W1: MLP 64-32-10 on 8x8 Fashion-MNIST, batch 128, 16 antithetic pairs, truncations of 50, the
+default learned optimizer with one hidden layer of 32. The CNN is the paper's, on 32x32x3 images,
+batch 8, 4 pairs. Where Fashion-MNIST is not prepared, random images of its shape stand in: the
+arithmetic is the same, and the result says so.
 
-Counted flop: 2 (F H + H H + H O) a parameter for a learned update, F without time inputs, and 6 x batch x parameters
-for an inner gradient (for the CNN what XLA counts for it); three times that where the unroll is differentiated.
-Neither recomputation nor the step's outer loss is counted.
+Counted flop: 2 (F H + H H + H O) a parameter for a learned update, F without time inputs, and 6 x
+batch x parameters for an inner gradient (for the CNN what XLA counts for it); three times that
+where the unroll is differentiated. Neither recomputation nor the step's outer loss is counted.
 """
 
 import itertools
@@ -50,7 +51,9 @@ class Throughput(NamedTuple):
 def w1_family(
     hidden: int = 32, num_images: int = 70_000, batch_size: int = BATCH_SIZE
 ) -> tuple[TaskFamily, str]:
-    """The task family of W1, or one with another inner model or data set, and where its images come from."""
+    """The task family of W1, or one with another inner model or data set,
+    and where its images come from.
+    """
     if os.environ.get("TFDS_DATA_DIR") and num_images == 70_000:
         data, source = tfds_images("fashion_mnist", image_size=8), "fashion_mnist"
     else:
@@ -69,9 +72,14 @@ def cnn_family() -> TaskFamily:
 
 
 def throughput(
-    family: TaskFamily, estimator: str, num_repeats: int = 10, num_pairs: int = NUM_PAIRS, num_steps: int = NUM_STEPS,
-    num_devices: int | None = None, **mlp_kwargs: Any,
-) -> Throughput:  # fmt: skip
+    family: TaskFamily,
+    estimator: str,
+    num_repeats: int = 10,
+    num_pairs: int = NUM_PAIRS,
+    num_steps: int = NUM_STEPS,
+    num_devices: int | None = None,
+    **mlp_kwargs: Any,
+) -> Throughput:
     """Times whole outer steps: sampling, unroll, estimate, clip, Adam."""
     optimizer = learned_opt.mlp(**mlp_kwargs)
     problem = inner_problem(family, optimizer, max(EPISODE, num_steps))

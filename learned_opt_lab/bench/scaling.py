@@ -1,9 +1,11 @@
-"""How the cost of outer-training grows: pairs, truncation, inner model, data set, devices; a figure of each.
+"""How the cost of outer-training grows: pairs, truncation, inner model, data set, devices;
+a figure of each.
 
-    python -m learned_opt_lab.bench.scaling --out scaling.json --figures docs/figures [--axes pairs truncation ...]
-    [--quick]
+    python -m learned_opt_lab.bench.scaling --out scaling.json --figures docs/figures
+        [--axes pairs truncation ...] [--quick]
 
-A figure `performance_AXIS.png` shows inner steps a second and the program's temporary memory over the axis.
+A figure `performance_AXIS.png` shows inner steps a second and the program's temporary memory over
+the axis.
 """
 
 import argparse
@@ -45,7 +47,8 @@ DEVICE_SETUPS = ((1, 1), (1, 2), (2, 2))
 
 
 def measure(axis: str, values: Sequence[int], num_repeats: int = 10) -> list[dict[str, Any]]:
-    """A row for each value and estimator; all else as in W1, but that long truncations take 4 pairs.
+    """A row for each value and estimator;
+    all else as in W1, but that long truncations take 4 pairs.
 
     Raises:
       ValueError: an unknown axis.
@@ -67,10 +70,13 @@ def measure(axis: str, values: Sequence[int], num_repeats: int = 10) -> list[dic
 
 
 def devices(num_repeats: int = 10) -> list[dict[str, Any]]:
-    """One device pinned to one core, one device with two threads, two devices; each in a process of its own."""
+    """One device pinned to one core, one device with two threads, two devices;
+    each in a process of its own.
+    """
     rows = []
     for num_devices, num_cores in DEVICE_SETUPS:
-        code = f"from learned_opt_lab.bench.scaling import on_cores; on_cores({num_devices}, {num_cores}, {num_repeats})"
+        call = f"on_cores({num_devices}, {num_cores}, {num_repeats})"
+        code = f"from learned_opt_lab.bench.scaling import on_cores; {call}"
         found = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
         )
@@ -133,7 +139,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 def run(
     axes: Sequence[str], quick: bool, figures: Path | None = None, num_repeats: int = 10
 ) -> list[dict[str, Any]]:
-    """Measures the axes, `"devices"` among them, and draws a figure of each if a directory is given."""
+    """Measures the axes, `"devices"` among them,
+    and draws a figure of each if a directory is given.
+    """
     rows = []
     for axis in axes:
         values = (QUICK if quick else AXES).get(axis, ())

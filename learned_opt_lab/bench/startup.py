@@ -1,4 +1,5 @@
-"""Seconds from the start of `learned-opt train quickstart` to its first outer step, cold and with the cache.
+"""Seconds from the start of `learned-opt train quickstart` to its first outer step,
+cold and with the cache.
 
     python -m learned_opt_lab.bench.startup
 

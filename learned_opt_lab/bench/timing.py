@@ -16,7 +16,9 @@ def median_seconds(call: Call, num_repeats: int) -> float:
 
 
 def medians_in_turn(calls: Mapping[str, Call], num_repeats: int) -> dict[str, float]:
-    """Median seconds of each call, the calls taking turns, so that a busy moment of the machine meets all of them."""
+    """Median seconds of each call, the calls taking turns,
+    so that a busy moment of the machine meets all of them.
+    """
     for call in calls.values():
         jax.block_until_ready(call())
     times: dict[str, list[float]] = {name: [] for name in calls}

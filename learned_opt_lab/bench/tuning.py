@@ -2,9 +2,10 @@
 
     python -m learned_opt_lab.bench.tuning --out tuning.json
 
-11 rates of Adam x 5 seeds of the digits MLP (64-32-10) for 1,000 steps: as one sharded program; as 55 plain Optax
-loops, a jitted step called from Python; and as 55 calls of one program that scans over the steps of a single run. All
-measure the same losses, rate and seed are traced everywhere, and compilation is left out of all.
+11 rates of Adam x 5 seeds of the digits MLP (64-32-10) for 1,000 steps: as one sharded program; as
+55 plain Optax loops, a jitted step called from Python; and as 55 calls of one program that scans
+over the steps of a single run. All measure the same losses, rate and seed are traced everywhere,
+and compilation is left out of all.
 """
 
 import argparse
@@ -29,7 +30,9 @@ from tasks.images import MLP, class_subset_family, digits
 def measure(
     batch_size: int, num_steps: int = 1000, num_seeds: int = 5, repetitions: int = 3
 ) -> dict[str, float]:
-    """Inner steps per second of the sweep, of plain loops and of single scans, and the ratios of the first to those."""
+    """Inner steps per second of the sweep, of plain loops and of single scans,
+    and the ratios of the first to those.
+    """
     family = class_subset_family(digits(), MLP(), 10, batch_size=batch_size)
     runs, rates = make_runs(jax.random.key(0), 1, num_seeds), np.asarray(LEARNING_RATES, np.float32)
     options = {"num_steps": num_steps, "splits": ("outer_valid",), "eval_every": num_steps // 100}

@@ -2,8 +2,9 @@
 
     python -m learned_opt_lab.bench.update_cost --out update_cost.json [--sizes 1e4 1e6 3e7]
 
-Models are four square matrices with their biases. The optimizer's state is donated, as in a training loop. Temporary
-memory is the compiler's own figure for the update alone, beside gradient, parameters, state and result.
+Models are four square matrices with their biases. The optimizer's state is donated, as in a
+training loop. Temporary memory is the compiler's own figure for the update alone, beside gradient,
+parameters, state and result.
 """
 
 import argparse

@@ -1,8 +1,9 @@
 """The `learned-opt` command: one table of subcommands, one way to end on bad input.
 
-A subcommand is a module with `Args`, a frozen dataclass that tyro reads the command line into, and `run(args)`, which
-returns the exit status; one that reads the command line in its own way has `parse(argv, prog) -> Args` too. Modules are
-imported when they are called, and import JAX in `run`, so help and bad input are answered at once.
+A subcommand is a module with `Args`, a frozen dataclass that tyro reads the command line into, and
+`run(args)`, which returns the exit status; one that reads the command line in its own way has
+`parse(argv, prog) -> Args` too. Modules are imported when they are called, and import JAX in `run`,
+so help and bad input are answered at once.
 """
 
 import importlib
@@ -55,9 +56,9 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one subcommand and returns its exit status.
 
-    0: all its work is done. 2: bad input, or a place that cannot be read or written. 1: it failed otherwise. 130: it
-    was interrupted. What went wrong is told on standard error in at most five lines. Nobody needs to read what it
-    prints: it goes on with its work when the reader is gone.
+    0: all its work is done. 2: bad input, or a place that cannot be read or written. 1: it failed
+    otherwise. 130: it was interrupted. What went wrong is told on standard error in at most five
+    lines. Nobody needs to read what it prints: it goes on with its work when the reader is gone.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     with surroundings.outputs() as written:
@@ -105,7 +106,8 @@ def explain(error: BaseException) -> tuple[int, list[str]]:
     ):
         asked = os.environ.get("JAX_PLATFORMS")
         return BAD_INPUT, [
-            f"error: JAX cannot start{f' with JAX_PLATFORMS={_shown(asked)}' if asked else ''}: {first}"
+            f"error: JAX cannot start{f' with JAX_PLATFORMS={_shown(asked)}' if asked else ''}: "
+            f"{first}"
         ]
     if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error.name)):
         return FAILED, [f'error: {error.name} is not installed: pip install "learned-opt[{extra}]"']

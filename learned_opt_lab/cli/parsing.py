@@ -1,4 +1,6 @@
-"""From the command line to dataclasses: tyro, with its errors as plain `ValueError`s of a few lines."""
+"""From the command line to dataclasses:
+tyro, with its errors as plain `ValueError`s of a few lines.
+"""
 
 import contextlib
 import dataclasses
@@ -37,10 +39,11 @@ class ConfigArgs:
     config_file: tyro.conf.Suppress[Path | None]
     """The user's own file."""
     num_devices: int | None = None
-    """Devices the particles are spread over; must divide their number. If not given: the most that do, on CPU one a
-    core."""
+    """Devices the particles are spread over; must divide their number. If not given:
+    the most that do, on CPU one a core."""
     compilation_cache: bool = True
-    """Keep compiled programs under the user's cache directory, so that the next start is quicker."""
+    """Keep compiled programs under the user's cache directory,
+    so that the next start is quicker."""
 
 
 class HelpShown(Exception):
@@ -78,7 +81,9 @@ def parse(cls: type[T], argv: list[str], prog: str, default: T | None = None) ->
 
 @contextlib.contextmanager
 def _wide() -> Iterator[None]:
-    """Errors are read again by `_reshape`: they are not broken into the lines of a narrow terminal."""
+    """Errors are read again by `_reshape`:
+    they are not broken into the lines of a narrow terminal.
+    """
     columns = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = str(ERROR_COLUMNS)
     try:
@@ -91,7 +96,9 @@ def _wide() -> Iterator[None]:
 
 
 def _checked(args: T, prefix: str = "--") -> T:
-    """Refuses numbers that do not fit into the 32 bits in which steps are counted, or the 64 of a seed."""
+    """Refuses numbers that do not fit into the 32 bits in which steps are counted,
+    or the 64 of a seed.
+    """
     for field in dataclasses.fields(args) if dataclasses.is_dataclass(args) else ():
         value, name = getattr(args, field.name), field.name.replace("_", "-")
         if dataclasses.is_dataclass(value):
@@ -104,7 +111,8 @@ def _checked(args: T, prefix: str = "--") -> T:
 
 
 def parse_with_config(cls: type[C], argv: list[str], prog: str) -> C:
-    """Reads `CONFIG [--field value ...]`: the config named first gives the defaults of all its fields.
+    """Reads `CONFIG [--field value ...]`:
+    the config named first gives the defaults of all its fields.
 
     Args:
       cls: a frozen dataclass; what it has beyond `ConfigArgs` has defaults.
@@ -129,7 +137,9 @@ def parse_with_config(cls: type[C], argv: list[str], prog: str) -> C:
 
 
 def _kinds_first(argv: list[str]) -> list[str]:
-    """Choices of a kind, as `estimator:merged`, before the flags: the first flag of a kind would choose the default."""
+    """Choices of a kind, as `estimator:merged`, before the flags:
+    the first flag of a kind would choose the default.
+    """
     fields = [field.name for field in dataclasses.fields(TrainConfig)]
     kinds = [token for token in argv if token.partition(":")[0] in fields and ":" in token]
     return kinds + [token for token in argv if token not in kinds]
@@ -142,7 +152,9 @@ def _known() -> str:
 
 
 def _reshape(boxed: str, prog: str) -> str:
-    """tyro's boxed message as at most three lines: what is wrong, the nearest options, where the help is."""
+    """tyro's boxed message as at most three lines:
+    what is wrong, the nearest options, where the help is.
+    """
     sections: list[list[str]] = [[]]
     for line in boxed.strip("\n").splitlines()[1:]:  # after the box's title
         content = re.sub(r"^\s*[│|╰+]|[│|╯+]\s*$", "", line)

@@ -1,4 +1,6 @@
-"""What `train` and `resume` share on the command line: flags that choose an engine, and how a run's end is told."""
+"""What `train` and `resume` share on the command line:
+flags that choose an engine, and how a run's end is told.
+"""
 
 import dataclasses
 import os
@@ -24,32 +26,40 @@ class EngineArgs:
     """Where the outer gradient is computed; see docs/scaling.md."""
 
     engine: Literal["in-step", "ray"] | None = None
-    """in-step: all devices of all processes make one outer step together. ray: workers of a Ray cluster send gradients
-    when they have them, and may fail, join and leave. If not given: in-step, or as the run was started."""
+    """in-step: all devices of all processes make one outer step together. ray: workers of a Ray
+    cluster send gradients when they have them, and may fail, join and leave. If not given: in-step,
+    or as the run was started."""
     distributed: bool = False
-    """in-step: connect the processes that SLURM, Open MPI, Kubernetes or a TPU pod started, as JAX detects them."""
+    """in-step: connect the processes that SLURM, Open MPI,
+    Kubernetes or a TPU pod started, as JAX detects them."""
     coordinator: str | None = None
-    """in-step: HOST:PORT of process 0, where nothing is detected; then --num-processes and --process-id too."""
+    """in-step: HOST:PORT of process 0, where nothing is detected;
+    then --num-processes and --process-id too."""
     num_processes: int | None = None
     """in-step: processes of the run."""
     process_id: int | None = None
     """in-step: which of them this is; process 0 writes the logs. All must see the run directory."""
     token_file: Path | None = None
-    """in-step: a file that only you can read, with the token by which the processes know each other; or the token is in
-    LEARNED_OPT_TOKEN. Needed where the coordinator's address is not of this machine alone."""
+    """in-step: a file that only you can read, with the token by which the processes know each
+    other; or the token is in LEARNED_OPT_TOKEN. Needed where the coordinator's address is not of
+    this machine alone."""
     ray_address: str | None = None
-    """ray: HOST:PORT of a running cluster, or auto. If not given, Ray is started on this machine."""
+    """ray: HOST:PORT of a running cluster, or auto.
+    If not given, Ray is started on this machine."""
     num_workers: int | None = None
-    """ray: workers at a time; 0 for one for each free CPU of the cluster as nodes come and go. 2 if not given."""
+    """ray: workers at a time; 0 for one for each free CPU of the cluster as nodes come and go.
+    2 if not given."""
     gradients_per_step: int | None = None
-    """ray: gradients that make one outer step; they share out the estimator's particles. If not given, the number of
-    workers at the start."""
+    """ray: gradients that make one outer step; they share out the estimator's particles.
+    If not given, the number of workers at the start."""
     max_staleness: int | None = None
-    """ray: outer steps by which a gradient's theta may be behind; older ones are dropped and counted. 4 by default."""
+    """ray: outer steps by which a gradient's theta may be behind;
+    older ones are dropped and counted. 4 by default."""
     gpus_per_worker: float | None = None
     """ray: GPUs, or a share of one, that each worker is given. 0 if not given."""
     connect_timeout: float = 60.0
-    """Seconds in which all processes, the Ray cluster or the first worker must be there; exit status 2 after it."""
+    """Seconds in which all processes, the Ray cluster or the first worker must be there;
+    exit status 2 after it."""
 
     def settings(
         self, num_devices: int | None, *, started_with_ray: bool = False
@@ -86,7 +96,8 @@ class EngineArgs:
         if any(value is not None for value in explicit):
             if self.distributed:
                 raise ValueError(
-                    "give --distributed or --coordinator, --num-processes and --process-id, not both"
+                    "give --distributed or --coordinator, --num-processes and --process-id, not "
+                    "both"
                 )
             return distributed.explicit(*explicit)
         return distributed.detect(self.connect_timeout) if self.distributed else None
@@ -98,11 +109,13 @@ class EngineArgs:
             v is not None for v in (self.coordinator, self.num_processes, self.process_id)
         ):
             raise ValueError(
-                "--engine ray takes no --distributed, --coordinator, --num-processes or --process-id"
+                "--engine ray takes no --distributed, --coordinator, --num-processes or "
+                "--process-id"
             )
         if self.token_file is not None:
             raise ValueError(
-                "--engine ray takes no --token-file: Ray has a token of its own (RAY_AUTH_TOKEN_PATH)"
+                "--engine ray takes no --token-file: Ray has a token of its own "
+                "(RAY_AUTH_TOKEN_PATH)"
             )
         return Ray(
             address=self.ray_address,
@@ -120,7 +133,8 @@ EngineFlags = Annotated[EngineArgs, tyro.conf.arg(name="")]
 
 
 def exit_status(start: Callable[[], "RunResult"]) -> int:
-    """Calls `runs.train` or `runs.resume`, and says how the run ended where that is no plain success.
+    """Calls `runs.train` or `runs.resume`,
+    and says how the run ended where that is no plain success.
 
     0: it is complete. 1: it is, and has learned nothing. 128 and its number: a signal ended it.
     """

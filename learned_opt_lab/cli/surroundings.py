@@ -1,4 +1,6 @@
-"""What a command finds around it, made fit to work in: open descriptors, streams that take everything, a home."""
+"""What a command finds around it, made fit to work in:
+open descriptors, streams that take everything, a home.
+"""
 
 import atexit
 import contextlib
@@ -36,7 +38,8 @@ def prepare() -> None:
 def _own_packages_first() -> None:
     """Makes our names mean our packages, and looks for modules in the working directory last.
 
-    `python -m` and a `PYTHONPATH` look there first: a `tasks.py` or `secrets.py` in it would be imported by libraries.
+    `python -m` and a `PYTHONPATH` look there first: a `tasks.py` or `secrets.py` in it would be
+    imported by libraries.
     """
     root = str(Path(__file__).resolve().parents[2])
     here = [
@@ -53,7 +56,8 @@ def _own_packages_first() -> None:
 def _open_descriptors() -> None:
     """Opens what is closed of standard input, output and error.
 
-    Otherwise the next file opened would become standard output, and what a library prints would go into it.
+    Otherwise the next file opened would become standard output, and what a library prints would go
+    into it.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -69,7 +73,9 @@ def _open_descriptors() -> None:
 
 
 def _have_a_home() -> None:
-    """Gives this process a home of its own where there is none, and Matplotlib a folder where it can make none."""
+    """Gives this process a home of its own where there is none,
+    and Matplotlib a folder where it can make none.
+    """
     try:
         home = Path.home()
     except RuntimeError:  # neither HOME nor an entry in the table of users
@@ -82,7 +88,9 @@ def _have_a_home() -> None:
 
 
 def _own_folder() -> str:
-    """A folder of this process, removed at its end; where none can be made, a path where nothing can."""
+    """A folder of this process, removed at its end;
+    where none can be made, a path where nothing can.
+    """
     try:
         folder = tempfile.mkdtemp(prefix="learned-opt-")
     except OSError:
@@ -110,19 +118,24 @@ def compilation_cache() -> str | None:
 
 
 def prepare_jax(keep_programs: bool) -> None:
-    """Sets what a command wants of JAX: silent threads, and the cache of compiled programs if it keeps them."""
+    """Sets what a command wants of JAX:
+    silent threads, and the cache of compiled programs if it keeps them.
+    """
     import jax
 
     # What fails in Orbax is raised to us; it also logs the whole traceback of its threads.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     if keep_programs:
         jax.config.update("jax_compilation_cache_dir", compilation_cache())
-        # JAX keeps only what took a second to compile; the many small programs of a start take as long together.
+        # JAX keeps only what took a second to compile;
+        # the many small programs of a start take as long together.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def start_jax(num_devices: int | None, keep_programs: bool) -> None:
-    """As `prepare_jax`, and sets how many CPU devices there are; call it before anything runs on JAX."""
+    """As `prepare_jax`, and sets how many CPU devices there are;
+    call it before anything runs on JAX.
+    """
     from outer_train import use_cpu_devices
 
     use_cpu_devices(num_devices)
@@ -132,7 +145,8 @@ def start_jax(num_devices: int | None, keep_programs: bool) -> None:
 def can_write(directory: Path) -> bool:
     """Whether a file can be made in `directory`, or it and its parents can; nothing stays behind.
 
-    Asking for permissions is not enough: file systems are mounted read-only, full, or not there any more.
+    Asking for permissions is not enough: file systems are mounted read-only, full, or not there any
+    more.
     """
     existing = directory
     while not existing.exists() and existing != existing.parent:
@@ -145,7 +159,9 @@ def can_write(directory: Path) -> bool:
 
 
 def check_writable(directory: Path) -> None:
-    """Raises `OSError` where nothing can be written, before work is done whose results belong there."""
+    """Raises `OSError` where nothing can be written,
+    before work is done whose results belong there.
+    """
     if not can_write(directory):
         raise OSError(
             f"nothing can be written to {directory}; give another folder, or make room in it"
@@ -172,9 +188,11 @@ class _Output(io.FileIO):
 
 @contextlib.contextmanager
 def outputs() -> Iterator[list[_Output]]:
-    """Makes standard output and error take every character and never fail; yields their descriptors.
+    """Makes standard output and error take every character and never fail;
+    yields their descriptors.
 
-    A closed pipe or a full disk behind standard output would otherwise end a training in the middle.
+    A closed pipe or a full disk behind standard output would otherwise end a training in the
+    middle.
     """
     before, made = (sys.stdout, sys.stderr), []
     for name, stream in zip(("stdout", "stderr"), before, strict=True):

@@ -27,7 +27,9 @@ def positive(values: Any) -> NDArray[np.float64]:
 
 
 def quantiles(values: ArrayLike, levels: ArrayLike) -> NDArray[np.float64]:
-    """Quantiles over the first axis where nan counts as larger than every number; what is then not finite is nan."""
+    """Quantiles over the first axis where nan counts as larger than every number;
+    what is then not finite is nan.
+    """
     values = np.sort(known(values), axis=0)  # nan goes last
     if not len(values):
         return np.full((*np.shape(levels), *values.shape[1:]), np.nan)
@@ -40,7 +42,9 @@ def quantiles(values: ArrayLike, levels: ArrayLike) -> NDArray[np.float64]:
 
 
 def log_scale(axes: Axes, which: Literal["x", "y"], *series: Any) -> None:
-    """A logarithmic axis, unless something known of the series is not positive or nothing is known."""
+    """A logarithmic axis, unless something known of the series is not positive
+    or nothing is known.
+    """
     values = np.concatenate([np.zeros(0), *(known(each).ravel() for each in series)])
     values = values[np.isfinite(values)]
     if values.size and values.min() > 0:

@@ -1,9 +1,10 @@
-r"""Text from outside, made fit for the place where it is shown: pictures, pages, tables and names of files.
+r"""Text from outside, made fit for the place where it is shown:
+pictures, pages, tables and names of files.
 
-Labels, names of directories, tasks and hyperparameters and the messages of errors come from users and from files, so
-they may hold anything: `$\bad$` is a formula to Matplotlib, `</script>` ends a script, `|` a cell of a table. All
-that is drawn or written goes through one of these functions; nothing else escapes. (For terminals and logs there is
-`outer_train.processes._printable`.)
+Labels, names of directories, tasks and hyperparameters and the messages of errors come from users
+and from files, so they may hold anything: `$\bad$` is a formula to Matplotlib, `</script>` ends a
+script, `|` a cell of a table. All that is drawn or written goes through one of these functions;
+nothing else escapes. (For terminals and logs there is `outer_train.processes._printable`.)
 """
 
 import functools
@@ -25,13 +26,16 @@ _MAX_FILE_NAME = 120
 
 
 def plain(text: object, limit: int | None = None) -> str:
-    r"""One line without anything invisible: `\x1b`, `\u202e` and the like stand for characters that do not print.
+    r"""One line without anything invisible:
+    `\x1b`, `\u202e` and the like stand for characters that do not print.
 
-    Line breaks and other spaces become a space. The result can be encoded in UTF-8 and is its own `plain`.
+    Line breaks and other spaces become a space. The result can be encoded in UTF-8 and is its own
+    `plain`.
 
     Args:
       text: a string; other values are shown by their `str`.
-      limit: most characters of the result, where the middle of a longer one is left out; None is no limit.
+      limit: most characters of the result, where the middle of a longer one is left out; None is no
+        limit.
     """
     text = str(text)
     if limit is not None and len(text) > 2 * limit:
@@ -40,12 +44,16 @@ def plain(text: object, limit: int | None = None) -> str:
 
 
 def well_formed(text: str) -> str:
-    r"""The same text where it can be encoded; a lone surrogate, of a file's name that is no UTF-8, becomes `\udcff`."""
+    r"""The same text where it can be encoded.
+
+    A lone surrogate, of a file's name that is no UTF-8, becomes `\udcff`.
+    """
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def figure_label(text: object, limit: int | None = LABEL_LIMIT) -> str:
-    r"""Text for Matplotlib, which shows it as it is: no formulas, and no name that a legend would leave out.
+    r"""Text for Matplotlib, which shows it as it is:
+    no formulas, and no name that a legend would leave out.
 
     Characters that the font does not have are written as `\u65e5`, since boxes all look the same.
     """
@@ -64,7 +72,8 @@ def json_for_script(value: Any) -> str:
     Raises:
       ValueError: for nan and infinity, which JSON has not.
     """
-    # ASCII: U+2028 and U+2029, which were line breaks to JavaScript, and lone surrogates are escaped as well.
+    # ASCII: U+2028 and U+2029, which were line breaks to JavaScript,
+    # and lone surrogates are escaped as well.
     text = json.dumps(value, allow_nan=False, ensure_ascii=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -77,7 +86,8 @@ def markdown_cell(text: object) -> str:
 
 
 def file_name(text: object) -> str:
-    """A name for a file: letters, digits and `_.-~`, all else as `%20`; long ones end in a digest of the whole.
+    """A name for a file: letters, digits and `_.-~`, all else as `%20`;
+    long ones end in a digest of the whole.
 
     It names no folder and no hidden file, and different texts have different names.
     """
@@ -90,7 +100,10 @@ def file_name(text: object) -> str:
 
 
 def format_number(value: Any) -> str:
-    """Three digits that matter; a dash for what is unknown, null or not finite; the `str` of what is no number."""
+    """Three digits that matter; a dash for what is unknown, null or not finite.
+
+    The `str` of what is no number.
+    """
     if value is None:
         return UNKNOWN
     if isinstance(value, int) or not isinstance(value, float):
@@ -111,7 +124,9 @@ def _escape(character: str) -> str:
 
 
 def _cut(pieces: list[str], limit: int | None) -> str:
-    """The pieces joined, whole ones left out of the middle if that is too long: names differ at their ends."""
+    """The pieces joined, whole ones left out of the middle if that is too long:
+    names differ at their ends.
+    """
     if limit is None or sum(map(len, pieces)) <= limit:
         return "".join(pieces)
     first, last, room = [], [], max(limit - 1, 0)

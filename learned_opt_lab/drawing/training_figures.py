@@ -1,7 +1,9 @@
-"""Figures of a training run, drawn from the files in its directory: nothing here needs the run itself.
+"""Figures of a training run, drawn from the files in its directory:
+nothing here needs the run itself.
 
-Matplotlib objects are made directly (Agg canvas): no pyplot, so no global state and no display. Lines carry their
-names; colours are Okabe and Ito's, which colour-blind readers tell apart, and each name keeps its colour everywhere.
+Matplotlib objects are made directly (Agg canvas): no pyplot, so no global state and no display.
+Lines carry their names; colours are Okabe and Ito's, which colour-blind readers tell apart, and
+each name keeps its colour everywhere.
 """
 
 import zipfile
@@ -47,8 +49,9 @@ _LABELS = {
 def training_figures(run_dir: str | Path) -> list[Path]:
     """Draws what `run_dir` has data for into `run_dir/figures`; returns the PNGs written.
 
-    Reads `metrics.jsonl` (`outer_step`, `outer_loss`, `inner_steps` (cumulative), `truncation_length` and, when
-    estimators are merged, `weight_reparameterization`) and `heldout_curves.npz` (optimizer -> `[tasks, steps]`).
+    Reads `metrics.jsonl` (`outer_step`, `outer_loss`, `inner_steps` (cumulative),
+    `truncation_length` and, when estimators are merged, `weight_reparameterization`) and
+    `heldout_curves.npz` (optimizer -> `[tasks, steps]`).
 
     Raises:
       ValueError: when there is neither, or one of them is damaged.
@@ -98,7 +101,9 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 
 def outer_loss_figure(rows: list[dict]) -> Figure:
-    """Outer loss over outer steps and over inner steps; thin: each truncation, bold: running median."""
+    """Outer loss over outer steps and over inner steps; thin:
+    each truncation, bold: running median.
+    """
     figure = Figure(figsize=(9, 3.6), dpi=150, layout="constrained")
     by_outer, by_inner = figure.subplots(1, 2, sharey=True)
     loss = _column(rows, "outer_loss")
@@ -129,7 +134,9 @@ def outer_loss_figure(rows: list[dict]) -> Figure:
 
 
 def merge_weight_figure(rows: list[dict]) -> Figure:
-    """Share of the merged gradient that reparameterization holds, with the truncation length it depends on."""
+    """Share of the merged gradient that reparameterization holds,
+    with the truncation length it depends on.
+    """
     figure = Figure(figsize=(9, 4.4), dpi=150, layout="constrained")
     weights, lengths = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     steps, share = _column(rows, "outer_step"), _column(rows, "weight_reparameterization")
@@ -159,9 +166,11 @@ def merge_weight_figure(rows: list[dict]) -> Figure:
 
 
 def held_out_figure(curves: dict[str, NDArray], what: str = "Held-out") -> Figure:
-    """Median and interquartile band over held-out tasks of each optimizer; tuned Adam, the reference, is dashed.
+    """Median and interquartile band over held-out tasks of each optimizer;
+    tuned Adam, the reference, is dashed.
 
-    A loss that is not finite counts as larger than every other one; a median of such losses is not drawn.
+    A loss that is not finite counts as larger than every other one; a median of such losses is not
+    drawn.
 
     Args:
       curves: optimizer -> `[tasks, steps]`.
@@ -209,7 +218,8 @@ def held_out_figure(curves: dict[str, NDArray], what: str = "Held-out") -> Figur
 
 
 def label_ends(axes: Axes, ends: Iterable[tuple[float, str, str]], min_gap: float = 0.055) -> None:
-    """Writes each line's name at its right end, moved apart (in axes fractions) where lines end close together.
+    """Writes each line's name at its right end,
+    moved apart (in axes fractions) where lines end close together.
 
     A line whose end is not known is named at the top, with a dash.
     """
@@ -261,6 +271,8 @@ def _column(rows: list[dict], name: str) -> NDArray[np.float64]:
 
 
 def _dots(values: NDArray) -> dict[str, object]:
-    """A style that shows the points where no two known ones are neighbours, so that no line joins them."""
+    """A style that shows the points where no two known ones are neighbours,
+    so that no line joins them.
+    """
     alone = np.isfinite(values)
     return {} if (alone[1:] & alone[:-1]).any() else {"marker": "o", "markersize": 3}

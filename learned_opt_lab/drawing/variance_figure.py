@@ -1,4 +1,6 @@
-"""The figure of `learned-opt variance`: what an estimator's gradient is worth, over truncation lengths."""
+"""The figure of `learned-opt variance`:
+what an estimator's gradient is worth, over truncation lengths.
+"""
 
 import itertools
 from typing import Any
@@ -29,8 +31,8 @@ def variance_figure(result: dict[str, Any]) -> Figure:
     """Variance, norm and cosine over truncation lengths, a line an estimator.
 
     Args:
-      result: with `rows` (`estimator`, `num_steps`, `variance`, `norm`, `cosine`; None for what is not finite) and
-        `reference` (`norm`, `reliability`).
+      result: with `rows` (`estimator`, `num_steps`, `variance`, `norm`, `cosine`; None for what is
+        not finite) and `reference` (`norm`, `reliability`).
     """
     figure = Figure(figsize=(12, 4.0), dpi=150, layout="constrained")
     panels = figure.subplots(1, 3)

@@ -1,8 +1,9 @@
-"""Hand-designed optimizers and the search each one is entitled to: one open table, name -> `Baseline`.
+"""Hand-designed optimizers and the search each one is entitled to:
+one open table, name -> `Baseline`.
 
-A factory takes a dict of traced hyperparameters, so that one program serves every configuration of the search. Adam
-with eight hyperparameters follows METZ (arXiv 1810.10180, figure 6) with the ranges of TaskSet (arXiv 2002.11887,
-appendix), its learning rates narrowed to 1e-5..10.
+A factory takes a dict of traced hyperparameters, so that one program serves every configuration of
+the search. Adam with eight hyperparameters follows METZ (arXiv 1810.10180, figure 6) with the
+ranges of TaskSet (arXiv 2002.11887, appendix), its learning rates narrowed to 1e-5..10.
 """
 
 import difflib
@@ -50,7 +51,8 @@ class Baseline(NamedTuple):
 
     Attributes:
       factory: `{hyperparameter: scalar, possibly traced} -> optax.GradientTransformation`.
-      configurations: `(budget, seed) -> Configurations`; a grid ignores both, a random search draws `budget` points.
+      configurations: `(budget, seed) -> Configurations`; a grid ignores both, a random search draws
+        `budget` points.
       search: "grid" or "random".
       extra_args: what its `update` is given, of `learned_opt_lab.evaluation.sweep.EXTRA_ARGS`.
       description: one line for reports.
@@ -63,11 +65,12 @@ class Baseline(NamedTuple):
     extra_args: tuple[str, ...] = ()
 
     def search_space(self, budget: int, seed: int) -> Configurations:
-        """The configurations, checked: a search over nan, or over a decay of 1, would choose among failures.
+        """The configurations, checked: a search over nan, or over a decay of 1,
+        would choose among failures.
 
         Raises:
-          ValueError: for no configuration, vectors of several lengths, or a value that is not finite or out of its
-            hyperparameter's range.
+          ValueError: for no configuration, vectors of several lengths, or a value that is not
+            finite or out of its hyperparameter's range.
         """
         space = {
             name: np.asarray(values) for name, values in self.configurations(budget, seed).items()
@@ -77,7 +80,8 @@ class Baseline(NamedTuple):
         ):
             shapes = {name: values.shape for name, values in space.items()}
             raise ValueError(
-                f"configurations are vectors of one length, one a hyperparameter; got shapes {shapes}"
+                "configurations are vectors of one length, one a hyperparameter; got shapes "
+                f"{shapes}"
             )
         for name, values in space.items():
             low, high = _RANGES.get(name, (-ranges.LARGEST, ranges.LARGEST))
@@ -127,7 +131,9 @@ def adam8_search(budget: int, seed: int) -> Configurations:
 
 
 def adam8(hyperparameters: Mapping[str, Array]) -> optax.GradientTransformation:
-    """Adam on `loss + l1 |w|_1 + l2 |w|_2^2` with rate `lr exp(-exponential_decay t) max(0, 1 - linear_decay t)`."""
+    """Adam on `loss + l1 |w|_1 + l2 |w|_2^2`
+    with rate `lr exp(-exponential_decay t) max(0, 1 - linear_decay t)`.
+    """
     h = hyperparameters
 
     def regularize(grads, params):
@@ -160,7 +166,9 @@ FIRST_RATES = (1e-3, 1e-2, 1e-1)
 
 
 def _hypergradient(method: Callable, hyper_rates: tuple[float, ...], description: str) -> Baseline:
-    """SGD whose rate adapts online: three first rates times four hyper-learning rates, 12 configurations."""
+    """SGD whose rate adapts online: three first rates times four hyper-learning rates,
+    12 configurations.
+    """
 
     def grid(budget: int, seed: int) -> Configurations:
         del budget, seed

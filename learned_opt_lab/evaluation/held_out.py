@@ -1,4 +1,6 @@
-"""The score of one outer-training run: the learned optimizer against Adam on tasks it has never seen."""
+"""The score of one outer-training run:
+the learned optimizer against Adam on tasks it has never seen.
+"""
 
 from typing import Any, NamedTuple
 
@@ -16,7 +18,8 @@ from learned_opt_lab.results.folder import finite
 from tasks import Key, TaskFamily
 
 LOSS_CAP = 10.0
-"""The worst a step's loss can count; what is not finite counts as this. The clip value of outer-training."""
+"""The worst a step's loss can count; what is not finite counts as this.
+The clip value of outer-training."""
 NAMES = ("learned", "untrained", "adam_1e-3", "adam_tuned")
 
 
@@ -24,10 +27,10 @@ class HeldOut(NamedTuple):
     """What `score` returns.
 
     Attributes:
-      summary: name -> mean `test` loss over tasks and steps, for `NAMES`; `adam_tuned_rates`, a list, one for each
-        task, null where no rate gave a finite loss; `intervals`: name -> [low, high], 95 % bootstrap over tasks, null
-        with one task; `divergences`: name -> number of tasks with a loss that was not finite; `loss_cap`. Ready for
-        JSON.
+      summary: name -> mean `test` loss over tasks and steps, for `NAMES`; `adam_tuned_rates`, a
+        list, one for each task, null where no rate gave a finite loss; `intervals`: name -> [low,
+        high], 95 % bootstrap over tasks, null with one task; `divergences`: name -> number of tasks
+        with a loss that was not finite; `loss_cap`. Ready for JSON.
       curves: name -> `test` losses `[num_tasks, num_steps]` after each step, capped.
     """
 
@@ -36,7 +39,9 @@ class HeldOut(NamedTuple):
 
 
 def cap_losses(losses: Any, cap: float = LOSS_CAP) -> NDArray:
-    """Losses with everything above the cap, and everything that is not finite, at the cap: a diverged run is worst."""
+    """Losses with everything above the cap, and everything that is not finite, at the cap:
+    a diverged run is worst.
+    """
     losses = np.asarray(losses, np.float64)
     return np.where(np.isfinite(losses), np.minimum(losses, cap), cap)
 
@@ -52,10 +57,12 @@ def score(
     key: Key,
     loss_cap: float = LOSS_CAP,
 ) -> HeldOut:
-    """Mean `test` loss over the first `num_steps` inner steps, on `num_tasks` tasks of a held-out family.
+    """Mean `test` loss over the first `num_steps` inner steps,
+    on `num_tasks` tasks of a held-out family.
 
-    All optimizers see the same tasks, initial parameters and batches. Adam's rate is chosen for each task by the mean
-    `outer_valid` loss of the same steps among `LEARNING_RATES`; the learned optimizer is not tuned.
+    All optimizers see the same tasks, initial parameters and batches. Adam's rate is chosen for
+    each task by the mean `outer_valid` loss of the same steps among `LEARNING_RATES`; the learned
+    optimizer is not tuned.
 
     Args:
       family: the held-out family.

@@ -1,7 +1,7 @@
 """What a loss curve is worth: final loss, steps to a target, divergence, and the per-task scale.
 
-Curves are `[runs, points]`; point 0 is measured before the first step. What is not finite counts as the cap and is
-never dropped.
+Curves are `[runs, points]`; point 0 is measured before the first step. What is not finite counts as
+the cap and is never dropped.
 """
 
 import numpy as np
@@ -18,24 +18,35 @@ DEFINITIONS = {
     "point": "a measured loss is the mean over 4 batches",
     "final": "mean of the last tenth of the measurements of a run",
     "cap": "a loss above a task's loss_cap, or not finite, counts as loss_cap",
-    "diverged": "some measured loss is not finite, or the final test loss exceeds twice the loss before the first step",
-    "normalized": "(final test loss - reference's mean) / (mean loss before the first step - reference's mean) on the "
-    f"same task: 0 is the tuned reference, 1 is no progress, below 0 is better; at most {WORST_SCORE:g}, the value of "
+    "diverged": "some measured loss is not finite, or the final test loss exceeds twice the loss "
+    "before the first step",
+    "normalized": "(final test loss - reference's mean) / (mean loss before the first step - "
+    "reference's mean) on the "
+    "same task: 0 is the tuned reference, 1 is no progress, below 0 is better; at most "
+    f"{WORST_SCORE:g}, the value of "
     "a diverged run",
-    "steps_to_target": "first step at which the validation loss, smoothed by a trailing mean over a tenth of the run, "
-    "is at or below the final validation loss of the tuned reference (mean over its runs); null where it never is",
-    "steps_to_best": "the same for the lowest smoothed validation loss of the tuned reference (mean over its runs)",
-    "validation_at_most_reference": "tasks on which the final validation loss, mean over runs, is no higher than that "
+    "steps_to_target": "first step at which the validation loss, smoothed by a trailing mean over "
+    "a tenth of the run, "
+    "is at or below the final validation loss of the tuned reference (mean over its runs); null "
+    "where it never is",
+    "steps_to_best": "the same for the lowest smoothed validation loss of the tuned reference "
+    "(mean over its runs)",
+    "validation_at_most_reference": "tasks on which the final validation loss, mean over runs, is "
+    "no higher than that "
     "of the tuned reference",
-    "seconds": "steps times measured seconds per training step of one run alone, compilation and measurements left out",
+    "seconds": "steps times measured seconds per training step of one run alone, compilation and "
+    "measurements left out",
     "overhead": "seconds per step less those of the same loop with plain gradient descent",
     "interval": "95 % percentile bootstrap, runs resampled within each task",
-    "probability_of_improvement": "mean over tasks of P(X < Y) + P(X = Y) / 2 for normalized scores of runs",
+    "probability_of_improvement": "mean over tasks of P(X < Y) + P(X = Y) / 2 for normalized "
+    "scores of runs",
 }
 
 
 def final_losses(curves: ArrayLike, cap: float) -> NDArray:
-    """Mean of the last tenth of the measurements (at least one) of each run: `[...]` from `[..., points]`."""
+    """Mean of the last tenth of the measurements (at least one) of each run:
+    `[...]` from `[..., points]`.
+    """
     curves = cap_losses(curves, cap)
     return curves[..., -max(1, curves.shape[-1] // 10) :].mean(axis=-1)
 
@@ -52,15 +63,20 @@ def smooth(curves: ArrayLike, cap: float) -> NDArray:
 
 
 def steps_to(curves: ArrayLike, target: float, eval_every: int, cap: float) -> NDArray:
-    """Step of the first smoothed measurement at or below the target, for each run; inf where there is none."""
-    # The tolerance is for a target that is itself a smoothed loss: sums in another order differ in their last digits.
+    """Step of the first smoothed measurement at or below the target, for each run;
+    inf where there is none.
+    """
+    # The tolerance is for a target that is itself a smoothed loss:
+    # sums in another order differ in their last digits.
     reached = smooth(curves, cap) <= target + 1e-9 * abs(target)
     first = reached.argmax(axis=-1) * eval_every
     return np.where(reached.any(axis=-1), first.astype(np.float64), np.inf)
 
 
 def diverged(losses: dict[str, ArrayLike], cap: float) -> NDArray:
-    """Which runs diverged (`[runs]`), from the raw loss curves of all measured splits, `test` among them."""
+    """Which runs diverged (`[runs]`), from the raw loss curves of all measured splits,
+    `test` among them.
+    """
     non_finite = np.any(
         [~np.isfinite(np.asarray(curve)).all(axis=-1) for curve in losses.values()], axis=0
     )

@@ -1,10 +1,10 @@
 """Aggregates over few runs, with their uncertainty (Agarwal et al. 2021, arXiv 2108.13264).
 
-Scores are `[tasks, runs]`, smaller is better. Tasks are strata: a bootstrap resamples the runs of each task and never
-mixes tasks. Everything here is NumPy on the host and seeded.
+Scores are `[tasks, runs]`, smaller is better. Tasks are strata: a bootstrap resamples the runs of
+each task and never mixes tasks. Everything here is NumPy on the host and seeded.
 
-What cannot be known is nan: every statistic of scores with a nan among them, and an interval that would have to come
-from one run. What was never reached is infinity, and larger than everything.
+What cannot be known is nan: every statistic of scores with a nan among them, and an interval that
+would have to come from one run. What was never reached is infinity, and larger than everything.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,9 @@ def deviation(values: ArrayLike, ddof: int = 0) -> float:
 
 
 def lowest(values: ArrayLike) -> int | None:
-    """Index of the lowest of the values that are known, the first of equals; None where none is finite."""
+    """Index of the lowest of the values that are known, the first of equals;
+    None where none is finite.
+    """
     values = np.asarray(values, np.float64)
     known = np.isfinite(values)
     return int(np.where(known, values, np.inf).argmin()) if known.any() else None
@@ -50,7 +52,8 @@ def lowest_known(values: ArrayLike, what: str) -> int:
 
 
 def interquartile_mean(scores: ArrayLike, axis: int | tuple[int, ...] | None = None) -> NDArray:
-    """Mean of the middle half: the lowest and the highest quarter of the scores (rounded down) are left out.
+    """Mean of the middle half: the lowest and the highest quarter
+    of the scores (rounded down) are left out.
 
     nan where a score is nan, which is neither high nor low.
     """
@@ -77,7 +80,8 @@ def stratified_bootstrap(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap interval of `statistic(scores, axis=(-2, -1))`, runs resampled within each task.
+    """Percentile bootstrap interval of `statistic(scores, axis=(-2, -1))`,
+    runs resampled within each task.
 
     One run of each task says nothing of how runs differ: the interval's ends are nan.
 
@@ -100,7 +104,9 @@ def stratified_bootstrap(
 
 
 def interval_of(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The middle part of resampled values, `[resamples]`; nan where one of them is, infinite where it reaches there."""
+    """The middle part of resampled values, `[resamples]`;
+    nan where one of them is, infinite where it reaches there.
+    """
     values = np.asarray(values, np.float64)
     probabilities = [(1 - confidence) / 2, (1 + confidence) / 2]
     if np.isfinite(values).all():
@@ -122,7 +128,8 @@ def _quantile(values: NDArray, probability: float) -> float:
 
 
 def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> float:
-    """Mean over tasks of `P(X < Y) + P(X = Y) / 2`: how often a run of x ends below a run of y on the same task.
+    """Mean over tasks of `P(X < Y) + P(X = Y) / 2`:
+    how often a run of x ends below a run of y on the same task.
 
     This is the Mann-Whitney statistic divided by the number of pairs; nan where a score is.
 
@@ -144,7 +151,8 @@ def probability_of_improvement_interval(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Interval:
-    """`probability_of_improvement` with a stratified bootstrap interval; x and y are resampled independently.
+    """`probability_of_improvement` with a stratified bootstrap interval;
+    x and y are resampled independently.
 
     With one run of either, the interval's ends are nan.
     """
@@ -163,7 +171,8 @@ def probability_of_improvement_interval(
 
 
 def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> NDArray:
-    """Share of runs with a score at or below each threshold, every task weighing the same: `[thresholds]`.
+    """Share of runs with a score at or below each threshold, every task weighing the same:
+    `[thresholds]`.
 
     nan where a score is: it may lie on either side.
     """
@@ -185,6 +194,8 @@ def _resampled_runs(shape: tuple[int, int], num_resamples: int, seed: int) -> ND
 
 
 def _wins(x: NDArray, y: NDArray) -> NDArray:
-    """`[tasks, runs of x, runs of y]`: 1 where x is lower, 1/2 at a tie, nan where one of them is."""
+    """`[tasks, runs of x, runs of y]`:
+    1 where x is lower, 1/2 at a tie, nan where one of them is.
+    """
     x, y = x[:, :, None], y[:, None, :]
     return np.where(np.isnan(x) | np.isnan(y), np.nan, (x < y) + 0.5 * (x == y))

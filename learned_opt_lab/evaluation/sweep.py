@@ -1,12 +1,15 @@
-"""All configurations x runs of one optimizer factory as one vmapped, jitted program over traced hyperparameters.
+"""All configurations x runs of one optimizer factory as one vmapped,
+jitted program over traced hyperparameters.
 
-A *configuration* is one point of the hyperparameter space (for a learned optimizer: one theta). A *run* is a task drawn
-from the family together with its initialization and its batches. Every configuration sees the same runs: the keys of
-tasks, initial parameters and batches belong to the run alone. The batches are drawn once for each run, so that the
-first layer of all configurations is one large matmul.
+A *configuration* is one point of the hyperparameter space (for a learned optimizer: one theta). A
+*run* is a task drawn from the family together with its initialization and its batches. Every
+configuration sees the same runs: the keys of tasks, initial parameters and batches belong to the
+run alone. The batches are drawn once for each run, so that the first layer of all configurations is
+one large matmul.
 
-The larger saving is that one program serves all rates: rates are traced, never constants. Sharded with
-`jax.shard_map` over a one-dimensional mesh, along whichever of the two axes wastes less on padding.
+The larger saving is that one program serves all rates: rates are traced, never constants. Sharded
+with `jax.shard_map` over a one-dimensional mesh, along whichever of the two axes wastes less on
+padding.
 """
 
 import functools
@@ -26,18 +29,21 @@ from tasks import SPLITS, Data, Key, Task, TaskFamily
 Hyperparameters = Any
 Factory = Callable[[Hyperparameters], optax.GradientTransformation]
 Curves = dict[str, dict[str, Array]]
-"""split -> metric (`loss`, and what the task's own metrics hold) -> `[configurations, runs, points]`."""
+"""split -> metric (`loss`, and what the task's own metrics hold)
+-> `[configurations, runs, points]`."""
 
 EXTRA_ARGS = ("value", "grad", "value_fn", "objective_grad")
-"""What an optimizer's `update` may ask for: Optax's line-search arguments, and the gradient of a fresh `inner_valid`
-batch."""
+"""What an optimizer's `update` may ask for:
+Optax's line-search arguments, and the gradient of a fresh `inner_valid` batch."""
 BYTES_OF_KEYS = 24
 """Of one run, while they are made."""
 _AXIS = "sweep"
 
 
 class Runs(NamedTuple):
-    """The keys of the runs, each `[num_runs]`: which task, and which initialization and batches on it."""
+    """The keys of the runs, each `[num_runs]`:
+    which task, and which initialization and batches on it.
+    """
 
     task: Key
     seed: Key
@@ -91,14 +97,17 @@ def make_sweep(
       eval_every: inner steps between two measurements; divides `num_steps`.
       num_eval_batches: batches of each split that a measurement is the mean over.
       extra_args: which of `EXTRA_ARGS` the optimizer's `update` is given.
-      mesh: one-dimensional mesh; default: all devices, at most as many as there are configurations or runs.
+      mesh: one-dimensional mesh; default: all devices, at most as many as there are configurations
+        or runs.
 
     Returns:
-      `(hyperparameters, runs) -> curves`. Every leaf of hyperparameters leads with the configurations axis. Curves have
-      `num_steps // eval_every + 1` points: point i is measured after `i * eval_every` steps, point 0 before the first.
+      `(hyperparameters, runs) -> curves`. Every leaf of hyperparameters leads with the
+      configurations axis. Curves have `num_steps // eval_every + 1` points: point i is measured
+      after `i * eval_every` steps, point 0 before the first.
 
     Raises:
-      ValueError: for a number of steps, an interval, a split or an extra argument outside the above.
+      ValueError: for a number of steps, an interval, a split or an extra argument outside the
+        above.
     """
     _check(num_steps, splits, eval_every, num_eval_batches, extra_args)
     plan = _Plan(num_steps, splits, eval_every, num_eval_batches, extra_args)
@@ -114,7 +123,8 @@ def make_sweep(
         )
         together = num_configurations * num_runs * memory.num_bytes(start)
         memory.check_fits(
-            f"{num_configurations} configurations on {num_runs} runs at once: parameters and states",
+            f"{num_configurations} configurations on {num_runs} runs at once: parameters and "
+            "states",
             together,
         )
         used_mesh = mesh if mesh is not None else _default_mesh(max(num_configurations, num_runs))
@@ -133,7 +143,9 @@ def make_sweep(
 
 
 def _sharded(run: Callable[..., Any]) -> Callable[..., Any]:
-    """`run` over all configurations and runs: a program over a mesh, spread along one of the two axes."""
+    """`run` over all configurations and runs:
+    a program over a mesh, spread along one of the two axes.
+    """
 
     @functools.partial(
         jax.jit, static_argnames=("mesh", "by_configuration"), compiler_options=compiler_options()
@@ -176,7 +188,8 @@ def _axis_size(tree: Any) -> int:
     sizes = {leaf.shape[0] for leaf in jax.tree.leaves(tree) if leaf.ndim}
     if len(sizes) != 1 or any(leaf.ndim == 0 for leaf in jax.tree.leaves(tree)):
         raise ValueError(
-            f"every leaf of hyperparameters leads with one configurations axis, got sizes {sorted(sizes)}"
+            "every leaf of hyperparameters leads with one configurations axis, got sizes "
+            f"{sorted(sizes)}"
         )
     return sizes.pop()
 
@@ -234,7 +247,9 @@ def start_run(
     data: Data,
     extra_args: tuple[str, ...],
 ) -> tuple[Task, tuple[Any, Any], Callable[[Array, tuple[Any, Any]], tuple[Any, Any]]]:
-    """One configuration at the start of one run: its task, `(params, state)`, and a step `(index, (params, state))`."""
+    """One configuration at the start of one run:
+    its task, `(params, state)`, and a step `(index, (params, state))`.
+    """
     init_key, train_key, _ = jax.random.split(run.seed, 3)
     task = family.task(family.sample(run.task))
     with jax.numpy_dtype_promotion("standard"):
@@ -277,7 +292,9 @@ def train_step(
 def _measure(
     task: Task, splits: tuple[str, ...], data: Data, params, key: Key
 ) -> dict[str, dict[str, Array]]:
-    """Loss and metrics on one fresh batch of each split; its key does not depend on the other splits asked for."""
+    """Loss and metrics on one fresh batch of each split;
+    its key does not depend on the other splits asked for.
+    """
     measurements = {}
     for split in splits:
         batch_key, loss_key = jax.random.split(jax.random.fold_in(key, SPLITS.index(split)))

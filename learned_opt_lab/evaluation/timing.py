@@ -63,7 +63,9 @@ def time_training(
 
 
 def time_plain_gradient_descent(family: TaskFamily, runs: Runs) -> Timing:
-    """The same loop with plain gradient descent at rate zero: what a step costs without an optimizer to speak of."""
+    """The same loop with plain gradient descent at rate zero:
+    what a step costs without an optimizer to speak of.
+    """
     return time_training(family, optax.sgd, jnp.float32(0.0), runs)
 
 

@@ -1,8 +1,9 @@
 """The search a baseline is entitled to, on one task, with a stated budget and a cache.
 
-Tuning has its own seeds: no run that is reported was tuned on. A configuration's score is its final `outer_valid` loss,
-averaged over seeds; the lowest wins, and of equals the one with the most finite measurements. Results are cached by
-what they follow from (`learned_opt_lab.results.content`): code, data, configurations and versions, not names alone.
+Tuning has its own seeds: no run that is reported was tuned on. A configuration's score is its final
+`outer_valid` loss, averaged over seeds; the lowest wins, and of equals the one with the most finite
+measurements. Results are cached by what they follow from (`learned_opt_lab.results.content`): code,
+data, configurations and versions, not names alone.
 """
 
 import datetime
@@ -25,7 +26,8 @@ from tasks import SuiteTask, TaskFamily, task_key
 TUNING_VERSION = 2
 """Part of the cache's key: raised when its files hold something else."""
 CHUNK = 64
-"""Configurations that run at once; more are taken in turn, so that memory does not grow with the budget."""
+"""Configurations that run at once;
+more are taken in turn, so that memory does not grow with the budget."""
 
 
 class Tuned(NamedTuple):
@@ -59,7 +61,9 @@ class Tuned(NamedTuple):
 
 
 def default_cache_dir() -> Path | None:
-    """`LEARNED_OPT_CACHE`, or else `~/.cache/learned_opt`; None where there is neither it nor a home."""
+    """`LEARNED_OPT_CACHE`, or else `~/.cache/learned_opt`;
+    None where there is neither it nor a home.
+    """
     try:
         return (
             Path(os.environ.get("LEARNED_OPT_CACHE") or Path.home() / ".cache" / "learned_opt")
@@ -75,7 +79,9 @@ def now() -> str:
 
 
 def runs_of(task: SuiteTask, role: str, num_seeds: int, seed: int) -> Runs:
-    """Runs of a suite's task: the task is always the same, the seeds depend on `role` ("tune" or "evaluate")."""
+    """Runs of a suite's task: the task is always the same,
+    the seeds depend on `role` ("tune" or "evaluate").
+    """
     roles = ("evaluate", "tune")
     seed_key = jax.random.fold_in(jax.random.key(seed), roles.index(role))
     return Runs(
@@ -144,7 +150,9 @@ def tune(
 def _scores(
     task: SuiteTask, family: TaskFamily, name: str, configurations: dict[str, NDArray], runs: Runs
 ) -> tuple[NDArray, NDArray]:
-    """Of each configuration: final `outer_valid` loss, and how many measurements are finite; chunks of one program."""
+    """Of each configuration: final `outer_valid` loss, and how many measurements are finite;
+    chunks of one program.
+    """
     entry = baseline(name)
     sweep = make_sweep(
         family,
@@ -237,7 +245,8 @@ def _read(path: Path | None, key: dict[str, Any], warn: Callable[[str], None]) -
 def _write(path: Path | None, found: dict[str, Any], warn: Callable[[str], None]) -> None:
     if path is None:
         warn(
-            "there is no home for the cache of tuning (LEARNED_OPT_CACHE); what was found is used, and not kept"
+            "there is no home for the cache of tuning (LEARNED_OPT_CACHE); what was found is used, "
+            "and not kept"
         )
         return
     try:

@@ -16,5 +16,7 @@ EXPERIMENTS = {
     "outer_training_curves": "learned_opt_lab.papers.metz2019.outer_training_curves",
     "held_out_curves": "learned_opt_lab.papers.metz2019.held_out_curves",
     "out_of_distribution": "learned_opt_lab.papers.metz2019.out_of_distribution",
-    "image_classification_schedules": "learned_opt_lab.papers.donini2019.image_classification_schedules",
+    "image_classification_schedules": (
+        "learned_opt_lab.papers.donini2019.image_classification_schedules"
+    ),
 }

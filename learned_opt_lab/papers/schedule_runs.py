@@ -1,4 +1,6 @@
-"""Many training runs as one program: hyperparameters and seeds on one axis, spread over the devices."""
+"""Many training runs as one program:
+hyperparameters and seeds on one axis, spread over the devices.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -72,7 +74,8 @@ def train(
 
     Args:
       task: gives weights, minibatches and training losses.
-      objective: `(params, key, data) -> E`; the key is the step's own, for an objective on a random batch.
+      objective: `(params, key, data) -> E`; the key is the step's own, for an objective on a random
+        batch.
       transformation: any; hypergradient optimizers are given `value_fn` and `objective_grad`.
       recording: what of it to keep.
       data: handed to the task.
@@ -111,10 +114,11 @@ def train(
 
 
 def over_runs(function: Callable[..., Any], one_by_one: bool = False) -> Callable[..., Any]:
-    """Maps `(run arguments..., data)` over a leading axis of all but the last argument, sharded over all devices.
+    """Maps `(run arguments..., data)` over a leading axis of all but the last argument,
+    sharded over all devices.
 
-    A device takes its runs at once, or, where they are large enough to fill it, one by one. The number of runs need not
-    divide: the last run fills up, and is cut off again.
+    A device takes its runs at once, or, where they are large enough to fill it, one by one. The
+    number of runs need not divide: the last run fills up, and is cut off again.
     """
     mesh = jax.make_mesh((len(jax.devices()),), (_AXIS,), axis_types=(AxisType.Auto,))
     program = _sharded(function, mesh, one_by_one)  # once: another call compiles nothing

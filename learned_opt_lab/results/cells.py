@@ -1,7 +1,9 @@
-"""Cells: the pieces of a resumable piece of work, each an `.npz` of arrays with the `.json` that belongs to it.
+"""Cells: the pieces of a resumable piece of work,
+each an `.npz` of arrays with the `.json` that belongs to it.
 
-The record holds a checksum of the arrays, one of itself and what the cell was made of. A cell that is damaged is told,
-set aside and made again; one that was made of something else (other code, data or versions) is told and replaced.
+The record holds a checksum of the arrays, one of itself and what the cell was made of. A cell that
+is damaged is told, set aside and made again; one that was made of something else (other code, data
+or versions) is told and replaced.
 """
 
 import hashlib
@@ -75,13 +77,14 @@ def write(
 def read(
     stem: Path, made_of: Mapping[str, Any] | None = None, warn: Warn = folder.warn
 ) -> Stored | None:
-    """A finished cell; None where there is none, where it is damaged, or where it was made of something else.
+    """A finished cell; None where there is none, where it is damaged,
+    or where it was made of something else.
 
     Args:
       stem: as in `write`.
       made_of: what it must have been made of; None for anything.
-      warn: called with one line that names the file, for a cell that is there and is not taken. Such a cell's files
-        are kept beside it under `.damaged`.
+      warn: called with one line that names the file, for a cell that is there and is not taken.
+        Such a cell's files are kept beside it under `.damaged`.
 
     Raises:
       OSError: a file that is there could not be read: no damage, and nothing to replace it for.
@@ -119,7 +122,8 @@ def paths(stem: Path) -> tuple[Path, Path]:
 
 
 def set_aside(*damaged: Path) -> Path:
-    """Renames files that cannot be read to `NAME.damaged`, `.damaged2` and so on; returns the last one's new name.
+    """Renames files that cannot be read to `NAME.damaged`, `.damaged2` and so on;
+    returns the last one's new name.
 
     On a disk that takes no renaming they stay.
     """

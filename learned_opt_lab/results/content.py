@@ -1,8 +1,10 @@
-"""What results follow from, as a digest: code, data and versions. A cache that goes by names gives back old numbers.
+"""What results follow from, as a digest: code, data and versions.
 
-The digest of a callable holds its bytecode, what it closes over, the arguments bound to it, and the text of every file
-of the user's that it leads to. What is shipped counts as one: all sources of `tasks`, `learned_opt` and of what runs
-the inner loop here. Libraries count by their versions.
+A cache that goes by names gives back old numbers.
+
+The digest of a callable holds its bytecode, what it closes over, the arguments bound to it, and the
+text of every file of the user's that it leads to. What is shipped counts as one: all sources of
+`tasks`, `learned_opt` and of what runs the inner loop here. Libraries count by their versions.
 """
 
 import dataclasses
@@ -68,7 +70,9 @@ def outer_training_code() -> str:
 
 
 def code(*objects: Any) -> str:
-    """Digest of callables, or of trees of them and of what parametrizes them, and of the user's files they are from."""
+    """Digest of callables, or of trees of them and of what parametrizes them,
+    and of the user's files they are from.
+    """
     seen: dict[int, Any] = {}
     files: set[str] = set()
     parts = [part for each in objects for part in _parts(each, seen, files)]
@@ -112,7 +116,8 @@ def _array_parts(leaf: Any) -> Iterator[bytes]:
 
 
 def _parts(value: Any, seen: dict[int, Any], files: set[str]) -> Iterator[bytes]:
-    """A value's bytes, those of what it holds and closes over among them; notes the user's files on the way.
+    """A value's bytes, those of what it holds and closes over among them;
+    notes the user's files on the way.
 
     What was seen is held: some of it is made on the way, and another object would get its id.
     """
@@ -174,7 +179,9 @@ def _children(value: Any, files: set[str]) -> Iterator[Any]:
 
 
 def _named_globals(function: types.FunctionType) -> Iterator[Any]:
-    """Values of the globals that a user's function names: a constant of its module may be set from outside."""
+    """Values of the globals that a user's function names:
+    a constant of its module may be set from outside.
+    """
     if _is_users(function.__module__):
         for name in sorted(_names(function.__code__)):
             if name in function.__globals__:
@@ -217,7 +224,9 @@ def _library_folders() -> tuple[str, ...]:
 
 
 def _is_users(module_name: str | None) -> bool:
-    """Whether a module is from a file that is neither of the project's packages nor of an installed library."""
+    """Whether a module is from a file that is neither of the project's packages nor
+    of an installed library.
+    """
     if module_name is None or f"{module_name}.".startswith(SHIPPED):
         return False
     file = getattr(sys.modules.get(module_name), "__file__", None)

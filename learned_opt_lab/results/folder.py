@@ -1,4 +1,6 @@
-"""A folder that holds one resumable piece of work, and says which; and what all results that are written share."""
+"""A folder that holds one resumable piece of work, and says which;
+and what all results that are written share.
+"""
 
 import json
 import math

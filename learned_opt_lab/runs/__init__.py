@@ -1,4 +1,5 @@
-"""From a config to a run: `train` starts one and `resume` goes on with one, from Python as from the command line.
+"""From a config to a run: `train` starts one and `resume` goes on with one,
+from Python as from the command line.
 
     from configs.quickstart import config
     from learned_opt_lab import runs
@@ -6,7 +7,8 @@
     result = runs.train(config, "runs/mine", show=runs.TERMINAL)
     result.summary["heldout"]["learned"]
 
-A name of this face is imported when it is first used: they need JAX, which the command does without until it trains.
+A name of this face is imported when it is first used: they need JAX, which the command does without
+until it trains.
 """
 
 import importlib

@@ -1,4 +1,6 @@
-"""From a `TrainConfig` to what the training loop runs: families x optimizer -> problems -> estimators -> outer step."""
+"""From a `TrainConfig` to what the training loop runs:
+families x optimizer -> problems -> estimators -> outer step.
+"""
 
 import dataclasses
 import functools
@@ -42,7 +44,8 @@ class Built(NamedTuple):
       optimizer_name: what `learned_opt.save` writes, with `optimizer_kwargs`.
       optimizer_kwargs: see there.
       theta: initial outer parameters.
-      untrained_theta: fresh ones, to compare with; equal to `theta` unless the run goes on from a saved one.
+      untrained_theta: fresh ones, to compare with; equal to `theta` unless the run goes on from a
+        saved one.
       step: the outer step.
       datas: one entry a family, replicated over the mesh.
       key: of the loop.
@@ -70,8 +73,8 @@ def build(
     Args:
       config: the run.
       num_devices: devices to spread the particles over; as many as divide them if None.
-      trust: run the code that the file `init_theta` names; code that the config names is run if it is the user's own
-        config, or one that `from_json` was told to trust.
+      trust: run the code that the file `init_theta` names; code that the config names is run if it
+        is the user's own config, or one that `from_json` was told to trust.
 
     Raises:
       ValueError: for anything that does not fit; nothing has been written then.
@@ -105,7 +108,8 @@ def build(
     datas = step.place_data(tuple(family.data for family in families))
     jax.eval_shape(step.step, state, key_loop, datas)
     return Built(
-        families, held_outs[0], optimizer, name, kwargs, theta, untrained, step, datas, key_loop, mesh
+        families, held_outs[0], optimizer, name, kwargs, theta, untrained, step, datas, key_loop,
+        mesh
     )  # fmt: skip
 
 
@@ -130,7 +134,9 @@ def check_numbers(config: base.TrainConfig) -> None:
 
 
 def check_seed(seed: int) -> None:
-    """Raises `ValueError` for a seed that is no whole number of 32 bits: JAX would cut it to those without a word."""
+    """Raises `ValueError` for a seed that is no whole number of 32 bits:
+    JAX would cut it to those without a word.
+    """
     if not isinstance(seed, int) or not -(2**31) <= seed < 2**32:
         raise ValueError(f"seed must be a whole number within {-(2**31)}..{2**32 - 1}, got {seed}")
 
@@ -181,7 +187,8 @@ def build_optimizer(config: base.Optimizer) -> tuple[LearnedOptimizer, str, dict
         size := sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
     ) > theta_file.MAX_ELEMENTS:
         raise ValueError(
-            f"{name} with {kwargs}: theta would have {size} numbers, allowed are {theta_file.MAX_ELEMENTS}"
+            f"{name} with {kwargs}: theta would have {size} numbers, allowed are "
+            f"{theta_file.MAX_ELEMENTS}"
         )
     return optimizer, name, kwargs
 
@@ -200,9 +207,10 @@ def initial_theta(
       path: as in `learned_opt.load_theta`.
       optimizer: that it must be of.
       untrained: a theta of this optimizer.
-      name: of this optimizer. A file that names the same code of a user's is judged by `optimizer`; nothing is imported
-        for it.
-      trust: as in `learned_opt.load_theta`, for a file that names other code; modules of the working directory count.
+      name: of this optimizer. A file that names the same code of a user's is judged by `optimizer`;
+        nothing is imported for it.
+      trust: as in `learned_opt.load_theta`, for a file that names other code; modules of the
+        working directory count.
 
     Raises:
       ValueError: it is of another optimizer, or does not load.
@@ -217,7 +225,8 @@ def initial_theta(
     shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (theta, untrained)]
     if shapes[0] != shapes[1]:
         raise ValueError(
-            f"{path} holds the theta of another optimizer: shapes {shapes[0]}, needed are {shapes[1]}"
+            f"{path} holds the theta of another optimizer: shapes {shapes[0]}, needed are "
+            f"{shapes[1]}"
         )
     try:
         checks.check_theta(theta)
@@ -236,7 +245,8 @@ def build_truncation(config: base.TrainConfig) -> truncation.TruncationSchedule:
     longest = getattr(config.truncation, kind.longest)
     if longest > config.problem.num_steps:
         raise ValueError(
-            f"the truncation grows to {longest} inner steps, above the episode's {config.problem.num_steps} "
+            f"the truncation grows to {longest} inner steps, above the episode's "
+            f"{config.problem.num_steps} "
             "(problem.num_steps)"
         )
     return builder_of(kind)(**_fields(config.truncation))
@@ -264,13 +274,14 @@ def build_outer_optimizer(
     """Clip, then Adam or AdamW under the schedule.
 
     Raises:
-      ValueError: for a rate, clip or epsilon that is not positive and finite, a decay outside `[0, 1)`, or a warm-up
-        longer than the run.
+      ValueError: for a rate, clip or epsilon that is not positive and finite, a decay outside
+        `[0, 1)`, or a warm-up longer than the run.
     """
     _check_outer_optimizer(config)
     if not 0 <= config.num_warmup_steps < num_outer_steps:
         raise ValueError(
-            f"num_warmup_steps must be within 0..{num_outer_steps - 1}, got {config.num_warmup_steps}"
+            f"num_warmup_steps must be within 0..{num_outer_steps - 1}, got "
+            f"{config.num_warmup_steps}"
         )
     checks.check_count(0, num_warmup_steps=config.num_warmup_steps)
     clips = {
@@ -290,7 +301,8 @@ def build_outer_optimizer(
 def _check_outer_optimizer(config: base.OuterOptimizer) -> None:
     if not config.learning_rate > 0 or (config.clip != "none" and not config.clip_at > 0):
         raise ValueError(
-            f"learning_rate and clip_at must be above 0, got {config.learning_rate} and {config.clip_at}"
+            f"learning_rate and clip_at must be above 0, got {config.learning_rate} and "
+            f"{config.clip_at}"
         )
     checks.check_positive(learning_rate=config.learning_rate, eps=config.eps)
     if config.clip != "none":
@@ -319,7 +331,9 @@ def _fields(config) -> dict[str, Any]:
 
 
 def _argument(value: Any) -> Any:
-    """A field as a factory takes it: a group of fields is a dict of them, or None where none of them is given."""
+    """A field as a factory takes it: a group of fields is a dict of them,
+    or None where none of them is given.
+    """
     if not dataclasses.is_dataclass(value):
         return value
     return None if value == type(value)() else _fields(value)

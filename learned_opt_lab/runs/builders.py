@@ -1,4 +1,6 @@
-"""From a kind of a config to the function that builds it: the one place where `builds` becomes code."""
+"""From a kind of a config to the function that builds it:
+the one place where `builds` becomes code.
+"""
 
 import importlib
 from collections.abc import Callable
@@ -19,6 +21,7 @@ def builder_of(kind: type[base.Kind]) -> Callable[..., Any]:
     module, _, name = kind.builds.partition(":")
     if module.partition(".")[0] not in OWN:
         raise ValueError(
-            f"{kind.__name__}.builds names {kind.builds!r}; a kind of your own gives the function itself"
+            f"{kind.__name__}.builds names {kind.builds!r}; a kind of your own gives the function "
+            "itself"
         )
     return getattr(importlib.import_module(module), name)

@@ -1,4 +1,6 @@
-"""The configs that ship, by name, and how a name or the path of a user's own file becomes a `TrainConfig`."""
+"""The configs that ship, by name, and how a name or the path
+of a user's own file becomes a `TrainConfig`.
+"""
 
 import importlib
 import importlib.util
@@ -23,7 +25,9 @@ MADE_BY = {"general": "general", "general_es": "general_es", "mlp": "digits_mlp"
 
 
 def recipe_of(name: str) -> str:
-    """The command that makes shipped weights: their config's search if it has one that makes a theta, or training."""
+    """The command that makes shipped weights:
+    their config's search if it has one that makes a theta, or training.
+    """
     config, _ = load(MADE_BY[name])
     command = "search" if config.search is not None and config.search.makes_theta else "train"
     return f"learned-opt {command} {MADE_BY[name]}"
@@ -63,6 +67,7 @@ def _run_file(path: Path) -> TrainConfig:
     config = getattr(module, "config", None)
     if not isinstance(config, TrainConfig):
         raise ValueError(
-            f"config file {path} must define `config`, a configs.base.TrainConfig; got {config!r:.80}"
+            f"config file {path} must define `config`, a configs.base.TrainConfig; got "
+            f"{config!r:.80}"
         )
     return config

@@ -16,7 +16,9 @@ MAX_WHOLE_NUMBER = 2**63 - 1
 
 
 def to_json(value: Any) -> Any:
-    """Plain JSON values; a dataclass becomes an object whose `type` names its class, a tuple a list."""
+    """Plain JSON values; a dataclass becomes an object whose `type` names its class,
+    a tuple a list.
+    """
     if dataclasses.is_dataclass(value):
         fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}
@@ -32,12 +34,13 @@ def from_json(value: Any, *, trust: bool = False) -> Any:
 
     Args:
       value: plain JSON values.
-      trust: names of code in it may be imported and run when the config is built. Without it they are `FromFile`, equal
-        to what they were, and building refuses those that are not of this project.
+      trust: names of code in it may be imported and run when the config is built. Without it they
+        are `FromFile`, equal to what they were, and building refuses those that are not of this
+        project.
 
     Raises:
-      ValueError: for a type or a field that does not exist, naming the nearest ones, or a value that is not of its
-        field's type.
+      ValueError: for a type or a field that does not exist, naming the nearest ones, or a value
+        that is not of its field's type.
     """
     return _from_json(value, trust, 0)
 
@@ -80,7 +83,9 @@ def _from_json(value: Any, trust: bool, depth: int) -> Any:
 
 
 def types_in_json() -> dict[str, type]:
-    """The classes that a config may be made of, by name: `TrainConfig`, all kinds, and what their fields hold."""
+    """The classes that a config may be made of, by name:
+    `TrainConfig`, all kinds, and what their fields hold.
+    """
     found: dict[str, type] = {}
     waiting = [base.TrainConfig, *base.registered().values()]
     while waiting:
@@ -121,7 +126,10 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a field's type; a whole number is a float too, and a dict holds anything."""
+    """Whether a value is of a field's type.
+
+    A whole number is a float too, and a dict holds anything.
+    """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, arg) for arg in args)

@@ -1,4 +1,6 @@
-"""The course of a run, the same for every engine: directory, lock, build, outer steps, scores, the files at the end."""
+"""The course of a run, the same for every engine:
+directory, lock, build, outer steps, scores, the files at the end.
+"""
 
 import contextlib
 import importlib.util
@@ -44,8 +46,10 @@ class RunResult(NamedTuple):
     Attributes:
       run: its directory; `run.metrics`, `run.theta` and `run.summary` are files in it.
       theta: the trained outer parameters, on the host.
-      summary: what is in `summary.json`; None if a signal ended the run early, and in all processes but the first.
-      signal: SIGINT, SIGTERM or SIGHUP if one ended the run early, else None. `resume` goes on with it.
+      summary: what is in `summary.json`; None if a signal ended the run early, and in all processes
+        but the first.
+      signal: SIGINT, SIGTERM or SIGHUP if one ended the run early, else None. `resume` goes on with
+        it.
     """
 
     run: RunDirectory
@@ -73,26 +77,33 @@ def train(
     trust: bool = False,
     show: Show = QUIET,
 ) -> RunResult:
-    """Outer-trains a learned optimizer, scores it on held-out tasks, and writes everything to `run_dir`.
+    """Outer-trains a learned optimizer, scores it on held-out tasks,
+    and writes everything to `run_dir`.
 
-    It is what `learned-opt train` does. SIGINT, SIGTERM or SIGHUP end it early, with a checkpoint, if it is called in
-    the main thread. On CPU, call it before anything runs on JAX, and it uses every core.
+    It is what `learned-opt train` does. SIGINT, SIGTERM or SIGHUP end it early, with a checkpoint,
+    if it is called in the main thread. On CPU, call it before anything runs on JAX, and it uses
+    every core.
 
     Args:
       config: the run.
       run_dir: where everything is written.
-      engine: where the outer gradient is computed; in step, on the devices of this process, if None.
-      overwrite: move a run that is in `run_dir` to a folder beside it, `NAME.old-1`, and start a new one.
-      config_file: the file that `config` is from, copied as `config.py`; `resume` finds modules beside it.
+      engine: where the outer gradient is computed; in step, on the devices of this process, if
+        None.
+      overwrite: move a run that is in `run_dir` to a folder beside it, `NAME.old-1`, and start a
+        new one.
+      config_file: the file that `config` is from, copied as `config.py`; `resume` finds modules
+        beside it.
       tensorboard: also write TensorBoard scalars.
       trust: import and run the code that the file `config.init_theta` names.
-      show: where progress and warnings go: `TERMINAL`, or by default no progress, and warnings are Python's.
+      show: where progress and warnings go: `TERMINAL`, or by default no progress, and warnings are
+        Python's.
 
     Raises:
-      ValueError: for anything in the config that does not fit, a run that is in `run_dir`, or another process that
-        writes there; nothing has been written then. Or no outer loss was finite (`NothingLearned`), or the engine
-        failed.
-      OSError: something cannot be read or written, for want of room for example; what was whole is whole.
+      ValueError: for anything in the config that does not fit, a run that is in `run_dir`, or
+        another process that writes there; nothing has been written then. Or no outer loss was
+        finite (`NothingLearned`), or the engine failed.
+      OSError: something cannot be read or written, for want of room for example; what was whole is
+        whole.
     """
     run, settings = RunDirectory(Path(run_dir)), engine or InStep()
 
@@ -123,25 +134,30 @@ def resume(
     trust: bool = False,
     show: Show = QUIET,
 ) -> RunResult:
-    """Goes on with a run that was stopped or killed, from its last whole checkpoint, as `learned-opt resume` does.
+    """Goes on with a run that was stopped or killed, from its last whole checkpoint,
+    as `learned-opt resume` does.
 
-    On the same number of devices it gives bitwise the metrics of a run that was never stopped. A run that is complete
-    is scored again.
+    On the same number of devices it gives bitwise the metrics of a run that was never stopped. A
+    run that is complete is scored again.
 
     Args:
       run_dir: the run directory.
-      engine: where the outer gradient is computed, by the engine the run was started with; there may be more or fewer
-        devices, processes or workers than before. If None, as `train` would, with the workers of before.
+      engine: where the outer gradient is computed, by the engine the run was started with; there
+        may be more or fewer devices, processes or workers than before. If None, as `train` would,
+        with the workers of before.
       allowed: what the run may go on without.
       tensorboard: also write TensorBoard scalars.
-      trust: import and run the code that the run's files name: a family or an optimizer given as `"module:name"`, in
-        modules beside the config file it was started from. Only for runs whose author you trust.
+      trust: import and run the code that the run's files name: a family or an optimizer given as
+        `"module:name"`, in modules beside the config file it was started from. Only for runs whose
+        author you trust.
       show: as for `train`.
 
     Raises:
-      ValueError: there is no run, its files do not fit together and that is not allowed, it names code that is not
-        trusted, it was started by the other engine, or another process writes to it. Or as `train`.
-      OSError: something cannot be read or written, for want of room for example; what was whole is whole.
+      ValueError: there is no run, its files do not fit together and that is not allowed, it names
+        code that is not trusted, it was started by the other engine, or another process writes to
+        it. Or as `train`.
+      OSError: something cannot be read or written, for want of room for example; what was whole is
+        whole.
     """
     run, stored = directory.open_run(Path(run_dir))
     if not allowed.changed_config:
@@ -170,7 +186,9 @@ def make_engine(config: TrainConfig, settings: InStep | Ray) -> Engine:
 
 
 def _as_started(run: RunDirectory, settings: InStep | Ray | None) -> InStep | Ray:
-    """The settings of the engine that the run was started with; raises `ValueError` if another one was chosen."""
+    """The settings of the engine that the run was started with;
+    raises `ValueError` if another one was chosen.
+    """
     started = ray.as_started(run, settings if isinstance(settings, Ray) else Ray())
     if isinstance(settings, Ray if started is None else InStep):
         how = "in step" if started is None else "with --engine ray"
@@ -184,7 +202,9 @@ def _as_started(run: RunDirectory, settings: InStep | Ray | None) -> InStep | Ra
 def _opened(
     engine: Engine, run: RunDirectory, check: Callable[[], None], show: Show
 ) -> Iterator[Show]:
-    """Opens and closes the engine; gives where to show things: of several processes, the first one does."""
+    """Opens and closes the engine; gives where to show things:
+    of several processes, the first one does.
+    """
     engine.open(run, check, show)
     try:
         yield show if cluster.is_first() else QUIET._replace(warn=QUIET.tell)
@@ -276,9 +296,11 @@ def write_results(
 def score(
     config: TrainConfig, built: Built, theta: Any, tell: Callable[[str], None]
 ) -> tuple[dict[str, Any], Mapping[str, np.ndarray]]:
-    """Scores the held-out family: that part of `summary.json`; the curves, optimizer -> `[tasks, steps]`.
+    """Scores the held-out family: that part of `summary.json`;
+    the curves, optimizer -> `[tasks, steps]`.
 
-    Where none is held out it is the training family, with other keys (`learned_opt_lab.runs.families.scored_on`).
+    Where none is held out it is the training family, with other keys
+    (`learned_opt_lab.runs.families.scored_on`).
     """
     held_out_or_not = (
         "held-out tasks" if scored_on(config) == HELD_OUT else "tasks of the training family"
@@ -301,7 +323,8 @@ def score(
 def report(summary: dict[str, Any], run: RunDirectory, tell: Callable[[str], None]) -> None:
     """Tells the numbers that matter."""
     tell(
-        f"outer loss {folder.show(summary['outer_loss_first'])} -> {folder.show(summary['outer_loss_last'])}"
+        f"outer loss {folder.show(summary['outer_loss_first'])} -> "
+        f"{folder.show(summary['outer_loss_last'])}"
     )
     for key, what in ((HELD_OUT, "held-out"), (TRAINED_ON, "training family's")):
         for name in ("learned", "adam_tuned", "adam_1e-3", "untrained") if key in summary else ():

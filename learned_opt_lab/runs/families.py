@@ -1,4 +1,6 @@
-"""From a config's family to task families: what the kinds build, and a user's own as `"module:name"`."""
+"""From a config's family to task families:
+what the kinds build, and a user's own as `"module:name"`.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,11 +39,13 @@ HELD_OUT, TRAINED_ON = "heldout", "training_family"
 
 
 def scored_on(config: base.TrainConfig) -> str:
-    """What a run is scored on afterwards: `HELD_OUT` tasks, or `TRAINED_ON` where the config holds none out.
+    """What a run is scored on afterwards:
+    `HELD_OUT` tasks, or `TRAINED_ON` where the config holds none out.
 
-    Quadratics are drawn afresh from a continuum, so that those scored are never those trained on. Classes are held out
-    unless another family of the run trains on them. A user's own family is held out where the config names one that is
-    neither the family trained on nor another of the run's. Of another kind nothing is known.
+    Quadratics are drawn afresh from a continuum, so that those scored are never those trained on.
+    Classes are held out unless another family of the run trains on them. A user's own family is
+    held out where the config names one that is neither the family trained on nor another of the
+    run's. Of another kind nothing is known.
     """
     families = (config.family, *config.extra_families)
     if isinstance(config.family, base.ClassSubset):
@@ -58,7 +62,9 @@ def scored_on(config: base.TrainConfig) -> str:
 
 
 def _trains_on_the_held_out_of(config: base.ClassSubset, other) -> bool:
-    """Of one order of the classes, the first ones are trained on; with another order some of the others are too."""
+    """Of one order of the classes, the first ones are trained on;
+    with another order some of the others are too.
+    """
     if not isinstance(other, base.ClassSubset) or other.dataset != config.dataset:
         return False
     return (
@@ -145,7 +151,8 @@ def family_factory(target: str) -> Any:
     """The family's factory that a `"module:name"` means, found in the working directory too.
 
     Raises:
-      learned_opt.catalog.NotTrusted: the name is from a file, and of code that is not this project's.
+      learned_opt.catalog.NotTrusted: the name is from a file, and of code that is not this
+        project's.
       ValueError: there is none.
     """
     if target in FAMILIES:
@@ -158,7 +165,9 @@ def family_factory(target: str) -> Any:
 
 
 def check_trusted(config: base.TrainConfig) -> None:
-    """Raises `NotTrusted` for a config from a file that names code which is not this project's; imports nothing."""
+    """Raises `NotTrusted` for a config from a file that names code which is not this project's;
+    imports nothing.
+    """
     parts = (
         config.family,
         *config.extra_families,

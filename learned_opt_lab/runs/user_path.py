@@ -1,7 +1,7 @@
 """Where modules of the user are looked for, and that none of them takes the place of one of ours.
 
-The packages of this project have plain names. A `tasks.py` beside a user's config, or in the folder a command is
-started in, must not become what `import tasks` means here.
+The packages of this project have plain names. A `tasks.py` beside a user's config, or in the folder
+a command is started in, must not become what `import tasks` means here.
 """
 
 import importlib.abc
@@ -39,7 +39,8 @@ def own_first() -> None:
 def add_to_path(directory: Path) -> None:
     """Lets `module:name` in a config mean a module in `directory`.
 
-    It is looked into last: a user's `tree.py` must not become a module that a library imports in the middle of a run.
+    It is looked into last: a user's `tree.py` must not become a module that a library imports in
+    the middle of a run.
     """
     own_first()
     if directory not in _directories:
@@ -49,7 +50,9 @@ def add_to_path(directory: Path) -> None:
 
 
 def hidden_modules(text: str) -> list[str]:
-    """One line for each module of the user that `text`, an error, names, and that is hidden by another of its name."""
+    """One line for each module of the user that `text`, an error, names,
+    and that is hidden by another of its name.
+    """
     lines = []
     for name in dict.fromkeys(re.findall(r"[A-Za-z_]\w*", text)):
         for directory in _directories:

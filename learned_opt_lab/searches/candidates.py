@@ -1,4 +1,6 @@
-"""What a search moves: a few numbers, what they are drawn from first, and the theta that they make."""
+"""What a search moves: a few numbers, what they are drawn from first,
+and the theta that they make.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -22,7 +24,8 @@ class Candidates(NamedTuple):
       start: what the first generation is drawn from.
       to_theta: a candidate's numbers to its theta.
       optimizer: that all thetas are of.
-      saved_as: numbers to the name and the arguments of the optimizer with which `learned_opt.save` writes their theta.
+      saved_as: numbers to the name and the arguments of the optimizer with which `learned_opt.save`
+        writes their theta.
       describe: numbers to what is written about them, by names.
     """
 

@@ -1,8 +1,10 @@
-"""The cross-entropy method over a few numbers that make a theta, scored against Adam on fresh outer-training tasks.
+"""The cross-entropy method over a few numbers that make a theta,
+scored against Adam on fresh outer-training tasks.
 
-Each generation trains on fresh tasks, and so does Adam at six rates: a candidate's score is the logarithm of its
-validation loss over the lowest that Adam gets to, as a mean over the run, at its end and at its lowest. A dozen numbers
-are found in minutes, where outer-training theta's hundreds takes an hour. Held-out tasks have no part in it.
+Each generation trains on fresh tasks, and so does Adam at six rates: a candidate's score is the
+logarithm of its validation loss over the lowest that Adam gets to, as a mean over the run, at its
+end and at its lowest. A dozen numbers are found in minutes, where outer-training theta's hundreds
+takes an hour. Held-out tasks have no part in it.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,14 +24,18 @@ from tasks import TaskFamily
 
 
 class Scores(NamedTuple):
-    """Of a generation's mean before it, and of the start's on the same tasks, which are others in each generation."""
+    """Of a generation's mean before it, and of the start's on the same tasks,
+    which are others in each generation.
+    """
 
     mean: float
     start: float
 
 
 def score(losses: NDArray, adam: NDArray, settings: base.CrossEntropy) -> NDArray:
-    """`[candidates]`, lower is better, from validation losses `[candidates or rates, runs, points]`."""
+    """`[candidates]`, lower is better,
+    from validation losses `[candidates or rates, runs, points]`.
+    """
     cap, offset = settings.loss_cap, settings.loss_offset
     losses, adam = (cap_losses(x, cap).mean(axis=1) for x in (losses, adam))
     to_ratio = lambda x: np.clip(
@@ -47,7 +53,8 @@ def minimize(
     seed: int = 0,
     report: Callable[[Distribution, list[Scores]], None] = lambda *_: None,
 ) -> tuple[Distribution, list[Scores]]:
-    """The distribution after the last generation, and the scores of each generation's mean before it.
+    """The distribution after the last generation,
+    and the scores of each generation's mean before it.
 
     Args:
       candidates: what is searched.
@@ -81,7 +88,9 @@ def minimize(
 def _scored_on(
     families: Sequence[TaskFamily], optimizer: Callable[..., Any], settings: base.CrossEntropy
 ) -> Callable[[Any, jax.Array], NDArray]:
-    """The function of stacked thetas and a key that gives their scores on fresh tasks, summed over families."""
+    """The function of stacked thetas and a key that gives their scores on fresh tasks,
+    summed over families.
+    """
     options = {
         "num_steps": settings.num_steps,
         "splits": ("outer_valid",),
@@ -106,7 +115,9 @@ def _scored_on(
 
 
 def _lowest(scores: NDArray, number: int, generation: int) -> NDArray:
-    """Indices of the lowest scores, fewer where fewer are known: what is unknown is drawn around by nobody."""
+    """Indices of the lowest scores, fewer where fewer are known:
+    what is unknown is drawn around by nobody.
+    """
     known = np.argsort(scores)[: int(np.isfinite(scores).sum())]
     if len(known) < 2:
         raise ValueError(

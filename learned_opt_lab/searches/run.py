@@ -19,7 +19,8 @@ RESULT = "search.json"
 def run_search(
     config: base.TrainConfig, out: Path, *, trust: bool = False, tell: Callable[[str], None] = print
 ) -> tuple[Distribution, list[Scores]]:
-    """Searches, and writes the theta of the distribution's mean and `search.json` after every generation.
+    """Searches, and writes the theta of the distribution's mean
+    and `search.json` after every generation.
 
     Args:
       config: its families are scored on; `search` says how, and where it starts.

@@ -1,8 +1,9 @@
-"""Where outer-training of a config had best start: a search over the fresh theta's Adam (`learned_opt.AdamStart`).
+"""Where outer-training of a config had best start:
+a search over the fresh theta's Adam (`learned_opt.AdamStart`).
 
-The cross-entropy method (`learned_opt_lab/searches/cross_entropy.py`) over rate, exponents of tensor and time, and
-weight decay, around the config's own. What it finds belongs into the config; the theta it leaves is a fresh one of
-that start.
+The cross-entropy method (`learned_opt_lab/searches/cross_entropy.py`) over rate, exponents of
+tensor and time, and weight decay, around the config's own. What it finds belongs into the config;
+the theta it leaves is a fresh one of that start.
 """
 
 import dataclasses
@@ -17,7 +18,8 @@ from learned_opt_lab.searches.candidates import Candidates, Distribution
 
 
 def start_search(config: base.TrainConfig, *, trust: bool = False) -> Candidates:
-    """The starts that `config.search`, a `StartSearch`, moves; fresh thetas all, so that no file has a say.
+    """The starts that `config.search`, a `StartSearch`, moves;
+    fresh thetas all, so that no file has a say.
 
     Raises:
       ValueError: for an optimizer without rate, exponents and time exponents.
@@ -43,7 +45,8 @@ def around_the_start(optimizer: base.Optimizer, search: base.StartSearch) -> Dis
     exponents, times = own.exponents, own.time_exponents
     if own.learning_rate is None or not exponents or not times:
         raise ValueError(
-            "StartSearch needs an optimizer whose start has learning_rate, exponents, time_exponents"
+            "StartSearch needs an optimizer whose start has learning_rate, exponents, "
+            "time_exponents"
         )
     mean = [np.log(own.learning_rate), *exponents, *times, own.weight_decay]
     std = [search.log_learning_rate_std] + [search.exponent_std] * len(exponents)

@@ -1,21 +1,25 @@
 """The last touch to an outer-trained theta: a search over how its step depends on tensor and time.
 
-Starts from the config's `init_theta`, outer-trained from Adam (`learned_opt.per_parameter.adam_start`), whose first
-four hidden units still carry most of the step: two its direction, two the logarithm of its rate. The cross-entropy
-method (`learned_opt_lab/searches/cross_entropy.py`) moves the first layer's weights of these: in the direction those of
-the inputs that differ between parameters, in the logarithm those of the tensor's and time's inputs and the bias.
+Starts from the config's `init_theta`, outer-trained from Adam
+(`learned_opt.per_parameter.adam_start`), whose first four hidden units still carry most of the
+step: two its direction, two the logarithm of its rate. The cross-entropy method
+(`learned_opt_lab/searches/cross_entropy.py`) moves the first layer's weights of these: in the
+direction those of the inputs that differ between parameters, in the logarithm those of the tensor's
+and time's inputs and the bias.
 
 Two hidden units are added, a decay of the weights that opens and closes:
 
-    direction += max(0, c (w / rms(w) + gate)) - max(0, c (gate - w / rms(w))),  gate = g + sum_j k_j x_j
+    direction += max(0, c (w / rms(w) + gate)) - max(0, c (gate - w / rms(w)))
+    gate = g + sum_j k_j x_j
 
-with x the inputs of tensor and time. Far below zero the gate lets no weight pass, from -1 upwards the large ones, and
-well above 1 it takes 2 c w / rms(w) off every weight. How much decay a network gains from differs by more than ten
-between those that have fitted all their images and those that never will; the vanishing gradient tells them apart,
-though not in the first steps, when the gradients of an attention's keys and queries vanish too.
+with x the inputs of tensor and time. Far below zero the gate lets no weight pass, from -1 upwards
+the large ones, and well above 1 it takes 2 c w / rms(w) off every weight. How much decay a network
+gains from differs by more than ten between those that have fitted all their images and those that
+never will; the vanishing gradient tells them apart, though not in the first steps, when the
+gradients of an attention's keys and queries vanish too.
 
-Some thirty numbers, on which all that theta has learned in hundreds of others rests; an estimator of theta's gradient
-spreads its samples over all.
+Some thirty numbers, on which all that theta has learned in hundreds of others rests; an estimator
+of theta's gradient spreads its samples over all.
 """
 
 import dataclasses
@@ -33,7 +37,8 @@ from learned_opt_lab.runs.build import build_optimizer, initial_theta
 from learned_opt_lab.searches.candidates import Candidates, Distribution
 
 DIRECTION, MAGNITUDE, DECAY = slice(0, 2), slice(2, 4), slice(-2, None)
-"""The hidden units that a fresh theta which starts as Adam gives to each output, and those added."""
+"""The hidden units that a fresh theta which starts as Adam gives to each output,
+and those added."""
 PAIR = np.asarray([1.0, -1.0], np.float32)
 
 
@@ -65,8 +70,9 @@ def searched_settings(optimizer: base.Optimizer) -> MLPSettings:
     """The optimizer's arguments with its defaults.
 
     Raises:
-      ValueError: for an optimizer that does not start as Adam at a rate of the tensor, or has another number of hidden
-        layers than one, or no weights or gradient's logarithm among its inputs.
+      ValueError: for an optimizer that does not start as Adam at a rate of the tensor, or has
+        another number of hidden layers than one, or no weights or gradient's logarithm among its
+        inputs.
     """
     settings = (
         mlp_settings(**build_optimizer(optimizer)[2])
@@ -77,7 +83,8 @@ def searched_settings(optimizer: base.Optimizer) -> MLPSettings:
     has_inputs = {"parameter", "log_adam_gradient"} <= set(settings.features)
     if not (starts_as_adam and has_inputs and len(settings.hidden_sizes) == 1):
         raise ValueError(
-            "StepSearch needs a start with exponents, one hidden layer, and the features 'parameter' and "
+            "StepSearch needs a start with exponents, one hidden layer, and the features "
+            "'parameter' and "
             "'log_adam_gradient'"
         )
     return settings
@@ -112,7 +119,9 @@ def numbers_at_start(settings: MLPSettings, search: base.StepSearch) -> Distribu
 
 
 def numbers_of_inputs(settings: MLPSettings, table: Mapping[str, Sequence[float]]) -> NDArray:
-    """`[inputs]`, a table's numbers at the inputs of the features it names, and of the times; zero elsewhere."""
+    """`[inputs]`, a table's numbers at the inputs of the features it names, and of the times;
+    zero elsewhere.
+    """
     num_features = settings.num_features
     numbers = np.zeros(num_features + len(settings.timescales))
     firsts = {name: adam_start.first_row(settings, name) for name in settings.features} | {
@@ -139,8 +148,9 @@ def moved(settings: MLPSettings, theta: Theta, numbers: NDArray) -> Theta:
     Args:
       settings: of theta's optimizer.
       theta: with one hidden layer, the units for the decay among it.
-      numbers: what is added to the direction's weights, to those of the log rate and to its bias; then, of the decay,
-        log c, in units of the fresh theta's direction, g and the k of each input of the tensor and time.
+      numbers: what is added to the direction's weights, to those of the log rate and to its bias;
+        then, of the decay, log c, in units of the fresh theta's direction, g and the k of each
+        input of the tensor and time.
     """
     of_each, of_tensor = rows(settings)
     numbers = np.asarray(numbers, np.float32)

@@ -3,9 +3,9 @@
 | estimator | gradient through | bias | variance |
 |---|---|---|---|
 | `evolution_strategies` | loss differences | short-horizon | level |
-| `reparameterization` | backpropagation at perturbed theta | short-horizon; wrong on cliffs | explodes with roughness |
+| `reparameterization` | backprop at perturbed theta | short-horizon; cliffs | explodes with roughness |
 | `merged` | both | that of its parts | at most 1.46 times the smallest |
-| `persistent_es` | loss differences, noise summed over truncations | none | grows with truncations an episode |
+| `persistent_es` | loss differences, noise summed | none | grows with truncations an episode |
 | `noise_reuse_es` | loss differences, one draw an episode | none | level |
 | `truncated_backprop` | backpropagation at theta | short-horizon | lowest where smooth |
 | `forward_mode` | tangents carried with the state | none if persistent | lowest where smooth |

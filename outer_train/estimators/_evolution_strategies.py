@@ -11,7 +11,8 @@ from outer_train.trees import Tree
 
 def finite_difference(outcome: Outcome, noise: Tree) -> Tree:
     """`(L+ - L-) / (2 std^2) * noise` for each pair."""
-    # No square of std, and no difference of losses before they are halved: either may be out of float32's range.
+    # No square of std, and no difference of losses before they are halved:
+    # either may be out of float32's range.
     slope = (outcome.loss[:, 0] / 2 - outcome.loss[:, 1] / 2) / outcome.std
     along = lambda n: slope.astype(n.dtype).reshape((-1,) + (1,) * (n.ndim - 1)) * (n / outcome.std)
     return jax.tree.map(along, noise)
@@ -31,8 +32,9 @@ def evolution_strategies(
 ) -> GradientEstimator:
     """Truncated evolution strategies: `g = mean over pairs of (L+ - L-) / (2 std^2) * eps`.
 
-    Unbiased for the gradient of the smoothed loss of one truncation; the influence of theta on later truncations
-    through the carried state is left out (short-horizon bias). Its variance does not depend on how rough the loss is.
+    Unbiased for the gradient of the smoothed loss of one truncation; the influence of theta on
+    later truncations through the carried state is left out (short-horizon bias). Its variance does
+    not depend on how rough the loss is.
 
     Args:
       problem: the unrolled system.

@@ -1,7 +1,9 @@
-"""Forward-mode outer gradients: tangents of the state are carried with it (Williams & Zipser 1989; Wu et al. 2018).
+"""Forward-mode outer gradients: tangents of the state are carried
+with it (Williams & Zipser 1989; Wu et al. 2018).
 
-For the few hyperparameters of stochastic meta-descent (arXiv 1803.02021, section 3.2) the tangents are exact, one a
-hyperparameter. For many outer parameters they run along random directions v, and `(dL . v) v` is unbiased.
+For the few hyperparameters of stochastic meta-descent (arXiv 1803.02021, section 3.2) the tangents
+are exact, one a hyperparameter. For many outer parameters they run along random directions v, and
+`(dL . v) v` is unbiased.
 """
 
 from functools import partial
@@ -21,8 +23,8 @@ from outer_train.problem import UnrolledSystem, problem_data
 
 
 class Tangents(NamedTuple):
-    """Directions in theta `[particles, directions, outer parameters]`, and the floating-point leaves of the inner
-    state's tangents along them, `[particles, directions, ...]`.
+    """Directions in theta `[particles, directions, outer parameters]`, and the floating-point
+    leaves of the inner state's tangents along them, `[particles, directions, ...]`.
     """
 
     directions: Array
@@ -45,11 +47,12 @@ def forward_mode(
       problem: the unrolled system; its step must be differentiable in forward mode.
       num_particles: over all devices.
       axis_name: mesh axis the particles are spread over, inside `jax.shard_map`.
-      persistent: carry tangents across truncations to the episode's end (real-time recurrent learning): no
-        short-horizon bias. Otherwise they start from zero in each truncation, as in `truncated_backprop`.
-      num_directions: None for exact tangents, one an outer parameter; else so many normal directions a particle,
-        drawn for an episode (persistent) or a truncation: unbiased, with a variance of about the squared gradient
-        norm times outer parameters over directions.
+      persistent: carry tangents across truncations to the episode's end (real-time recurrent
+        learning): no short-horizon bias. Otherwise they start from zero in each truncation, as in
+        `truncated_backprop`.
+      num_directions: None for exact tangents, one an outer parameter; else so many normal
+        directions a particle, drawn for an episode (persistent) or a truncation: unbiased, with a
+        variance of about the squared gradient norm times outer parameters over directions.
       max_num_steps: longest truncation; the episode by default.
       stagger: spread the particles' step counters over the episode at the start.
 

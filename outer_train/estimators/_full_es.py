@@ -47,15 +47,17 @@ def full_es(
 ) -> GradientEstimator:
     """Evolution strategies on episodes from start to end, whatever `num_steps` of `estimate` says.
 
-    Unbiased for the gradient of the smoothed objective, sum of step losses or not; an estimate costs whole episodes.
+    Unbiased for the gradient of the smoothed objective, sum of step losses or not; an estimate
+    costs whole episodes.
 
     Args:
       problem: the unrolled system.
       num_pairs: antithetic pairs over all devices.
       std: standard deviation of the smoothing.
       axis_name: mesh axis the pairs are spread over, inside `jax.shard_map`.
-      objective: of an episode's step losses: `"mean"`, `"last"`, `"min"` or `"log_mean"`. By default `"log_mean"` for a
-        problem with that reduction, else `"mean"`, which is what sum reductions are built for.
+      objective: of an episode's step losses: `"mean"`, `"last"`, `"min"` or `"log_mean"`. By
+        default `"log_mean"` for a problem with that reduction, else `"mean"`, which is what sum
+        reductions are built for.
 
     Raises:
       ValueError: for values out of range or an unknown objective.

@@ -1,4 +1,6 @@
-"""Inverse-variance merge of estimators over one shared unroll (Metz et al. 2019, arXiv 1810.10180, equation 1)."""
+"""Inverse-variance merge of estimators over one shared unroll
+(Metz et al. 2019, arXiv 1810.10180, equation 1).
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,11 +22,12 @@ WEIGHTINGS = ("elementwise", "global")
 
 
 def inverse_variance_weights(variances: Sequence, weighting: str = "elementwise") -> list:
-    """Weights of equation (1), `sigma_i^-2 / sum_j sigma_j^-2`: one tree shaped as theta for each part.
+    """Weights of equation (1), `sigma_i^-2 / sum_j sigma_j^-2`:
+    one tree shaped as theta for each part.
 
-    As a softmax of `-log sigma^2` they take variances twenty orders of magnitude apart, zeros and infinities: an
-    infinite variance, or an unknown one (nan), weighs nothing beside a finite one. Where all are infinite or unknown,
-    and where all are equal, they weigh the same.
+    As a softmax of `-log sigma^2` they take variances twenty orders of magnitude apart, zeros and
+    infinities: an infinite variance, or an unknown one (nan), weighs nothing beside a finite one.
+    Where all are infinite or unknown, and where all are equal, they weigh the same.
     """
     if weighting == "global":
         variances = [jax.tree.map(partial(jnp.full_like, fill_value=_sum(v)), v) for v in variances]
@@ -57,33 +60,40 @@ def merged(
 ) -> GradientEstimator:
     """Inverse-variance merge of two or more estimators that share particles, noise and unroll.
 
-    The moments are those of all devices, so the merge is global. The parts share data noise: the variance of the merge
-    may exceed the smaller part's by at most (1 + sqrt 2)^2 / 4 = 1.46. Weights from the very samples they weigh make it
-    slightly biased, as the paper admits; `cross_fit` removes that. What bias a part has stays: a reparameterization
-    part cuts gradients at the truncation, so merged with PES or NRES the short-horizon bias remains in the share it
+    The moments are those of all devices, so the merge is global. The parts share data noise: the
+    variance of the merge may exceed the smaller part's by at most (1 + sqrt 2)^2 / 4 = 1.46.
+    Weights from the very samples they weigh make it slightly biased, as the paper admits;
+    `cross_fit` removes that. What bias a part has stays: a reparameterization part cuts gradients
+    at the truncation, so merged with PES or NRES the short-horizon bias remains in the share it
     holds, and on cliffs it is wrong with a small variance (`Info.diagnosis["cliff_warning"]`).
 
-    A part with a sample that is not finite weighs nothing beside one without. Where every part lost samples, they are
-    weighed by the samples that are left; a part with one sample left, whose variance is unknown, weighs nothing beside
-    one with more, and a part with none nothing at all.
+    A part with a sample that is not finite weighs nothing beside one without. Where every part lost
+    samples, they are weighed by the samples that are left; a part with one sample left, whose
+    variance is unknown, weighs nothing beside one with more, and a part with none nothing at all.
 
-    Unlike the paper's code no 1e-8 is added to variances: it would make the weights depend on the unit of the loss.
+    Unlike the paper's code no 1e-8 is added to variances: it would make the weights depend on the
+    unit of the loss.
 
     Args:
       problem: the unrolled system.
-      num_pairs: antithetic pairs over all devices; at least 2, with `cross_fit` an even number from 4 on.
+      num_pairs: antithetic pairs over all devices; at least 2, with `cross_fit` an even number from
+        4 on.
       std: standard deviation of the smoothing.
       axis_name: mesh axis the pairs are spread over, inside `jax.shard_map`.
-      parts: two or more of reparameterization, evolution_strategies, persistent_es, noise_reuse_es. With one of the
-        last two both sides of a pair live on, and they draw noise differently, so not both.
-      weighting: `"elementwise"`, a weight for each outer parameter, or `"global"`, one from the summed variances.
-      cross_fit: weigh each half of the pairs by the variances of the other half: unbiased if all parts are.
+      parts: two or more of reparameterization, evolution_strategies, persistent_es, noise_reuse_es.
+        With one of the last two both sides of a pair live on, and they draw noise differently, so
+        not both.
+      weighting: `"elementwise"`, a weight for each outer parameter, or `"global"`, one from the
+        summed variances.
+      cross_fit: weigh each half of the pairs by the variances of the other half: unbiased if all
+        parts are.
       max_num_steps: longest truncation, the episode by default; sets the memory.
       chunk_size: steps between kept states of the differentiated unroll.
       stagger: spread the pairs' step counters over the episode at the start.
 
     Raises:
-      ValueError: for values out of range, unknown or clashing parts, or an outer loss that is no sum of step losses.
+      ValueError: for values out of range, unknown or clashing parts, or an outer loss that is no
+        sum of step losses.
     """
     maps = _chosen_maps(parts, problem.num_steps)
     if weighting not in WEIGHTINGS:
@@ -111,7 +121,8 @@ def part_moments(
     chunk_size: int = 50,
     stagger: bool = False,
 ) -> GradientEstimator:
-    """What `merged` weighs, unweighed: `Estimate.grad` is part -> `Moments`, for a merge over more samples than these.
+    """What `merged` weighs, unweighed: `Estimate.grad` is part -> `Moments`,
+    for a merge over more samples than these.
 
     Arguments and errors as for `merged`.
     """
@@ -144,8 +155,8 @@ def _merge(weighting, cross_fit, samples, first, axis_name, indices):
 def merge_moments(parts: Sequence[Moments], weighed_by: Sequence[Moments], weighting: str):
     """Equation (1): `(mean, weights)`, of the parts' means by the variances in `weighed_by`.
 
-    Elementwise, or with global weights over all of theta, only the parts of the best `_rank` count. Where no part has
-    a sample the mean is zero and the weights are unknown, nan.
+    Elementwise, or with global weights over all of theta, only the parts of the best `_rank` count.
+    Where no part has a sample the mean is zero and the weights are unknown, nan.
     """
     ranks = [
         jax.tree.map(_rank, by.num_bad, by.count, of.num_bad, of.count)
@@ -175,14 +186,18 @@ CLEAN, SPOILT, UNKNOWN, EMPTY = range(4)
 
 
 def _rank(variance_bad, variance_count, mean_bad, mean_count):
-    """How far an element of a part can be trusted: `CLEAN`; `SPOILT`, with samples lost; of `UNKNOWN` variance."""
+    """How far an element of a part can be trusted: `CLEAN`;
+    `SPOILT`, with samples lost; of `UNKNOWN` variance.
+    """
     rank = jnp.where(variance_bad + mean_bad > 0, SPOILT, CLEAN)
     rank = jnp.where(variance_count < 2, UNKNOWN, rank)
     return jnp.where(mean_count < 1, EMPTY, rank)
 
 
 def _rank_of_all(ranks):
-    """A part's worst rank, everywhere but where it is empty: it needs the variance of all of theta, and has none."""
+    """A part's worst rank, everywhere but where it is empty:
+    it needs the variance of all of theta, and has none.
+    """
     worst = jnp.max(
         jnp.stack([jnp.max(jnp.minimum(x, UNKNOWN), initial=CLEAN) for x in jax.tree.leaves(ranks)])
     )
@@ -190,7 +205,9 @@ def _rank_of_all(ranks):
 
 
 def _cross_fitted(weighting, samples, axis_name, first_half):
-    """Each half's means under the other half's weights, averaged over the halves that have samples."""
+    """Each half's means under the other half's weights,
+    averaged over the halves that have samples.
+    """
     halves = [
         list(_by_part(moments(samples, axis_name, chosen=half)).values())
         for half in (first_half, ~first_half)
@@ -227,7 +244,8 @@ def _chosen_maps(parts, episode):
         )
     if {"persistent_es", "noise_reuse_es"} <= set(parts):
         raise ValueError(
-            "parts cannot hold both persistent_es and noise_reuse_es: they draw noise at different times"
+            "parts cannot hold both persistent_es and noise_reuse_es: they draw noise at different "
+            "times"
         )
     return {name: known[name] for name in parts}
 

@@ -1,4 +1,6 @@
-"""The reparameterization gradient with antithetic pairs (Metz et al. 2019, arXiv 1810.10180, section 3)."""
+"""The reparameterization gradient
+with antithetic pairs (Metz et al. 2019, arXiv 1810.10180, section 3).
+"""
 
 import jax
 
@@ -26,11 +28,13 @@ def reparameterization(
     chunk_size: int = 50,
     stagger: bool = False,
 ) -> GradientEstimator:
-    """Truncated reparameterization gradient: backpropagation through the unroll at `theta + std * n`.
+    """Truncated reparameterization gradient:
+    backpropagation through the unroll at `theta + std * n`.
 
-    Unbiased for the gradient of the smoothed loss of one truncation only where that loss is continuous and almost
-    everywhere differentiable in theta. Where long unrolls turn into cliffs it is flat on both sides of each, and then
-    it is wrong with a small variance (at 160 steps of the toy of fig 2 it returns 3e-7 where the gradient is -115).
+    Unbiased for the gradient of the smoothed loss of one truncation only where that loss is
+    continuous and almost everywhere differentiable in theta. Where long unrolls turn into cliffs it
+    is flat on both sides of each, and then it is wrong with a small variance (at 160 steps of the
+    toy of fig 2 it returns 3e-7 where the gradient is -115).
 
     Args:
       problem: the unrolled system.
@@ -38,7 +42,8 @@ def reparameterization(
       std: standard deviation of the smoothing.
       axis_name: mesh axis the pairs are spread over, inside `jax.shard_map`.
       max_num_steps: longest truncation, the episode by default; sets the memory.
-      chunk_size: steps between kept states: memory is `max_num_steps / chunk_size + chunk_size` states.
+      chunk_size: steps between kept states: memory is `max_num_steps / chunk_size + chunk_size`
+        states.
       stagger: spread the pairs' step counters over the episode at the start.
 
     Raises:

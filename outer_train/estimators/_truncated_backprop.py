@@ -27,18 +27,21 @@ def truncated_backprop(
 ) -> GradientEstimator:
     """The exact gradient of each truncation's mean loss, its start state held constant.
 
-    No smoothing and no noise of its own; short-horizon bias, and gradients that explode with the length where the
-    unrolled system is unstable. Those of a few particles then drown the others', and clipping their mean keeps only
-    the direction of the worst: `clip_norm` bounds each of them before it is averaged, at the price of a bias.
+    No smoothing and no noise of its own; short-horizon bias, and gradients that explode with the
+    length where the unrolled system is unstable. Those of a few particles then drown the others',
+    and clipping their mean keeps only the direction of the worst: `clip_norm` bounds each of them
+    before it is averaged, at the price of a bias.
 
     Args:
       problem: the unrolled system.
       num_particles: over all devices.
       axis_name: mesh axis the particles are spread over, inside `jax.shard_map`.
       max_num_steps: longest truncation, the episode by default; sets the memory.
-      chunk_size: steps between kept states: memory is `max_num_steps / chunk_size + chunk_size` states.
+      chunk_size: steps between kept states: memory is `max_num_steps / chunk_size + chunk_size`
+        states.
       stagger: spread the particles' step counters over the episode at the start.
-      clip_norm: longest gradient of one particle, of its mean loss over the steps it is live; None lets all pass.
+      clip_norm: longest gradient of one particle, of its mean loss over the steps it is live; None
+        lets all pass.
 
     Raises:
       ValueError: for values out of range, or an outer loss that is no sum of step losses.
@@ -79,10 +82,11 @@ def truncated_backprop(
 
 
 def clipped(grad: Tree, longest: float, num_live: Array) -> Tree:
-    """Gradients, leaves `[particles, ...]`, each particle's scaled down to a norm of at most `longest * num_live`.
+    """Gradients, leaves `[particles, ...]`,
+    each particle's scaled down to a norm of at most `longest * num_live`.
 
-    Everything is in units of the particle's largest element: squares and norms of an exploded gradient overflow long
-    before it does.
+    Everything is in units of the particle's largest element: squares and norms of an exploded
+    gradient overflow long before it does.
     """
     rows = [_rows(g) for g in jax.tree.leaves(grad) if g.size]
     unit = unit_of(jnp.max(jnp.stack([jnp.max(jnp.abs(row), axis=1) for row in rows]), axis=0))

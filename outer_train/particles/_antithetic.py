@@ -1,7 +1,8 @@
-"""Estimators over antithetic pairs: the one unroll that ES, RP, PES, NRES and every merge of them share.
+"""Estimators over antithetic pairs:
+the one unroll that ES, RP, PES, NRES and every merge of them share.
 
-What a truncation of the pairs yields is an `Outcome`; an estimator is a map from an Outcome to one gradient a pair, and
-a way to average those.
+What a truncation of the pairs yields is an `Outcome`; an estimator is a map from an Outcome to one
+gradient a pair, and a way to average those.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,8 +30,9 @@ class PairMap(NamedTuple):
     Attributes:
       gradient: `Outcome -> ` theta's leaves with `[pairs, ...]` in front.
       needs_gradient: whether the unroll has to be differentiated.
-      noise_reuse: None if both sides start each truncation from the positive side's state; else the number of inner
-        steps that one draw of eps serves, 1 for a fresh draw each truncation, and both sides live on.
+      noise_reuse: None if both sides start each truncation from the positive side's state; else the
+        number of inner steps that one draw of eps serves, 1 for a fresh draw each truncation, and
+        both sides live on.
     """
 
     gradient: Callable[[Outcome], Tree]
@@ -41,7 +43,8 @@ class PairMap(NamedTuple):
 Combine = Callable[
     [Mapping[str, Tree], FirstPass, str | None, Array], tuple[Tree, dict, dict, dict]
 ]
-"""`(name -> samples, their first pass, axis_name, global pair indices) -> (grad, variances, weights, diagnosis)`."""
+"""`(name -> samples, their first pass, axis_name, global pair indices) ->
+(grad, variances, weights, diagnosis)`."""
 
 
 class PairSettings(NamedTuple):
@@ -53,7 +56,8 @@ class PairSettings(NamedTuple):
       axis_name: mesh axis over which pairs are spread, or None.
       max_num_steps: longest truncation, None for the episode.
       stagger: start with step counters spread over the episode.
-      chunk_size: steps between kept states of the differentiated unroll; of no use where it is not differentiated.
+      chunk_size: steps between kept states of the differentiated unroll; of no use where it is not
+        differentiated.
     """
 
     num_pairs: int

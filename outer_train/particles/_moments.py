@@ -1,4 +1,6 @@
-"""Means and variances of per-particle gradients over all devices, with samples that are not finite left out."""
+"""Means and variances of per-particle gradients over all devices,
+with samples that are not finite left out.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,16 +14,18 @@ from outer_train.trees import Tree, in_units, largest_of, share_of, unit_of
 
 
 class Moments(NamedTuple):
-    """Of one estimator's samples, over the particles of all devices; a sample counts where it is finite.
+    """Of one estimator's samples, over the particles of all devices.
+
+    A sample counts where it is finite.
 
     Attributes:
       mean: elementwise, shaped as theta; zero where no sample counts.
-      variance: unbiased sample variance of one sample, elementwise; infinite for an outer parameter with a sample that
-        does not count, unknown (nan) where fewer than two do.
+      variance: unbiased sample variance of one sample, elementwise; infinite for an outer parameter
+        with a sample that does not count, unknown (nan) where fewer than two do.
       num_bad: samples that do not count, elementwise, float.
       count: samples that do, elementwise, float.
-      relative: variance of those that count in a unit that all estimators of these samples share, so that it is finite
-        where `variance` is too large or too small for its type.
+      relative: variance of those that count in a unit that all estimators of these samples share,
+        so that it is finite where `variance` is too large or too small for its type.
     """
 
     mean: Tree
@@ -39,8 +43,8 @@ class FirstPass(NamedTuple):
       count: how many those are, elementwise, float.
       num_bad: samples that are not finite, elementwise, float.
       used: bool `[particles, ...]`, this device's samples that are in the mean.
-      largest: scalar, about the largest absolute value of a sample: exact on one device, a device's share of it at
-        least on several.
+      largest: scalar, about the largest absolute value of a sample: exact on one device, a device's
+        share of it at least on several.
     """
 
     mean: Tree
@@ -53,7 +57,8 @@ class FirstPass(NamedTuple):
 def first_pass(
     samples: Tree, axis_name: str | None, chosen: Array | None = None, beside: Tree = ()
 ) -> tuple[FirstPass, Tree]:
-    """The mean, in one message, with what else is to be summed over devices: messages cost more than scalars' bytes.
+    """The mean, in one message, with what else is to be summed over devices:
+    messages cost more than scalars' bytes.
 
     Args:
       samples: leaves `[particles, ...]`, this device's share.
@@ -68,7 +73,8 @@ def first_pass(
         jnp.broadcast_to(chosen.reshape((-1,) + (1,) * (x.ndim - 1)), x.shape) for x in leaves
     ]
     used = [i & jnp.isfinite(x) for i, x in zip(inside, leaves, strict=True)]
-    # Scaled by a power of two, which rounds nothing: the sum of samples is then no larger than the largest of them.
+    # Scaled by a power of two, which rounds nothing:
+    # the sum of samples is then no larger than the largest of them.
     share = share_of(num_local * num_devices)
     sums = [jnp.sum(jnp.where(u, x * share, 0), axis=0) for u, x in zip(used, leaves, strict=True)]
     bad = [
@@ -93,7 +99,8 @@ def first_pass(
 def second_pass(samples: Tree, first: FirstPass, axis_name: str | None) -> Moments:
     """The unbiased variance of one sample, elementwise.
 
-    Raw moments (mean of squares less square of the mean) would lose all digits where the mean outweighs the spread.
+    Raw moments (mean of squares less square of the mean) would lose all digits where the mean
+    outweighs the spread.
     """
     unit = unit_of_variances(first)
     squares = packed_total(_squared_deviations(samples, first, unit), axis_name)
@@ -112,8 +119,8 @@ def second_pass(samples: Tree, first: FirstPass, axis_name: str | None) -> Momen
 def mean_variance(samples: Tree, first: FirstPass, axis_name: str | None) -> Array:
     """The mean over all elements of `Moments.variance`, in a message of one scalar.
 
-    For estimators that weigh nothing by their variance: beside scalars only the mean crosses devices, a quarter of
-    what a merge of two parts sends.
+    For estimators that weigh nothing by their variance: beside scalars only the mean crosses
+    devices, a quarter of what a merge of two parts sends.
     """
     unit, counts = unit_of_variances(first), jax.tree.leaves(first.count)
     squares = jax.tree.leaves(_squared_deviations(samples, first, unit))
@@ -135,7 +142,9 @@ def moments(samples: Tree, axis_name: str | None, chosen: Array | None = None) -
 
 
 def num_unknown(counts: Sequence[Tree]) -> Array:
-    """Outer parameters, int32, for which none of the estimators has a sample that counts; one tree an estimator."""
+    """Outer parameters, int32, for which none of the estimators has a sample that counts;
+    one tree an estimator.
+    """
     nothing = jax.tree.map(
         lambda *each: jnp.sum(jnp.all(jnp.stack(each) < 1, axis=0), dtype=jnp.int32), *counts
     )
@@ -144,7 +153,8 @@ def num_unknown(counts: Sequence[Tree]) -> Array:
 
 def unit_of_variances(first: FirstPass) -> Array:
     """The unit whose square `Moments.relative` is in."""
-    # Far from both ends: 2**40 squared times 2**40 samples is finite, and so is what is 1e-25 of the largest.
+    # Far from both ends: 2**40 squared times 2**40 samples is finite,
+    # and so is what is 1e-25 of the largest.
     return unit_of(first.largest, exponent=40)
 
 
@@ -159,7 +169,9 @@ def _squared_deviations(samples, first, unit):
 
 
 def tree_mean(tree: Tree) -> Array:
-    """Mean over all elements of all leaves, each element weighing the same; nan for a tree without any."""
+    """Mean over all elements of all leaves, each element weighing the same;
+    nan for a tree without any.
+    """
     leaves = jax.tree.leaves(tree)
     num = sum(x.size for x in leaves)
     return sum(jnp.sum(x * share_of(num)) for x in leaves) / (num * share_of(num))

@@ -34,7 +34,9 @@ class ParticleState(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One truncation: losses `[particles]` and their gradients `[particles, ...]`, both summed over live steps."""
+    """One truncation: losses `[particles]` and their gradients `[particles, ...]`,
+    both summed over live steps.
+    """
 
     loss: Array
     grad: Tree

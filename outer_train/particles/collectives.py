@@ -1,4 +1,6 @@
-"""Sums over the devices of a mesh axis; without one, or outside `shard_map`, all particles are at hand."""
+"""Sums over the devices of a mesh axis;
+without one, or outside `shard_map`, all particles are at hand.
+"""
 
 import itertools
 
@@ -31,8 +33,8 @@ def axis_size(axis_name: str | None) -> int:
 def vary(tree: Tree, axis_name: str | None) -> Tree:
     """Makes the replicated leaves of a tree count as different on each device.
 
-    Without it `shard_map` would sum the gradient with respect to theta over devices by itself, and the estimator's own
-    mean would count it twice.
+    Without it `shard_map` would sum the gradient with respect to theta over devices by itself, and
+    the estimator's own mean would count it twice.
     """
     if not is_bound(axis_name):
         return tree
@@ -52,10 +54,11 @@ def total(tree: Tree, axis_name: str | None) -> Tree:
 
 
 def packed_total(tree: Tree, axis_name: str | None) -> Tree:
-    """`total` of a whole tree in one message: between hosts a message costs more than what it holds, if that is small.
+    """`total` of a whole tree in one message:
+    between hosts a message costs more than what it holds, if that is small.
 
-    All travel as the widest floating dtype; integers from 0 on as two numbers of `HALF` bits each, the sums of which
-    floats hold exactly for up to 4,096 devices.
+    All travel as the widest floating dtype; integers from 0 on as two numbers of `HALF` bits each,
+    the sums of which floats hold exactly for up to 4,096 devices.
     """
     leaves, structure = jax.tree.flatten(tree)
     if not leaves or not is_bound(axis_name):

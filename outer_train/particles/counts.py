@@ -10,8 +10,8 @@ from outer_train.particles._moments import FirstPass, first_pass
 from outer_train.trees import Tree, share_of
 
 LARGEST_EXACT = 2**26
-"""Inner steps of one estimate up to which they are counted as int32, so that 32 families' add up; beyond it they are
-counted as floats, to seven digits."""
+"""Inner steps of one estimate up to which they are counted as int32, so that 32 families' add up;
+beyond it they are counted as floats, to seven digits."""
 
 
 class Counts(NamedTuple):
@@ -34,7 +34,8 @@ class Counts(NamedTuple):
     @property
     def mean_loss(self) -> Array:
         """Over the particles with a finite one; unknown, nan, where there is none."""
-        # No division by zero, which a debugger of nans would report in place of what made the losses so.
+        # No division by zero, which a debugger of nans would report
+        # in place of what made the losses so.
         mean = self.loss / jnp.where(self.num_losses > 0, self.num_losses, 1)
         return jnp.where(self.num_losses > 0, mean, jnp.nan)
 
@@ -72,15 +73,18 @@ def count(
 def over_live_steps(
     samples: Tree, counts: Counts, num_steps: Array, num_particles: int, axis_name: str | None
 ) -> tuple[Tree, FirstPass, Counts]:
-    """The first pass over samples, and the counts, of all devices; per live step instead of per step.
+    """The first pass over samples, and the counts, of all devices;
+    per live step instead of per step.
 
     Before this nobody knows how many steps of the others are live, so all of it can be one message.
 
     Args:
-      samples: leaves `[particles, ...]`: gradients of losses summed over live steps, over the truncation's length.
+      samples: leaves `[particles, ...]`: gradients of losses summed over live steps, over the
+        truncation's length.
       counts: of this device; its loss in the same unit.
       num_steps: int, the truncation's length.
-      num_particles: over all devices; `num_live_steps` would be `num_particles * num_steps` if no episode had ended.
+      num_particles: over all devices; `num_live_steps` would be `num_particles * num_steps` if no
+        episode had ended.
       axis_name: mesh axis to sum over, or None.
     """
     first, counts = first_pass(samples, axis_name, beside=counts)

@@ -11,18 +11,21 @@ from outer_train.particles.collectives import total
 from outer_train.trees import in_units, unit_of
 
 CLIFF_THRESHOLD = 9.0
-"""Mean squared standard score above which RP and the other part cannot both be right (three standard errors)."""
+"""Mean squared standard score above which RP
+and the other part cannot both be right (three standard errors)."""
 LARGEST_SCORE = 1e30
-"""Of one outer parameter, where both parts are without spread and differ: their sum stays finite."""
+"""Of one outer parameter, where both parts are without spread and differ:
+their sum stays finite."""
 
 
 def effective_samples(
     samples: dict, first: FirstPass, weights: dict, axis_name: str | None
 ) -> Array:
-    """Kish's effective number of pairs, `(sum a)^2 / sum a^2`, with a the squared norm of a pair's merged gradient.
+    """Kish's effective number of pairs, `(sum a)^2 / sum a^2`,
+    with a the squared norm of a pair's merged gradient.
 
-    The number of pairs where all are of one size; near 1 where a single pair makes the whole estimate; nan where no
-    pair has a gradient.
+    The number of pairs where all are of one size; near 1 where a single pair makes the whole
+    estimate; nan where no pair has a gradient.
     """
     merged = jax.tree.map(
         lambda *terms: sum(terms), *(_scale(samples[name], weights[name]) for name in samples)
@@ -37,11 +40,13 @@ def effective_samples(
 
 
 def disagreement(found: dict, first: FirstPass, weights: dict) -> Array:
-    """Mean of `(g_rp - g_other)^2 / (var_rp / n_rp + var_other / n_other)`, over outer parameters by RP's weight there.
+    """Mean of `(g_rp - g_other)^2 / (var_rp / n_rp + var_other / n_other)`,
+    over outer parameters by RP's weight there.
 
-    About 1 while RP is unbiased. Much larger where RP is flat on both sides of a cliff that the other part sees: its
-    variance is then implausibly small, and the merge follows it. Outer parameters of which a part has fewer than two
-    samples are left out; nan where that is all of them, or RP weighs nothing.
+    About 1 while RP is unbiased. Much larger where RP is flat on both sides of a cliff that the
+    other part sees: its variance is then implausibly small, and the merge follows it. Outer
+    parameters of which a part has fewer than two samples are left out; nan where that is all of
+    them, or RP weighs nothing.
     """
     other = next(name for name in found if name != "reparameterization")
     rp, es, weight = found["reparameterization"], found[other], weights["reparameterization"]
@@ -67,7 +72,9 @@ def disagreement(found: dict, first: FirstPass, weights: dict) -> Array:
 def diagnose(
     samples: dict, first: FirstPass, found: dict, weights: dict, axis_name: str | None
 ) -> dict[str, Array]:
-    """`effective_samples`, and where RP takes part `disagreement` and `cliff_warning` (0 or 1); nan if undefined."""
+    """`effective_samples`, and where RP takes part `disagreement` and `cliff_warning` (0 or 1);
+    nan if undefined.
+    """
     result = {"effective_samples": effective_samples(samples, first, weights, axis_name)}
     if "reparameterization" in found:
         score = disagreement(found, first, weights)

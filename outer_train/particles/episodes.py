@@ -13,7 +13,9 @@ from outer_train.trees import Tree
 def start_episodes(
     problem: UnrolledSystem, theta: Tree, key: Array, indices: Array, axis_name: str | None = None
 ) -> Tree:
-    """Fresh inner states, leaves `[particles, ...]`, a new task each, with the dtypes that steps keep."""
+    """Fresh inner states, leaves `[particles, ...]`, a new task each,
+    with the dtypes that steps keep.
+    """
     states = jax.vmap(problem.init, in_axes=(None, 0))(theta, particle_keys(key, indices))
     # Drops weak types.
     states = jax.tree.map(lambda x: lax.convert_element_type(x, x.dtype), states)
@@ -21,7 +23,9 @@ def start_episodes(
 
 
 def staggered_steps(num_steps: int, num_particles: int, key: Array, indices: Array) -> Array:
-    """Step counters, int32 `[particles]`, spread over the episode: one uniform draw within each particle's share."""
+    """Step counters, int32 `[particles]`, spread over the episode:
+    one uniform draw within each particle's share.
+    """
     jitter = jax.vmap(lambda key: jax.random.uniform(key, dtype=jnp.float32))(
         particle_keys(key, indices)
     )

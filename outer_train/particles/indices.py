@@ -1,4 +1,6 @@
-"""Which particles a device holds, and their keys: made from global indices, whatever the number of devices."""
+"""Which particles a device holds, and their keys:
+made from global indices, whatever the number of devices.
+"""
 
 import jax
 import jax.numpy as jnp

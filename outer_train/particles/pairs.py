@@ -1,6 +1,7 @@
 """Antithetic pairs on one device: their state, the noise they draw, and the unroll of both sides.
 
-A pair runs the inner problem at theta + eps and theta - eps on the same data; eps = std * n, n normal.
+A pair runs the inner problem at theta + eps and theta - eps on the same data; eps = std * n, n
+normal.
 """
 
 from typing import NamedTuple
@@ -23,10 +24,13 @@ class Outcome(NamedTuple):
     """One truncation of this device's pairs.
 
     Attributes:
-      loss: `[pairs, 2]`, positive side first: step losses summed over live steps, over the truncation's length.
-      grad: theta's leaves with `[pairs, 2, ...]` in front: of `loss` at each side's own theta; None if not asked for.
+      loss: `[pairs, 2]`, positive side first: step losses summed over live steps, over the
+        truncation's length.
+      grad: theta's leaves with `[pairs, 2, ...]` in front: of `loss` at each side's own theta; None
+        if not asked for.
       noise: `[pairs, ...]`, the eps in use.
-      accumulated: `[pairs, ...]`, the sum of the distinct eps this episode has seen, this one included.
+      accumulated: `[pairs, ...]`, the sum of the distinct eps this episode has seen, this one
+        included.
       std: of eps.
     """
 
@@ -77,7 +81,9 @@ class Pairs(NamedTuple):
     axis_name: str | None
 
     def init(self, theta, key, indices, num_pairs, stagger):
-        """Pairs at the start of an episode, or at staggered steps of theirs, with no noise drawn."""
+        """Pairs at the start of an episode, or at staggered steps of theirs,
+        with no noise drawn.
+        """
         key_state, key_stagger = jax.random.split(key)
         inner = self._both_sides(
             start_episodes(self.problem, theta, key_state, indices, self.axis_name)
@@ -106,14 +112,17 @@ class Pairs(NamedTuple):
         )
 
     def run(self, theta, state, keys, num_live, num_steps, data):
-        """Unrolls both sides of every pair, as one map of twice the width that draws a pair's data once."""
+        """Unrolls both sides of every pair,
+        as one map of twice the width that draws a pair's data once.
+        """
         problem = self.problem
         sides = perturbed(theta, state.noise)
         inner = state.inner
         if self.noise_reuse is None:
             inner = jax.tree.map(lambda x: jnp.concatenate([x, x], axis=1), inner)
         data = problem_data(problem, data)
-        # What no step changes (the task, say) is the same for both sides: a batch that depends on it is drawn once.
+        # What no step changes (the task, say) is the same for both sides:
+        # a batch that depends on it is drawn once.
         theta, one = jax.tree.map(lambda x: x[0, 0], (sides, inner))
         changing = changing_leaves(problem.step, theta, one, keys[0], data)
         shared = jax.tree.map(lambda x: x[:, 0], inner)
@@ -155,7 +164,9 @@ class Pairs(NamedTuple):
         )
 
     def end_truncation(self, theta, state, key, indices, num_live):
-        """Counts the steps; pairs at their episode's end, or with a state that is not finite, start a new one."""
+        """Counts the steps; pairs at their episode's end,
+        or with a state that is not finite, start a new one.
+        """
         state = state._replace(step=state.step + num_live, noise_age=state.noise_age + num_live)
         done = (state.step >= self.problem.num_steps) | ~all_finite(state.inner, indices)
         noise, accumulated = self._no_noise(theta, indices)
@@ -171,7 +182,8 @@ class Pairs(NamedTuple):
                 done, PairState(inner, jnp.zeros_like(indices), noise, accumulated, age), state
             )
 
-        # Outside the map over particles, so that it is a branch: truncations without a reset do not pay for one.
+        # Outside the map over particles, so that it is a branch:
+        # truncations without a reset do not pay for one.
         return lax.cond(jnp.any(done), restart, lambda state: state, state), done
 
     def _both_sides(self, inner):

@@ -6,7 +6,9 @@ from outer_train.processes._printable import printable
 
 
 def difference(mine: Any, theirs: Any, path: str = "") -> str | None:
-    """The first place at which two JSON values differ, as `path: mine here, theirs there`, or None."""
+    """The first place at which two JSON values differ,
+    as `path: mine here, theirs there`, or None.
+    """
     if isinstance(mine, dict) and isinstance(theirs, dict):
         for name in [*mine, *(name for name in theirs if name not in mine)]:
             below = f"{path}.{name}" if path else str(name)

@@ -6,10 +6,12 @@ QUOTE_LIMIT = 4096
 
 
 def printable(text: str, limit: int = 80) -> str:
-    r"""Escapes all that is not a letter, mark, digit, sign or the space of ASCII, as `repr` does, and cuts the rest.
+    r"""Escapes all that is not a letter, mark, digit, sign or the space of ASCII,
+    as `repr` does, and cuts the rest.
 
-    Control characters, ANSI escapes, line breaks, bidirectional marks, zero-width characters, lone surrogates and a
-    backslash become `\x1b`, `\n`, `\u202e`, `\\`: one line, and nothing that a terminal takes for a command.
+    Control characters, ANSI escapes, line breaks, bidirectional marks, zero-width characters, lone
+    surrogates and a backslash become `\x1b`, `\n`, `\u202e`, `\\`: one line, and nothing that a
+    terminal takes for a command.
 
     Args:
       text: from a file, a socket or another process. Other values are shown by their `repr`.

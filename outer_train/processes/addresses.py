@@ -66,13 +66,15 @@ def resolve(host: str, port: int, may_be_all: bool = False) -> list[Address]:
         ipaddress.ip_address(a.ip.partition("%")[0]).is_unspecified for a in addresses
     ):
         raise ValueError(
-            f"--coordinator must be one address of process 0, which the others can reach, got {host!r}"
+            "--coordinator must be one address of process 0, which the others can reach, got "
+            f"{host!r}"
         )
     return addresses
 
 
 def listening(coordinator: str) -> Address:
-    """Where process 0 listens: at the coordinator's address alone, or at JAX_COORDINATOR_BIND_ADDRESS where it is set.
+    """Where process 0 listens: at the coordinator's address alone,
+    or at JAX_COORDINATOR_BIND_ADDRESS where it is set.
 
     Raises:
       OSError, ValueError: as `resolve`.

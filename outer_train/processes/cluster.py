@@ -1,12 +1,12 @@
 """Several processes of one run, in step: `jax.distributed`, and what only one process may do.
 
-JAX ends a process by an abort when its coordinator cannot be reached. So the processes meet first over a plain TCP
-connection at the coordinator's address, compare versions and configs, and end with one clear line if anything is wrong.
-They keep that connection, and end with one clear line too if one of them is lost later.
+JAX ends a process by an abort when its coordinator cannot be reached. So the processes meet first
+over a plain TCP connection at the coordinator's address, compare versions and configs, and end with
+one clear line if anything is wrong. They keep that connection, and end with one clear line too if
+one of them is lost later.
 
-The meeting asks for a token (`outer_train.processes.secret`). JAX's coordination service and Gloo, which come after it,
-ask for
-none: docs/scaling.md says what listens where.
+The meeting asks for a token (`outer_train.processes.secret`). JAX's coordination service and Gloo,
+which come after it, ask for none: docs/scaling.md says what listens where.
 """
 
 import atexit
@@ -27,11 +27,14 @@ from outer_train.processes.watch import Watch, on_abort
 MAX_BROADCAST = 1 << 26
 """Bytes of what the first process tells the others, as JSON."""
 HEARTBEAT_TIMEOUT = 60
-"""Seconds after which JAX counts a process that fell silent as lost; `outer_train.processes.watch` does so earlier."""
+"""Seconds after which JAX counts a process that fell silent as lost;
+`outer_train.processes.watch` does so earlier."""
 
 
 class Cluster(NamedTuple):
-    """The processes of a run: `host:port` of process 0, how many there are, which one this is, and if JAX found it."""
+    """The processes of a run: `host:port` of process 0, how many there are,
+    which one this is, and if JAX found it.
+    """
 
     coordinator: str
     num_processes: int
@@ -49,7 +52,8 @@ def explicit(coordinator: str | None, num_processes: int | None, process_id: int
     missing = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is None]
     if missing:
         raise ValueError(
-            f"several processes need --coordinator, --num-processes and --process-id: no {missing[0]}"
+            "several processes need --coordinator, --num-processes and --process-id: no "
+            f"{missing[0]}"
         )
     addresses.split(coordinator)
     if num_processes < 1 or not 0 <= process_id < num_processes:
@@ -87,17 +91,20 @@ def start(
     timeout: float = 60,
     on_loss: Callable[[str], None] | None = None,
 ) -> None:
-    """Connects the processes; call it before anything runs on JAX. On CPU they talk through Gloo, on GPUs through NCCL.
+    """Connects the processes; call it before anything runs on JAX.
+
+    On CPU they talk through Gloo, on GPUs through NCCL.
 
     Args:
       cluster: from `explicit` or `detect`.
       fingerprint: what must be the same in all processes, as JSON: versions, the config.
       timeout: seconds in which all must have come.
-      on_loss: called, on another thread, with what happened to a process that is lost before this one leaves; must end
-        this process at once. If not given, the loss shows in JAX's own ways.
+      on_loss: called, on another thread, with what happened to a process that is lost before this
+        one leaves; must end this process at once. If not given, the loss shows in JAX's own ways.
 
     Raises:
-      ValueError: someone did not come, or differs; raised by all processes that came. Or there is no token.
+      ValueError: someone did not come, or differs; raised by all processes that came. Or there is
+        no token.
     """
     coordinator, num_processes, process_id, detected = cluster
     connections = meet(coordinator, num_processes, process_id, fingerprint, timeout)
@@ -122,7 +129,8 @@ def start(
 
 
 def _listening(coordinator: str) -> str:
-    """Where JAX's coordination service is to listen; has Gloo stay on this machine where the coordinator does.
+    """Where JAX's coordination service is to listen;
+    has Gloo stay on this machine where the coordinator does.
 
     Raises:
       ValueError: the coordinator has no address.
@@ -144,7 +152,9 @@ def _listening(coordinator: str) -> str:
 
 
 def leave() -> None:
-    """Parts the processes, once all have come here: from then on each goes on and ends on its own."""
+    """Parts the processes, once all have come here:
+    from then on each goes on and ends on its own.
+    """
     if jax.process_count() > 1:
         jax.distributed.shutdown()
     for watch in _watches:

@@ -1,12 +1,14 @@
-"""How two processes prove to each other that they have the same token, and seal what they say afterwards.
+"""How two processes prove to each other that they have the same token,
+and seal what they say afterwards.
 
     visitor -> host   greeting: its number, how many there are, a nonce
     host -> visitor   a nonce
     visitor -> host   a digest of its fingerprint, sealed
     host -> visitor   verdicts, sealed
 
-The key of the seals is an HMAC of both nonces and the greeting, made with the token; so a seal holds for one meeting,
-one process and one message, and the token itself never travels. All sizes are fixed until a visitor has proved itself.
+The key of the seals is an HMAC of both nonces and the greeting, made with the token; so a seal
+holds for one meeting, one process and one message, and the token itself never travels. All sizes
+are fixed until a visitor has proved itself.
 """
 
 import hashlib
@@ -37,7 +39,9 @@ class Stranger(ValueError):
 
 
 class Introduction(NamedTuple):
-    """Who comes: how many processes there are, which one this is, and what must be the same in all, as JSON."""
+    """Who comes: how many processes there are, which one this is,
+    and what must be the same in all, as JSON.
+    """
 
     num_processes: int
     process_id: int

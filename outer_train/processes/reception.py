@@ -58,7 +58,9 @@ class Reception:
         token: bytes | None,
         deadline: float,
     ):
-        """Takes visitors from `server`, which listens, until all are seated, or `deadline` (`time.monotonic`)."""
+        """Takes visitors from `server`, which listens, until all are seated,
+        or `deadline` (`time.monotonic`).
+        """
         self._server, self._num_processes, self._token, self._deadline = (
             server,
             num_processes,
@@ -99,9 +101,8 @@ class Reception:
         for guest in seated:
             guest.say(GO_ON if self._error is None else REFUSED, self._error or "")
             guest.connection.setblocking(True)
-        return {
-            guest.number: handshake.Connection.taking(guest.connection, guest.key) for guest in seated
-        }, self._error  # fmt: skip
+        take = handshake.Connection.taking
+        return {g.number: take(g.connection, g.key) for g in seated}, self._error
 
     def _turn(self) -> None:
         """Waits for the next event or deadline, and handles what came."""
@@ -185,7 +186,10 @@ class Reception:
         yield 1  # whoever is seated has nothing to say: this ends when it leaves
 
     def _mismatch(self, number: int, num_processes: int) -> str | None:
-        """What is wrong with its numbers. Who has the token ends the meeting by that, nobody else does."""
+        """What is wrong with its numbers.
+
+        Who has the token ends the meeting by that, nobody else does.
+        """
         mine, who = self._num_processes, f"process {number}"
         if num_processes != mine:
             found = f"--num-processes is {mine} in process 0 and {num_processes} in {who}"
@@ -202,7 +206,9 @@ class Reception:
         return found
 
     def _explain(self, guest: Guest, number: int) -> Iterator[int]:
-        """Returns where the fingerprints differ; asks only who has the token, and tells only who has it."""
+        """Returns where the fingerprints differ;
+        asks only who has the token, and tells only who has it.
+        """
         if not self._token:
             self._num_different += 1
             return f"process {number} has another config or other versions than process 0"

@@ -1,7 +1,9 @@
-"""Where the processes of a run meet before JAX connects them: who is there, and whether all mean the same run.
+"""Where the processes of a run meet before JAX connects them:
+who is there, and whether all mean the same run.
 
-Process 0 listens at the coordinator's address alone. Processes that meet over a network need a token
-(`outer_train.processes.secret`); those of one machine use it if it is given, and one of their user's own if not.
+Process 0 listens at the coordinator's address alone. Processes that meet over a network need a
+token (`outer_train.processes.secret`); those of one machine use it if it is given, and one of their
+user's own if not.
 """
 
 import contextlib
@@ -46,7 +48,8 @@ def meet(
     timeout: float,
     token: bytes | None = None,
 ) -> dict[int, Connection]:
-    """Waits until all processes have come to process 0 at `coordinator`, and compares what they bring.
+    """Waits until all processes have come to process 0 at `coordinator`,
+    and compares what they bring.
 
     Args:
       coordinator: `host:port` of process 0; one may listen at the port again afterwards.
@@ -54,13 +57,15 @@ def meet(
       process_id: which one this is.
       fingerprint: JSON values that must be the same in all of them.
       timeout: seconds.
-      token: the same in all of them; by default that of the environment (`outer_train.processes.secret`).
+      token: the same in all of them; by default that of the environment
+        (`outer_train.processes.secret`).
 
     Returns:
       The open connections, by process: of process 0 to each of the others, of those to process 0.
 
     Raises:
-      ValueError: someone did not come in time, or differs, in all processes that came; or there is no token.
+      ValueError: someone did not come in time, or differs, in all processes that came; or there is
+        no token.
     """
     if num_processes == 1:
         return {}
@@ -83,13 +88,16 @@ def meet(
 
 
 def _token_for(address: Address, token: bytes | None) -> bytes | None:
-    """The token for a meeting there; of this user's processes alone where only this machine can come."""
+    """The token for a meeting there;
+    of this user's processes alone where only this machine can come.
+    """
     if token is not None:
         return token
     if address.is_loopback:
         return secret.local()
     raise ValueError(
-        f"processes that meet over a network ({address}) need the same token in {secret.VARIABLE} or --token-file FILE"
+        f"processes that meet over a network ({address}) need the same token in {secret.VARIABLE} "
+        "or --token-file FILE"
         f"; make one with {secret.RECIPE}"
     )
 
@@ -112,7 +120,8 @@ def _host(
             if time.monotonic() + RETRY_SECONDS >= deadline:
                 return (
                     {},
-                    f"process 0 cannot find the address of {printable(host)} ({failure.strerror or failure})",
+                    f"process 0 cannot find the address of {printable(host)} "
+                    f"({failure.strerror or failure})",
                 )
             time.sleep(RETRY_SECONDS)
     token = _token_for(address, token)

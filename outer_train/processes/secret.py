@@ -8,7 +8,8 @@ from pathlib import Path
 
 VARIABLE, FILE_VARIABLE = "LEARNED_OPT_TOKEN", "LEARNED_OPT_TOKEN_FILE"
 MIN_LENGTH = 16
-"""Characters of a token: whoever has recorded a meeting may try guesses as fast as they can compute."""
+"""Characters of a token: whoever has recorded a meeting may try guesses
+as fast as they can compute."""
 RECIPE = "(umask 077; head -c 32 /dev/urandom | base64 > FILE)"
 LOCAL_FOLDER = "/tmp/learned-opt-{}"
 """The same for all processes of a user on a machine, whatever their environments."""
@@ -29,7 +30,8 @@ def given() -> bytes | None:
 
 
 def local() -> bytes | None:
-    """A token that only this user's processes on this machine can read, made at the first call; None without a place.
+    """A token that only this user's processes on this machine can read, made at the first call;
+    None without a place.
 
     Raises:
       ValueError: others may read or write where it is kept, or it is damaged.

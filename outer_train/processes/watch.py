@@ -1,10 +1,12 @@
-"""Whether the other processes of a run are still there: their connections from the meeting stay open and tell.
+"""Whether the other processes of a run are still there:
+their connections from the meeting stay open and tell.
 
-Without it a loss shows in the next collective at best; a process that waits for anything else hears of it from JAX's
-coordination service, which aborts it: at once after the loss of process 0, after missed heartbeats otherwise.
+Without it a loss shows in the next collective at best; a process that waits for anything else hears
+of it from JAX's coordination service, which aborts it: at once after the loss of process 0, after
+missed heartbeats otherwise.
 
-Each message bears a seal of the connection's key (`outer_train.processes.handshake`), its direction and its number, so
-that nobody on the way makes one, leaves one out or sends one twice unnoticed.
+Each message bears a seal of the connection's key (`outer_train.processes.handshake`), its direction
+and its number, so that nobody on the way makes one, leaves one out or sends one twice unnoticed.
 """
 
 import contextlib
@@ -22,22 +24,25 @@ from outer_train.processes.handshake import seal
 
 BEAT_SECONDS = 5.0
 MAX_SILENT_BEATS = 8
-"""After which a process counts as lost: 40 s, before JAX's heartbeats time out. They are counted by the one who waits,
-so that a machine that was suspended as a whole does not mistake its own absence for that of another."""
+"""After which a process counts as lost: 40 s, before JAX's heartbeats time out. They are counted by
+the one who waits, so that a machine that was suspended as a whole does not mistake its own absence
+for that of another."""
 BEAT, FAREWELL = -1, -2
 """Messages; one of 0 or more is the number of a lost process."""
 MESSAGE = struct.Struct("!i16s")
 """With the first bytes of its seal."""
 GRACE_OF_FIRST, GRACE = 1.0, 0.3
-"""Seconds between a loss and this process's end, in which a signal to all of them reaches this one too. Process 0 takes
-longer, since its end makes JAX abort the others; after its own loss nobody has time."""
+"""Seconds between a loss and this process's end, in which a signal to all of them reaches this one
+too. Process 0 takes longer, since its end makes JAX abort the others; after its own loss nobody has
+time."""
 
 
 class Watch:
     """A thread that calls `on_loss` once another process is gone without a farewell.
 
-    Process 0 is connected to each of the others and tells them whom it lost; they are connected to it alone. A process
-    that said farewell is lost all the same if this one has not left as long after it as silence lasts.
+    Process 0 is connected to each of the others and tells them whom it lost; they are connected to
+    it alone. A process that said farewell is lost all the same if this one has not left as long
+    after it as silence lasts.
     """
 
     def __init__(
@@ -50,8 +55,10 @@ class Watch:
 
         Args:
           process_id: which one this is.
-          connections: from `outer_train.processes.rendezvous.meet`; kept open until the process ends.
-          on_loss: called on the thread with what happened, as in "process 1 ended"; expected to end the process.
+          connections: from `outer_train.processes.rendezvous.meet`; kept open until the process
+            ends.
+          on_loss: called on the thread with what happened, as in "process 1 ended"; expected to end
+            the process.
         """
         self._grace = GRACE_OF_FIRST if process_id == 0 else GRACE
         self._connections = dict(connections)
@@ -170,9 +177,11 @@ class Watch:
 
 
 def on_abort(act: Callable[[], None]) -> None:
-    """Has `act` called, on whatever thread, when C++ code aborts this process, as JAX's coordination service does.
+    """Has `act` called, on whatever thread, when C++ code aborts this process,
+    as JAX's coordination service does.
 
-    A handler of Python's `signal` would run too late: `abort` ends the process as soon as the C handler returns.
+    A handler of Python's `signal` would run too late: `abort` ends the process as soon as the C
+    handler returns.
     """
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _number: act())
     ctypes.CDLL(None).signal(signal.SIGABRT, handler)

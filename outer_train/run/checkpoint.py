@@ -1,9 +1,9 @@
 """Checkpoints of the whole state of a run, written by Orbax in the background.
 
-A checkpoint holds every leaf of the state that has elements (typed keys as their data). Once Orbax has finished one, it
-is sealed with a list of its files and their checksums, so that damage of any kind is noticed before it is read; the
-damaged one is set aside, and the one before is taken. Several processes write one checkpoint, each its shards, to a
-directory that all of them see.
+A checkpoint holds every leaf of the state that has elements (typed keys as their data). Once Orbax
+has finished one, it is sealed with a list of its files and their checksums, so that damage of any
+kind is noticed before it is read; the damaged one is set aside, and the one before is taken.
+Several processes write one checkpoint, each its shards, to a directory that all of them see.
 """
 
 import contextlib
@@ -39,7 +39,8 @@ class Checkpoints:
         Args:
           directory: of the checkpoints.
           keep: newest ones kept.
-          record: a file that says which checkpoint is the newest, so that it is known when all are gone.
+          record: a file that says which checkpoint is the newest, so that it is known when all are
+            gone.
 
         Raises:
           ValueError: `keep` is below 1.
@@ -58,7 +59,9 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_exc) -> None:
-        """Waits for pending writes, unless a process was lost: Orbax would wait for that one until JAX aborts us."""
+        """Waits for pending writes, unless a process was lost:
+        Orbax would wait for that one until JAX aborts us.
+        """
         if (
             jax.process_count() > 1
             and kind is not None
@@ -103,7 +106,8 @@ class Checkpoints:
         self._writing = step
 
     def seal(self) -> None:
-        """Seals the last checkpoint if Orbax has finished it, and deletes older ones; cheap otherwise.
+        """Seals the last checkpoint if Orbax has finished it, and deletes older ones;
+        cheap otherwise.
 
         Raises:
           OSError: it cannot be written.
@@ -119,11 +123,12 @@ class Checkpoints:
     def restore_newest(
         self, like: State, warn: Callable[[str], None], *, allow_none: bool = False
     ) -> tuple[int, State] | None:
-        """Reads the newest checkpoint that is whole, and moves damaged ones that are newer to the folder `damaged`.
+        """Reads the newest checkpoint that is whole,
+        and moves damaged ones that are newer to the folder `damaged`.
 
         Args:
-          like: a state of the structure, shapes and shardings wanted; the number of devices may be another than the
-            one that wrote it.
+          like: a state of the structure, shapes and shardings wanted; the number of devices may be
+            another than the one that wrote it.
           warn: called with a line for each damaged checkpoint.
           allow_none: where none can be read, set all aside instead of raising.
 
@@ -131,7 +136,8 @@ class Checkpoints:
           Its step and the state, or None if there is no checkpoint.
 
         Raises:
-          ValueError: there are checkpoints, and none can be read, or one is whole and of another state.
+          ValueError: there are checkpoints, and none can be read, or one is whole and of another
+            state.
           OSError: one cannot be read for a reason that may pass; nothing is moved.
         """
         cluster.from_first(self._adopt)
@@ -165,7 +171,9 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _written_or_emptied(self, step: int) -> Iterator[None]:
-        """Frees the room of a checkpoint that cannot be written; its empty folder stays, a trace that it was begun."""
+        """Frees the room of a checkpoint that cannot be written;
+        its empty folder stays, a trace that it was begun.
+        """
         try:
             with checkpoint_files.telling(self._directory, f"writing checkpoint {step}"):
                 yield
@@ -262,7 +270,9 @@ def _show(leaf: tuple | None) -> str:
 
 
 def _named_leaves(state: State) -> dict[str, jax.Array]:
-    """The leaves that have elements by their path, typed keys as their data; Orbax refuses arrays without any."""
+    """The leaves that have elements by their path, typed keys as their data;
+    Orbax refuses arrays without any.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(state)
     named = {
         jax.tree_util.keystr(path): jax.random.key_data(x) if _is_key(x) else x

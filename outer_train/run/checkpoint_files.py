@@ -1,7 +1,9 @@
-"""The files of checkpoints: which are whole, which are damaged, what an error of the file system is.
+"""The files of checkpoints: which are whole, which are damaged,
+what an error of the file system is.
 
-A checkpoint is written to `N.unsealed`. Once it is on the disk, it is given a list of its files with their checksums,
-and renamed to `N`. Damaged ones are moved to the folder `damaged`; nobody deletes them.
+A checkpoint is written to `N.unsealed`. Once it is on the disk, it is given a list of its files
+with their checksums, and renamed to `N`. Damaged ones are moved to the folder `damaged`; nobody
+deletes them.
 """
 
 import contextlib
@@ -92,7 +94,9 @@ def seal(directory: Path, step: int) -> None:
 
 
 def defect(directory: Path, step: int) -> str | None:
-    """What is wrong with a checkpoint's files; None if they are those that were written. Further files do not matter.
+    """What is wrong with a checkpoint's files; None if they are those that were written.
+
+    Further files do not matter.
 
     Raises:
       OSError: they cannot be read for a reason that may pass.
@@ -128,7 +132,9 @@ def set_aside(directory: Path, step: int) -> Path:
 
 
 def prune(directory: Path, keep: int) -> None:
-    """Deletes all whole checkpoints but the newest few and the one of the lowest smoothed outer loss."""
+    """Deletes all whole checkpoints but the newest few and the one
+    of the lowest smoothed outer loss.
+    """
     found = steps(directory)
     kept = set(found[-keep:])
     losses = {
@@ -154,7 +160,9 @@ def clean(directory: Path, endings: tuple[str, ...] = (DELETED, UNSEALED)) -> No
 
 @contextlib.contextmanager
 def telling(path: Path, doing: str) -> Iterator[None]:
-    """Turns what Orbax and TensorStore raise into one `OSError` of one line, if the system refused something."""
+    """Turns what Orbax and TensorStore raise into one `OSError` of one line,
+    if the system refused something.
+    """
     try:
         yield
     except OSError as error:
@@ -194,7 +202,9 @@ def _names(folder: Path) -> list[str]:
 
 
 def _read(path: Path) -> bytes:
-    """The file's bytes; `FileNotFoundError` if there is no file of this name, whatever else there is."""
+    """The file's bytes; `FileNotFoundError` if there is no file of this name,
+    whatever else there is.
+    """
     try:
         if not path.is_file():  # a pipe would be waited for
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))

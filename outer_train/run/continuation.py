@@ -1,4 +1,6 @@
-"""Whether the files of a run fit together, so that it can go on; and what the user allows where they do not."""
+"""Whether the files of a run fit together, so that it can go on;
+and what the user allows where they do not.
+"""
 
 import itertools
 import os
@@ -16,9 +18,11 @@ class Allowed(NamedTuple):
     """What a run may go on without.
 
     Attributes:
-      restart: start again at outer step 0 where no checkpoint can be read; the rows there are kept under another name.
+      restart: start again at outer step 0 where no checkpoint can be read; the rows there are kept
+        under another name.
       missing_rows: go on though rows of `metrics.jsonl` are missing or broken; they stay missing.
-      changed_config: go on though `config.json` was changed since the run began; for those who read it.
+      changed_config: go on though `config.json` was changed since the run began; for those who read
+        it.
     """
 
     restart: bool = False
@@ -46,7 +50,8 @@ def rows_so_far(
       warn: called with a line for what is missing and allowed.
 
     Raises:
-      ValueError: checkpoints or rows are missing or broken and that is not allowed; nothing has been changed.
+      ValueError: checkpoints or rows are missing or broken and that is not allowed; nothing has
+        been changed.
       OSError: the files cannot be read or written.
     """
     broken: list[str] = []
@@ -58,7 +63,8 @@ def rows_so_far(
                 "put the checkpoints back, or start again at outer step 0 by --allow-restart"
             )
         warn(
-            f"{lost}; starting again at outer step 0, the rows so far are in {_free_name(run.metrics)}"
+            f"{lost}; starting again at outer step 0, the rows so far are in "
+            f"{_free_name(run.metrics)}"
         )
         os.rename(run.metrics, _free_name(run.metrics))
         return []
@@ -78,7 +84,9 @@ def rows_so_far(
 
 
 def _lost_checkpoints(run: RunDirectory, num_rows: int, checkpoint_every: int) -> str | None:
-    """Says so if there was a checkpoint; without one, rows are what a run leaves that was killed early."""
+    """Says so if there was a checkpoint;
+    without one, rows are what a run leaves that was killed early.
+    """
     if newest := _newest_checkpoint(run.newest_checkpoint):
         return (
             f"the checkpoints in {run.checkpoints} are gone, the newest was of outer step {newest}"

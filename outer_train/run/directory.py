@@ -34,7 +34,8 @@ CONTENTS = (
     "figures",
     "config.json",
 )
-"""Everything a run writes; `overwrite` moves these and nothing else, `config.json`, which makes it a run, last."""
+"""Everything a run writes; `overwrite` moves these and nothing else,
+`config.json`, which makes it a run, last."""
 CONFIG_HASH = "config_sha256"
 
 
@@ -75,7 +76,9 @@ class RunDirectory(NamedTuple):
 
     @property
     def newest_checkpoint(self) -> Path:
-        """The outer step of the newest checkpoint, so that it is known when the checkpoints are gone."""
+        """The outer step of the newest checkpoint,
+        so that it is known when the checkpoints are gone.
+        """
         return self.path / "newest_checkpoint.json"
 
     @property
@@ -89,7 +92,9 @@ class RunDirectory(NamedTuple):
         return self.path / "summary.json"
 
     def curves_of(self, scored: str) -> Path:
-        """As `held_out_curves`; another file where the tasks that were scored, `scored`, are not held out."""
+        """As `held_out_curves`; another file where the tasks that were scored,
+        `scored`, are not held out.
+        """
         return self.path / f"{scored}_curves.npz"
 
     @property
@@ -108,7 +113,8 @@ def check_free(path: Path, overwrite: bool) -> None:
     if RunDirectory(path).config.exists() and not overwrite:
         raise ValueError(
             f"{path} holds a run\n"
-            f"go on with it by `learned-opt resume {path}`, or give another --run-dir, or --overwrite"
+            f"go on with it by `learned-opt resume {path}`, or give another --run-dir, or "
+            "--overwrite"
         )
 
 
@@ -122,8 +128,8 @@ def create(
 ) -> RunDirectory:
     """Makes the directory and writes what is known before the first step.
 
-    What a run has left in the directory is moved to a folder beside it, `NAME.old-1`, or, where that is another file
-    system, within it; it comes back if the new run cannot be written.
+    What a run has left in the directory is moved to a folder beside it, `NAME.old-1`, or, where
+    that is another file system, within it; it comes back if the new run cannot be written.
 
     Args:
       path: of the directory.
@@ -133,7 +139,8 @@ def create(
       tell: called with a line that says where the old run is.
 
     Raises:
-      ValueError: the directory holds a run and `overwrite` is false, or another process writes to it.
+      ValueError: the directory holds a run and `overwrite` is false, or another process writes to
+        it.
       OSError: something cannot be moved or written; what was there is untouched.
     """
     check_free(path, overwrite)
@@ -173,18 +180,23 @@ def open_run(path: Path) -> tuple[RunDirectory, dict[str, Any]]:
 
 
 def check_config(run: RunDirectory, config: dict[str, Any]) -> None:
-    """Raises `ValueError` if `config.json` was changed since the run began; runs of older versions cannot tell."""
+    """Raises `ValueError` if `config.json` was changed since the run began;
+    runs of older versions cannot tell.
+    """
     if not run.versions.exists():
         return
     known = read_object(run.versions).get(CONFIG_HASH)
     if known is not None and known != _hash(config):
         raise ValueError(
-            f"{run.config} was changed since the run began\nput it back, or go on with it by --allow-changed-config"
+            f"{run.config} was changed since the run began\n"
+            "put it back, or go on with it by --allow-changed-config"
         )
 
 
 def config_file(run: RunDirectory) -> str | None:
-    """The user's own config file that the run is from; raises `ValueError` if `versions.json` is broken."""
+    """The user's own config file that the run is from;
+    raises `ValueError` if `versions.json` is broken.
+    """
     found = read_object(run.versions).get("config_file") if run.versions.exists() else None
     if found is not None and (not isinstance(found, str) or "\0" in found):
         raise ValueError(f"{run.versions}: config_file must be a path")
@@ -206,7 +218,9 @@ def read_object(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _old_run_aside(path: Path) -> Iterator[Path | None]:
-    """Moves what a run has left in `path` to a new folder, whose path it gives, and back if the body fails."""
+    """Moves what a run has left in `path` to a new folder, whose path it gives,
+    and back if the body fails.
+    """
     names = [name for name in CONTENTS if os.path.lexists(path / name)]
     if not names:
         yield None
@@ -229,7 +243,9 @@ def _old_run_aside(path: Path) -> Iterator[Path | None]:
 
 
 def _new_folder(path: Path) -> Path:
-    """A folder on the file system of `path`: beside it, or beside what it links to, or else within it."""
+    """A folder on the file system of `path`:
+    beside it, or beside what it links to, or else within it.
+    """
     real = path.resolve()
     try:
         probe, target = path / ".old-run-probe", _free_name(real.parent, f"{real.name}.old-")
@@ -270,7 +286,9 @@ def _hash(config: dict[str, Any]) -> str:
 
 
 def versions() -> dict[str, Any]:
-    """Versions of Python and of the libraries that matter, and the project's git commit if it is a checkout."""
+    """Versions of Python and of the libraries that matter,
+    and the project's git commit if it is a checkout.
+    """
     found = {}
     for name in LIBRARIES:
         try:
@@ -286,7 +304,9 @@ def versions() -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the checkout this file lies in, `-dirty` if it has changes, or None outside of one."""
+    """The commit of the checkout this file lies in, `-dirty` if it has changes,
+    or None outside of one.
+    """
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None

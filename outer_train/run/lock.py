@@ -1,8 +1,9 @@
 """One writer a run: a lock in the run directory that says who holds it.
 
-The lock is a file, made exclusively, so it works where `flock` does not. It names host and process, and when that one
-started, since process ids are used again. A lock whose process is gone, or that was copied along with a directory, is
-taken over; one of another machine, whose processes cannot be seen from here, is left to the user.
+The lock is a file, made exclusively, so it works where `flock` does not. It names host and process,
+and when that one started, since process ids are used again. A lock whose process is gone, or that
+was copied along with a directory, is taken over; one of another machine, whose processes cannot be
+seen from here, is left to the user.
 """
 
 import contextlib
@@ -59,7 +60,9 @@ def hold(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hold_by_first(path: Path) -> Iterator[None]:
-    """As `hold`, held by the first of several processes for all of them; all raise if it cannot be had."""
+    """As `hold`, held by the first of several processes for all of them;
+    all raise if it cannot be had.
+    """
     from outer_train.processes import cluster  # which imports JAX
 
     with contextlib.ExitStack() as stack:
@@ -82,7 +85,9 @@ def release_all() -> None:
 
 
 def process_start(pid: int) -> str | None:
-    """When the process started, in units of the system's choice; None if there is no such process."""
+    """When the process started, in units of the system's choice;
+    None if there is no such process.
+    """
     try:
         fields = (
             Path(f"/proc/{pid}/stat")
@@ -216,7 +221,9 @@ def _make_exclusively(lock: Path, content: bytes) -> bool:
 
 
 def _remove_stale(lock: Path, stale: bytes) -> None:
-    """Removes a stale lock, one process at a time, so that nobody removes the new one of another that was quicker."""
+    """Removes a stale lock, one process at a time,
+    so that nobody removes the new one of another that was quicker.
+    """
     turn = lock.with_name(f".{NAME}.turn")
     try:
         turn.mkdir()

@@ -1,8 +1,9 @@
 """The training loop: outer steps, metrics, checkpoints, signals.
 
-A run that was killed and resumed gives bitwise the metrics of one that was not (on the same devices; timings apart):
-every random draw of a step follows from the run's key and the step's number, and a checkpoint holds all that is
-carried. Of several processes each runs the same loop, and the first one writes.
+A run that was killed and resumed gives bitwise the metrics of one that was not (on the same
+devices; timings apart): every random draw of a step follows from the run's key and the step's
+number, and a checkpoint holds all that is carried. Of several processes each runs the same loop,
+and the first one writes.
 """
 
 import contextlib
@@ -28,15 +29,18 @@ from outer_train.run.signals import SharedSignals, StopSignals
 from outer_train.step import OuterState, OuterStep
 
 MAX_IN_FLIGHT = 8
-"""Outer steps dispatched and not yet read. About 50 unread steps deadlock the CPU backend once there is a psum over two
-or more devices; with none in flight the devices would wait for the host."""
+"""Outer steps dispatched and not yet read. About 50 unread steps deadlock the CPU backend once
+there is a psum over two or more devices; with none in flight the devices would wait for the
+host."""
 SMOOTHING_WINDOW = 50
 """Rows that the smoothed outer loss is a mean of."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LoopSettings:
-    """How long a run goes on and what it keeps; both loops are told so, in step and asynchronous."""
+    """How long a run goes on and what it keeps;
+    both loops are told so, in step and asynchronous.
+    """
 
     num_outer_steps: int
     """At which the run is complete."""
@@ -84,9 +88,11 @@ def train(
     show: Show = QUIET,
     allowed: Allowed = STRICT,
 ) -> LoopResult:
-    """Runs outer steps until all are done, going on from the newest whole checkpoint if there is one.
+    """Runs outer steps until all are done,
+    going on from the newest whole checkpoint if there is one.
 
-    SIGINT, SIGTERM or SIGHUP let the current step end, save, and return; a second one acts as usual.
+    SIGINT, SIGTERM or SIGHUP let the current step end, save, and return; a second one acts as
+    usual.
 
     Args:
       outer_step: from `outer_train.step.outer_step`.
@@ -99,9 +105,10 @@ def train(
       allowed: what the run may go on without.
 
     Raises:
-      ValueError: no checkpoint can be read though there are some, rows or checkpoints are missing, another process
-        trains this run, or TensorBoard is not installed.
-      OSError: something cannot be read or written, for want of room for example; what was whole is whole.
+      ValueError: no checkpoint can be read though there are some, rows or checkpoints are missing,
+        another process trains this run, or TensorBoard is not installed.
+      OSError: something cannot be read or written, for want of room for example; what was whole is
+        whole.
     """
     key_init, key_steps = jax.random.split(key)
     num_outer_steps, every = settings.num_outer_steps, settings.checkpoint_every
@@ -113,7 +120,8 @@ def train(
         StopSignals() as stop,
     ):
         fresh = outer_step.init(theta, key_init)
-        # A restored key is bound to its devices, so it must be on those of the state from the start.
+        # A restored key is bound to its devices,
+        # so it must be on those of the state from the start.
         fresh = Checkpointed(fresh, _placed(key_steps, fresh.step.sharding))
         step, carried = checkpoints.restore_newest(
             fresh, show.warn, allow_none=allowed.restart
@@ -139,13 +147,17 @@ def train(
 
 
 def _placed(key: Array, sharding: Sharding) -> Array:
-    """The key on all devices of a mesh, those of other processes too, which `device_put` does for plain data only."""
+    """The key on all devices of a mesh, those of other processes too,
+    which `device_put` does for plain data only.
+    """
     data = jax.device_put(np.asarray(jax.random.key_data(key)), sharding)
     return jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))
 
 
 class _Recorder:
-    """Reads metrics late, so that the devices never wait for the host; the first process writes them in order."""
+    """Reads metrics late, so that the devices never wait for the host;
+    the first process writes them in order.
+    """
 
     def __init__(
         self,
@@ -189,7 +201,8 @@ class _Recorder:
             "outer_step": step,
             **values,
             "inner_steps": self._inner_steps,
-            # The first step of a session waits for its compilation, and so do the rows read together with it.
+            # The first step of a session waits for its compilation,
+            # and so do the rows read together with it.
             "seconds": None if self._last_time is None else now - self._last_time,
         }
         self._last_time = now

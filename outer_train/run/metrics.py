@@ -76,7 +76,8 @@ class MetricsWriter:
                     self._summary.add_scalar(name, value, row["outer_step"])
 
     def flush(self, *, to_disk: bool = False) -> None:
-        """Hands all rows to the operating system, and with `to_disk` waits until they would survive its crash.
+        """Hands all rows to the operating system,
+        and with `to_disk` waits until they would survive its crash.
 
         Raises:
           OSError: they cannot be written, for want of room for example.
@@ -98,7 +99,8 @@ class MetricsWriter:
 def read_rows(
     path: str | os.PathLike, on_broken: Callable[[str], None] | None = None
 ) -> list[dict[str, Any]]:
-    """Rows of a `metrics.jsonl`; a last line that was cut short by a kill is left out, a missing file has none.
+    """Rows of a `metrics.jsonl`; a last line that was cut short by a kill is left out,
+    a missing file has none.
 
     Args:
       path: of the file.
@@ -117,11 +119,13 @@ def cut(
     on_broken: Callable[[str], None] | None = None,
     needed: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Drops the rows from outer step `num_outer_steps` on, which a resumed run writes again; returns those kept.
+    """Drops the rows from outer step `num_outer_steps` on, which a resumed run writes again;
+    returns those kept.
 
     With `on_broken`, broken rows are dropped too, and those without the fields `needed`.
 
-    The kept rows are not written again, so it needs no room and cannot lose them, unless there are others between them.
+    The kept rows are not written again, so it needs no room and cannot lose them, unless there are
+    others between them.
 
     Raises:
       ValueError: as in `read_rows`.
@@ -199,8 +203,9 @@ def _row(line: bytes) -> dict[str, Any]:
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The part of `summary.json` that the rows alone give.
 
-    `outer_loss_first` and `outer_loss_last` are means over the first and last 5 % of the rows, at least 5 (or half of
-    them, if there are fewer than 10). `inner_steps_per_second` leaves out the steps that waited for a compilation.
+    `outer_loss_first` and `outer_loss_last` are means over the first and last 5 % of the rows, at
+    least 5 (or half of them, if there are fewer than 10). `inner_steps_per_second` leaves out the
+    steps that waited for a compilation.
     """
     window = min(max(5, len(rows) // 20), max(1, len(rows) // 2))
     timed = [row for row in rows if row["seconds"] is not None]

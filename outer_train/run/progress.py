@@ -23,7 +23,10 @@ class Progress(Protocol):
 
 
 def make_progress(num_outer_steps: int, first_step: int) -> Progress:
-    """The display that suits standard output; one that cannot be shown any more does not end the run."""
+    """The display that suits standard output.
+
+    One that cannot be shown any more does not end the run.
+    """
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     return DispensableProgress(
         lambda: (RichProgress if is_terminal else PlainProgress)(num_outer_steps, first_step)
@@ -31,7 +34,9 @@ def make_progress(num_outer_steps: int, first_step: int) -> Progress:
 
 
 class DispensableProgress:
-    """Another display, without which the run goes on once it fails: its reader is gone, the terminal, the disk full."""
+    """Another display, without which the run goes on once it fails:
+    its reader is gone, the terminal, the disk full.
+    """
 
     def __init__(self, make: Callable[[], Progress]):
         """Makes the display."""
@@ -91,7 +96,9 @@ class Clock:
 
 
 def describe(row: Mapping[str, Any], smoothed_loss: float | None, clock: Clock) -> str:
-    """One line: outer loss, truncation length, the merge's share of RP, inner steps a second, time left."""
+    """One line: outer loss, truncation length, the merge's share of RP,
+    inner steps a second, time left.
+    """
     loss = "nan" if smoothed_loss is None else f"{smoothed_loss:.4f}"
     parts = [f"outer loss {loss}", f"truncation {row['truncation_length']}"]
     if row.get("weight_reparameterization") is not None:
@@ -167,8 +174,10 @@ class Show(NamedTuple):
 
     Attributes:
       tell: called with a line of news: what is scored, the numbers at the end.
-      warn: called with a line for what is wrong and does not end the run: a damaged checkpoint, a worker that died.
-      progress: called with the run's outer steps and the first to come; its result is told each row.
+      warn: called with a line for what is wrong and does not end the run: a damaged checkpoint, a
+        worker that died.
+      progress: called with the run's outer steps and the first to come; its result is told each
+        row.
     """
 
     tell: Callable[[str], None]

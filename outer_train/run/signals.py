@@ -16,11 +16,14 @@ STOP_SIGNALS = tuple(
     number for number in (signal.SIGINT, signal.SIGTERM, HANG_UP) if number is not None
 )
 MAX_SIGNAL_STEPS = 64
-"""Outer steps after which several processes tell each other of signals at the latest; at a second's pace otherwise."""
+"""Outer steps after which several processes tell each other of signals at the latest;
+at a second's pace otherwise."""
 
 
 class StopSignals:
-    """Notes the first SIGINT, SIGTERM or SIGHUP instead of dying of it; outside the main thread it does nothing."""
+    """Notes the first SIGINT, SIGTERM or SIGHUP instead of dying of it;
+    outside the main thread it does nothing.
+    """
 
     def __init__(self):
         """Notes nothing yet."""
@@ -52,8 +55,8 @@ class StopSignals:
 class SharedSignals:
     """The signal that any process noted, seen by all of them at the same step; asking costs little.
 
-    Asking the others waits for the steps in flight, so it is done about once a second, at steps that the first process
-    chooses by its clock and tells with the answer.
+    Asking the others waits for the steps in flight, so it is done about once a second, at steps
+    that the first process chooses by its clock and tells with the answer.
     """
 
     def __init__(self, stop: StopSignals, step: int):
@@ -63,7 +66,9 @@ class SharedSignals:
         self._last, self._next, self._time = step, step + 1, time.monotonic()
 
     def at(self, step: int) -> int | None:
-        """The signal as of outer step `step`, None if there was none; every process asks at every step."""
+        """The signal as of outer step `step`, None if there was none;
+        every process asks at every step.
+        """
         if self._alone:
             return self._stop.signal
         if step >= self._next and self._agreed is None:

@@ -1,7 +1,8 @@
-"""Asynchronous outer-training: workers send gradients when they have them, a learner merges them and steps.
+"""Asynchronous outer-training: workers send gradients when they have them,
+a learner merges them and steps.
 
     messages   what is sent, as bytes
-    merge      many gradients to one: pooled moments, inverse-variance weights, mean over task families
+    merge      many gradients to one: pooled moments, inverse-variance weights, mean over families
     ledger     each gradient counts once
     learner    takes or drops a gradient, steps theta
     worker     particles of one task family, gradients of them
@@ -10,8 +11,8 @@
     train      the loop over a crew of workers
     ray_crew   the crew on a Ray cluster; the only module that imports Ray, and only when it is used
 
-Everything but `ray_crew` runs without Ray. Metz et al. 2019 (arXiv 1810.10180, section 4.3) trained this way, with
-asynchronous batched SGD on 128 workers.
+Everything but `ray_crew` runs without Ray. Metz et al. 2019 (arXiv 1810.10180, section 4.3) trained
+this way, with asynchronous batched SGD on 128 workers.
 """
 
 from outer_train.workers import messages, ray_crew

@@ -1,4 +1,6 @@
-"""The asynchronous loop: hands out theta, takes gradients, keeps the roster full, writes metrics and checkpoints."""
+"""The asynchronous loop: hands out theta, takes gradients, keeps the roster full,
+writes metrics and checkpoints.
+"""
 
 import sys
 import time
@@ -48,7 +50,9 @@ class WorkerSettings(NamedTuple):
 
 
 class AsyncResult(NamedTuple):
-    """How the loop ended: theta, the signal that ended it early or None, and totals for the summary."""
+    """How the loop ended: theta, the signal that ended it early or None,
+    and totals for the summary.
+    """
 
     theta: Any
     signal: int | None
@@ -65,10 +69,11 @@ def train_asynchronously(
     show: Show = QUIET,
     allowed: Allowed = STRICT,
 ) -> AsyncResult:
-    """Runs until all outer steps are done, going on from the newest whole checkpoint if there is one.
+    """Runs until all outer steps are done,
+    going on from the newest whole checkpoint if there is one.
 
-    Particles live with their workers and are not saved: a new worker starts new ones at staggered steps of their
-    episodes.
+    Particles live with their workers and are not saved: a new worker starts new ones at staggered
+    steps of their episodes.
 
     Args:
       crew: makes the workers.
@@ -81,8 +86,10 @@ def train_asynchronously(
       allowed: what the run may go on without.
 
     Raises:
-      ValueError: no worker comes in time, workers differ in versions, or die as they start; or as `loop.train`.
-      OSError: something cannot be read or written, for want of room for example; what was whole is whole.
+      ValueError: no worker comes in time, workers differ in versions, or die as they start; or as
+        `loop.train`.
+      OSError: something cannot be read or written, for want of room for example; what was whole is
+        whole.
     """
     num_outer_steps, every = settings.num_outer_steps, settings.checkpoint_every
     with (
@@ -124,7 +131,9 @@ def train_asynchronously(
 
 
 class _Loop:
-    """One turn: hear the workers, step if the batch is full, send theta to those who wait, keep the roster full."""
+    """One turn: hear the workers, step if the batch is full,
+    send theta to those who wait, keep the roster full.
+    """
 
     def __init__(self, crew, learner, roster, recorder, settings, warn):
         self._crew, self._learner, self._roster, self._recorder = crew, learner, roster, recorder
@@ -173,7 +182,8 @@ class _Loop:
             self._recorder.event("left", member.name)
         if not self._someone_came and self._looked - self._began > self._settings.start_timeout:
             raise ValueError(
-                f"no worker came up within {self._settings.start_timeout:g} s (--connect-timeout): has the cluster "
+                f"no worker came up within {self._settings.start_timeout:g} s (--connect-timeout): "
+                "has the cluster "
                 f"{num_workers} free CPUs, and the GPUs asked for?"
             )
 
@@ -215,7 +225,8 @@ class _Loop:
                 raise ValueError(f"{who} has {name} {theirs}, the learner {ours}")
         if description["size"] != self._learner.size:
             raise ValueError(
-                f"{who} has another config: a theta of {description['size']}, the learner's has {self._learner.size}"
+                f"{who} has another config: a theta of {description['size']}, the learner's has "
+                f"{self._learner.size}"
             )
 
     def _take(self, member: Member, data: bytes) -> None:

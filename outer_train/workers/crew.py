@@ -18,7 +18,9 @@ class Answer(NamedTuple):
 
 
 def checked_answer(handle: Any, is_hello: bool, result: Any) -> Answer:
-    """What a worker sent, if it has the shape of what it was asked for; else the worker counts as dead."""
+    """What a worker sent, if it has the shape of what it was asked for;
+    else the worker counts as dead.
+    """
     if not is_hello:
         return (
             Answer(handle, gradient=result)
@@ -45,7 +47,9 @@ def checked_answer(handle: Any, is_hello: bool, result: Any) -> Answer:
 def foreign(
     gradient: Gradient, place: int, life: int, family: int | None, num_parts: int
 ) -> str | None:
-    """Why a gradient is none of the worker that sent it, or cannot be merged with the others', or None."""
+    """Why a gradient is none of the worker that sent it,
+    or cannot be merged with the others', or None.
+    """
     sent = (gradient.worker, gradient.life, gradient.family)
     if sent != (place, life, family):
         return "it names worker {}, life {} and family {}, and is of {}, {} and {}".format(

@@ -36,7 +36,10 @@ class LearnerState(NamedTuple):
 
 
 def fresh_state(theta: Any, outer_optimizer: optax.GradientTransformation) -> LearnerState:
-    """The state of a run that begins. Raises `ValueError` for a theta that is empty or not finite."""
+    """The state of a run that begins.
+
+    Raises `ValueError` for a theta that is empty or not finite.
+    """
     check_theta(theta)
     theta = jax.tree.map(jnp.asarray, theta)
     with jax.numpy_dtype_promotion("standard"):
@@ -120,7 +123,8 @@ class Learner:
         return ACCEPTED
 
     def is_ready(self, families: Collection[int] = ()) -> bool:
-        """Whether the batch is full and holds a gradient of each of `families`, those that somebody works on.
+        """Whether the batch is full and holds a gradient of each of `families`,
+        those that somebody works on.
 
         Without the second condition a family of slow tasks would count as little as it is slow.
         """
@@ -129,7 +133,9 @@ class Learner:
         } >= set(families)
 
     def step(self) -> tuple[list[Gradient], Merged]:
-        """Steps theta by the batch, if that gives a finite theta; returns what the step was made of."""
+        """Steps theta by the batch, if that gives a finite theta;
+        returns what the step was made of.
+        """
         batch, self._batch = self._batch, []
         merged = merge(batch, self._weighting)
         grad = jnp.asarray(merged.grad.astype(self._vector.dtype))

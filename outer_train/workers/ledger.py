@@ -4,8 +4,9 @@
 class Ledger:
     """Each gradient counts once.
 
-    A worker process numbers its gradients upwards and has a life number of its own, so the last number of each life
-    tells all that were counted, however long the run. After a crash of the learner no worker of before is left.
+    A worker process numbers its gradients upwards and has a life number of its own, so the last
+    number of each life tells all that were counted, however long the run. After a crash of the
+    learner no worker of before is left.
     """
 
     def __init__(self):
@@ -14,7 +15,9 @@ class Ledger:
         self.num_counted = 0
 
     def count(self, life: int, sequence: int) -> bool:
-        """Counts the gradient and returns true, unless it, or a later one of its life, was counted before."""
+        """Counts the gradient and returns true, unless it,
+        or a later one of its life, was counted before.
+        """
         if sequence <= self._last.get(life, -1):
             return False
         self._last[life] = sequence

@@ -1,7 +1,8 @@
 """Many gradients to one (Metz et al. 2019, arXiv 1810.10180, equation 1, over the whole batch).
 
-Gradients of one family are pooled as if their particles had been in one place; then the parts are weighed by inverse
-variance; then families are averaged. Weighing families by their variance would train on the quietest one alone.
+Gradients of one family are pooled as if their particles had been in one place; then the parts are
+weighed by inverse variance; then families are averaged. Weighing families by their variance would
+train on the quietest one alone.
 """
 
 from collections.abc import Sequence
@@ -50,8 +51,8 @@ class Merged(NamedTuple):
 def pool(gradients: Sequence[Gradient]) -> Pooled:
     """Mean and unbiased variance of all the samples together, from those of each gradient.
 
-    A gradient's mean counts by its samples, but where none of them is finite. Variance of scalars: the deviations' mean
-    over theta.
+    A gradient's mean counts by its samples, but where none of them is finite. Variance of scalars:
+    the deviations' mean over theta.
     """
     means = np.stack([g.means for g in gradients]).astype(np.float64)
     variances = np.stack([g.variances for g in gradients]).astype(np.float64)
@@ -70,7 +71,9 @@ def pool(gradients: Sequence[Gradient]) -> Pooled:
 
 
 def _counts(gradient: Gradient) -> NDArray:
-    """Samples that a gradient's means count by, `[parts, size]`: none where its variance says that it has none."""
+    """Samples that a gradient's means count by, `[parts, size]`:
+    none where its variance says that it has none.
+    """
     counts = np.full(gradient.means.shape, float(gradient.num_samples))
     if gradient.variances.shape[-1] == gradient.means.shape[-1] > 1:
         unknown = np.isnan(gradient.variances) & (gradient.num_samples > 1)

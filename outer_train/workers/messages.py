@@ -1,4 +1,6 @@
-"""What workers and learner send each other: a fixed header and raw arrays, so that theta's size is the bill."""
+"""What workers and learner send each other:
+a fixed header and raw arrays, so that theta's size is the bill.
+"""
 
 import struct
 from typing import NamedTuple
@@ -11,7 +13,8 @@ HEADER = struct.Struct("<4sc3xIIIIIIIQIIIdff")
 
 
 class Gradient(NamedTuple):
-    """One worker's estimate, as moments, which can be pooled with others' where a finished merge could not.
+    """One worker's estimate, as moments,
+    which can be pooled with others' where a finished merge could not.
 
     Attributes:
       worker: its place in the roster.
@@ -27,9 +30,11 @@ class Gradient(NamedTuple):
       loss: mean loss of the truncation; nan if no sample has one.
       seconds_working: that it took.
       seconds_waiting: that the worker had waited for theta before.
-      means: `[parts, size]`, mean gradient of each estimator that is merged; zero where no sample is finite.
-      variances: `[parts, size]`, unbiased variance of one sample; `[1, 1]`, its mean over theta, where there is
-        nothing to weigh. Infinite where a sample was left out, nan where fewer than two are finite.
+      means: `[parts, size]`, mean gradient of each estimator that is merged; zero where no sample
+        is finite.
+      variances: `[parts, size]`, unbiased variance of one sample; `[1, 1]`, its mean over theta,
+        where there is nothing to weigh. Infinite where a sample was left out, nan where fewer than
+        two are finite.
     """
 
     worker: int
@@ -78,11 +83,13 @@ def unpack(data: bytes, size: int) -> Gradient:
         num_parts > 1 and len(values) != 2 * num_means
     ):
         raise ValueError(
-            f"it holds {len(values)} values, which {num_parts} parts of a theta of {size} do not make"
+            f"it holds {len(values)} values, which {num_parts} parts of a theta of {size} do not "
+            "make"
         )
     means, variances = values[:num_means], values[num_means:]
     return Gradient(
-        *numbers, loss, working, waiting, means.reshape(num_parts, size), variances.reshape(num_parts, -1)
+        *numbers, loss, working, waiting, means.reshape(num_parts, size),
+        variances.reshape(num_parts, -1)
     )  # fmt: skip
 
 

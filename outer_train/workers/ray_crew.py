@@ -19,7 +19,8 @@ from outer_train.workers.worker import MakeSource
 
 OBJECT_STORE_BYTES = 100_000_000
 INLINE_BYTES = 100_000
-"""Above this Ray would not send an argument within the call; theta is then put into the object store once a version."""
+"""Above this Ray would not send an argument within the call;
+theta is then put into the object store once a version."""
 
 
 def connect(
@@ -34,10 +35,12 @@ def connect(
       address: `host:port` or `auto`; None to start it here.
       timeout: seconds in which the cluster must answer.
       num_workers: that a Ray started here has room for; 0 for one a core.
-      warn: called with a line if the cluster takes clients without a token; by default it is printed.
+      warn: called with a line if the cluster takes clients without a token; by default it is
+        printed.
 
     Raises:
-      ValueError: Ray is not installed, does not answer, is of another version, or cannot be kept to this machine.
+      ValueError: Ray is not installed, does not answer, is of another version, or cannot be kept to
+        this machine.
     """
     if importlib.util.find_spec("ray") is None:
         raise ValueError(
@@ -169,7 +172,10 @@ class RayWorker:
 
 
 class RayCrew:
-    """Workers as actors, one CPU each. Ray restarts and retries nothing: the roster does, with new particles."""
+    """Workers as actors, one CPU each.
+
+    Ray restarts and retries nothing: the roster does, with new particles.
+    """
 
     def __init__(self, make_source: MakeSource, key_data: np.ndarray, gpus_per_worker: float = 0.0):
         """Ray is connected already."""
@@ -256,6 +262,7 @@ def _check_reachable(address: str, timeout: float) -> None:
         except OSError as error:
             if time.monotonic() + 0.2 >= deadline:
                 raise ValueError(
-                    f"the Ray cluster at {address} cannot be reached within {timeout:g} s ({error.strerror or error})"
+                    f"the Ray cluster at {address} cannot be reached within {timeout:g} s "
+                    f"({error.strerror or error})"
                 ) from error
             time.sleep(0.2)

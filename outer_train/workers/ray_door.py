@@ -1,8 +1,10 @@
-"""Who can come in to Ray: whoever can speak to one of its ports runs any command as the user of the cluster.
+"""Who can come in to Ray: whoever can speak to one of its ports runs any command
+as the user of the cluster.
 
-A Ray started here listens on 127.0.0.1 alone, keeps its files in a folder of the user's alone, and asks for a token
-that is made for it (where Ray has tokens; else any user of this machine comes in). A cluster elsewhere is as its owner
-started it: the user's token is shown to it, and it is told if it takes clients without.
+A Ray started here listens on 127.0.0.1 alone, keeps its files in a folder of the user's alone, and
+asks for a token that is made for it (where Ray has tokens; else any user of this machine comes in).
+A cluster elsewhere is as its owner started it: the user's token is shown to it, and it is told if
+it takes clients without.
 """
 
 import contextlib
@@ -20,7 +22,8 @@ from outer_train.processes.secret import write_private
 
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 ELSEWHERE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""Where it is 0 Ray takes 127.0.0.1 for the address of its node; it is so by default on Windows and macOS."""
+"""Where it is 0 Ray takes 127.0.0.1 for the address of its node;
+it is so by default on Windows and macOS."""
 MAX_FOLDER = 40
 """Characters: the paths of Ray's Unix sockets, which lie below, may have 107."""
 KNOCK_SECONDS = 60
@@ -28,7 +31,9 @@ KNOCK_SECONDS = 60
 
 @contextlib.contextmanager
 def local() -> Iterator[Path]:
-    """The surroundings in which to start Ray on this machine; gives a folder for its files. What it sets, it resets.
+    """The surroundings in which to start Ray on this machine; gives a folder for its files.
+
+    What it sets, it resets.
 
     A token mode that the user has set is left as it is.
     """
@@ -49,14 +54,18 @@ def local() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def elsewhere() -> Iterator[None]:
-    """The surroundings in which to connect to a cluster: the user's token is shown to it, if there is one."""
+    """The surroundings in which to connect to a cluster:
+    the user's token is shown to it, if there is one.
+    """
     has_token = os.environ.get(TOKEN) or os.environ.get(TOKEN_PATH) or _has_default_token()
     with _environment({MODE: "token"} if has_token and MODE not in os.environ else {}):
         yield
 
 
 def check_local() -> None:
-    """Raises `ValueError` if the Ray that was started here can be reached from other machines, or asks for no token."""
+    """Raises `ValueError` if the Ray that was started here can be reached from other machines,
+    or asks for no token.
+    """
     import ray
 
     address = ray.util.get_node_ip_address()
@@ -72,7 +81,8 @@ def warn_if_open(address: str, warn: Callable[[str], None]) -> None:
     """Says so if the cluster that we are connected to takes clients without a token."""
     if _asks_for_token() is not True or _opens_without_token():
         warn(
-            f"the Ray cluster at {address} takes clients without a token: whoever reaches its ports can run any "
+            f"the Ray cluster at {address} takes clients without a token: whoever reaches its "
+            "ports can run any "
             f"command on its machines (start it with {MODE}=token, see docs/scaling.md)"
         )
 

@@ -21,10 +21,11 @@ from outer_train.workers.messages import Gradient
 class Recorder:
     """Rows have what those of the in-step loop have, and what only this loop knows.
 
-    `num_gradients`, `num_stale`, `num_refused`, `num_duplicates` and `num_deaths` since the row before; `gradients`,
-    those that were counted, as `life:sequence`; `staleness` and `staleness_max`, outer steps by which theta was behind;
-    `learner_idle` and `worker_idle`, shares of their time that the learner and the batch's workers waited;
-    `bytes_sent` and `bytes_received` by the learner.
+    `num_gradients`, `num_stale`, `num_refused`, `num_duplicates` and `num_deaths` since the row
+    before; `gradients`, those that were counted, as `life:sequence`; `staleness` and
+    `staleness_max`, outer steps by which theta was behind; `learner_idle` and `worker_idle`, shares
+    of their time that the learner and the batch's workers waited; `bytes_sent` and `bytes_received`
+    by the learner.
     """
 
     def __init__(
@@ -36,7 +37,10 @@ class Recorder:
         parts: Sequence[str],
         show: Show,
     ):
-        """Goes on after `rows`, those of the first `step` outer steps; `parts` are the names of a merge's parts."""
+        """Goes on after `rows`, those of the first `step` outer steps.
+
+        `parts` are the names of a merge's parts.
+        """
         self._writer = metrics_lib.MetricsWriter(run.path, tensorboard=settings.tensorboard)
         self._events = run.worker_log.open("a", encoding="utf-8")
         self._progress = show.progress(settings.num_outer_steps, step)
@@ -133,7 +137,9 @@ class Recorder:
         self._writer.flush(to_disk=True)
 
     def close(self, *, quietly: bool = False) -> None:
-        """Ends the display and closes the files; with `quietly`, what cannot be written is no error."""
+        """Ends the display and closes the files;
+        with `quietly`, what cannot be written is no error.
+        """
         self._progress.close()
         with (
             contextlib.suppress(*((OSError,) if quietly else ())),

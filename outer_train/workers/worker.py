@@ -1,4 +1,6 @@
-"""A worker: particles of one task family that live on between requests, and their gradients at the thetas sent."""
+"""A worker: particles of one task family that live on between requests,
+and their gradients at the thetas sent.
+"""
 
 import functools
 import os
@@ -31,7 +33,8 @@ class Source(NamedTuple):
     """What a worker's gradients come from.
 
     Attributes:
-      estimator: on one device. Its gradient is shaped as theta, or with `parts` it is part -> `Moments`.
+      estimator: on one device. Its gradient is shaped as theta, or with `parts` it is part ->
+        `Moments`.
       truncation: gives each truncation's length; each worker draws its own.
       theta: a tree of theta's structure and shapes.
       num_samples: particles, or pairs.
@@ -50,7 +53,8 @@ class Source(NamedTuple):
 
 
 MakeSource = Callable[[int], Source]
-"""From the worker's place in the roster. It travels to the worker: a module's function, or a partial of one."""
+"""From the worker's place in the roster. It travels to the worker:
+a module's function, or a partial of one."""
 
 
 class Worker:
@@ -84,7 +88,9 @@ class Worker:
         }
 
     def gradient(self, theta: bytes, version: int) -> bytes:
-        """One truncation of all particles at theta, which is the learner's after `version` outer steps."""
+        """One truncation of all particles at theta,
+        which is the learner's after `version` outer steps.
+        """
         started = time.perf_counter()
         waited = started - self._waiting_since
         vector = jnp.asarray(np.frombuffer(theta, self._vector.dtype))

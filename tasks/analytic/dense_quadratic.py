@@ -1,6 +1,8 @@
-"""The log objective of `quadratic` for a general symmetric matrix, without its eigenvalues (arXiv 2006.16495).
+"""The log objective of `quadratic` for a general symmetric matrix,
+without its eigenvalues (arXiv 2006.16495).
 
-The iterate and its derivative are carried side by side under one shared exponent, so neither overflows nor vanishes.
+The iterate and its derivative are carried side by side under one shared exponent, so neither
+overflows nor vanishes.
 """
 
 from functools import partial
@@ -35,8 +37,8 @@ def dense_log_loss_after_steps(
     """G(eta) for a general symmetric H, without its eigenvalues.
 
     Carries (w, dw/d eta) in two words, both divided by the same power of two at each step, so that
-    G' = 2 (w^T H dw/d eta) / (t w^T H w) is exact in forward and in reverse mode. In H and w_0 forward mode alone
-    differentiates, in one word.
+    G' = 2 (w^T H dw/d eta) / (t w^T H w) is exact in forward and in reverse mode. In H and w_0
+    forward mode alone differentiates, in one word.
 
     Args:
       hessian: `[dim, dim]`, symmetric and positive semi-definite.
@@ -48,8 +50,8 @@ def dense_log_loss_after_steps(
       The log loss per step; on exact arrival as `log_loss_after_steps`.
 
     Raises:
-      ValueError: for shapes that do not fit, a matrix that is not symmetric or has a negative eigenvalue, or t below
-        1, naming the argument; traced values are not looked at.
+      ValueError: for shapes that do not fit, a matrix that is not symmetric or has a negative
+        eigenvalue, or t below 1, naming the argument; traced values are not looked at.
     """
     _check_dense(hessian, start, num_steps)
     return _dense_log_loss(

@@ -1,8 +1,9 @@
-"""Noisy linear regression, for step-size tuning by the training or by a validation loss (arXiv 2006.16495).
+"""Noisy linear regression, for step-size tuning by the training
+or by a validation loss (arXiv 2006.16495).
 
-`y = x . w* + noise` with x standard normal in `[dim]`, |w*| = 1 and noise of standard deviation sigma; the loss is half
-the mean squared residual and training starts at 0. An outer objective on the split `train` is the paper's
-train-by-train, one on `outer_valid` its train-by-validation.
+`y = x . w* + noise` with x standard normal in `[dim]`, |w*| = 1 and noise of standard deviation
+sigma; the loss is half the mean squared residual and training starts at 0. An outer objective on
+the split `train` is the paper's train-by-train, one on `outer_valid` its train-by-validation.
 """
 
 from typing import NamedTuple
@@ -40,24 +41,26 @@ def least_squares_family(
 ) -> TaskFamily:
     """Regression problems that differ in their solution, inputs and noise.
 
-    The first `num_train` samples are the split `train`, the others `inner_valid` and `outer_valid`. `test` is exact: a
-    batch whose loss is `1/2 |w - w*|^2`, the population's excess risk.
+    The first `num_train` samples are the split `train`, the others `inner_valid` and `outer_valid`.
+    `test` is exact: a batch whose loss is `1/2 |w - w*|^2`, the population's excess risk.
 
     Args:
       dim: d.
       num_samples: n, in all.
       noise_std: sigma.
       num_train: None for all of them; then there are no validation splits.
-      batch_size: samples drawn with replacement for a training batch (SGD); None for all of them (gradient descent).
-      max_norm: once |w| reaches it the gradient is zero and plain SGD stays where it is, so that no step size makes
-        infinities. None for the paper's 40 sigma, without a limit for sigma = 0.
+      batch_size: samples drawn with replacement for a training batch (SGD); None for all of them
+        (gradient descent).
+      max_norm: once |w| reaches it the gradient is zero and plain SGD stays where it is, so that no
+        step size makes infinities. None for the paper's 40 sigma, without a limit for sigma = 0.
 
     Returns:
       The family; parameters are w, `[dim]`.
 
     Raises:
-      ValueError: for a size below 1, a `num_train` above `num_samples`, a negative `noise_std` or a `max_norm` that is
-        not positive, naming the argument; on sampling a validation batch when there are no validation samples.
+      ValueError: for a size below 1, a `num_train` above `num_samples`, a negative `noise_std` or a
+        `max_norm` that is not positive, naming the argument; on sampling a validation batch when
+        there are no validation samples.
     """
     num_train = num_samples if num_train is None else num_train
     _check(dim, num_samples, noise_std, num_train, batch_size, max_norm)
@@ -92,7 +95,8 @@ def least_squares_family(
             if split != "train":
                 if num_train == num_samples:
                     raise ValueError(
-                        f"no samples are left for {split!r}: num_train is num_samples, {num_samples}"
+                        f"no samples are left for {split!r}: num_train is num_samples, "
+                        f"{num_samples}"
                     )
                 return regression.inputs[num_train:], regression.targets[num_train:]
             if batch_size is None:

@@ -1,9 +1,11 @@
-"""The noisy quadratic: a quadratic whose minimum is drawn anew for each gradient, in exact moments and sampled.
+"""The noisy quadratic: a quadratic whose minimum is drawn anew for each gradient,
+in exact moments and sampled.
 
-SGD with momentum on it, `v' = mu v - alpha h (theta - c)`, `theta' = theta + v'` with `c ~ N(0, noise_variances)`, is a
-linear system, so the expected loss under any schedule is a deterministic recursion of second moments (Wu et al., ICLR
-2018, arXiv 1803.02021, Theorem 1). Reported losses leave out the floor `1/2 sum(curvatures * noise_variances)` that no
-schedule can reach under.
+SGD with momentum on it, `v' = mu v - alpha h (theta - c)`, `theta' = theta + v'` with
+`c ~ N(0, noise_variances)`, is a linear system, so the expected loss under any schedule is a
+deterministic recursion of second moments (Wu et al., ICLR 2018, arXiv 1803.02021, Theorem 1).
+Reported losses leave out the floor `1/2 sum(curvatures * noise_variances)` that no schedule can
+reach under.
 """
 
 import dataclasses
@@ -22,17 +24,19 @@ from tasks.base import Key, Task, TaskFamily
 @jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(frozen=True, eq=False)
 class NoisyQuadratic:
-    """Curvatures, gradient noise and the distribution of the start, one coordinate each (Wu et al., eq. 3).
+    """Curvatures, gradient noise and the distribution of the start,
+    one coordinate each (Wu et al., eq. 3).
 
     Attributes:
       curvatures: `[dim]`, h > 0; eigenvalues of the Hessian.
-      noise_variances: `[dim]`, variances >= 0 of the minimum's coordinates; zeros make gradients exact.
+      noise_variances: `[dim]`, variances >= 0 of the minimum's coordinates; zeros make gradients
+        exact.
       mean: `[dim]`, expectation of the starting parameters; the expected minimum is at 0.
       variance: `[dim]`, variances >= 0 of the starting parameters.
 
     Raises:
-      ValueError: for shapes that differ, an entry out of range or not finite, naming the argument. Values that are
-        traced are not looked at.
+      ValueError: for shapes that differ, an entry out of range or not finite, naming the argument.
+        Values that are traced are not looked at.
     """
 
     curvatures: Float[Array, " dim"]
@@ -48,7 +52,8 @@ class NoisyQuadratic:
             value = getattr(self, field.name)
             if jnp.shape(value) != shape:
                 raise ValueError(
-                    f"{field.name} must have the shape of curvatures, {shape}, got {jnp.shape(value)}"
+                    f"{field.name} must have the shape of curvatures, {shape}, got "
+                    f"{jnp.shape(value)}"
                 )
             _check_range(
                 field.name, value, positive=field.name == "curvatures", signed=field.name == "mean"
@@ -84,7 +89,8 @@ class Moments(NamedTuple):
 
 
 def chebyshev_curvatures(dim: int, h_min: float, h_max: float) -> Float[Array, " dim"]:
-    """Zeros of the Chebyshev polynomial on `[h_min, h_max]`, descending: conjugate gradient's worst case (Li, 2005).
+    """Zeros of the Chebyshev polynomial on `[h_min, h_max]`, descending:
+    conjugate gradient's worst case (Li, 2005).
 
     Args:
       dim: number of curvatures.
@@ -120,7 +126,8 @@ def moments_step(
     learning_rate: Float[Array, ""],
     momentum: Float[Array, ""],
 ) -> Moments:
-    """One step of SGD with momentum, exactly in expectation (Wu et al., Theorem 1, means and variances together).
+    """One step of SGD with momentum, exactly
+    in expectation (Wu et al., Theorem 1, means and variances together).
 
     Args:
       problem: the quadratic.
@@ -155,7 +162,8 @@ def expected_losses(
       momenta: mu of each step, below 1.
 
     Raises:
-      ValueError: if the schedules are not two vectors of one length >= 1, or a momentum is 1 or more.
+      ValueError: if the schedules are not two vectors of one length >= 1, or a momentum is 1 or
+        more.
     """
     check_schedule(learning_rates, momenta)
 
@@ -171,7 +179,9 @@ def expected_losses(
 
 
 def check_schedule(learning_rates, momenta):
-    """Raises `ValueError` unless these are `[T]` and `[T]` with T >= 1 and momenta below 1 (if not traced)."""
+    """Raises `ValueError` unless these are `[T]` and `[T]` with T >= 1
+    and momenta below 1 (if not traced).
+    """
     shape = jnp.shape(learning_rates)
     if len(shape) != 1 or shape[0] < 1:
         raise ValueError(
@@ -188,8 +198,8 @@ def check_schedule(learning_rates, momenta):
 def noisy_quadratic_task(problem: NoisyQuadratic) -> Task:
     """The same problem for real SGD runs: the batch is the minimum `[dim]` that a gradient sees.
 
-    The split `train` draws the minimum from `N(0, noise_variances)`; on every other split it is 0, the expected one, so
-    that those losses have no noise and no floor.
+    The split `train` draws the minimum from `N(0, noise_variances)`; on every other split it is 0,
+    the expected one, so that those losses have no noise and no floor.
 
     Args:
       problem: the quadratic; its arrays may be traced.

@@ -1,12 +1,13 @@
-"""Gradient descent on a quadratic f(w) = 1/2 w^T H w, and the log objective whose meta-gradient neither explodes nor
-vanishes (Wang, Yuan, Wu, Ge, arXiv 2006.16495).
+"""Gradient descent on a quadratic f(w) = 1/2 w^T H w, and the log objective
+whose meta-gradient neither explodes nor vanishes (Wang, Yuan, Wu, Ge, arXiv 2006.16495).
 
-In the eigenbasis `w_t = (1 - eta lambda)^t w_0`, so F(eta) = f(w_t) and its derivative are exponential in t for almost
-every step size, while G(eta) = (1/t) log F(eta) and G' are polynomial:
+In the eigenbasis `w_t = (1 - eta lambda)^t w_0`, so F(eta) = f(w_t) and its derivative are
+exponential in t for almost every step size, while G(eta) = (1/t) log F(eta) and G' are polynomial:
 
     G'(eta) = -2 w0^T (I - eta H)^{2t-1} H^2 w0 / w0^T (I - eta H)^{2t} H w0
 
-Backpropagation through log F forms 1/F times F', which overflow or vanish one by one; the functions here do not.
+Backpropagation through log F forms 1/F times F', which overflow or vanish one by one; the functions
+here do not.
 """
 
 from functools import reduce
@@ -41,10 +42,12 @@ def log_loss_after_steps(
     step_size: Float[Array, ""] | float,
     num_steps: Int[Array, ""] | int,
 ) -> Float[Array, ""]:
-    """G(eta) = (1/t) log f(w_t), finite and differentiable at any step size, with t up to 10^6 in float32.
+    """G(eta) = (1/t) log f(w_t), finite and differentiable at any step size,
+    with t up to 10^6 in float32.
 
-    Powers of the factors `1 - eta lambda_i` are kept with an exponent of their own, and in two words: at the best step
-    size the terms of G' are a hundred times their sum, and 2 t multiplies every rounding error.
+    Powers of the factors `1 - eta lambda_i` are kept with an exponent of their own, and in two
+    words: at the best step size the terms of G' are a hundred times their sum, and 2 t multiplies
+    every rounding error.
 
     Args:
       eigenvalues: `[dim]`, lambda >= 0, not all zero.
@@ -53,12 +56,12 @@ def log_loss_after_steps(
       num_steps: t >= 1; may be traced.
 
     Returns:
-      The log loss per step. Where gradient descent arrives exactly (eta = 1 / lambda for every eigenvalue in play) it
-      is twice the log of the smallest normal number, with gradient 0.
+      The log loss per step. Where gradient descent arrives exactly (eta = 1 / lambda for every
+      eigenvalue in play) it is twice the log of the smallest normal number, with gradient 0.
 
     Raises:
-      ValueError: for a negative eigenvalue, shapes that differ, or t below 1, naming the argument; traced values are
-        not looked at.
+      ValueError: for a negative eigenvalue, shapes that differ, or t below 1, naming the argument;
+        traced values are not looked at.
     """
     _check(eigenvalues, coefficients, num_steps)
     return _log_loss(
@@ -74,7 +77,8 @@ def loss_after_steps(
 ) -> Float[Array, ""]:
     """The naive objective F(eta) = f(w_t), by taking the steps; for comparison.
 
-    Its derivative grows exponentially in t for eta > 2 / lambda_max and, up to the slowest mode, shrinks so below.
+    Its derivative grows exponentially in t for eta > 2 / lambda_max and, up to the slowest mode,
+    shrinks so below.
 
     Args:
       eigenvalues: `[dim]`, lambda >= 0.
@@ -107,7 +111,9 @@ def quadratic_task(eigenvalues: Float[Array, " dim"], coefficients: Float[Array,
 
 
 class _Powers(NamedTuple):
-    """By coordinate lambda, c and the powers of f = 1 - eta lambda; the sum of `c^2 lambda f^(2 t)`."""
+    """By coordinate lambda, c and the powers of f = 1 - eta lambda;
+    the sum of `c^2 lambda f^(2 t)`.
+    """
 
     lam: Wide
     c: Wide
@@ -177,7 +183,8 @@ def _check(eigenvalues, coefficients, num_steps):
         raise ValueError(f"eigenvalues must have shape [dim] with dim >= 1, got {shape}")
     if jnp.shape(coefficients) != shape:
         raise ValueError(
-            f"coefficients must have the shape of eigenvalues, {shape}, got {jnp.shape(coefficients)}"
+            f"coefficients must have the shape of eigenvalues, {shape}, got "
+            f"{jnp.shape(coefficients)}"
         )
     if not isinstance(eigenvalues, jax.core.Tracer) and not np.all(np.asarray(eigenvalues) >= 0):
         raise ValueError(f"eigenvalues must be 0 or more, got {np.min(np.asarray(eigenvalues))}")

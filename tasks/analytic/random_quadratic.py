@@ -34,8 +34,9 @@ def random_quadratic_family(
 ) -> TaskFamily:
     """`loss(w) = 1/2 (w - w*)^T H (w - w*) + xi^T (w - w*)`, with `H = Q diag(h) Q^T`.
 
-    log h is uniform, Q is a uniform (Haar) rotation, w* is standard normal, the batch is `xi ~ N(0, noise_std^2 I)`.
-    The gradient is `H (w - w*) + xi`: unbiased, with variance noise_std^2 in every coordinate at every w.
+    log h is uniform, Q is a uniform (Haar) rotation, w* is standard normal, the batch is
+    `xi ~ N(0, noise_std^2 I)`. The gradient is `H (w - w*) + xi`: unbiased, with variance
+    noise_std^2 in every coordinate at every w.
 
     Args:
       dim: number of parameters.
@@ -45,22 +46,25 @@ def random_quadratic_family(
       init_std: `w_0 ~ N(0, init_std^2 I)`.
 
     Returns:
-      The family; task parameters are a `Quadratic`, inner parameters an array `[dim]`, data is `()`.
+      The family; task parameters are a `Quadratic`, inner parameters an array `[dim]`, data is
+      `()`.
 
     Raises:
-      ValueError: for a dimension below 1, curvatures that are not `0 < min <= max`, or a deviation that is negative or
-        not finite.
+      ValueError: for a dimension below 1, curvatures that are not `0 < min <= max`, or a deviation
+        that is negative or not finite.
     """
     if dim < 1:
         raise ValueError(f"dim must be 1 or more; got {dim}")
     limits = np.finfo(np.float32)
     if not limits.tiny <= min_curvature <= max_curvature <= limits.max:
         raise ValueError(
-            f"curvatures must satisfy 0 < min <= max, in float32 too; got {min_curvature} and {max_curvature}"
+            f"curvatures must satisfy 0 < min <= max, in float32 too; got {min_curvature} and "
+            f"{max_curvature}"
         )  # fmt: skip
     if not (0 <= noise_std <= limits.max and 0 <= init_std <= limits.max):
         raise ValueError(
-            f"standard deviations must not be negative, nor infinite; got noise_std={noise_std}, init_std={init_std}"
+            f"standard deviations must not be negative, nor infinite; got noise_std={noise_std}, "
+            f"init_std={init_std}"
         )  # fmt: skip
     low, high = math.log(min_curvature), math.log(max_curvature)
 

@@ -18,19 +18,25 @@ from tasks.base import Task
 
 
 def beale_loss(position: Array) -> Array:
-    """Beale's function of `[2]`: sharp peaks and wide plateaus (MARTHE, arXiv 1910.08525, footnote 5)."""
+    """Beale's function of `[2]`: sharp peaks
+    and wide plateaus (MARTHE, arXiv 1910.08525, footnote 5).
+    """
     x, y = position[0], position[1]
     return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
 
 
 def smoothed_bukin_loss(position: Array, epsilon: float = 1e-3) -> Array:
-    """Bukin's function N. 6, simplified and smoothed (MARTHE, footnote 5): a steep valley along y = x / 100."""
+    """Bukin's function N. 6, simplified and smoothed (MARTHE, footnote 5):
+    a steep valley along y = x / 100.
+    """
     x, y = position[0], position[1]
     return jnp.sqrt(jnp.sqrt((y - 0.01 * x) ** 2 + epsilon) + epsilon)
 
 
 def double_well_loss(position: Array) -> Array:
-    """l(w) = (w - 4)(w - 3) w^2 of a scalar (Metz et al., arXiv 1810.10180, Fig 2): two minima, a barrier at 1.6813."""
+    """l(w) = (w - 4)(w - 3) w^2 of a scalar (Metz et al., arXiv 1810.10180, Fig 2):
+    two minima, a barrier at 1.6813.
+    """
     return (position - 4) * (position - 3) * position**2
 
 
@@ -40,7 +46,8 @@ def beale(start: Sequence[float] = (1.0, 1.0)) -> Task:
 
 
 def smoothed_bukin(start: Sequence[float] = (-8.0, -0.4), epsilon: float = 1e-3) -> Task:
-    """Descent on the smoothed Bukin N. 6 from `start`, `[2]`; `epsilon` > 0 rounds the valley's floor.
+    """Descent on the smoothed Bukin N. 6 from `start`, `[2]`;
+    `epsilon` > 0 rounds the valley's floor.
 
     Raises:
       ValueError: `start` is not `[2]`, or `epsilon` is not positive.
@@ -51,7 +58,10 @@ def smoothed_bukin(start: Sequence[float] = (-8.0, -0.4), epsilon: float = 1e-3)
 
 
 def double_well(start: float = -1.2) -> Task:
-    """Descent in the double well from the scalar `start`. Raises `ValueError` on any other shape."""
+    """Descent in the double well from the scalar `start`.
+
+    Raises `ValueError` on any other shape.
+    """
     return _surface(double_well_loss, start, ())
 
 

@@ -1,8 +1,10 @@
-"""MNIST-1D: ten hand-drawn one-dimensional shapes, transformed and made noisy (Greydanus and Kobak, arXiv 2011.14439).
+"""MNIST-1D: ten hand-drawn one-dimensional shapes,
+transformed and made noisy (Greydanus and Kobak, arXiv 2011.14439).
 
-Made from the published description, with shapes of our own: a shape of 12 points is padded, scaled, sheared and shifted
-in a circle, overlaid with smooth and with white noise, and sampled at 40 points. Small, and yet a linear model, an MLP
-and a convolutional network differ clearly on it. Numbers are not comparable with those of the released data.
+Made from the published description, with shapes of our own: a shape of 12 points is padded, scaled,
+sheared and shifted in a circle, overlaid with smooth and with white noise, and sampled at 40
+points. Small, and yet a linear model, an MLP and a convolutional network differ clearly on it.
+Numbers are not comparable with those of the released data.
 """
 
 import functools
@@ -35,7 +37,8 @@ def mnist1d(num_examples: int = 5000, seed: int = 0) -> ImageData:
     """The data set: features `[40]` of unit scale, ten classes of equal size, in the four splits.
 
     Args:
-      num_examples: in all, a multiple of ten; the paper has 4,000 for training and 1,000 for testing.
+      num_examples: in all, a multiple of ten; the paper has 4,000 for training and 1,000 for
+        testing.
       seed: of the generator.
 
     Raises:
@@ -50,7 +53,9 @@ def mnist1d(num_examples: int = 5000, seed: int = 0) -> ImageData:
 
 
 def _signal(rng: np.random.Generator, shape: NDArray) -> NDArray:
-    """One example: 36 to 60 points with the shape at a random place, noise on top, sampled at 40."""
+    """One example: 36 to 60 points with the shape at a random place,
+    noise on top, sampled at 40.
+    """
     length = 12 + rng.integers(36, 61)
     signal = np.zeros(length)
     signal[:12] = shape * (1 + rng.uniform(-0.4, 0.4)) / 3

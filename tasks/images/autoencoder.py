@@ -63,7 +63,8 @@ def tfds_autoencoder_family(
     activation: str = "tanh",
     batch_size: int = 32,
 ) -> TaskFamily:
-    """`autoencoder_family` of widths (width, bottleneck, width) on an image set of tensorflow-datasets.
+    """`autoencoder_family` of widths (width, bottleneck, width)
+    on an image set of tensorflow-datasets.
 
     All its arguments are numbers and names, so that a config can give it as a `CustomFamily`.
 

@@ -15,7 +15,8 @@ from tasks.images.networks import classification_task
 def class_split(
     num_classes: int, num_train_classes: int, seed: int = 0
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Divides the classes 0..num_classes - 1 at random into those for outer-training and those held out.
+    """Divides the classes 0..num_classes - 1 at random into those
+    for outer-training and those held out.
 
     Metz et al. (arXiv 1810.10180) divide the 1000 classes of ImageNet into 700 and 300.
 
@@ -40,7 +41,8 @@ def class_subset_family(
     classes: Sequence[int] | None = None,
     batch_size: int = 128,
 ) -> TaskFamily:
-    """Each task draws k classes without replacement and trains `module` to tell them apart (arXiv 1810.10180).
+    """Each task draws k classes without replacement and trains `module`
+    to tell them apart (arXiv 1810.10180).
 
     Args:
       data: the data set.
@@ -50,11 +52,12 @@ def class_subset_family(
       batch_size: examples in every batch, drawn with replacement.
 
     Returns:
-      The family; its task parameters are the drawn classes, int32 `[k]`, and a label is a position among them.
+      The family; its task parameters are the drawn classes, int32 `[k]`, and a label is a position
+      among them.
 
     Raises:
-      ValueError: if k exceeds the number of classes, a class does not exist, a batch is larger than the smallest
-        split that a task may have, or the module does not fit.
+      ValueError: if k exceeds the number of classes, a class does not exist, a batch is larger than
+        the smallest split that a task may have, or the module does not fit.
     """
     pool = np.arange(data.num_classes) if classes is None else np.asarray(classes, np.int32)
     _check_classes(data, pool, num_classes_per_task)
@@ -84,7 +87,8 @@ def class_subset_family(
 def _check_classes(data: ImageData, pool: np.ndarray, num_classes_per_task: int) -> None:
     if not 1 <= num_classes_per_task <= len(pool):
         raise ValueError(
-            f"num_classes_per_task must be within 1..{len(pool)}, the classes to draw from; got {num_classes_per_task}"
+            f"num_classes_per_task must be within 1..{len(pool)}, the classes to draw from; got "
+            f"{num_classes_per_task}"
         )
     if len(set(pool.tolist())) < len(pool):
         raise ValueError(f"classes must be different; got {pool.tolist()}")
@@ -103,7 +107,8 @@ def _check_batch_size(
     for split, count in zip(SPLITS, counts.tolist(), strict=True):
         if batch_size > count:
             raise ValueError(
-                f"batch_size {batch_size} is larger than split {split!r} of a task of {num_classes_per_task} classes, "
+                f"batch_size {batch_size} is larger than split {split!r} of a task of "
+                f"{num_classes_per_task} classes, "
                 f"which may have only {count} examples"
             )
 

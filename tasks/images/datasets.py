@@ -22,7 +22,10 @@ _FEATURES = "tensorflow_datasets.core.features."
 
 
 class DatasetNotPrepared(ValueError):
-    """The data set is not on this machine in a form that can be read; the message says how to prepare it."""
+    """The data set is not on this machine in a form that can be read.
+
+    The message says how to prepare it.
+    """
 
 
 @functools.cache
@@ -50,21 +53,25 @@ def tfds_images(
 ) -> ImageData:
     """An image-classification set of tensorflow-datasets, prepared beforehand in array_record form.
 
-    The set's own `test` split (or else its `validation` split) becomes `test`, and its `train` split is divided into
-    the other three; a set with `train` alone is divided into all four. Results are kept for the life of the process.
+    The set's own `test` split (or else its `validation` split) becomes `test`, and its `train`
+    split is divided into the other three; a set with `train` alone is divided into all four.
+    Results are kept for the life of the process.
 
     Args:
       name: as TFDS writes it: `"fashion_mnist"`, `"imagenet_resized/32x32"`, `"cifar10:3.0.2"`.
       image_size: height and width to resize to, by averaging areas; None leaves images as they are.
       grayscale: reduces colour to luma (ITU-R 601).
-      data_dir: where the prepared sets lie; None means `TFDS_DATA_DIR`, or else `~/tensorflow_datasets`.
+      data_dir: where the prepared sets lie; None means `TFDS_DATA_DIR`, or else
+        `~/tensorflow_datasets`.
       max_per_class: keeps only the first so many examples of each class in each split of the set.
       fractions: share of each of `SPLITS`.
       seed: of the division into splits.
 
     Raises:
-      DatasetNotPrepared: if the set is not there, or not in array_record form. The network is never tried.
-      ValueError: for a set that is no image-classification set, or that has too few examples of a class.
+      DatasetNotPrepared: if the set is not there, or not in array_record form. The network is never
+        tried.
+      ValueError: for a set that is no image-classification set, or that has too few examples of a
+        class.
     """
     for option, value in (("image_size", image_size), ("max_per_class", max_per_class)):
         if value is not None and value < 1:
@@ -110,7 +117,8 @@ def _load(
 def _open(name: str, data_dir: Path) -> Any:
     """The read-only TFDS builder of a prepared set.
 
-    Opening by directory, not by name: `tfds.builder(name)` asks a server about sets that it does not find.
+    Opening by directory, not by name: `tfds.builder(name)` asks a server about sets that it does
+    not find.
     """
     base, _, version = name.partition(":")
     root = data_dir / base
@@ -146,7 +154,9 @@ def _open(name: str, data_dir: Path) -> Any:
 
 
 def _check_features(path: Path) -> None:
-    """Raises `ValueError` for types of features that are not TFDS's own: it imports the modules that they name."""
+    """Raises `ValueError` for types of features that are not TFDS's own:
+    it imports the modules that they name.
+    """
     try:
         waiting = [json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []
         while waiting:
@@ -203,7 +213,8 @@ def _keys(info: Any) -> tuple[str, str]:
     kinds = [type(info.features[key]) for key in keys if key in info.features]
     if kinds != [tfds.features.Image, tfds.features.ClassLabel]:
         raise ValueError(
-            f"data set {info.name!r} is no image-classification set; it has features {', '.join(info.features)}"
+            f"data set {info.name!r} is no image-classification set; it has features "
+            f"{', '.join(info.features)}"
         )
     return keys
 
@@ -241,7 +252,9 @@ def _decode(encoded: bytes, channels: int) -> np.ndarray:
 
 
 def _prepared(images: list[np.ndarray], image_size: int | None, grayscale: bool) -> np.ndarray:
-    """Stacks decoded images, in grey and resized if asked; one matrix product where all sizes agree."""
+    """Stacks decoded images, in grey and resized if asked;
+    one matrix product where all sizes agree.
+    """
     same = len({image.shape for image in images}) == 1
     groups = [np.stack(images)] if same else [image[None] for image in images]
     return np.concatenate(
@@ -266,7 +279,9 @@ def _resized(images: np.ndarray, size: int | None) -> np.ndarray:
 
 
 def _area_weights(size_in: int, size_out: int) -> np.ndarray:
-    """`[size_out, size_in]`: the share of output pixel i's extent that input pixel j covers; rows sum to 1."""
+    """`[size_out, size_in]`: the share of output pixel i's extent that input pixel j covers;
+    rows sum to 1.
+    """
     out_edges, in_edges = np.arange(size_out + 1) * (size_in / size_out), np.arange(size_in + 1)
     upper = np.minimum(out_edges[1:, None], in_edges[None, 1:])
     lower = np.maximum(out_edges[:-1, None], in_edges[None, :-1])

@@ -1,7 +1,9 @@
-"""Labelled images on the device, sorted so that a batch of given split and classes is an index computation.
+"""Labelled images on the device, sorted so that a batch of given split
+and classes is an index computation.
 
-Examples are sorted by (split, class). Two small tables say where each block starts and how long it is, so a batch costs
-one random word an example and one gather of uint8 rows, all inside the scan: the host takes no part.
+Examples are sorted by (split, class). Two small tables say where each block starts and how long it
+is, so a batch costs one random word an example and one gather of uint8 rows, all inside the scan:
+the host takes no part.
 """
 
 from collections.abc import Sequence
@@ -21,7 +23,8 @@ FRACTIONS = (0.6, 0.1, 0.15, 0.15)
 
 
 class ImageData(NamedTuple):
-    """Examples sorted by (split, class): `n` of them, each of shape `[height, width, channels]` or `[features]`.
+    """Examples sorted by (split, class):
+    `n` of them, each of shape `[height, width, channels]` or `[features]`.
 
     Attributes:
       images: `[n, ...]` as stored: uint8, or float32 where the user gave floats.
@@ -61,11 +64,13 @@ def from_arrays(
 ) -> ImageData:
     """Splits labelled examples into the four disjoint splits and puts them on the device.
 
-    Each class is shuffled and divided on its own, so that every split has every class. Where a test set is given it
-    becomes the `test` split, and the other three share the rest in proportion to their fractions.
+    Each class is shuffled and divided on its own, so that every split has every class. Where a test
+    set is given it becomes the `test` split, and the other three share the rest in proportion to
+    their fractions.
 
     Args:
-      images: `[n, height, width, channels]`, `[n, height, width]` or `[n, features]`; integers in 0..255, or floats.
+      images: `[n, height, width, channels]`, `[n, height, width]` or `[n, features]`; integers in
+        0..255, or floats.
       labels: `[n]` integers 0..num_classes - 1.
       test_images: examples for `test` alone.
       test_labels: their labels.
@@ -76,8 +81,8 @@ def from_arrays(
       The data set; `draw_rows` and `sample_images` draw from it.
 
     Raises:
-      ValueError: for arrays that do not fit together, fractions that are no partition of 1, or a class with too few
-        examples to give one to each split.
+      ValueError: for arrays that do not fit together, fractions that are no partition of 1, or a
+        class with too few examples to give one to each split.
     """
     _check_fractions(fractions)
     if (test_images is None) != (test_labels is None):
@@ -109,7 +114,8 @@ def _check_fractions(fractions: Sequence[float]) -> None:
         min(fractions) > 0 and abs(sum(fractions) - 1) <= 1e-6
     ):
         raise ValueError(
-            f"fractions must be four positive numbers that sum to 1, one for each of {SPLITS}; got {fractions}"
+            f"fractions must be four positive numbers that sum to 1, one for each of {SPLITS}; got "
+            f"{fractions}"
         )
 
 
@@ -118,11 +124,13 @@ def _checked(images: np.ndarray, labels: np.ndarray, prefix: str) -> tuple[np.nd
     images, labels = np.asarray(images), np.asarray(labels)
     if labels.ndim != 1 or len(labels) == 0 or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"{prefix}labels must be a non-empty vector of integers; got {labels.dtype}{list(labels.shape)}"
+            f"{prefix}labels must be a non-empty vector of integers; got "
+            f"{labels.dtype}{list(labels.shape)}"
         )
     if images.ndim not in (2, 3, 4) or len(images) != len(labels):
         raise ValueError(
-            f"{prefix}images must be [n, height, width, channels], [n, height, width] or [n, features] "
+            f"{prefix}images must be [n, height, width, channels], [n, height, width] or [n, "
+            "features] "
             f"with n = {len(labels)} as {prefix}labels have; got {list(images.shape)}"
         )
     if labels.min() < 0:
@@ -138,7 +146,8 @@ def _checked(images: np.ndarray, labels: np.ndarray, prefix: str) -> tuple[np.nd
             images = images.astype(np.float32)
         if not np.isfinite(images).all():
             raise ValueError(
-                f"{prefix}images must be finite, as float32 too; got {np.sum(~np.isfinite(images))} that are not"
+                f"{prefix}images must be finite, as float32 too; got "
+                f"{np.sum(~np.isfinite(images))} that are not"
             )
     else:
         raise ValueError(f"{prefix}images must be integers or floats; got {images.dtype}")
@@ -164,7 +173,8 @@ def _divide(
         first = len(rows) - rest.sum()
         if first < 1:
             raise ValueError(
-                f"class {label} has {len(rows)} examples, too few to give at least one to each of {', '.join(splits)}"
+                f"class {label} has {len(rows)} examples, too few to give at least one to each of "
+                f"{', '.join(splits)}"
             )
         for block, part in zip(blocks, np.split(rows, np.cumsum([first, *rest])[:-1]), strict=True):
             block.append(part)
@@ -176,7 +186,8 @@ def _on_device(images: np.ndarray, labels: np.ndarray, blocks: list[list[np.ndar
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).reshape(counts.shape).astype(np.int32)
     mean, std = _moments(images, np.concatenate(blocks[0]))
     rows = np.concatenate([np.concatenate(split) for split in blocks])
-    # The result may be cached by the caller, so it must be concrete even when this runs while something is traced.
+    # The result may be cached by the caller,
+    # so it must be concrete even when this runs while something is traced.
     with jax.ensure_compile_time_eval():
         return ImageData(
             images=jnp.asarray(images[rows]),
@@ -189,7 +200,9 @@ def _on_device(images: np.ndarray, labels: np.ndarray, blocks: list[list[np.ndar
 
 
 def _moments(images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation over all axes but the last, in blocks: a float64 copy of ImageNet would take 30 GB."""
+    """Mean and deviation over all axes but the last, in blocks:
+    a float64 copy of ImageNet would take 30 GB.
+    """
     blocks = np.array_split(rows, -(-len(rows) // 4096))
     axes = tuple(range(images.ndim - 1))
     size = len(rows) * np.prod(images.shape[1:-1])
@@ -202,10 +215,12 @@ def _moments(images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def draw_rows(
     data: ImageData, key: Key, split: str, classes: Int[Array, " k"], batch_size: int
 ) -> tuple[Int[Array, " batch"], Int[Array, " batch"]]:
-    """Draws rows with replacement: a class uniformly among `classes`, then one of its examples in `split`.
+    """Draws rows with replacement: a class uniformly among `classes`,
+    then one of its examples in `split`.
 
-    One random word serves both. Read as a fraction in [0, 1), its product with k has the class before the point and a
-    fresh fraction behind it; no probability is off by more than k * count / 2^32 of itself.
+    One random word serves both. Read as a fraction in [0, 1), its product with k has the class
+    before the point and a fresh fraction behind it; no probability is off by more than k * count /
+    2^32 of itself.
 
     Returns:
       Rows of `data.images`, and the label of each: the position of its class in `classes`.
@@ -248,7 +263,8 @@ def sample_images(
       batch_size: examples in the batch.
 
     Returns:
-      `{"image": float32 [batch, ...], "label": int32 [batch]}`; over `train`, a channel has mean 0 and deviation 1.
+      `{"image": float32 [batch, ...], "label": int32 [batch]}`; over `train`, a channel has mean 0
+      and deviation 1.
     """
     rows, label = draw_rows(data, key, split, classes, batch_size)
     image = data.images.at[rows].get(mode="promise_in_bounds").astype(jnp.float32)

@@ -1,4 +1,6 @@
-"""Image classifiers: a multi-layer perceptron and the small convolutional network of Metz et al. (arXiv 1810.10180)."""
+"""Image classifiers: a multi-layer perceptron and the small convolutional network
+of Metz et al. (arXiv 1810.10180).
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -74,9 +76,9 @@ class MLP(nn.Module):
 class StridedConv(nn.Module):
     """A 3x3 convolution with stride 2 and padding 1, as nine strided slices and one matrix product.
 
-    `nn.Conv` computes the same from the same parameters. Under `jax.vmap` over particles, whose kernels differ, that
-    becomes a grouped convolution and this a batched matrix product, which took half the time, forward and backward, on
-    a CPU with 4 and with 16 particles.
+    `nn.Conv` computes the same from the same parameters. Under `jax.vmap` over particles, whose
+    kernels differ, that becomes a grouped convolution and this a batched matrix product, which took
+    half the time, forward and backward, on a CPU with 4 and with 16 particles.
     """
 
     features: int
@@ -99,8 +101,9 @@ class StridedConv(nn.Module):
 class ConvNet(nn.Module):
     """Convolutions of stride 2, a mean over space, and a linear layer.
 
-    With the defaults, on 32x32x3 images in ten classes: the 3-layer, 32-unit network of Metz et al. (arXiv 1810.10180),
-    19,722 weights (the paper says about 20k) and 1.0 M multiplications an image.
+    With the defaults, on 32x32x3 images in ten classes: the 3-layer, 32-unit network of Metz et al.
+    (arXiv 1810.10180), 19,722 weights (the paper says about 20k) and 1.0 M multiplications an
+    image.
 
     Attributes:
       features: channels of each convolution.
@@ -139,7 +142,8 @@ def softmax_cross_entropy(
 ) -> Float[Array, " batch"]:
     """-log softmax(logits)[label], one value an example.
 
-    The label's term is selected by comparison: the gradient of an index is a scatter, which CPUs and TPUs run slowly.
+    The label's term is selected by comparison: the gradient of an index is a scatter, which CPUs
+    and TPUs run slowly.
     """
     chosen = labels[:, None] == jnp.arange(logits.shape[-1], dtype=labels.dtype)[None]
     return -jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits), 0.0), axis=-1)
@@ -154,14 +158,15 @@ def classification_task(
     """Trains `module` on batches `{"image", "label"}` by softmax cross-entropy.
 
     Args:
-      module: `images [batch, *image_shape] -> logits [batch, outputs]`, with parameters only (no batch statistics). The
-        loss's key reaches it as the `"dropout"` stream.
+      module: `images [batch, *image_shape] -> logits [batch, outputs]`, with parameters only (no
+        batch statistics). The loss's key reaches it as the `"dropout"` stream.
       sample_batch: as in `Task`.
       image_shape: shape of one example.
       num_classes: number of different labels; the module must have at least as many outputs.
 
     Returns:
-      The task; its metrics are `{"accuracy"}`, the share of the batch whose largest logit is the label's.
+      The task; its metrics are `{"accuracy"}`, the share of the batch whose largest logit is the
+      label's.
 
     Raises:
       ValueError: if the module has state besides parameters, or gives no logits of that shape.

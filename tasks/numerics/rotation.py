@@ -1,7 +1,7 @@
 """Uniformly random rotations, without a matrix decomposition.
 
-A decomposition would be a LAPACK call. jaxlib spreads a batch of those over the threads that its CPU devices run on,
-and two devices that decompose at once may wait for each other for ever.
+A decomposition would be a LAPACK call. jaxlib spreads a batch of those over the threads that its
+CPU devices run on, and two devices that decompose at once may wait for each other for ever.
 """
 
 import jax
@@ -13,11 +13,12 @@ from tasks.base import Key
 
 
 def haar_rotation(key: Key, dim: int) -> Float[Array, "dim dim"]:
-    """An orthogonal matrix drawn uniformly (from the Haar measure), as a product of Householder reflections.
+    """An orthogonal matrix drawn uniformly (from the Haar measure),
+    as a product of Householder reflections.
 
-    Reflection k sends a standard normal vector of the last dim - k coordinates onto its first axis; with the signs of
-    the vectors' leading entries this is the Q of a Gaussian matrix (Stewart 1980, The efficient generation of random
-    orthogonal matrices, doi:10.1137/0717034).
+    Reflection k sends a standard normal vector of the last dim - k coordinates onto its first axis;
+    with the signs of the vectors' leading entries this is the Q of a Gaussian matrix (Stewart 1980,
+    The efficient generation of random orthogonal matrices, doi:10.1137/0717034).
     """
     normals = jax.random.normal(key, (dim, dim), jnp.float32)
     index = jnp.arange(dim)
@@ -32,7 +33,8 @@ def haar_rotation(key: Key, dim: int) -> Float[Array, "dim dim"]:
         matrix = matrix - jnp.outer(v * (2.0 / (v @ v)), v @ matrix)
         return matrix, jnp.where(index == k, -leading, signs)
 
-    # The carry starts from the drawn numbers, not from constants, so that it varies over devices as what follows does.
+    # The carry starts from the drawn numbers, not from constants,
+    # so that it varies over devices as what follows does.
     start = jnp.where(index[:, None] == index[None], 1.0, 0.0 * normals), 0.0 * normals[0]
     matrix, signs = jax.lax.fori_loop(0, dim, reflect, start)
     return matrix * signs[None]

@@ -1,7 +1,8 @@
 """Random words of threefry keys, bit for bit those of `jax.random`, for use inside loops on a CPU.
 
-JAX lowers the hash on a CPU to a loop of five groups of rounds, which compiles sooner and runs slower: starting the
-loop costs more than hashing a batch's words. Here the twenty rounds are written out and fuse with what reads them.
+JAX lowers the hash on a CPU to a loop of five groups of rounds, which compiles sooner and runs
+slower: starting the loop costs more than hashing a batch's words. Here the twenty rounds are
+written out and fuse with what reads them.
 """
 
 from collections.abc import Callable
@@ -23,7 +24,8 @@ def bits(key: Key, num_words: int) -> Array:
 
 
 def map_bits(function: Callable[[Array], Any], key: Key, num_words: int) -> Any:
-    """`function(bits(key, num_words))` for a function of each word alone, computed once whoever reads it.
+    """`function(bits(key, num_words))` for a function of each word alone,
+    computed once whoever reads it.
 
     Args:
       function: `words [n] -> ` a tree of `[n, ...]`, for any n.
@@ -37,7 +39,8 @@ def map_bits(function: Callable[[Array], Any], key: Key, num_words: int) -> Any:
         first, second = _hash(key, counts)
         return function(first ^ second)
 
-    # A loop of two, for XLA would copy the rounds into whatever reads the words, to each element of a gather it makes.
+    # A loop of two, for XLA would copy the rounds into whatever reads the words,
+    # to each element of a gather it makes.
     counts = jnp.arange(num_words + num_words % 2, dtype=jnp.uint32).reshape(2, -1)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num_words], lax.map(half, counts))
 
@@ -66,7 +69,9 @@ def _as_keys(key: Key, words: tuple[Array, Array]) -> Key:
 
 
 def _hash(key: Key, count: Array) -> tuple[Array, Array]:
-    """Threefry-2x32, 20 rounds, of the counters `(0, count)` (Salmon et al., SC 2011, doi 10.1145/2063384.2063405)."""
+    """Threefry-2x32, 20 rounds, of the counters `(0, count)`
+    (Salmon et al., SC 2011, doi 10.1145/2063384.2063405).
+    """
     data = jax.random.key_data(key)
     schedule = [data[0], data[1], data[0] ^ data[1] ^ jnp.uint32(_PARITY)]
     x, y = jnp.broadcast_to(schedule[0], count.shape), count + schedule[1]

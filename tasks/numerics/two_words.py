@@ -1,10 +1,12 @@
 """Numbers of twice the precision and without limits of size, for products of many factors.
 
-`TwoWords` is the unevaluated sum of a rounded value and its rounding error: two float32 words carry about 48 bits. The
-algorithms are Knuth's sum and Dekker's product (Dekker, "A floating-point technique for extending the available
-precision", 1971). `Wide` adds an exponent of its own, so that a power neither overflows nor vanishes.
+`TwoWords` is the unevaluated sum of a rounded value and its rounding error: two float32 words carry
+about 48 bits. The algorithms are Knuth's sum and Dekker's product (Dekker, "A floating-point
+technique for extending the available precision", 1971). `Wide` adds an exponent of its own, so that
+a power neither overflows nor vanishes.
 
-Error words are constants under differentiation: derivatives are those of the rounded operations, to one word.
+Error words are constants under differentiation: derivatives are those of the rounded operations, to
+one word.
 """
 
 from typing import NamedTuple
@@ -19,7 +21,9 @@ LOWEST_EXPONENT = np.int32(-(2**29))
 
 
 class TwoWords(NamedTuple):
-    """`high + low`, where `low` is at most half a unit in the last place of `high`; arrays of one dtype."""
+    """`high + low`, where `low` is at most half a unit in the last place of `high`;
+    arrays of one dtype.
+    """
 
     high: Array
     low: Array
@@ -39,7 +43,8 @@ def two_words(x: Array) -> TwoWords:
 
 def exact_product(a: Array, b: Array) -> TwoWords:
     """`a b` of two floats, exactly unless it over- or underflows."""
-    # A compiler may fuse a product into the sum after it, unrounded. So all products here are exact: of halves.
+    # A compiler may fuse a product into the sum after it, unrounded.
+    # So all products here are exact: of halves.
     (a_high, a_low), (b_high, b_low) = _split(a), _split(b)
     cross = exact_sum(a_high * b_low, a_low * b_high)
     product = exact_sum(a_high * b_high, cross.high)

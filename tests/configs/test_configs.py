@@ -132,7 +132,9 @@ def test_the_paper_s_config_builds_on_a_set_of_its_shape(tmp_path):
 
 
 def every_kind():
-    """A config for each kind of each field, with values a float cannot hold exactly and nested tuples."""
+    """A config for each kind of each field,
+    with values a float cannot hold exactly and nested tuples.
+    """
     yield base.TrainConfig(
         extra_families=(base.ClassSubset(hidden_sizes=(3, 4)), base.RandomQuadratic(weight=0.5))
     )

@@ -1,4 +1,6 @@
-"""The notebook, executed from its first cell to its last in a fresh kernel, with fewer outer steps."""
+"""The notebook, executed from its first cell to its last in a fresh kernel,
+with fewer outer steps.
+"""
 
 import json
 import os
@@ -16,7 +18,8 @@ EXECUTE = """
 import sys, nbformat
 from nbclient import NotebookClient
 notebook = nbformat.read(sys.argv[1], 4)
-NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": "."}}).execute()
+here = {"metadata": {"path": "."}}
+NotebookClient(notebook, timeout=600, kernel_name="python3", resources=here).execute()
 nbformat.write(notebook, sys.argv[2])
 """
 
@@ -30,7 +33,8 @@ def text_of(notebook: dict) -> str:
 def test_it_runs_from_nothing(tmp_path):
     pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
-    # A process of its own: a kernel's client opens sockets and event loops, whose warnings would be errors here.
+    # A process of its own: a kernel's client opens sockets and event loops,
+    # whose warnings would be errors here.
     environment = os.environ | {"NUM_OUTER_STEPS": "8", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         [sys.executable, "-c", EXECUTE, str(NOTEBOOK), str(tmp_path / "out.ipynb")],

@@ -1,4 +1,6 @@
-"""A learned optimizer is an ordinary Optax transformation: what Optax, Flax and Orbax do with one, they do with it."""
+"""A learned optimizer is an ordinary Optax transformation:
+what Optax, Flax and Orbax do with one, they do with it.
+"""
 
 import flax.linen as nn
 import jax

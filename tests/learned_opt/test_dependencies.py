@@ -1,4 +1,6 @@
-"""`learned_opt` needs JAX, Optax and NumPy, and what those need: nothing else is imported to load and to update."""
+"""`learned_opt` needs JAX, Optax and NumPy, and what those need:
+nothing else is imported to load and to update.
+"""
 
 import ast
 import importlib.metadata

@@ -1,4 +1,6 @@
-"""What ships works: the default trains a network it never saw, faster than Adam at its usual rate."""
+"""What ships works: the default trains a network it never saw,
+faster than Adam at its usual rate.
+"""
 
 import jax
 import jax.numpy as jnp

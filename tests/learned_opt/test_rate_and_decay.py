@@ -122,7 +122,10 @@ def test_decay_is_that_of_optax_where_the_gradient_is_zero_too():
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 def test_small_types_are_computed_in_float32_and_kept(dtype):
-    """A decay of 1e-8 is 0 in float16, and 1e-8 times 6e4 is not; the rate is an array, so nothing is weakly typed."""
+    """A decay of 1e-8 is 0 in float16, and 1e-8 times 6e4 is not.
+
+    The rate is an array, so nothing is weakly typed.
+    """
     params, grads = (jax.tree.map(lambda x, s=s: (s * x).astype(dtype), PARAMS) for s in (4e4, 0))
     opt = hooked(learning_rate=jnp.float32(1.0), weight_decay=jnp.float32(1e-8))
     updates, _ = opt.update(grads, opt.init(params), params)

@@ -1,4 +1,6 @@
-"""Other Pythons, and the oldest libraries that setup.cfg allows: a part of the tests passes there."""
+"""Other Pythons, and the oldest libraries that setup.cfg allows:
+a part of the tests passes there.
+"""
 
 import configparser
 import os
@@ -64,7 +66,8 @@ def passes(python: str, directory: Path, *constraints: str) -> None:
     mine = str(directory / "bin" / "python")
     pip = [mine, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *constraints]
     subprocess.run([*pip, f"{ROOT}[test]"], check=True)
-    # The wheel's packages, not the checkout's, are what other folders see; the tests read the checkout's.
+    # The wheel's packages, not the checkout's, are what other folders see;
+    # the tests read the checkout's.
     subprocess.run(
         [mine, "-c", "import learned_opt; learned_opt.load()"], check=True, cwd=directory
     )
@@ -96,7 +99,10 @@ def test_the_oldest_libraries(tmp_path):
 
 @pytest.mark.slow
 def test_learned_opt_needs_jax_and_optax_only(tmp_path):
-    """The wheel alone beside them loads an optimizer and trains; the command says which extra it needs."""
+    """The wheel alone beside them loads an optimizer and trains.
+
+    The command says which extra it needs.
+    """
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "environment")], check=True)
     mine = tmp_path / "environment" / "bin"
     pip = [str(mine / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
@@ -106,7 +112,10 @@ def test_learned_opt_needs_jax_and_optax_only(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     subprocess.run([*pip, "install", "jax", "optax"], check=True)
     subprocess.run([*pip, "install", "--no-deps", str(wheel)], check=True)
-    update = "import learned_opt, jax; tx = learned_opt.load(); w = jax.numpy.ones(3); print(tx.update(w, tx.init(w), w))"
+    update = (
+        "import learned_opt, jax; tx = learned_opt.load(); w = jax.numpy.ones(3); "
+        "print(tx.update(w, tx.init(w), w))"
+    )
     subprocess.run([str(mine / "python"), "-c", update], check=True, cwd=tmp_path)
     done = subprocess.run(
         [str(mine / "learned-opt"), "list"],

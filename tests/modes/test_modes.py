@@ -1,4 +1,6 @@
-"""JAX's and Python's strict modes: a use of `load()` and three outer steps work, and give the ordinary numbers."""
+"""JAX's and Python's strict modes: a use of `load()` and three outer steps work,
+and give the ordinary numbers.
+"""
 
 import json
 import os
@@ -59,10 +61,12 @@ def test_jax(name, options, ordinary):
 
 
 def test_python_optimized_and_warnings_are_errors(ordinary):
-    """`python -OO` has neither docstrings nor `assert`; one process for both, and the same numbers."""
+    """`python -OO` has neither docstrings nor `assert`;
+    one process for both, and the same numbers.
+    """
     done = subprocess.run(
-        [sys.executable, "-OO", "-W", "error", "-m", "tests.support.uses"],
-        cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, check=False,
+        [sys.executable, "-OO", "-W", "error", "-m", "tests.support.uses"], cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)

@@ -1,4 +1,6 @@
-"""An outer step is traced under JAX's strict modes; tests/modes/test_modes.py compiles and runs it, for longer."""
+"""An outer step is traced under JAX's strict modes;
+tests/modes/test_modes.py compiles and runs it, for longer.
+"""
 
 import jax
 import pytest

@@ -136,7 +136,8 @@ def test_a_step_that_is_not_taken_is_counted_and_the_run_goes_on():
         )
     assert np.isnan(row["outer_loss"])
     assert np.isnan(row["grad_norm"])
-    # A family of which nothing is known does not halve the other's gradient; the mean loss of both is unknown.
+    # A family of which nothing is known does not halve the other's gradient;
+    # the mean loss of both is unknown.
     state, row = run.step(state, KEY, (data([3.0, 4.0]), data([0, 0], np.nan, 2)))
     np.testing.assert_allclose(row["grad_norm"], 5.0, rtol=1e-6)
     assert np.isnan(row["outer_loss"])

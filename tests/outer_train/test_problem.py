@@ -1,4 +1,6 @@
-"""The inner problem: what its steps return, which split they measure, what clipping does, and what restarts."""
+"""The inner problem: what its steps return, which split they measure,
+what clipping does, and what restarts.
+"""
 
 import jax
 import jax.numpy as jnp

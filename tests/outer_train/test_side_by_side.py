@@ -45,7 +45,8 @@ def test_a_seed_does_not_depend_on_its_company(merged):
     np.testing.assert_allclose(together.thetas[:, 2], alone.thetas[:, 0], rtol=1e-5)
     np.testing.assert_allclose(together.outer_loss[:, 2], alone.outer_loss[:, 0], rtol=1e-5)
     assert not np.allclose(together.outer_loss[:, 0], together.outer_loss[:, 1])
-    # Global-norm clipping and Adam are each seed's own: a first step of Adam is its rate in every coordinate.
+    # Global-norm clipping and Adam are each seed's own:
+    # a first step of Adam is its rate in every coordinate.
     first = run([0, 5], merged=merged, num_outer_steps=1, num_points=1)
     np.testing.assert_allclose(np.abs(np.diff(first.thetas, axis=0)), 0.1, rtol=1e-3)
 

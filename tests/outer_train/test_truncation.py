@@ -69,7 +69,10 @@ def test_bad_lengths_are_refused(make, message):
 
 
 def test_lengths_up_to_the_largest_int32():
-    """As floats they round up to 2^31, which is no int32; a step count of the same size rounds too."""
+    """As floats they round up to 2^31, which is no int32.
+
+    A step count of the same size rounds too.
+    """
     largest = 2**31 - 1
     for schedule in (
         truncation.linear(largest, largest, jitter=0.0),

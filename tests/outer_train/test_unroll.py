@@ -104,7 +104,9 @@ def test_lengths_must_be_positive(name):
 
 
 def test_a_sum_of_many_steps_loses_none():
-    """300,000 losses of 0.1: added up one by one in float32 they come to 0.3 % less, and stop at 2^24 terms."""
+    """300,000 losses of 0.1: added up one by one in float32 they come to 0.3 % less,
+    and stop at 2^24 terms.
+    """
     step = lambda theta, state, i, constants: (state, theta * jnp.full(2, 0.1, jnp.float32))
     run = jax.jit(unroll(step, 2**31 - 1, 2**30))
     result = run(jnp.float32(1.0), jnp.zeros(2, jnp.float32), jnp.int32(300_000), ())

@@ -1,7 +1,7 @@
 """A made-up data set with the name, shape and file format of `imagenet_resized/32x32`.
 
-It lets everything written for the real set build and run where that (some 4 GB) is not at hand. Numbers obtained on it
-say nothing about ImageNet.
+It lets everything written for the real set build and run where that (some 4 GB) is not at hand.
+Numbers obtained on it say nothing about ImageNet.
 """
 
 import io
@@ -26,8 +26,8 @@ def write_synthetic_imagenet(
 ) -> Path:
     """Writes the set, for `tfds_images("imagenet_resized/32x32", data_dir=data_dir)` to read.
 
-    A class is a 4x4 grid of colours, an image is its class's grid with noise, blown up to 32x32x3: learnable, and small
-    on disk. Needs neither TensorFlow nor a network.
+    A class is a 4x4 grid of colours, an image is its class's grid with noise, blown up to 32x32x3:
+    learnable, and small on disk. Needs neither TensorFlow nor a network.
 
     Args:
       data_dir: where prepared TFDS sets lie, or shall lie.
@@ -48,7 +48,8 @@ def write_synthetic_imagenet(
     target = Path(data_dir) / _NAME / _CONFIG / _VERSION
     if target.exists():
         raise ValueError(f"{target} exists; remove it, or choose another data_dir")
-    # Written beside its place and then moved, so that an interrupted run leaves nothing that looks prepared.
+    # Written beside its place and then moved,
+    # so that an interrupted run leaves nothing that looks prepared.
     scratch = target.with_name(f"{_VERSION}.incomplete{os.getpid()}")
     scratch.mkdir(parents=True)
     try:
@@ -115,7 +116,8 @@ def _png(grid: np.ndarray) -> io.BytesIO:
 
     scale = _SIZE // _GRID
     file = io.BytesIO()
-    # Handing TFDS a finished file keeps it from encoding pixels itself, for which it would import TensorFlow.
+    # Handing TFDS a finished file keeps it from encoding pixels itself,
+    # for which it would import TensorFlow.
     Image.fromarray(grid.repeat(scale, axis=0).repeat(scale, axis=1)).save(file, "png")
     file.seek(0)
     return file

@@ -1,4 +1,7 @@
-"""What a user does, small: an MLP trained with `load()`, and three outer steps. As a script it prints JSON."""
+"""What a user does, small: an MLP trained with `load()`, and three outer steps.
+
+As a script it prints JSON.
+"""
 
 import contextlib
 import json

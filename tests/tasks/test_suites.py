@@ -1,4 +1,6 @@
-"""Suites: every task builds; MNIST-1D, the autoencoder and the character models are what they say."""
+"""Suites: every task builds; MNIST-1D,
+the autoencoder and the character models are what they say.
+"""
 
 import itertools
 import os
@@ -99,7 +101,9 @@ def test_mnist1d_is_balanced_seeded_and_harder_than_linear():
 
 
 def test_mnist1d_separates_models_as_the_paper_says():
-    """Nearest neighbours beat a linear model, which beats chance (arXiv 2011.14439, table 1: 32 % for the linear)."""
+    """Nearest neighbours beat a linear model,
+    which beats chance (arXiv 2011.14439, table 1: 32 % for the linear).
+    """
     from sklearn.linear_model import RidgeClassifier
     from sklearn.neighbors import KNeighborsClassifier
 

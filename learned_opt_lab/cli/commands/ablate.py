@@ -1,4 +1,6 @@
-"""ablate CONFIG --out D: outer-train without one part at a time, several seeds, the same total of inner steps."""
+"""ablate CONFIG --out D: outer-train without one part at a time,
+several seeds, the same total of inner steps.
+"""
 
 import dataclasses
 import json
@@ -14,30 +16,36 @@ NOTHING_LEARNED = 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Args(ConfigArgs):
-    """Ablations of outer-training (arXiv 1810.10180, figure 8); an interrupted one goes on where it stopped.
+    """Ablations of outer-training (arXiv 1810.10180, figure 8).
 
-    CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`. Variants: merged
-    (RP and ES, truncations growing linearly), reparameterization, evolution_strategies, persistent_es, noise_reuse_es
-    (with the same growth), fixed_N (merged, truncations of N), no_momentum and no_time (inputs taken away) and
-    train_objective (L_train in place of L_valid). Estimators get the config's particles, perturbation and outer
-    optimizer; its rate is not tuned for each.
+    An interrupted one goes on where it stopped.
+
+    CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`.
+    Variants: merged (RP and ES, truncations growing linearly), reparameterization,
+    evolution_strategies, persistent_es, noise_reuse_es (with the same growth), fixed_N (merged,
+    truncations of N), no_momentum and no_time (inputs taken away) and train_objective (L_train in
+    place of L_valid). Estimators get the config's particles, perturbation and outer optimizer; its
+    rate is not tuned for each.
     """
 
     out: Path | None = None
-    """Folder for ablation.json, table.md, ablation.png and the cells; runs/CONFIG_ablation if not given."""
+    """Folder for ablation.json, table.md, ablation.png and the cells;
+    runs/CONFIG_ablation if not given."""
     variants: str = "all"
     """Names, with commas between."""
     num_seeds: int = 3
     """Outer-training runs of each variant."""
     num_inner_steps: int = 200_000
-    """Of one run: all particles, both sides of a pair. Two cores do 15,000 a second without gradients on digits, and
-    2,000 with."""
+    """Of one run: all particles, both sides of a pair.
+    Two cores do 15,000 a second without gradients on digits, and 2,000 with."""
     lengths: str = "10,100,1000"
-    """Fixed truncations in inner steps, with commas between; those above the episode (problem.num_steps) become it."""
+    """Fixed truncations in inner steps, with commas between;
+    those above the episode (problem.num_steps) become it."""
     curriculum_start: int = 10
     """First truncation of the growing ones; the last is the longest of `lengths`."""
     num_tasks: int = 16
-    """Tasks of the outer-training family, and of the held-out one, on which thetas are evaluated."""
+    """Tasks of the outer-training family, and of the held-out one,
+    on which thetas are evaluated."""
     num_points: int = 8
     """Points of the curves after the start, evenly spread over outer steps."""
     seeds_at_once: int | None = None
@@ -53,7 +61,8 @@ def run(args: Args) -> int:
     """Runs the cells that are missing, writes JSON, table and figure, and prints what was found.
 
     Raises:
-      ValueError: for an unknown variant, counts or lengths that do not fit, or a folder that holds something else.
+      ValueError: for an unknown variant, counts or lengths that do not fit, or a folder that holds
+        something else.
     """
     from learned_opt_lab.ablation.variants import variant_names, variants_of
 
@@ -88,13 +97,17 @@ def run(args: Args) -> int:
     print(f"{RESULT}, table.md and ablation.png are in {out}")
     for row, count in untrained(result):
         warn(
-            f"{row['variant']}: in {count} of {args.num_seeds} runs no outer loss was finite; theta learned nothing"
+            f"{row['variant']}: in {count} of {args.num_seeds} runs no outer loss was finite; "
+            "theta learned nothing"
         )
     return NOTHING_LEARNED if untrained(result) else 0
 
 
 def checked_lengths(text: str, episode: int) -> list[int]:
-    """The fixed truncations, ascending, none above the episode. Raises `ValueError` for what is no positive number."""
+    """The fixed truncations, ascending, none above the episode.
+
+    Raises `ValueError` for what is no positive number.
+    """
     try:
         lengths = sorted({min(int(part), episode) for part in text.split(",")})
     except ValueError:

@@ -20,16 +20,21 @@ ALL_PARTS: tuple[Part, ...] = (
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Measure outer-training (workload W1), optimizer updates, tuning, scaling and start-up; print and keep as JSON."""
+    """Measure outer-training (workload W1), optimizer updates, tuning, scaling and start-up;
+    print and keep as JSON.
+    """
 
     out: Path | None = None
     """JSON file to write; none if not given."""
     quick: bool = True
-    """Minutes: W1, updates of small models, few points an axis. --no-quick takes about an hour on two cores."""
+    """Minutes: W1, updates of small models, few points an axis.
+    --no-quick takes about an hour on two cores."""
     figures: Path | None = None
-    """Directory for the figures of scaling; none are drawn if not given. Only where scaling is measured."""
+    """Directory for the figures of scaling; none are drawn if not given.
+    Only where scaling is measured."""
     parts: tuple[Part, ...] = ()
-    """What to measure; if not given, outer_training and update_cost, or with --no-quick all of them."""
+    """What to measure; if not given, outer_training and update_cost,
+    or with --no-quick all of them."""
     axes: tuple[Literal["pairs", "truncation", "hidden", "images", "devices"], ...] = ()
     """Axes of scaling; all of them if not given."""
     num_repeats: int = 10

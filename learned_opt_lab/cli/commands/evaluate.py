@@ -1,4 +1,6 @@
-"""evaluate OPTIMIZER... --suite S --out D: train a suite's tasks with every optimizer, and say who wins."""
+"""evaluate OPTIMIZER... --suite S --out D:
+train a suite's tasks with every optimizer, and say who wins.
+"""
 
 import contextlib
 import dataclasses
@@ -11,18 +13,23 @@ import tyro
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Evaluate optimizers on a suite of held-out tasks; an interrupted evaluation goes on where it stopped."""
+    """Evaluate optimizers on a suite of held-out tasks.
+
+    An interrupted evaluation goes on where it stopped.
+    """
 
     optimizers: tyro.conf.Positional[tuple[str, ...]]
-    """Each [LABEL=]SPEC. SPEC is a baseline (sgd, momentum, rmsprop, adam, adamw, nadamw, adam8, ...), a shipped
-    optimizer's name, a theta file, a run directory, or several run directories (a glob in quotes, or a comma list):
-    seeds of one config, of which the one with the lowest outer-training loss is shown."""
+    """Each [LABEL=]SPEC. SPEC is a baseline (sgd, momentum, rmsprop, adam, adamw, nadamw, adam8,
+    ...), a shipped optimizer's name, a theta file, a run directory, or several run directories (a
+    glob in quotes, or a comma list): seeds of one config, of which the one with the lowest
+    outer-training loss is shown."""
     out: Path
     """Folder for report.json, report.html, curves.npz and figures."""
     suite: str = "quick"
     """quick, heldout, or one axis: width, depth, horizon, dataset, architecture."""
     reference: str = "adam"
-    """Label of the tuned baseline that everything is measured against; added where it is not among the optimizers."""
+    """Label of the tuned baseline that everything is measured against;
+    added where it is not among the optimizers."""
     num_seeds: int = 5
     """Runs of each task that are reported."""
     num_tuning_seeds: int = 3
@@ -32,21 +39,23 @@ class Args:
     seed: int = 0
     """Of runs and searches."""
     cache_dir: Path | None = None
-    """Where outcomes of searches are kept; LEARNED_OPT_CACHE or ~/.cache/learned_opt if not given."""
+    """Where outcomes of searches are kept;
+    LEARNED_OPT_CACHE or ~/.cache/learned_opt if not given."""
     num_devices: int | None = None
     """CPU devices; one for each core if not given."""
     compilation_cache: bool = True
     """Keep compiled programs on disk, so that the next run starts sooner."""
     trust: bool = False
-    """Import and run the code that theta files name: optimizers given as "module:name", in modules of the working
-    directory too. Only for files whose author you trust."""
+    """Import and run the code that theta files name: optimizers given as "module:name",
+    in modules of the working directory too. Only for files whose author you trust."""
 
 
 def run(args: Args) -> int:
     """Runs the evaluation and prints the ranking.
 
     Raises:
-      ValueError: for an unknown suite or optimizer, a theta that does not load, or a folder that holds something else.
+      ValueError: for an unknown suite or optimizer, a theta that does not load, or a folder that
+        holds something else.
     """
     from learned_opt_lab.cli import surroundings
     from learned_opt_lab.evaluation.suite._evaluate import evaluate
@@ -86,11 +95,14 @@ def run(args: Args) -> int:
 
 
 def print_ranking(report: dict) -> None:
-    """One line for each optimizer: normalized score with its interval, against the reference, divergence."""
+    """One line for each optimizer: normalized score with its interval,
+    against the reference, divergence.
+    """
     from learned_opt_lab.results.folder import show
 
     print(
-        f"{'rank':>4} {'optimizer':<24} {'score':>9} {'95 % interval':>21} {'P(better)':>9} {'diverged':>8}"
+        f"{'rank':>4} {'optimizer':<24} {'score':>9} {'95 % interval':>21} {'P(better)':>9} "
+        f"{'diverged':>8}"
     )
     for optimizer in report["optimizers"]:
         score, better = optimizer["normalized"], optimizer["improvement_over_reference"]["estimate"]
@@ -101,7 +113,8 @@ def print_ranking(report: dict) -> None:
         )
         better = "unknown" if better is None else f"{better:.2f}"
         print(
-            f"{optimizer['rank']:>4} {optimizer['label']:<24} {show(score['estimate'], 3):>9} {interval:>21} "
+            f"{optimizer['rank']:>4} {optimizer['label']:<24} {show(score['estimate'], 3):>9} "
+            f"{interval:>21} "
             f"{better:>9} {optimizer['divergence_rate']:>8.0%}"
         )
     print(f"score: 0 is tuned {report['reference']}, 1 is no progress; lower is better")

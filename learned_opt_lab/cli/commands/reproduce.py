@@ -13,7 +13,8 @@ RESULT = "result.json"
 
 
 def parse(argv: list[str], prog: str) -> tuple[str, Any]:
-    """Reads `NAME --out DIR [--field value ...]`; returns the experiment's module and its arguments.
+    """Reads `NAME --out DIR [--field value ...]`;
+    returns the experiment's module and its arguments.
 
     Raises:
       ValueError: there is no such experiment or field, or `--out` is missing.
@@ -24,7 +25,8 @@ def parse(argv: list[str], prog: str) -> tuple[str, Any]:
     known = experiments()
     if argv and argv[0] in ("-h", "--help"):
         print(
-            f"usage: {prog} NAME --out DIR [--field value ...]\n\nNAME is one of {', '.join(known) or '(none)'}"
+            f"usage: {prog} NAME --out DIR [--field value ...]\n\n"
+            f"NAME is one of {', '.join(known) or '(none)'}"
         )
         raise HelpShown
     if not argv or argv[0].startswith("-"):

@@ -11,7 +11,10 @@ from learned_opt_lab.cli.running import EngineArgs, EngineFlags, exit_status
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Go on with a run. On the same number of devices it gives bitwise the metrics of a run that was never stopped."""
+    """Go on with a run.
+
+    On the same number of devices it gives bitwise the metrics of a run that was never stopped.
+    """
 
     run: tyro.conf.Positional[Path]
     """The run directory."""
@@ -22,21 +25,25 @@ class Args:
     compilation_cache: bool = True
     """Keep compiled programs under the user's cache directory."""
     allow_restart: bool = False
-    """Start again at outer step 0 if the checkpoints are gone or none can be read; the rows so far are kept under
-    another name. Without it the command ends with status 2 then."""
+    """Start again at outer step 0 if the checkpoints are gone or none can be read;
+    the rows so far are kept under another name. Without it the command ends with status 2 then."""
     allow_missing_rows: bool = False
     """Go on if rows of metrics.jsonl are missing or broken; they stay missing."""
     allow_changed_config: bool = False
     """Go on if config.json was changed since the run began."""
     trust: bool = False
-    """Import and run the code that the run's files name: a family or an optimizer given as "module:name", in modules
-    beside the config file it was started from. Only for runs whose author you trust."""
+    """Import and run the code that the run's files name: a family or an optimizer given as
+    "module:name", in modules beside the config file it was started from. Only for runs whose author
+    you trust."""
     engine: EngineFlags = dataclasses.field(default_factory=EngineArgs)
-    """Where the outer gradient is computed; processes and workers may be more or fewer than before."""
+    """Where the outer gradient is computed;
+    processes and workers may be more or fewer than before."""
 
 
 def run(args: Args) -> int:
-    """Trains on, scores, writes the results; 130, 143 or 129 if SIGINT, SIGTERM or SIGHUP ended it."""
+    """Trains on, scores, writes the results;
+    130, 143 or 129 if SIGINT, SIGTERM or SIGHUP ended it.
+    """
     from learned_opt_lab import runs
     from outer_train.run import Allowed, RunDirectory
 

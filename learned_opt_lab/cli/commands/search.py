@@ -8,18 +8,21 @@ from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Args(ConfigArgs):
-    """Search a few numbers of a theta on the config's outer-training families, as its `search` says.
+    """Search a few numbers of a theta on the config's outer-training families,
+    as its `search` says.
 
-    CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`. The numbers where
-    the search starts, how far it looks and how long stand in the config.
+    CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`.
+    The numbers where the search starts, how far it looks and how long stand in the config.
     """
 
     out: Path | None = None
-    """Folder for theta.npz, theta.json, search.json and config.json; runs/CONFIG_search if not given."""
+    """Folder for theta.npz, theta.json, search.json and config.json;
+    runs/CONFIG_search if not given."""
     generations: int | None = None
     """Generations in place of the config's."""
     trust: bool = False
-    """Import and run the code that the file init_theta names. What you name yourself needs no such flag."""
+    """Import and run the code that the file init_theta names.
+    What you name yourself needs no such flag."""
     overwrite: bool = False
     """Replace another result in that folder."""
 

@@ -12,18 +12,20 @@ from learned_opt_lab.cli.running import EngineArgs, EngineFlags, exit_status
 class Args(ConfigArgs):
     """Outer-train a learned optimizer.
 
-    CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`. Choosing a kind, as
-    in `estimator:merged`, starts from that kind's own defaults.
+    CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`.
+    Choosing a kind, as in `estimator:merged`, starts from that kind's own defaults.
     """
 
     run_dir: Path | None = None
     """Where everything is written; runs/CONFIG if not given."""
     overwrite: bool = False
-    """Move a run that is in the run directory to a folder beside it, DIR.old-1, and start a new one."""
+    """Move a run that is in the run directory to a folder beside it,
+    DIR.old-1, and start a new one."""
     tensorboard: bool = False
     """Also write TensorBoard scalars."""
     trust: bool = False
-    """Import and run the code that the file init_theta names. What you name yourself needs no such flag."""
+    """Import and run the code that the file init_theta names.
+    What you name yourself needs no such flag."""
     engine: EngineFlags = dataclasses.field(default_factory=EngineArgs)
     """Where the outer gradient is computed."""
 

@@ -1,4 +1,6 @@
-"""tune BASELINE... --suite S: search the baselines' hyperparameters on every task, and keep what was found."""
+"""tune BASELINE... --suite S: search the baselines' hyperparameters on every task,
+and keep what was found.
+"""
 
 import dataclasses
 import sys
@@ -9,10 +11,14 @@ import tyro
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Tune baselines on a suite's tasks. `evaluate` with the same budget and seeds takes the results from here."""
+    """Tune baselines on a suite's tasks.
+
+    `evaluate` with the same budget and seeds takes the results from here.
+    """
 
     baselines: tyro.conf.Positional[tuple[str, ...]]
-    """Names: sgd, momentum, rmsprop, adam, adamw, nadamw (11 learning rates each), adam8 (random search), ..."""
+    """Names: sgd, momentum, rmsprop, adam, adamw, nadamw (11 learning rates each),
+    adam8 (random search), ..."""
     suite: str = "quick"
     """quick, heldout, or one axis: width, depth, horizon, dataset, architecture."""
     task: str | None = None
@@ -48,7 +54,8 @@ def run(args: Args) -> int:
         baseline(name)
     if args.budget < 1 or args.num_tuning_seeds < 1:
         raise ValueError(
-            f"budget and num_tuning_seeds must be at least 1, got {args.budget}, {args.num_tuning_seeds}"
+            f"budget and num_tuning_seeds must be at least 1, got {args.budget}, "
+            f"{args.num_tuning_seeds}"
         )
     surroundings.start_jax(args.num_devices, args.compilation_cache)
     lines = []
@@ -76,7 +83,8 @@ def run(args: Args) -> int:
                 searched = f"{tuned.num_configurations} x {tuned.num_seeds} runs"
                 source = f"cached, made on {tuned.made[:10]}" if tuned.cached else searched
                 lines.append(
-                    f"{task.name:<28} {name:<10} {tuned.validation_loss:>9.4g}  {chosen}  ({source})"
+                    f"{task.name:<28} {name:<10} {tuned.validation_loss:>9.4g}  {chosen}  "
+                    f"({source})"
                 )
     print(f"{'task':<28} {'baseline':<10} {'loss':>9}  chosen", *lines, sep="\n")
     print(f"kept in {args.cache_dir or default_cache_dir() or 'no cache: there is no home'}")

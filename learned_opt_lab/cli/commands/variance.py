@@ -1,4 +1,6 @@
-"""variance CONFIG: compare estimators' gradients at one theta, by size, variance and angle to a long-run reference."""
+"""variance CONFIG: compare estimators' gradients at one theta, by size,
+variance and angle to a long-run reference.
+"""
 
 import dataclasses
 import math
@@ -18,25 +20,29 @@ REFERENCE = base.FullES
 class Args(ConfigArgs):
     """Compare gradient estimators at one theta.
 
-    CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`. All estimators get
-    the config's particles and perturbation; the reference is full ES over many whole episodes, which has no bias.
+    CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`.
+    All estimators get the config's particles and perturbation; the reference is full ES over many
+    whole episodes, which has no bias.
     """
 
     theta: str | None = None
     """A theta file or pretrained name; the config's initial theta if not given."""
     estimators: str | None = None
-    """Names as `learned-opt list estimators` shows them, with commas between; all but the costly ones, forward_mode and
-    full_es, if not given."""
+    """Names as `learned-opt list estimators` shows them, with commas between;
+    all but the costly ones, forward_mode and full_es, if not given."""
     lengths: str = "10,100"
-    """Truncation lengths in inner steps, with commas between; those above the episode are refused."""
+    """Truncation lengths in inner steps, with commas between;
+    those above the episode are refused."""
     num_estimates: int = 4
     """Estimates of each estimator at each length, after one episode that does not count."""
     num_reference_estimates: int = 16
-    """Full-ES estimates in the reference, each of as many whole episodes as the config has particles."""
+    """Full-ES estimates in the reference,
+    each of as many whole episodes as the config has particles."""
     out: Path | None = None
     """Directory for variance.json and variance.png; runs/CONFIG_variance if not given."""
     trust: bool = False
-    """Import and run the code that the theta file names. What you name yourself needs no such flag."""
+    """Import and run the code that the theta file names.
+    What you name yourself needs no such flag."""
     overwrite: bool = False
     """Replace another result in that directory."""
 
@@ -50,7 +56,8 @@ def run(args: Args) -> int:
     """Measures, prints the table, writes JSON and figure.
 
     Raises:
-      ValueError: for an unknown estimator, a length outside the episode, or a result that is there already.
+      ValueError: for an unknown estimator, a length outside the episode, or a result that is there
+        already.
     """
     names, lengths = (
         checked_names(args.estimators),
@@ -79,7 +86,10 @@ def run(args: Args) -> int:
 
 
 def checked_names(text: str | None) -> list[str]:
-    """The estimators' names, all that are not costly for None. Raises `ValueError` for an unknown one or none."""
+    """The estimators' names, all that are not costly for None.
+
+    Raises `ValueError` for an unknown one or none.
+    """
     from learned_opt_lab.runs.config_json import near
 
     known = base.kinds_of(base.Estimator)
@@ -97,7 +107,10 @@ def checked_names(text: str | None) -> list[str]:
 
 
 def checked_lengths(text: str, longest: int) -> list[int]:
-    """The truncation lengths, ascending. Raises `ValueError` for what is no number or outside `[1, longest]`."""
+    """The truncation lengths, ascending.
+
+    Raises `ValueError` for what is no number or outside `[1, longest]`.
+    """
     try:
         lengths = sorted({int(part) for part in text.split(",")})
     except ValueError:
@@ -165,7 +178,9 @@ def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
 
 
 def _sampler(args, kind, longest, family, optimizer):
-    """One estimator with the particles, the perturbation and the options it shares with the config's own."""
+    """One estimator with the particles,
+    the perturbation and the options it shares with the config's own.
+    """
     from learned_opt_lab.runs import build
     from outer_train import PARTICLES, gradient_quality, particle_mesh
 
@@ -205,7 +220,8 @@ def _print(result: dict[str, Any]) -> None:
     reference = result["reference"]
     print(
         f"reference: full ES over {reference['num_episode_pairs']} pairs of whole episodes, norm "
-        f"{_short(reference['norm'])}; its halves agree to a cosine of {_short(reference['reliability'])}"
+        f"{_short(reference['norm'])}; its halves agree to a cosine of "
+        f"{_short(reference['reliability'])}"
     )
 
 

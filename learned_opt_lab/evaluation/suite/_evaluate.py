@@ -24,12 +24,14 @@ def evaluate(
     settings: Settings | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> dict[str, Any]:
-    """Runs what is missing of an evaluation and writes `report.json`, `curves.npz`, `figures/` and `report.html`.
+    """Runs what is missing of an evaluation and writes `report.json`,
+    `curves.npz`, `figures/` and `report.html`.
 
     Args:
       out: a new folder, or that of the same evaluation, interrupted.
       suite: of `tasks.suites.suite`.
-      entries: of `learned_opt_lab.evaluation.suite.entries.parse_entries`. The reference is added where it is missing.
+      entries: of `learned_opt_lab.evaluation.suite.entries.parse_entries`. The reference is added
+        where it is missing.
       settings: seeds and budgets; None is the default.
       progress: called with cells done, cells in all, and what is being done.
 
@@ -37,9 +39,10 @@ def evaluate(
       The content of `report.json`.
 
     Raises:
-      ValueError: for a folder that holds something else or into which another process evaluates, an unknown reference,
-        or a suite no task of which could run.
-      OSError: something could not be written; what was measured till then is kept, and the same call goes on with it.
+      ValueError: for a folder that holds something else or into which another process evaluates, an
+        unknown reference, or a suite no task of which could run.
+      OSError: something could not be written; what was measured till then is kept, and the same
+        call goes on with it.
     """
     settings = settings or Settings()
     entries = with_reference(entries, settings.reference)

@@ -1,8 +1,8 @@
 """Who takes part: from `[label=]SPEC` on the command line to something that can be swept.
 
-SPEC is a baseline's name, a shipped optimizer's name, a theta file, a run directory, or several run directories (a
-comma list or a glob): seeds of one config, of which the one with the lowest outer-training loss is shown. Held-out
-losses have no part in that choice.
+SPEC is a baseline's name, a shipped optimizer's name, a theta file, a run directory, or several run
+directories (a comma list or a glob): seeds of one config, of which the one with the lowest
+outer-training loss is shown. Held-out losses have no part in that choice.
 """
 
 import difflib
@@ -29,7 +29,8 @@ class Entry(NamedTuple):
     Attributes:
       label: its name in the report.
       spec: what the user wrote.
-      baseline: a key of `learned_opt_lab.evaluation.baselines.BASELINES`, or None for a learned optimizer.
+      baseline: a key of `learned_opt_lab.evaluation.baselines.BASELINES`, or None for a learned
+        optimizer.
       optimizer: the learned optimizer, or None.
       theta: its outer parameters, or None.
       details: what the report says about it; JSON.
@@ -58,7 +59,8 @@ def parse_entries(specs: list[str] | tuple[str, ...], *, trust: bool = False) ->
       trust: import and run the code that theta files name, as in `learned_opt.load_theta`.
 
     Raises:
-      ValueError: for no argument at all, a label given twice, or a SPEC that is nothing known or does not load.
+      ValueError: for no argument at all, a label given twice, or a SPEC that is nothing known or
+        does not load.
     """
     if not specs:
         raise ValueError(
@@ -118,7 +120,9 @@ def _parse(argument: str, trust: bool) -> Entry:
 
 
 def _several(spec: str) -> list[Path] | None:
-    """The run directories that a comma list or a glob names; None where SPEC is neither or is an existing path."""
+    """The run directories that a comma list or a glob names;
+    None where SPEC is neither or is an existing path.
+    """
     if Path(spec).exists() or not any(character in spec for character in ",*?["):
         return None
     found = [
@@ -131,7 +135,9 @@ def _several(spec: str) -> list[Path] | None:
 
 
 def pick_by_outer_loss(run_dirs: list[Path]) -> tuple[Path, dict[str, Any]]:
-    """Of several runs the one with the lowest `outer_loss_last` in its `summary.json`; an unknown one is never picked.
+    """Of several runs the one with the lowest `outer_loss_last` in its `summary.json`.
+
+    An unknown one is never picked.
 
     Returns:
       The run directory, and for the report which runs there were and what they were picked by.

@@ -1,7 +1,7 @@
 """Figures of an evaluation, drawn from `report.json` and `curves.npz` alone.
 
-Each figure is small enough to be read on a phone without zooming. The tuned reference is black and dashed everywhere,
-every other optimizer keeps one colour.
+Each figure is small enough to be read on a phone without zooming. The tuned reference is black and
+dashed everywhere, every other optimizer keeps one colour.
 """
 
 from typing import Any, NamedTuple
@@ -42,7 +42,9 @@ class Captioned(NamedTuple):
 
 
 def suite_figures(report: dict[str, Any], curves: dict[str, NDArray]) -> dict[str, Captioned]:
-    """All figures of an evaluation, name -> figure with caption; overview first, then two for each task."""
+    """All figures of an evaluation, name -> figure with caption;
+    overview first, then two for each task.
+    """
     styles = _styles(report)
     figures = {
         "overview": overview(report, styles),
@@ -76,7 +78,8 @@ def overview(report: dict[str, Any], styles: dict[str, dict]) -> Captioned:
     set_limits(axes, "x", high=1.25 * WORST_SCORE)
     return Captioned(
         figure,
-        "Interquartile mean over all tasks and runs, with its 95 % interval. Further left is better.",
+        "Interquartile mean over all tasks and runs, with its 95 % interval. Further left is "
+        "better.",
     )
 
 
@@ -170,7 +173,9 @@ def task_curves(
 
 
 def _styles(report: dict[str, Any]) -> dict[str, dict]:
-    """Optimizer -> line style, the best first so that the few that matter get the clearest colours."""
+    """Optimizer -> line style, the best first so that the few
+    that matter get the clearest colours.
+    """
     others = [o["label"] for o in report["optimizers"] if o["label"] != report["reference"]]
     styles = {
         label: {
@@ -189,7 +194,9 @@ def _bounds(interval: dict[str, float | None]) -> NDArray[np.float64]:
 
 
 def _score_axis(axes: Axes) -> None:
-    """Linear near the reference and logarithmic beyond: late in training, small differences are what there is."""
+    """Linear near the reference and logarithmic beyond:
+    late in training, small differences are what there is.
+    """
     axes.set_xscale("symlog", linthresh=0.01)
     ticks = (-1, -0.1, -0.01, 0, 0.01, 0.1, 1)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

@@ -1,9 +1,10 @@
 """`report.html`: one file that shows `report.json`, with nothing to fetch.
 
-`page.html` is the template and holds all markup; what it shows is escaped by the template engine, after
-`learned_opt_lab.drawing.text.plain`. The tables are in the page, so that it reads without scripts; scripts sort and
-enlarge. Every number carries the path at which it stands in the embedded JSON. Figures are SVG with their colours
-turned into CSS variables, so that light and dark need one picture only.
+`page.html` is the template and holds all markup; what it shows is escaped by the template engine,
+after `learned_opt_lab.drawing.text.plain`. The tables are in the page, so that it reads without
+scripts; scripts sort and enlarge. Every number carries the path at which it stands in the embedded
+JSON. Figures are SVG with their colours turned into CSS variables, so that light and dark need one
+picture only.
 """
 
 import functools
@@ -77,7 +78,9 @@ def render(report: dict[str, Any], figures: dict[str, Captioned]) -> str:
 
 @functools.cache
 def _template() -> jinja2.Template:
-    """The template, with our own styles and scripts in it, which are the only text that is not escaped."""
+    """The template, with our own styles and scripts in it,
+    which are the only text that is not escaped.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_resource),
         autoescape=True,
@@ -123,7 +126,9 @@ def _chosen(row: dict[str, Any]) -> str:
 
 
 def _verdict(report: dict[str, Any]) -> list[dict[str, str]]:
-    """How up to three learned optimizers did against the tuned reference, and where their numbers stand."""
+    """How up to three learned optimizers did against the tuned reference,
+    and where their numbers stand.
+    """
     learned = [(i, o) for i, o in enumerate(report["optimizers"]) if o["kind"] == "learned"]
     sentences = []
     for i, optimizer in learned[:3]:
@@ -160,7 +165,9 @@ def _terms(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """The figure as an SVG element with text as text and colours as CSS variables (`--c-` and the hex digits)."""
+    """The figure as an SVG element with text as text and colours
+    as CSS variables (`--c-` and the hex digits).
+    """
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": well_formed(name)}):
         figure.patch.set_alpha(0)
@@ -171,7 +178,8 @@ def to_svg(figure: Figure, name: str) -> str:
     svg = re.sub(
         r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL
     )
-    # Inside of tags only: a label may read like a style. Text has no "<" or ">" here, they are escaped.
+    # Inside of tags only: a label may read like a style.
+    # Text has no "<" or ">" here, they are escaped.
     return re.sub(r"<[^<>]*>", lambda tag: _with_variables(tag.group()), svg)
 
 

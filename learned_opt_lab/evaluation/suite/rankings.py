@@ -1,6 +1,8 @@
-"""From the rows of a report, one for each task and optimizer, to what holds over all tasks: ranks, pairs, profiles.
+"""From the rows of a report, one for each task and optimizer, to what holds over all tasks:
+ranks, pairs, profiles.
 
-Inside, what was never reached is infinity and what is unknown is nan; both are null in `report.json`.
+Inside, what was never reached is infinity and what is unknown is nan; both are null in
+`report.json`.
 """
 
 import math
@@ -26,7 +28,8 @@ def _column(rows: list[dict], label: str, *path: str) -> NDArray:
 
 
 def summaries(entries: list[Entry], rows: list[dict], reference: str) -> list[dict[str, Any]]:
-    """One summary for each optimizer, best first: by interquartile mean, then by mean, of the normalized scores.
+    """One summary for each optimizer, best first:
+    by interquartile mean, then by mean, of the normalized scores.
 
     Equal ones share a rank. An optimizer whose score is unknown stands behind all others.
     """
@@ -70,7 +73,9 @@ def _place(summary: dict[str, Any]) -> tuple:
 
 
 def _at_most(rows: list[dict], label: str, reference: str) -> dict[str, int]:
-    """On how many of the tasks on which both are known the final validation loss is no higher than the reference's."""
+    """On how many of the tasks on which both are known the final validation loss is no higher
+    than the reference's.
+    """
     final = {(row["task"], row["optimizer"]): row["validation_loss"]["estimate"] for row in rows}
     tasks = {
         task
@@ -84,7 +89,9 @@ def _at_most(rows: list[dict], label: str, reference: str) -> dict[str, int]:
 
 
 def _ratios(rows: list[dict], label: str, name: str) -> dict[str, Any]:
-    """Interquartile means over tasks and runs of the ratios to the reference's own; tasks without a ratio left out."""
+    """Interquartile means over tasks and runs of the ratios to the reference's own;
+    tasks without a ratio left out.
+    """
     own = [
         row for row in rows if row["optimizer"] == label and not np.isnan(row[name]["steps_ratio"])
     ]

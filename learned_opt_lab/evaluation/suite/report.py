@@ -1,6 +1,7 @@
 """`report.json` and `curves.npz`: everything an evaluation found, from the raw curves of its cells.
 
-Every number of the figures and of the page is taken from here. What is unknown or was never reached is null.
+Every number of the figures and of the page is taken from here. What is unknown or was never reached
+is null.
 """
 
 import math
@@ -74,8 +75,8 @@ def build_report(
 def curve_arrays(suite: Suite, results: Results) -> dict[str, NDArray]:
     """The content of `curves.npz`.
 
-    `<task>/steps` `[points]`; for each optimizer `<task>/<label>/<split>/<metric>` `[runs, points]`, raw, and
-    `<task>/<label>/seconds` `[points]`.
+    `<task>/steps` `[points]`; for each optimizer `<task>/<label>/<split>/<metric>`
+    `[runs, points]`, raw, and `<task>/<label>/seconds` `[points]`.
     """
     arrays = {}
     for task in suite.tasks:
@@ -113,7 +114,9 @@ def _losses(cell: Cell) -> dict[str, NDArray]:
 
 
 def _reference(task: SuiteTask, cell: Cell) -> dict[str, float]:
-    """What the others are measured against: losses of the tuned reference, and when its mean curve reached them."""
+    """What the others are measured against:
+    losses of the tuned reference, and when its mean curve reached them.
+    """
     losses, cap = _losses(cell), task.loss_cap
     validation = measures.cap_losses(losses["outer_valid"], cap).mean(axis=0, keepdims=True)
     target = float(measures.final_losses(validation, cap)[0])
@@ -134,7 +137,9 @@ def _reference(task: SuiteTask, cell: Cell) -> dict[str, float]:
 
 
 def _with_sources(summary: dict[str, Any], rows: list[dict], suite: Suite) -> dict[str, Any]:
-    """A summary that says what came from a cache, and which tasks may not be new to a learned optimizer."""
+    """A summary that says what came from a cache,
+    and which tasks may not be new to a learned optimizer.
+    """
     sources = {
         "tuning_source": _tuning_source(summary, rows),
         "training_tasks": training_tasks.about(suite, summary),
@@ -150,7 +155,9 @@ def _with_sources(summary: dict[str, Any], rows: list[dict], suite: Suite) -> di
 
 
 def _tuning_source(summary: dict[str, Any], rows: list[dict]) -> str | None:
-    """On how many tasks a baseline's tuning was read from a cache, and when that was made; None for none."""
+    """On how many tasks a baseline's tuning was read from a cache, and when that was made;
+    None for none.
+    """
     tunings = [
         row["tuning"] for row in rows if row["optimizer"] == summary["label"] and row["tuning"]
     ]
@@ -225,7 +232,9 @@ def _row(
 
 
 def _final_accuracy(curves: NDArray) -> NDArray:
-    """`[runs]`, mean of the last tenth; nan where it was not measured, since it has no worst value as a loss has."""
+    """`[runs]`, mean of the last tenth;
+    nan where it was not measured, since it has no worst value as a loss has.
+    """
     tail = np.asarray(curves, np.float64)[..., -max(1, curves.shape[-1] // 10) :]
     return tail.mean(axis=-1)
 
@@ -238,7 +247,9 @@ def _summary(values: NDArray, statistic=statistics.mean) -> dict[str, Any]:
 def _steps(
     task: SuiteTask, losses, reference: dict[str, float], record: dict, name: str
 ) -> dict[str, Any]:
-    """Steps and seconds to a loss of the reference, of the mean curve and of each run, and their ratios to its own."""
+    """Steps and seconds to a loss of the reference, of the mean curve and of each run,
+    and their ratios to its own.
+    """
     curves, target, cap = losses["outer_valid"], reference[name], task.loss_cap
     mean_curve = measures.cap_losses(curves, cap).mean(axis=0, keepdims=True)
     steps = float(measures.steps_to(mean_curve, target, task.eval_every, cap)[0])

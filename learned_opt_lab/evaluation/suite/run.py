@@ -1,9 +1,11 @@
-"""Runs a suite: every task with every optimizer, one cell at a time, so that an interrupted run goes on.
+"""Runs a suite: every task with every optimizer, one cell at a time,
+so that an interrupted run goes on.
 
-A cell is one optimizer on one task: `cells/<task>/<label>.npz` holds its raw curves and `.json` its tuning and its
-seconds (`learned_opt_lab.results.cells`). `evaluation.json` says what the folder is an evaluation of; another
-evaluation does not go in. What is not asked for but numbers follow from (code, data, versions) is kept with each cell,
-and a cell that was made with another is measured again.
+A cell is one optimizer on one task: `cells/<task>/<label>.npz` holds its raw curves and `.json` its
+tuning and its seconds (`learned_opt_lab.results.cells`). `evaluation.json` says what the folder is
+an evaluation of; another evaluation does not go in. What is not asked for but numbers follow from
+(code, data, versions) is kept with each cell, and a cell that was made with another is measured
+again.
 """
 
 from collections.abc import Callable
@@ -35,8 +37,9 @@ from tasks.images import DatasetNotPrepared
 
 FORMAT_VERSION = 3
 NUM_EVAL_BATCHES = 4
-"""With one batch a point, the lowest validation loss of a run is a matter of luck: on the 81 validation images of the
-held-out digits tuned Adam's lowest smoothed loss was .017, half its mean over the last tenth of the run."""
+"""With one batch a point, the lowest validation loss of a run is a matter of luck: on the 81
+validation images of the held-out digits tuned Adam's lowest smoothed loss was .017, half its mean
+over the last tenth of the run."""
 SPLITS = ("train", "outer_valid", "test")
 
 
@@ -45,7 +48,8 @@ class Settings(NamedTuple):
 
     Attributes:
       num_seeds: runs of each task that are reported.
-      num_tuning_seeds: runs of each configuration in a baseline's search, other runs than those reported.
+      num_tuning_seeds: runs of each configuration in a baseline's search, other runs than those
+        reported.
       budget: configurations of a random search.
       seed: of runs and searches.
       reference: label of the baseline everything is measured against.
@@ -65,7 +69,8 @@ class Cell(NamedTuple):
 
     Attributes:
       curves: split -> metric -> raw values `[runs, points]`.
-      record: `hyperparameters`, `tuning`, `seconds_per_step`, `plain_seconds_per_step`, `compile_seconds`.
+      record: `hyperparameters`, `tuning`, `seconds_per_step`, `plain_seconds_per_step`,
+        `compile_seconds`.
     """
 
     curves: dict[str, dict[str, NDArray]]
@@ -165,9 +170,8 @@ def _optimizer_content(entry: Entry, settings: Settings) -> str:
     if entry.baseline is None:
         return content.code(entry.optimizer)
     known = baseline(entry.baseline)
-    return content.of_json(
-        [baseline_content(known), content.data(known.configurations(settings.budget, settings.seed))]
-    )  # fmt: skip
+    configurations = content.data(known.configurations(settings.budget, settings.seed))
+    return content.of_json([baseline_content(known), configurations])
 
 
 def run_cell(

@@ -1,7 +1,9 @@
-"""Which tasks of a suite an optimizer was outer-trained on, as far as the config beside its theta tells.
+"""Which tasks of a suite an optimizer was outer-trained on,
+as far as the config beside its theta tells.
 
-The suites hold out what the shipped configs hold out: three of ten classes, by `class_split` with seed 0. Another
-split, or a family of the user's own, may train on the very tasks that a report would call held out.
+The suites hold out what the shipped configs hold out: three of ten classes, by `class_split` with
+seed 0. Another split, or a family of the user's own, may train on the very tasks that a report
+would call held out.
 """
 
 import functools
@@ -28,7 +30,9 @@ _FAMILY_OF = {"_quadratic": "RandomQuadratic", "char_family": "tasks:char_family
 
 
 def trained_on(path: str | Path) -> list[dict[str, Any]] | None:
-    """The families of the run that a theta lies in, as `config.json` has them; None where there is no such file."""
+    """The families of the run that a theta lies in, as `config.json` has them;
+    None where there is no such file.
+    """
     path = Path(path)
     config = (path if path.is_dir() else path.parent) / "config.json"
     try:
@@ -45,7 +49,8 @@ def seen_tasks(suite: Suite, families: list[dict[str, Any]]) -> list[str]:
 
 
 def about(suite: Suite, details: dict[str, Any]) -> str | None:
-    """A sentence for the report where not all tasks are known to be new to an optimizer; None where they are.
+    """A sentence for the report where not all tasks are known to be new to an optimizer;
+    None where they are.
 
     Args:
       suite: the tasks.
@@ -98,7 +103,9 @@ def _training_classes(family: dict[str, Any]) -> set[int]:
 
 
 def _same_arguments(family: dict[str, Any], build: functools.partial) -> bool:
-    """Whether a quadratic has the suite's number of dimensions, or a model of text the suite's kind and text."""
+    """Whether a quadratic has the suite's number of dimensions,
+    or a model of text the suite's kind and text.
+    """
     if family["type"] == "RandomQuadratic":
         return build.args == (family["dim"],)
     kwargs = family.get("kwargs", {})

@@ -14,8 +14,8 @@ HAND = ("exponential", "staircase", "SGDR")
 def hand_schedule(name: str, first_rate: float, num_steps: int) -> Callable[[Any], jax.Array]:
     """`step -> rate`, in the paper's units of 200 epochs a run.
 
-    "exponential" decays by .99 an epoch, "staircase" by ten every 60 epochs, "SGDR" restarts after 10, 30, 70 and 150
-    epochs (T_0 = 10, T_mult = 2, arXiv 1608.03983).
+    "exponential" decays by .99 an epoch, "staircase" by ten every 60 epochs, "SGDR" restarts after
+    10, 30, 70 and 150 epochs (T_0 = 10, T_mult = 2, arXiv 1608.03983).
 
     Raises:
       ValueError: an unknown name.

@@ -1,11 +1,13 @@
-"""HD, RTHO and MARTHE on two surfaces where one of the first two fails (Donini et al. 2019, arXiv 1910.08525, Fig 1).
+"""HD, RTHO and MARTHE on two surfaces where one
+of the first two fails (Donini et al. 2019, arXiv 1910.08525, Fig 1).
 
     learned-opt reproduce hypergradient_surfaces --out DIR
 
-Ten seconds on two cores. Start, first rate and epsilon are not printed; those of `Config` show what the figure shows.
-Expected best losses of 500 steps on Beale's function, at beta 1e-7 / 1e-6 / 1e-5: HD 8.949e-2 / 9.627e-3 / 1.069e-4,
-RTHO 5.147e-3 / 2.258e-4 / 6.940e-7; at 1e-4 RTHO diverges. On Bukin's function RTHO's rate grows to .49, falls to zero
-and leaves the weights stuck at .53; HD and MARTHE reach the valley's floor, .181.
+Ten seconds on two cores. Start, first rate and epsilon are not printed; those of `Config` show what
+the figure shows. Expected best losses of 500 steps on Beale's function, at beta 1e-7 / 1e-6 / 1e-5:
+HD 8.949e-2 / 9.627e-3 / 1.069e-4, RTHO 5.147e-3 / 2.258e-4 / 6.940e-7; at 1e-4 RTHO diverges. On
+Bukin's function RTHO's rate grows to .49, falls to zero and leaves the weights stuck at .53; HD and
+MARTHE reach the valley's floor, .181.
 """
 
 import dataclasses
@@ -43,7 +45,8 @@ class Config:
       num_steps: steps of gradient descent.
       beale_start: first position on Beale's function.
       beale_learning_rate: its first rate.
-      beale_betas: hyper-learning rates of its sweep; the second is the one whose trajectories are drawn.
+      beale_betas: hyper-learning rates of its sweep; the second is the one whose trajectories are
+        drawn.
       bukin_start: first position on the smoothed Bukin function.
       bukin_learning_rate: its first rate.
       bukin_beta: its hyper-learning rate.
@@ -85,7 +88,9 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
 def descend(
     task: Task, transformation: optax.GradientTransformationExtraArgs, num_steps: int
 ) -> dict[str, jax.Array]:
-    """Position `[T, 2]`, loss and rate `[T]` before each of T steps, and the count of non-finite hypergradients."""
+    """Position `[T, 2]`, loss and rate `[T]` before each of T steps,
+    and the count of non-finite hypergradients.
+    """
     key = jax.random.key(0)
     value_fn = lambda position: task.loss(position, key, ())[0]
     start = task.init(key)

@@ -25,7 +25,9 @@ TITLES = {"vgg_sgdm": "VGG, SGD + momentum", "resnet_adam": "ResNet, Adam"}
 def draw(
     name: str, result: dict[str, Any], curves: dict[str, dict[str, np.ndarray]], path: pathlib.Path
 ) -> None:
-    """Test accuracy and loss, means over seeds with a band of one deviation, and one seed's learning rate."""
+    """Test accuracy and loss, means over seeds with a band of one deviation,
+    and one seed's learning rate.
+    """
     figure = Figure(figsize=(15, 4.4), dpi=140, layout="constrained")
     accuracy, loss, rate = figure.subplots(1, 3)
     for method, runs in curves.items():

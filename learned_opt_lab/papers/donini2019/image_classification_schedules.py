@@ -1,24 +1,29 @@
-"""Hand-made and online schedules on image classification (Donini et al. 2019, arXiv 1910.08525, Fig 3 and 4).
+"""Hand-made and online schedules on image classification
+(Donini et al. 2019, arXiv 1910.08525, Fig 3 and 4).
 
     learned-opt reproduce image_classification_schedules --out DIR
-    learned-opt reproduce image_classification_schedules --out DIR --scale paper    # CIFAR-10 and -100 through TFDS
+    learned-opt reproduce image_classification_schedules --out DIR --scale paper
 
-A VGG with SGD + momentum and a ResNet with Adam. The training loss has weight decay, the objective E of the online
-methods has none and is measured on minibatches of held-out training examples. At default scale every method is tuned
-with the same number of trials (`learned_opt_lab.papers.donini2019.image_classification_tuning`), by the accuracy on
-other held-out training examples and with seeds of their own; test accuracy is reported for fresh seeds. At paper scale
-the rates are the paper's, and MARTHE's meta step is what its search finds.
+The last takes CIFAR-10 and -100 through TFDS.
 
-Measured at default scale, 6 fresh seeds, test accuracy in %, and MARTHE against the best hand-made schedule (paired, 95
-% interval). VGG: exponential 80.4, HD 80.0, MARTHE 79.1, RTHO 78.7, constant 78.4, staircase 77.7, SGDR 76.5; MARTHE
--1.3 [-2.7, +.15]. ResNet: exponential 79.4, HD 79.4, MARTHE 79.0, constant 77.7, RTHO 77.7, SGDR 77.3, staircase 77.2;
-MARTHE -.4 [-1.5, +.6]. Both intervals include zero, the VGG's just so: six seeds do not show that MARTHE is worse, nor
-that it is as good to better than a point or two. With `--seed 1`, of which nothing was known when the rules were made:
+A VGG with SGD + momentum and a ResNet with Adam. The training loss has weight decay, the objective
+E of the online methods has none and is measured on minibatches of held-out training examples. At
+default scale every method is tuned with the same number of trials
+(`learned_opt_lab.papers.donini2019.image_classification_tuning`), by the accuracy on other held-out
+training examples and with seeds of their own; test accuracy is reported for fresh seeds. At paper
+scale the rates are the paper's, and MARTHE's meta step is what its search finds.
+
+Measured at default scale, 6 fresh seeds, test accuracy in %, and MARTHE against the best hand-made
+schedule (paired, 95 % interval). VGG: exponential 80.4, HD 80.0, MARTHE 79.1, RTHO 78.7, constant
+78.4, staircase 77.7, SGDR 76.5; MARTHE -1.3 [-2.7, +.15]. ResNet: exponential 79.4, HD 79.4, MARTHE
+79.0, constant 77.7, RTHO 77.7, SGDR 77.3, staircase 77.2; MARTHE -.4 [-1.5, +.6]. Both intervals
+include zero, the VGG's just so: six seeds do not show that MARTHE is worse, nor that it is as good
+to better than a point or two. With `--seed 1`, of which nothing was known when the rules were made:
 VGG -.4 [-1.5, +.6], ResNet -.3 [-1.2, +.5].
 
-MARTHE needs small meta steps here. Where the search takes a run for stable whose units have died (it did before its
-second criterion, see `search_meta_steps`), all trials for the ResNet are too large: 76.6, -2.8 [-4.2, -1.4];
-the VGG's choice is then 1e-6 from .1, with 79.7, -.6 [-1.4, +.1].
+MARTHE needs small meta steps here. Where the search takes a run for stable whose units have died
+(it did before its second criterion, see `search_meta_steps`), all trials for the ResNet are too
+large: 76.6, -2.8 [-4.2, -1.4]; the VGG's choice is then 1e-6 from .1, with 79.7, -.6 [-1.4, +.1].
 """
 
 import dataclasses
@@ -57,8 +62,8 @@ class Config:
     """Sizes; those that are None follow the scale.
 
     Attributes:
-      scale: "default" is Fashion-MNIST at 8x8 and small networks, "paper" CIFAR-10 with VGG-11 and CIFAR-100 with
-        ResNet-18.
+      scale: "default" is Fashion-MNIST at 8x8 and small networks, "paper" CIFAR-10 with VGG-11 and
+        CIFAR-100 with ResNet-18.
       settings: which of the two to run.
       num_steps: T (600 | 200 epochs of the training split); a multiple of `num_points`.
       batch_size: of training and validation minibatches (32 | 128).
@@ -90,8 +95,8 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     """Writes `result.json`, `curves_SETTING.npz` and `SETTING.png` for each setting to `out`.
 
     Raises:
-      ValueError: an unknown setting, a count below 1, or a number of steps that is no multiple of the number of
-        measurements.
+      ValueError: an unknown setting, a count below 1, or a number of steps that is no multiple of
+        the number of measurements.
       tasks.images.datasets.DatasetNotPrepared: the images are not there.
     """
     unknown = set(config.settings) - {"vgg_sgdm", "resnet_adam"}
@@ -107,7 +112,8 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
         setting = _setting(config, name)
         if setting.num_steps % config.num_points:
             raise ValueError(
-                f"num_steps must be a multiple of {config.num_points} points, got {setting.num_steps}"
+                f"num_steps must be a multiple of {config.num_points} points, got "
+                f"{setting.num_steps}"
             )
         result[name], curves = _compare(config, setting, name)
         files.write_npz(
@@ -166,7 +172,9 @@ def _task(module: nn.Module, data: ImageData, batch_size: int, weight_decay: flo
 def _compare(
     config: Config, setting: Setting, name: str
 ) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
-    """Tunes every method, then runs all on the same seeds: final numbers, and curves `[seeds, points or steps]`."""
+    """Tunes every method, then runs all on the same seeds:
+    final numbers, and curves `[seeds, points or steps]`.
+    """
     paper = config.scale == "paper"
     key_search, key_tuning, key_final = jax.random.split(jax.random.key(config.seed), 3)
     tuning_keys = jax.random.split(key_tuning, config.num_tuning_seeds)

@@ -1,8 +1,10 @@
-"""How the methods of `image_classification_schedules` are run and tuned, with equally many trials each.
+"""How the methods of `image_classification_schedules` are run and tuned,
+with equally many trials each.
 
-A trial is a first rate and, for an online method, a hyper-learning rate. A hand-made schedule spends all its trials on
-the first rate. MARTHE's meta steps start from what the paper's search finds, the largest that does not diverge, and go
-down from there by powers of ten: minibatch noise alone drives the hyper-learning rate at the edge of divergence.
+A trial is a first rate and, for an online method, a hyper-learning rate. A hand-made schedule
+spends all its trials on the first rate. MARTHE's meta steps start from what the paper's search
+finds, the largest that does not diverge, and go down from there by powers of ten: minibatch noise
+alone drives the hyper-learning rate at the edge of divergence.
 """
 
 from collections.abc import Callable, Sequence
@@ -107,7 +109,9 @@ class Setting(NamedTuple):
 def programs(
     setting: Setting, size: int
 ) -> dict[str, Callable[[np.ndarray, jax.Array], dict[str, np.ndarray]]]:
-    """`(cells [runs, 2], keys [runs]) -> curves [runs, ...]` for every method; compiled once, for `size` runs."""
+    """`(cells [runs, 2], keys [runs]) -> curves [runs, ...]` for every method;
+    compiled once, for `size` runs.
+    """
     inner, num_steps = setting.inner, setting.num_steps
 
     def fixed_rate(cell, i):
@@ -134,7 +138,10 @@ def programs(
 def tune(
     method: str, train_all: Callable[..., dict[str, np.ndarray]], cells: np.ndarray, keys: jax.Array
 ) -> dict[str, Any]:
-    """The trial of the highest mean accuracy on the tuning split; a single trial is chosen without a run."""
+    """The trial of the highest mean accuracy on the tuning split.
+
+    A single trial is chosen without a run.
+    """
     accuracy = None
     if len(cells) > 1:
         runs = train_all(np.repeat(cells, len(keys), axis=0), jnp.tile(keys, len(cells)))
@@ -159,8 +166,8 @@ def search_meta_steps(
 ) -> dict[float, HyperLearningRateSearch]:
     """The paper's search, on short runs from each first rate.
 
-    A run counts as diverged, too, where its last fifth has a higher loss than on the same minibatches at the first rate
-    kept: a network whose units have died diverges no further.
+    A run counts as diverged, too, where its last fifth has a higher loss than on the same
+    minibatches at the first rate kept: a network whose units have died diverges no further.
     """
     short = setting._replace(num_steps=num_steps, num_points=1)
     train_all = _program(
@@ -183,7 +190,9 @@ def search_meta_steps(
 
 
 def paired_difference(accuracies: dict[str, np.ndarray]) -> dict[str, Any]:
-    """MARTHE against the best hand-made schedule, seed by seed: a paired t test, and the 95 % interval."""
+    """MARTHE against the best hand-made schedule, seed by seed:
+    a paired t test, and the 95 % interval.
+    """
     best = max(HAND, key=lambda name: accuracies[name].mean())
     difference = np.asarray(accuracies["MARTHE"] - accuracies[best], np.float64)
     count = len(difference)
@@ -201,7 +210,10 @@ def paired_difference(accuracies: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _program(setting: Setting, method, rate_of, size: int):
-    """A compiled training program over runs; a call takes `size` of them at a time, so that it is compiled once."""
+    """A compiled training program over runs.
+
+    A call takes `size` of them at a time, so that it is compiled once.
+    """
 
     def one(cell, key, data):
         return _train(setting, method(cell), lambda state, i: rate_of(cell, state, i), key, data)

@@ -1,8 +1,10 @@
-"""VGG and ResNet, in the paper's sizes and in sizes for two cores, as pure functions of their parameters.
+"""VGG and ResNet, in the paper's sizes and in sizes for two cores,
+as pure functions of their parameters.
 
-Two things differ from Donini et al. 2019 (arXiv 1910.08525): group in place of batch normalization, so that a network
-has parameters only and its loss does not depend on which examples share a batch; and convolutions are nine shifted
-slices and one matrix product, whose first and second derivatives are matrix products too, fast on every backend.
+Two things differ from Donini et al. 2019 (arXiv 1910.08525): group in place of batch normalization,
+so that a network has parameters only and its loss does not depend on which examples share a batch;
+and convolutions are nine shifted slices and one matrix product, whose first and second derivatives
+are matrix products too, fast on every backend.
 """
 
 from collections.abc import Sequence

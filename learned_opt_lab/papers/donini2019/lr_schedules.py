@@ -1,22 +1,28 @@
-"""Optimized and online learning-rate schedules of one task (Donini et al. 2019, arXiv 1910.08525, Fig 2 and 6).
+"""Optimized and online learning-rate schedules
+of one task (Donini et al. 2019, arXiv 1910.08525, Fig 2 and 6).
 
     learned-opt reproduce lr_schedules --out DIR
-    learned-opt reproduce lr_schedules --out DIR --scale paper     # MNIST through TFDS, hours without an accelerator
+    learned-opt reproduce lr_schedules --out DIR --scale paper
 
-LRS-OPT differentiates whole training runs; HD, RTHO, mu = .99, adaptive mu ("h_mu") and MARTHE (mu and beta adaptive)
-adapt the rate in a single one. All start from eta_0 = .01 and are swept over one grid of hyper-learning rates (of meta
-steps for MARTHE). A run that diverged keeps the accuracy it ended with, chance or so, and stays in every mean.
+The last takes MNIST through TFDS, and hours without an accelerator.
 
-About five minutes on two idle cores. Measured with 10 seeds, as the best mean validation accuracy and the decades of
-hyper-rate within 2 points of it: constant 90.3 %, HD 97.0 % and 2.0, RTHO 98.0 % and 1.0, mu = .99 98.4 % and 2.0, h_mu
-98.1 % and 3.5, MARTHE 98.2 % and at least 5.5 (the sweep's end), LRS-OPT 98.6 %. MARTHE and RTHO tie at their best (the
-difference is a third of its standard error); with a batch of 16 and a coarser sweep on 4 seeds RTHO was ahead, 95.9
-against 95.7 %. The range of usable hyper-rates is what differs.
+LRS-OPT differentiates whole training runs; HD, RTHO, mu = .99, adaptive mu ("h_mu") and MARTHE (mu
+and beta adaptive) adapt the rate in a single one. All start from eta_0 = .01 and are swept over one
+grid of hyper-learning rates (of meta steps for MARTHE). A run that diverged keeps the accuracy it
+ended with, chance or so, and stays in every mean.
 
-HD decays below a tenth of its first rate where beta is large (`hd_decay` in the result): from .01 at beta 1e-2 and
-3.2e-2, 1.1 and .6 points below its best; from .1 at beta 3.2e-3 and 1e-2, 1.7 and 1.9 points below. At the beta that is
-best on the sweep it does not, unlike in the paper's figure: from .01 it rises fivefold, then falls back to 1.2 times
-the first rate, and from .1 the best beta is so small that the rate hardly changes.
+About five minutes on two idle cores. Measured with 10 seeds, as the best mean validation accuracy
+and the decades of hyper-rate within 2 points of it: constant 90.3 %, HD 97.0 % and 2.0, RTHO 98.0 %
+and 1.0, mu = .99 98.4 % and 2.0, h_mu 98.1 % and 3.5, MARTHE 98.2 % and at least 5.5 (the sweep's
+end), LRS-OPT 98.6 %. MARTHE and RTHO tie at their best (the difference is a third of its standard
+error); with a batch of 16 and a coarser sweep on 4 seeds RTHO was ahead, 95.9 against 95.7 %. The
+range of usable hyper-rates is what differs.
+
+HD decays below a tenth of its first rate where beta is large (`hd_decay` in the result): from .01
+at beta 1e-2 and 3.2e-2, 1.1 and .6 points below its best; from .1 at beta 3.2e-3 and 1e-2, 1.7 and
+1.9 points below. At the beta that is best on the sweep it does not, unlike in the paper's figure:
+from .01 it rises fivefold, then falls back to 1.2 times the first rate, and from .1 the best beta
+is so small that the rate hardly changes.
 """
 
 import dataclasses
@@ -53,7 +59,8 @@ class Config:
     """Sizes; those that are None follow the scale.
 
     Attributes:
-      scale: "default" is 8x8 digits and an MLP of 3 x 32, "paper" 7,000 images of MNIST and one of 3 x 500.
+      scale: "default" is 8x8 digits and an MLP of 3 x 32, "paper" 7,000 images of MNIST and one of
+        3 x 500.
       num_steps: T, the horizon.
       batch_size: examples of a minibatch.
       learning_rate: eta_0 of every method.
@@ -155,7 +162,9 @@ def _methods(rate: float) -> dict[str, Method]:
 
 
 def _optimize(config: Config, problem: Problem, keys) -> dict[str, np.ndarray]:
-    """LRS-OPT from the same initial weights as the online runs, measured on the same minibatches as they."""
+    """LRS-OPT from the same initial weights as the online runs,
+    measured on the same minibatches as they.
+    """
     schedule = lrs_opt.rate_schedule(config.num_steps, config.learning_rate)
     objective = lambda params, data: problem.measure(params, problem.valid)[0]
     trained = lrs_opt.training(problem.task, objective, schedule, config.num_steps)

@@ -1,4 +1,6 @@
-"""Fig 2 and Fig 6 of arXiv 1910.08525, from what `learned_opt_lab.papers.donini2019.lr_schedules` measured."""
+"""Fig 2 and Fig 6 of arXiv 1910.08525,
+from what `learned_opt_lab.papers.donini2019.lr_schedules` measured.
+"""
 
 import pathlib
 from typing import Any
@@ -26,7 +28,10 @@ def draw_schedules(
     online: dict[str, dict[str, np.ndarray]],
     path: pathlib.Path,
 ) -> None:
-    """Left: LRS-OPT on each seed. Center: all methods on the first. Right: accuracy over the hyper-learning rate."""
+    """Left: LRS-OPT on each seed.
+
+    Center: all methods on the first. Right: accuracy over the hyper-learning rate.
+    """
     figure = Figure(figsize=(15, 4.6), dpi=140, layout="constrained")
     left, center, right = figure.subplots(1, 3)
     for i, rates in enumerate(optimized):

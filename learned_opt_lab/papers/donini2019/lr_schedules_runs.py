@@ -1,4 +1,6 @@
-"""The training runs of `lr_schedules`, over hyper-learning rates, schedules, first rates and seeds."""
+"""The training runs of `lr_schedules`, over hyper-learning rates,
+schedules, first rates and seeds.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -34,7 +36,9 @@ class Problem(NamedTuple):
 
 
 def make_problem(scale: str, hidden_size: int, batch_size: int, num_steps: int) -> Problem:
-    """An MLP of three hidden layers; 7,000 to 700 images as in the paper, or as near to ten to one as digits give."""
+    """An MLP of three hidden layers; 7,000 to 700 images as in the paper,
+    or as near to ten to one as digits give.
+    """
     if scale == "paper":
         data = tfds_images("mnist", max_per_class=1000, fractions=(0.63, 0.063, 0.207, 0.1))
     else:

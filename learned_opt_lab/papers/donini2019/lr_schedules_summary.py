@@ -1,4 +1,6 @@
-"""What a sweep over hyper-learning rates shows: best value, usable range, how low the rates fall."""
+"""What a sweep over hyper-learning rates shows:
+best value, usable range, how low the rates fall.
+"""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +14,9 @@ from learned_opt_lab.evaluation.statistics import deviation, lowest_known
 def summary(
     hyper_learning_rates: Sequence[float], runs: dict[str, np.ndarray], first_rate: float
 ) -> dict[str, Any]:
-    """Means over seeds. The best hyper-learning rate has the highest mean validation accuracy, as in arXiv 1910.08525.
+    """Means over seeds.
+
+    The best hyper-learning rate has the highest mean validation accuracy, as in arXiv 1910.08525.
 
     Args:
       hyper_learning_rates: the sweep, rising.
@@ -21,8 +25,8 @@ def summary(
 
     Returns:
       `usable_decades` is the width of the longest stretch within 2 points of the best accuracy;
-      `lowest_rate_over_first` the mean of each run's smallest rate, and `last_rates_over_first` of its last tenth of
-      rates, both in units of `first_rate`.
+      `lowest_rate_over_first` the mean of each run's smallest rate, and `last_rates_over_first` of
+      its last tenth of rates, both in units of `first_rate`.
     """
     accuracy = runs["accuracy"].mean(axis=1)
     best = lowest_known(-accuracy, "validation accuracy of the sweep")
@@ -48,8 +52,9 @@ def where_decayed(row: dict[str, Any], below: float = 0.1) -> dict[str, Any]:
     """At which hyper-learning rates of a `summary` the rate falls below a share of the first one.
 
     Returns:
-      The share, whether it does so at the best hyper-learning rate, and for every hyper-learning rate at which it does
-      the lowest rate over the first and how far the accuracy is below the best.
+      The share, whether it does so at the best hyper-learning rate, and for every hyper-learning
+      rate at which it does the lowest rate over the first and how far the accuracy is below the
+      best.
     """
     lowest = row["lowest_rate_over_first"]
     return {

@@ -1,8 +1,10 @@
-"""LRS-OPT: a free learning-rate schedule optimized offline by its exact hypergradient (arXiv 1910.08525, eq. 1 and 4).
+"""LRS-OPT: a free learning-rate schedule optimized offline
+by its exact hypergradient (arXiv 1910.08525, eq. 1 and 4).
 
-One outer iteration trains from scratch, on minibatches drawn anew, and differentiates the objective at the end with
-respect to every step's rate, by reverse mode through the dynamic unroll. The initial weights stay as they were, as in
-the paper: they decide how the first hundred rates come out.
+One outer iteration trains from scratch, on minibatches drawn anew, and differentiates the objective
+at the end with respect to every step's rate, by reverse mode through the dynamic unroll. The
+initial weights stay as they were, as in the paper: they decide how the first hundred rates come
+out.
 """
 
 from collections.abc import Callable
@@ -24,7 +26,8 @@ Objective = Callable[[Any, Any], Array]
 def rate_schedule(num_steps: int, learning_rate: float) -> LearnedOptimizer:
     """SGD whose theta is the vector of its rates, `[num_steps]`; they all start at `learning_rate`.
 
-    In rates, not in their logarithms: a rate that reaches zero stops training early, which a logarithm never does.
+    In rates, not in their logarithms: a rate that reaches zero stops training early, which a
+    logarithm never does.
 
     Raises:
       ValueError: no step, or a negative rate.
@@ -52,8 +55,9 @@ class Training(NamedTuple):
 
     Attributes:
       start: `key -> params`.
-      final_objective: `(theta [runs, ...], params [runs, ...], keys [runs], data) -> objectives [runs]` after the last
-        step, differentiable in theta by reverse mode. Run i draws its minibatches with keys[i].
+      final_objective: `(theta [runs, ...], params [runs, ...], keys [runs], data) -> objectives
+        [runs]` after the last step, differentiable in theta by reverse mode. Run i draws its
+        minibatches with keys[i].
     """
 
     start: Callable[[Key], Any]
@@ -74,7 +78,8 @@ def training(
       objective: `(params, data) -> E`, such as the loss over all validation examples.
       schedule: its theta is what is optimized.
       num_steps: T.
-      chunk_size: steps between kept states; memory is about `T / chunk_size + chunk_size` states a run.
+      chunk_size: steps between kept states; memory is about `T / chunk_size + chunk_size` states a
+        run.
     """
 
     def one_step(theta, state, key, i, data):
@@ -102,7 +107,9 @@ def training(
 
 
 class OptimizedSchedules(NamedTuple):
-    """Attributes: `rates` `[runs, T]`, and `objectives` `[num_iterations, runs]` before each outer update."""
+    """Attributes: `rates` `[runs, T]`,
+    and `objectives` `[num_iterations, runs]` before each outer update.
+    """
 
     rates: Float[Array, "runs steps"]
     objectives: Float[Array, "iterations runs"]
@@ -117,10 +124,12 @@ def optimize_schedules(
     num_iterations: int,
     outer_learning_rate: float,
 ) -> OptimizedSchedules:
-    """Optimizes one schedule for each initial point, with fresh minibatches at every outer iteration.
+    """Optimizes one schedule for each initial point,
+    with fresh minibatches at every outer iteration.
 
-    Rates are projected to >= 0. The paper takes 5,000 iterations of plain descent; Adam, whose step shrinks along a
-    cosine so that minibatch noise averages out of the last iterates, needs a few hundred.
+    Rates are projected to >= 0. The paper takes 5,000 iterations of plain descent; Adam, whose step
+    shrinks along a cosine so that minibatch noise averages out of the last iterates, needs a few
+    hundred.
 
     Args:
       trained: from `training`, for the same schedule.

@@ -1,7 +1,9 @@
-"""The toy of Metz et al. 2019 (arXiv 1810.10180, section 2.3): momentum in a double well, theta the momentum.
+"""The toy of Metz et al. 2019 (arXiv 1810.10180, section 2.3):
+momentum in a double well, theta the momentum.
 
-`v <- theta v - rate l'(w)`, `w <- w + v` on l(w) = (w - 4)(w - 3) w^2 from w = -1.2 at rest. The paper does not print
-the learning rate; with 0.01 the switch between the wells lies at theta = 0.804.
+`v <- theta v - rate l'(w)`, `w <- w + v` on l(w) = (w - 4)(w - 3) w^2 from w = -1.2 at rest. The
+paper does not print the learning rate; with 0.01 the switch between the wells lies at theta =
+0.804.
 """
 
 from typing import NamedTuple
@@ -28,10 +30,13 @@ class WellState(NamedTuple):
 
 
 def double_well_problem(max_num_steps: int, learning_rate: float = LEARNING_RATE) -> UnrolledSystem:
-    """The final loss of momentum descent as an unrolled system; `data` is the episode's length, int32.
+    """The final loss of momentum descent as an unrolled system.
 
-    The length is data so that one compilation serves all of them: the step losses are zero but for the last one, which
-    is `data` times the loss, so that the mean over `data` steps is the final loss.
+    `data` is the episode's length, int32.
+
+    The length is data so that one compilation serves all of them: the step losses are zero but for
+    the last one, which is `data` times the loss, so that the mean over `data` steps is the final
+    loss.
 
     Args:
       max_num_steps: the longest length.

@@ -1,10 +1,12 @@
-"""Variance of the reparameterization gradient against evolution strategies (Metz et al. 2019, arXiv 1810.10180, Fig 4).
+"""Variance of the reparameterization gradient against evolution strategies
+(Metz et al. 2019, arXiv 1810.10180, Fig 4).
 
     learned-opt reproduce gradient_variance --out DIR
 
-Two systems. In the double well of Fig 2 RP's variance goes from 1/16,000 of ES's to 20,000 times it as the unroll grows
-from 5 to 40 steps. While a learned optimizer is outer-trained on random quadratics by the merge of both, RP's variance
-grows by orders of magnitude and ES's stays where it was. About three minutes on two cores.
+Two systems. In the double well of Fig 2 RP's variance goes from 1/16,000 of ES's to 20,000 times it
+as the unroll grows from 5 to 40 steps. While a learned optimizer is outer-trained on random
+quadratics by the merge of both, RP's variance grows by orders of magnitude and ES's stays where it
+was. About three minutes on two cores.
 """
 
 import dataclasses
@@ -73,7 +75,8 @@ class Config:
 
 
 def run(config: Config, out: pathlib.Path) -> dict:
-    """Writes `result.json`, `double_well.png` and `learned_optimizer.png` to `out`; returns what is in the former.
+    """Writes `result.json`, `double_well.png` and `learned_optimizer.png` to `out`;
+    returns what is in the former.
 
     Raises:
       ValueError: for sizes out of range.
@@ -114,10 +117,11 @@ def double_well_variances(config: Config) -> dict[str, np.ndarray]:
 
 
 def outer_training_variances(config: Config) -> list[dict[str, Any]]:
-    """Outer-trains the MLP optimizer by the merge; variances, weights and outer loss of every outer step.
+    """Outer-trains the MLP optimizer by the merge;
+    variances, weights and outer loss of every outer step.
 
-    The outer loss is the log of the final loss: quadratics let the loss itself fall by orders of magnitude, and with it
-    both variances.
+    The outer loss is the log of the final loss: quadratics let the loss itself fall by orders of
+    magnitude, and with it both variances.
     """
     optimizer = learned_opt.mlp(step_multiplier=config.step_multiplier)
     family = random_quadratic_family(config.dim)

@@ -1,10 +1,12 @@
-"""Inner training on held-out tasks, in steps and in wall-clock, and task by task (arXiv 1810.10180, figure 6).
+"""Inner training on held-out tasks, in steps and in wall-clock,
+and task by task (arXiv 1810.10180, figure 6).
 
     learned-opt reproduce held_out_curves --out DIR
 
-Learned optimizers are outer-trained on L_train and on L_valid, several seeds each; the seed shown is picked by its
-outer-training loss. They run on tasks of classes they have never seen, untuned; Adam has 11 rates, or 64 draws of its
-eight hyperparameters, tried on each of these very tasks. Five minutes on two cores; `--scale paper` is ImageNet.
+Learned optimizers are outer-trained on L_train and on L_valid, several seeds each; the seed shown
+is picked by its outer-training loss. They run on tasks of classes they have never seen, untuned;
+Adam has 11 rates, or 64 draws of its eight hyperparameters, tried on each of these very tasks. Five
+minutes on two cores; `--scale paper` is ImageNet.
 """
 
 import pathlib
@@ -51,7 +53,9 @@ STYLES = {
 
 
 def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
-    """Writes `result.json`, `curves.npz` and `held_out_curves.png` to `out`; returns what is in the first."""
+    """Writes `result.json`, `curves.npz` and `held_out_curves.png` to `out`;
+    returns what is in the first.
+    """
     config = resolve(config)
     made = families(config)
     picked = outer_trained.outer_train_and_pick(config, made)
@@ -87,7 +91,9 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
 
 
 def _row(name: str, losses, seconds: dict[str, float], on: Evaluator) -> dict[str, Any]:
-    """One optimizer: means, and steps and seconds to the best smoothed validation loss of Adam on each task."""
+    """One optimizer: means, and steps and seconds to the best smoothed validation loss
+    of Adam on each task.
+    """
     curves = losses[name]
     targets = smooth(losses["adam"]["outer_valid"], LOSS_CAP).min(axis=-1)
     pairs = list(zip(curves["outer_valid"], losses["adam"]["outer_valid"], targets, strict=True))
@@ -116,7 +122,9 @@ def _tail(curves: np.ndarray) -> np.ndarray:
 
 
 def _differences(losses, name: str) -> dict[str, Any]:
-    """Episode-mean test loss of another optimizer less that of the learned one, task by task (figure 6c)."""
+    """Episode-mean test loss of another optimizer less that of the learned one,
+    task by task (figure 6c).
+    """
     values = (losses[name]["test"] - losses["validation"]["test"])[:, 1:].mean(axis=1)
     return {
         **crossed_bootstrap(values[None], seeds_are_given=True)._asdict(),
@@ -126,7 +134,9 @@ def _differences(losses, name: str) -> dict[str, Any]:
 
 
 def _objectives(seeds) -> dict[str, Any]:
-    """Held-out test loss after outer-training on L_train less that after L_valid, over all seeds and tasks."""
+    """Held-out test loss after outer-training on L_train less that after L_valid,
+    over all seeds and tasks.
+    """
     found = {}
     for label, mean in (("episode", lambda x: x[..., 1:].mean(axis=-1)), ("final", _tail)):
         by_train, by_valid = (
@@ -147,7 +157,9 @@ def _finite(value: float) -> float | None:
 def figure_of(
     losses: dict[str, dict[str, np.ndarray]], result: dict[str, Any], on: Evaluator
 ) -> Figure:
-    """Medians and middle halves over steps and over seconds; the differences to Adam task by task."""
+    """Medians and middle halves over steps and over seconds;
+    the differences to Adam task by task.
+    """
     figure = Figure(figsize=(16, 4.4), dpi=140, layout="constrained")
     by_step, by_second, tasks = figure.subplots(1, 3)
     for axes, label in ((by_step, "inner step"), (by_second, "time of one run alone")):

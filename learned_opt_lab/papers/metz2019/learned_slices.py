@@ -1,4 +1,6 @@
-"""Slices through theta of a learned optimizer: the outer loss on one fixed draw of everything random."""
+"""Slices through theta of a learned optimizer:
+the outer loss on one fixed draw of everything random.
+"""
 
 from typing import Any, NamedTuple
 
@@ -32,7 +34,8 @@ class Slices(NamedTuple):
       offsets: `[points]`, along the gradient's direction, in units of theta's norm.
       line: unrolls -> `[points]`.
       sides: `[grid]`, offsets of the square.
-      square: unrolls -> `[grid, grid]`, first axis along the gradient, second along a random direction.
+      square: unrolls -> `[grid, grid]`, first axis along the gradient, second along a random
+        direction.
       training_losses: outer loss before and after the short outer-training.
     """
 

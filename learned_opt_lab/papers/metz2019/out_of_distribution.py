@@ -2,9 +2,10 @@
 
     learned-opt reproduce out_of_distribution --out DIR
 
-By default, after outer-training on MLPs 64-32-5 of 300 steps: all ten digits with an MLP ten times wider, one three
-times deeper, a convolutional network of six layers, and ten times the horizon. With `--scale paper`, after 3-layer CNNs
-on ImageNet: a 6-layer CNN on 28x28 MNIST. Adam has its rate tuned for each run among 11; Adam(1e-3) is not tuned.
+By default, after outer-training on MLPs 64-32-5 of 300 steps: all ten digits with an MLP ten times
+wider, one three times deeper, a convolutional network of six layers, and ten times the horizon.
+With `--scale paper`, after 3-layer CNNs on ImageNet: a 6-layer CNN on 28x28 MNIST. Adam has its
+rate tuned for each run among 11; Adam(1e-3) is not tuned.
 """
 
 import pathlib
@@ -48,7 +49,9 @@ STYLES = {
 
 
 class Shift(NamedTuple):
-    """A network and a horizon: `title` of its panel, `module`, inner steps over those of outer-training."""
+    """A network and a horizon: `title` of its panel, `module`,
+    inner steps over those of outer-training.
+    """
 
     title: str
     module: nn.Module
@@ -68,7 +71,9 @@ def shifts(config: Config) -> dict[str, Shift]:
 
 
 def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
-    """Writes `result.json`, `curves.npz` and `out_of_distribution.png` to `out`; returns what is in the first."""
+    """Writes `result.json`, `curves.npz` and `out_of_distribution.png` to `out`;
+    returns what is in the first.
+    """
     config = resolve(config)
     made = families(config)
     data = tfds_images("mnist", data_dir=config.data_dir) if config.scale == "paper" else made.data

@@ -1,11 +1,12 @@
-"""Outer losses grow rougher with the length of the unroll (Metz et al. 2019, arXiv 1810.10180, Fig 2).
+"""Outer losses grow rougher with the length
+of the unroll (Metz et al. 2019, arXiv 1810.10180, Fig 2).
 
     learned-opt reproduce outer_landscape --out DIR
 
-Panels a-c: momentum in a double well, where the final loss jumps between two minima as theta, the momentum, grows.
-Panel d: trajectories of a small network under nearby learning rates of Adam, and how far they part in several such
-networks. Panels e and f: slices through theta of
-a learned optimizer after 5, 10 and 20 unrolls. About two minutes on two cores.
+Panels a-c: momentum in a double well, where the final loss jumps between two minima as theta, the
+momentum, grows. Panel d: trajectories of a small network under nearby learning rates of Adam, and
+how far they part in several such networks. Panels e and f: slices through theta of a learned
+optimizer after 5, 10 and 20 unrolls. About two minutes on two cores.
 """
 
 import dataclasses
@@ -41,7 +42,8 @@ class Config:
       num_rates: learning rates of Adam in panel d, log-spaced.
       rates: their range, the paper's.
       num_adam_steps: steps of panel d.
-      num_networks: initial weights and sequences of batches of panel d, which shows the one in the middle.
+      num_networks: initial weights and sequences of batches of panel d, which shows the one in the
+        middle.
       hidden_size: of the network's hidden layer.
       batch_size: of its batches.
       unrolls: truncations after which panels e and f look at the loss.
@@ -83,7 +85,8 @@ def run(config: Config, out: pathlib.Path) -> dict:
         or min(*config.lengths, *config.unrolls, config.grid, config.num_points) < 2
     ):
         raise ValueError(
-            "spacing must lie in (0, .99), and lengths, unrolls, grid and num_points must be at least 2"
+            "spacing must lie in (0, .99), and lengths, unrolls, grid and num_points must be at "
+            "least 2"
         )
     if config.num_rates < 2 or min(config.num_adam_steps, config.num_networks) < 1:
         raise ValueError("num_rates must be at least 2, num_adam_steps and num_networks at least 1")
@@ -117,7 +120,8 @@ def double_well(config: Config) -> dict[str, Any]:
     """Panels a-c, in 64 bits: trajectories, final losses and the numbers that describe them.
 
     Returns:
-      `momenta` `[n]`, `paths` `[n, steps]`, `final_losses` length -> `[n]`, and `numbers` for `result.json`.
+      `momenta` `[n]`, `paths` `[n, steps]`, `final_losses` length -> `[n]`, and `numbers` for
+      `result.json`.
     """
     with jax.enable_x64(True):
         momenta = jnp.arange(0, 0.99 + config.spacing / 2, config.spacing)
@@ -172,15 +176,17 @@ def _digits_family(config: Config) -> TaskFamily:
 
 
 def adam_divergence(config: Config, family: TaskFamily, key) -> tuple[np.ndarray, dict[str, Any]]:
-    """Panel d: one network, one sequence of batches, many nearby learning rates; and that for several networks.
+    """Panel d: one network, one sequence of batches, many nearby learning rates;
+    and that for several networks.
 
-    How far the paths part differs much from network to network (in 32 units from 2 to 30 times as far as paths that
-    keep their shape), so one of them shows little: numbers are medians over networks, and the median one is drawn.
+    How far the paths part differs much from network to network (in 32 units from 2 to 30 times as
+    far as paths that keep their shape), so one of them shows little: numbers are medians over
+    networks, and the median one is drawn.
 
     Returns:
-      Two random projections of its parameters, `[rates, steps + 1, 2]`; and the spread of the rates' parameters around
-      their mean over the distance from the start, after the first and the last step. Paths that differ in their length
-      only keep that of the first step.
+      Two random projections of its parameters, `[rates, steps + 1, 2]`; and the spread of the
+      rates' parameters around their mean over the distance from the start, after the first and the
+      last step. Paths that differ in their length only keep that of the first step.
     """
     rates = np.geomspace(*config.rates, config.num_rates)
     fixed = hyperparameters.adam(config.rates[0])
@@ -206,7 +212,9 @@ def adam_divergence(config: Config, family: TaskFamily, key) -> tuple[np.ndarray
 
 
 def _network_paths(problem: UnrolledSystem, theta, key, log_rates, data):
-    """Projected paths `[rates, steps + 1, 2]` of one network, and their relative spread `[steps]`."""
+    """Projected paths `[rates, steps + 1, 2]` of one network,
+    and their relative spread `[steps]`.
+    """
     key_state, key_steps, key_projection = jax.random.split(key, 3)
 
     def path(log_rate):
@@ -242,7 +250,9 @@ def _slice_numbers(config: Config, slices: Slices) -> dict[str, Any]:
 
 
 def roughness(losses: np.ndarray) -> float:
-    """Total absolute second difference of a curve over its range: at most 2 or so if it bends once."""
+    """Total absolute second difference of a curve over its range:
+    at most 2 or so if it bends once.
+    """
     return float(np.abs(np.diff(losses, n=2)).sum() / max(np.ptp(losses), 1e-12))
 
 

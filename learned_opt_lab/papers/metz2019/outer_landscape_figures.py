@@ -101,7 +101,8 @@ def _squares(figure, slices: Slices) -> None:
     limit = slices.sides[-1]
     for axes, (n, losses) in zip(panels, slices.square.items(), strict=True):
         box = (-limit, limit, -limit, limit)
-        # Where training diverges the loss is the clip value: it must not take up the whole range of greys.
+        # Where training diverges the loss is the clip value:
+        # it must not take up the whole range of greys.
         losses = known(losses)
         some = losses[np.isfinite(losses)]
         low, high = np.percentile(some, (0, 80)) if some.size else (0.0, 1.0)

@@ -1,7 +1,9 @@
-"""Learned optimizers outer-trained for figures 5 to 7 of arXiv 1810.10180, and the one of several seeds that is shown.
+"""Learned optimizers outer-trained for figures 5 to 7 of arXiv 1810.10180,
+and the one of several seeds that is shown.
 
-Several seeds on each objective, side by side; the optimizer that is shown is the one with the lowest outer-training
-loss, its own objective on the outer-training family. No held-out loss has a part in that choice.
+Several seeds on each objective, side by side; the optimizer that is shown is the one with the
+lowest outer-training loss, its own objective on the outer-training family. No held-out loss has a
+part in that choice.
 """
 
 from typing import Any, NamedTuple
@@ -89,7 +91,9 @@ def default_outer_optimizer(config: Config) -> optax.GradientTransformation:
 
 
 def own_losses(losses: dict[str, NDArray], objective: str) -> NDArray:
-    """Mean over episode and tasks of what was descended, `[n]`: the outer-training loss that seeds are chosen by."""
+    """Mean over episode and tasks of what was descended, `[n]`:
+    the outer-training loss that seeds are chosen by.
+    """
     return losses[OWN_SPLIT[objective]][..., 1:].mean(axis=(-2, -1))
 
 

@@ -1,4 +1,6 @@
-"""Thetas and baselines on the same runs of a task family, each run with a tuning of its own; seconds of a step."""
+"""Thetas and baselines on the same runs of a task family, each run with a tuning of its own;
+seconds of a step.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -32,12 +34,16 @@ class Evaluator(NamedTuple):
     every: int
 
     def learned(self, config: Config) -> Callable[[Any], dict[str, NDArray]]:
-        """`thetas, leaves [n, ...] -> split -> capped losses [n, runs, points]`; one compilation."""
+        """`thetas, leaves [n, ...] -> split -> capped losses [n, runs, points]`;
+        one compilation.
+        """
         sweep = self._sweep(learned_optimizer(config).optimizer)
         return lambda thetas: _losses(sweep(thetas, self.runs))
 
     def tuned(self, name: str, budget: int, seed: int) -> "Tuned":
-        """A baseline with its best configuration for each run, by the mean `outer_valid` loss of the very run."""
+        """A baseline with its best configuration for each run,
+        by the mean `outer_valid` loss of the very run.
+        """
         entry = baseline(name)
         configurations = entry.configurations(budget, seed)
         sweep = self._sweep(entry.factory)

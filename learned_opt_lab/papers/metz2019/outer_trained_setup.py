@@ -1,4 +1,5 @@
-"""What the figures of outer-trained optimizers share: sizes, task families, the learned optimizer, keys.
+"""What the figures of outer-trained optimizers share:
+sizes, task families, the learned optimizer, keys.
 
 Figures 5 to 7 of arXiv 1810.10180.
 """
@@ -33,8 +34,9 @@ class Config:
     """Sizes that the experiments share; None stands for the scale's own, in `SIZES`.
 
     Attributes:
-      scale: `"default"` is minutes on two cores: digits, MLP 64-32-5, persistent ES; `"paper"` is 32x32 ImageNet,
-        3-layer CNNs, merged RP and ES, truncations growing from 50 to 10,000, and meant for accelerators.
+      scale: `"default"` is minutes on two cores: digits, MLP 64-32-5, persistent ES; `"paper"` is
+        32x32 ImageNet, 3-layer CNNs, merged RP and ES, truncations growing from 50 to 10,000, and
+        meant for accelerators.
       num_seeds: outer-training runs on each objective.
       num_outer_steps: of each run.
       num_steps: inner steps of an episode, in outer-training and after.

@@ -1,10 +1,12 @@
-"""Outer-training against tuned Adam, over seeds, objectives and outer optimizers (arXiv 1810.10180, figure 5).
+"""Outer-training against tuned Adam, over seeds,
+objectives and outer optimizers (arXiv 1810.10180, figure 5).
 
     learned-opt reproduce outer_training_curves --out DIR
 
-Outer loss of whole episodes on the same outer-training tasks, over inner steps and over wall-clock, after training on
-L_train and on L_valid; Adam with 11 rates and with eight hyperparameters, tuned for each task, as lines. Then the same
-outer-training under other outer optimizers. Five minutes on two cores; `--scale paper` is ImageNet.
+Outer loss of whole episodes on the same outer-training tasks, over inner steps and over wall-clock,
+after training on L_train and on L_valid; Adam with 11 rates and with eight hyperparameters, tuned
+for each task, as lines. Then the same outer-training under other outer optimizers. Five minutes on
+two cores; `--scale paper` is ImageNet.
 """
 
 import pathlib
@@ -68,7 +70,9 @@ def outer_optimizers(config: Config) -> dict[str, optax.GradientTransformation]:
 
 
 def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
-    """Writes `result.json`, `curves.npz` and `outer_training_curves.png` to `out`; returns what is in the first."""
+    """Writes `result.json`, `curves.npz` and `outer_training_curves.png` to `out`;
+    returns what is in the first.
+    """
     config = resolve(config, NUM_OUTER_STEPS)
     made = families(config)
     on = evaluator(made.outer_train, picking_key(config), config.num_tasks, config.num_steps)
@@ -98,7 +102,9 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
 
 
 def _curve(evaluate: Callable, trained: SeedsResult, objective: str) -> dict[str, np.ndarray]:
-    """At each point, `[points, seeds]`: the seeds' own losses, their test losses, inner steps and seconds."""
+    """At each point, `[points, seeds]`:
+    the seeds' own losses, their test losses, inner steps and seconds.
+    """
     points = [
         evaluate(jax.tree.map(lambda leaf, i=i: leaf[i], trained.thetas))
         for i in range(len(trained.points))

@@ -1,11 +1,13 @@
-"""Outer-training a learned optimizer on the training or on a validation loss (arXiv 2006.16495, section 5).
+"""Outer-training a learned optimizer on the training
+or on a validation loss (arXiv 2006.16495, section 5).
 
     learned-opt reproduce optimizer_generalization --out DIR
 
-The per-parameter MLP optimizer is outer-trained by persistent ES on one image set: on few samples, with and without
-wrong labels, and on all of them. Train-by-train descends the loss on the samples that the network trains on,
-train-by-validation that on a quarter set aside. Both then train networks on all the samples. Where there is much to
-overfit, train-by-validation learns to stop. A few minutes on two cores; `--scale paper` is MNIST.
+The per-parameter MLP optimizer is outer-trained by persistent ES on one image set: on few samples,
+with and without wrong labels, and on all of them. Train-by-train descends the loss on the samples
+that the network trains on, train-by-validation that on a quarter set aside. Both then train
+networks on all the samples. Where there is much to overfit, train-by-validation learns to stop. A
+few minutes on two cores; `--scale paper` is MNIST.
 """
 
 import dataclasses
@@ -44,7 +46,8 @@ class Config:
 
     Attributes:
       scale: `"paper"` is MNIST through TFDS, with the paper's network and samples.
-      dataset: a name in `learned_opt_lab.papers.wu2018.meta_descent.smd_tasks.DATASETS`, or `"auto"`.
+      dataset: a name in `learned_opt_lab.papers.wu2018.meta_descent.smd_tasks.DATASETS`, or
+        `"auto"`.
       network: a name in `learned_opt_lab.papers.wu2018.meta_descent.smd_tasks.NETWORKS`.
       batch_size: of inner training.
       cells: (number of samples or None for all, share of wrong labels).
@@ -103,7 +106,8 @@ def run(config: Config, out: pathlib.Path) -> dict:
     key = jax.random.key(config.seed)
     rows, curves = [], []
     for cell in config.cells:
-        # The same keys everywhere: differences between the cells and objectives are not those of the draws.
+        # The same keys everywhere: differences between the cells
+        # and objectives are not those of the draws.
         runs = {name: _outer_train_and_run(config, data, cell, name, key) for name in OBJECTIVES}
         rows.append(_summary(cell, runs))
         curves.append(runs)
@@ -123,13 +127,16 @@ def resolve(config: Config) -> Config:
     config = at_scale(config, SIZES)
     if config.num_steps % config.num_records:
         raise ValueError(
-            f"num_steps must be a multiple of num_records, {config.num_records}, got {config.num_steps}"
+            f"num_steps must be a multiple of num_records, {config.num_records}, got "
+            f"{config.num_steps}"
         )
     return config
 
 
 def _outer_train_and_run(config: Config, data, cell, name: str, key) -> dict[str, np.ndarray]:
-    """Curves `[runs, records]` of networks trained on all samples of the cell by the optimizer learned on it."""
+    """Curves `[runs, records]` of networks trained on all samples
+    of the cell by the optimizer learned on it.
+    """
     num_samples, noise = cell
     divide = lambda share: with_label_noise(data, noise, num_samples=num_samples, valid_share=share)
     theta = _outer_train(config, divide(VALID_SHARES[name]), OBJECTIVES[name], key)
@@ -202,7 +209,9 @@ def _train_networks(config: Config, data, theta, key) -> dict[str, np.ndarray]:
 
 
 def _summary(cell, runs: dict) -> dict:
-    """Final losses; the difference is paired over runs with the same initial weights and minibatches."""
+    """Final losses; the difference is paired over runs
+    with the same initial weights and minibatches.
+    """
     num_samples, noise = cell
     row = {"num_samples": num_samples or "all", "label_noise": noise}
     for name, curves in runs.items():

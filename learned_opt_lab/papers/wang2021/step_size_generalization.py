@@ -1,14 +1,17 @@
-"""Tuning a step size by the training loss or by a validation loss (Wang, Yuan, Wu, Ge, arXiv 2006.16495).
+"""Tuning a step size by the training loss
+or by a validation loss (Wang, Yuan, Wu, Ge, arXiv 2006.16495).
 
     learned-opt reproduce step_size_generalization --out DIR
 
-Noisy linear regression in 200 dimensions, 40 steps of gradient descent. Train-by-train chooses the step size by the
-training loss of n samples; train-by-validation trains on n/2 and chooses by the loss on the other n/2. Both then train
-on n samples of new tasks. Few or noisy samples: validation wins; many: a tie. About a minute on two cores.
+Noisy linear regression in 200 dimensions, 40 steps of gradient descent. Train-by-train chooses the
+step size by the training loss of n samples; train-by-validation trains on n/2 and chooses by the
+loss on the other n/2. Both then train on n samples of new tasks. Few or noisy samples: validation
+wins; many: a tie. About a minute on two cores.
 
-What the table holds is the outcome of a procedure: some tasks choose a step size and new ones judge it. Repeated, it
-varies with the choice too, so `standard_error` is a bootstrap over both sets of tasks. The usual error over the judging
-tasks, `standard_error_given_choice`, holds the step size fixed; it stands beside it.
+What the table holds is the outcome of a procedure: some tasks choose a step size and new ones judge
+it. Repeated, it varies with the choice too, so `standard_error` is a bootstrap over both sets of
+tasks. The usual error over the judging tasks, `standard_error_given_choice`, holds the step size
+fixed; it stands beside it.
 """
 
 import dataclasses
@@ -119,7 +122,9 @@ def _cell(config: Config, num_samples: int, noise_std: float, step_sizes: np.nda
 def _bootstrap(
     objective: dict, risks: np.ndarray, num_resamples: int = 1000
 ) -> dict[str, np.ndarray]:
-    """The whole procedure on resampled tasks: which step size the tasks choose varies more than what it then gives."""
+    """The whole procedure on resampled tasks:
+    which step size the tasks choose varies more than what it then gives.
+    """
     rng = np.random.default_rng(0)
     num_tasks = len(risks)
     choosing, judging = rng.integers(0, num_tasks, (2, num_resamples, num_tasks))
@@ -133,7 +138,9 @@ def _bootstrap(
 
 
 def _evaluate(family, objective, key, *, step_sizes, num_steps, num_tasks):
-    """Final objective and `|w - w*|^2`, `[tasks, step sizes]` each; the step sizes share a task and its batches."""
+    """Final objective and `|w - w*|^2`, `[tasks, step sizes]` each;
+    the step sizes share a task and its batches.
+    """
     problem = inner_problem(
         family,
         constant_schedule(momentum=0.0),

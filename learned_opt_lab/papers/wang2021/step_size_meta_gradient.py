@@ -1,18 +1,22 @@
-"""Meta-gradients of a step size: F explodes and vanishes, G does not (Wang, Yuan, Wu, Ge, arXiv 2006.16495).
+"""Meta-gradients of a step size: F explodes and vanishes,
+G does not (Wang, Yuan, Wu, Ge, arXiv 2006.16495).
 
     learned-opt reproduce step_size_meta_gradient --out DIR
 
-On a random quadratic the derivative of the final loss F is exponential in the number of steps on both sides of 2 / L;
-that of G = log(F) / t is not, but backpropagation computes it as (1/F) F' / t and loses it to overflow. Meta-descent on
-G with the stable derivative finds the best step size. Under a minute on two cores.
+On a random quadratic the derivative of the final loss F is exponential in the number of steps on
+both sides of 2 / L; that of G = log(F) / t is not, but backpropagation computes it as (1/F) F' / t
+and loses it to overflow. Meta-descent on G with the stable derivative finds the best step size.
+Under a minute on two cores.
 
-Where plain backpropagation in float32 fails on the draw of `seed=0`, which has the paper's L = 62.7 and F' = 6.7e117
-at eta = .1: at eta = 1, t = 80 it gives nan, and so at every eta above 2 / L = .0319 for long t. At eta = .02, t = 1000
-it does not: that is below 2 / L, nothing overflows, and the smallest eigenvalue, .0105, keeps .66 of its loss, so
-nothing vanishes; the value is -.0985, as in closed form. Ten draws (NumPy's and JAX's generators, seeds 0, 1 and 42,
-start before or after the matrix) with the steps taken in the eigenbasis, with a dense H, as integer powers and as a
-matrix power, on F and on G, are all finite there. Two readings are nan: H of a 40 x 20 matrix (L = 109 > 2 / .02), and
-F with its powers as `exp(2 t log(1 - eta lambda))`, since two eigenvalues exceed 1 / .02.
+Where plain backpropagation in float32 fails on the draw of `seed=0`, which has the paper's L = 62.7
+and F' = 6.7e117 at eta = .1: at eta = 1, t = 80 it gives nan, and so at every eta above 2 / L =
+.0319 for long t. At eta = .02, t = 1000 it does not: that is below 2 / L, nothing overflows, and
+the smallest eigenvalue, .0105, keeps .66 of its loss, so nothing vanishes; the value is -.0985, as
+in closed form. Ten draws (NumPy's and JAX's generators, seeds 0, 1 and 42, start before or after
+the matrix) with the steps taken in the eigenbasis, with a dense H, as integer powers and as a
+matrix power, on F and on G, are all finite there. Two readings are nan: H of a 40 x 20 matrix (L =
+109 > 2 / .02), and F with its powers as `exp(2 t log(1 - eta lambda))`, since two eigenvalues
+exceed 1 / .02.
 """
 
 import dataclasses
@@ -91,7 +95,9 @@ def closed_form(
 
 
 def run(config: Config, out: pathlib.Path) -> dict:
-    """Writes `result.json`, `meta_gradient.png` and `meta_descent.png` to `out`; returns what is in the former."""
+    """Writes `result.json`, `meta_gradient.png` and `meta_descent.png` to `out`;
+    returns what is in the former.
+    """
     draw = draw_quadratic(config.dim, config.seed)
     step_sizes = np.geomspace(1e-4, 10, config.num_step_sizes).astype(np.float32)
     rows = [_compare(draw, step_sizes, num_steps) for num_steps in config.horizons]
@@ -120,7 +126,9 @@ def run(config: Config, out: pathlib.Path) -> dict:
 
 
 class _Row(NamedTuple):
-    """One horizon: G' in closed form, stable, and by backpropagation in 32 and 64 bit, `[step sizes]`."""
+    """One horizon: G' in closed form, stable, and by backpropagation in 32 and 64 bit,
+    `[step sizes]`.
+    """
 
     closed: np.ndarray
     log_naive: np.ndarray
@@ -222,7 +230,9 @@ def _growth(draw: Draw) -> list[dict]:
 
 
 def _meta_descent(config: Config, draw: Draw):
-    """Paths `[meta steps + 1]` of eta, and the step size with the least loss (by golden section on G)."""
+    """Paths `[meta steps + 1]` of eta,
+    and the step size with the least loss (by golden section on G).
+    """
     objectives = {
         "log, stable": (log_loss_after_steps, False),
         "log, backpropagation, 32 bit": (_log_of_naive, False),

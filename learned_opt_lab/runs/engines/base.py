@@ -1,4 +1,6 @@
-"""What runs the outer steps of a run: the interface of the engines, and the settings by which a user chooses one."""
+"""What runs the outer steps of a run:
+the interface of the engines, and the settings by which a user chooses one.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,11 +16,11 @@ class InStep:
     """All devices of all processes make one outer step together."""
 
     num_devices: int | None = None
-    """Devices of all processes that the particles are spread over; must divide their number. If None, the most that
-    do: of those there are where JAX runs already, else of one a core on CPU."""
+    """Devices of all processes that the particles are spread over; must divide their number. If
+    None, the most that do: of those there are where JAX runs already, else of one a core on CPU."""
     cluster: Cluster | None = None
-    """Which processes there are, and which one this is; None for a process on its own. They connect once, and one that
-    loses another ends at once, by exit status 1 and a line on standard error."""
+    """Which processes there are, and which one this is; None for a process on its own. They connect
+    once, and one that loses another ends at once, by exit status 1 and a line on standard error."""
     connect_timeout: float = 60.0
     """Seconds in which all processes must be there."""
 
@@ -30,7 +32,8 @@ class InStep:
 class Ray:
     """Workers of a Ray cluster send gradients when they have them, and may fail, join and leave.
 
-    What is None is as the run was started; a new one has `learned_opt_lab.runs.engines.ray.DEFAULTS`.
+    What is None is as the run was started; a new one has
+    `learned_opt_lab.runs.engines.ray.DEFAULTS`.
     """
 
     address: str | None = None
@@ -38,7 +41,8 @@ class Ray:
     num_workers: int | None = None
     """Workers at a time; 0 for one for each free CPU of the cluster as nodes come and go."""
     gradients_per_step: int | None = None
-    """Gradients that make one outer step; they share out the estimator's particles. By default as many as workers."""
+    """Gradients that make one outer step; they share out the estimator's particles.
+    By default as many as workers."""
     max_staleness: int | None = None
     """Outer steps by which a gradient's theta may be behind; older ones are dropped and counted."""
     gpus_per_worker: float | None = None
@@ -75,9 +79,9 @@ class Engine(NamedTuple):
     """What a course needs of an engine; made from a config and the settings of one.
 
     Attributes:
-      open: connects what must be connected before anything runs on JAX. `check` is called where it is known whether
-        the run directory can be written: before a process on its own starts anything, and by the first of several
-        once they have met.
+      open: connects what must be connected before anything runs on JAX. `check` is called where it
+        is known whether the run directory can be written: before a process on its own starts
+        anything, and by the first of several once they have met.
       train: runs the outer steps to their end, within the run's lock.
       close: parts what `open` has connected.
     """

@@ -20,7 +20,8 @@ from outer_train.run import Allowed, LoopSettings, RunDirectory, Show, directory
 LOST_PROCESS = 1
 """Exit status of the processes that remain when one was lost."""
 LOST_PROCESS_SECONDS = 2.0
-"""In which the watch over the processes names the one whose loss another part of this one ran into."""
+"""In which the watch over the processes names the one
+whose loss another part of this one ran into."""
 
 
 def engine(config: TrainConfig, settings: InStep) -> Engine:
@@ -62,7 +63,8 @@ def engine(config: TrainConfig, settings: InStep) -> Engine:
 
 
 def _connect(config: TrainConfig, settings: InStep, run: RunDirectory) -> None:
-    """Connects the processes of the run, once it is sure that they mean the same; then the loss of one ends all.
+    """Connects the processes of the run, once it is sure that they mean the same;
+    then the loss of one ends all.
 
     Raises:
       ValueError: one did not come in time, or has other versions or another config.
@@ -81,7 +83,9 @@ _ending = threading.Lock()
 
 
 def _end_without_the_lost(process_id: int, reason: str, run: RunDirectory) -> NoReturn:
-    """Ends this process at once: what JAX does at an ordinary exit would wait for processes that are gone."""
+    """Ends this process at once: what JAX does at an ordinary exit would wait
+    for processes that are gone.
+    """
     _ending.acquire()  # for good: of several threads that notice, one tells
     lock.release_all()
     resume = (
@@ -90,7 +94,8 @@ def _end_without_the_lost(process_id: int, reason: str, run: RunDirectory) -> No
         else "start the run again"
     )
     print(
-        f"error: process {process_id} lost another process of this run ({reason}); {resume} on as many as there are",
+        f"error: process {process_id} lost another process of this run ({reason}); {resume} on as "
+        "many as there are",
         file=sys.stderr,
         flush=True,
     )

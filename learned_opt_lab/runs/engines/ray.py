@@ -30,7 +30,8 @@ def engine(config: TrainConfig, settings: Ray) -> Engine:
     """The engine of a run of `config`; Ray is not started yet.
 
     Raises:
-      ValueError: a number is out of range, or the particles do not divide over the gradients of a step.
+      ValueError: a number is out of range, or the particles do not divide over the gradients of a
+        step.
     """
     numbers = _kept(settings)
     check_numbers(config)
@@ -76,7 +77,8 @@ def engine(config: TrainConfig, settings: Ray) -> Engine:
 
 
 def as_started(run: RunDirectory, settings: Ray) -> Ray | None:
-    """The settings, with those the run was started with for what is None; None for a run that was started in step.
+    """The settings, with those the run was started with for what is None;
+    None for a run that was started in step.
 
     Raises:
       ValueError: the file that holds them is broken.
@@ -87,7 +89,8 @@ def as_started(run: RunDirectory, settings: Ray) -> Ray | None:
     for name, value in found.items():
         if name not in DEFAULTS or not (value is None or type(value) in (int, float)):
             raise ValueError(
-                f"{run.engine}: {printable(name)} is {printable(value)}, must be a number of {[*DEFAULTS]}"
+                f"{run.engine}: {printable(name)} is {printable(value)}, must be a number of "
+                f"{[*DEFAULTS]}"
             )
     return dataclasses.replace(
         settings, **{k: v for k, v in found.items() if getattr(settings, k) is None}
@@ -108,8 +111,10 @@ def _kept(settings: Ray) -> dict[str, Any]:
         or numbers["gpus_per_worker"] < 0
     ):
         raise ValueError(
-            "--gradients-per-step must be at least 1, --max-staleness and --gpus-per-worker at least 0, got "
-            f"{numbers['gradients_per_step']}, {numbers['max_staleness']} and {numbers['gpus_per_worker']}"
+            "--gradients-per-step must be at least 1, --max-staleness and --gpus-per-worker at "
+            "least 0, got "
+            f"{numbers['gradients_per_step']}, {numbers['max_staleness']} and "
+            f"{numbers['gpus_per_worker']}"
         )
     return numbers
 

@@ -1,4 +1,7 @@
-"""From a config to a worker's source of gradients; it runs in the worker's process, from the config's JSON."""
+"""From a config to a worker's source of gradients.
+
+It runs in the worker's process, from the config's JSON.
+"""
 
 import dataclasses
 import sys
@@ -25,7 +28,8 @@ def make_source(
     Args:
       config: of the run.
       gradients_per_step: the estimator's particles are shared out among so many gradients.
-      compilation_cache: directory of compiled programs, so that a worker that is started again compiles nothing.
+      compilation_cache: directory of compiled programs, so that a worker that is started again
+        compiles nothing.
 
     Raises:
       ValueError: the particles do not divide, or the estimator cannot be merged over workers.
@@ -42,7 +46,8 @@ def make_source(
             )
         if num_particles // gradients_per_step < 2:
             raise ValueError(
-                f"{num_particles} pairs over {gradients_per_step} gradients: each needs 2 to have a variance"
+                f"{num_particles} pairs over {gradients_per_step} gradients: each needs 2 to have "
+                "a variance"
             )
     return partial(_source, to_json(config), gradients_per_step, list(sys.path), compilation_cache)
 
@@ -82,7 +87,8 @@ def _source(
     theta = jax.eval_shape(optimizer.init, jax.random.key(0))
     theta = jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), theta)
     return Source(
-        estimator, schedule, theta, share, index, jax.device_put(family.data), parts(config) if is_merged else None
+        estimator, schedule, theta, share, index, jax.device_put(family.data),
+        parts(config) if is_merged else None
     )  # fmt: skip
 
 

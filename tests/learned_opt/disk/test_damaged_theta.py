@@ -1,4 +1,6 @@
-"""Whatever is done to a theta's files: no code, no hang, no memory beyond their size, one kind of error."""
+"""Whatever is done to a theta's files:
+no code, no hang, no memory beyond their size, one kind of error.
+"""
 
 import collections
 import io
@@ -20,7 +22,8 @@ from tests.support.learned_opt.saved_theta import change_header, refused, saved,
 __all__ = ["saved"]
 
 ALLOWANCE = 32 << 20
-"""Bytes beside twice the honest files: what JAX takes to find the shapes of a theta, and a theta of 16 MiB."""
+"""Bytes beside twice the honest files:
+what JAX takes to find the shapes of a theta, and a theta of 16 MiB."""
 SECONDS = 60.0
 """For one load on a busy machine."""
 

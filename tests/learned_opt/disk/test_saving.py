@@ -1,4 +1,6 @@
-"""What `save` writes `load` reads back, and what it could not read is not written; a kill between the two files."""
+"""What `save` writes `load` reads back, and what it could not read is not written;
+a kill between the two files.
+"""
 
 import jax
 import jax.numpy as jnp

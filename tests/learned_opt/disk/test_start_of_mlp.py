@@ -124,7 +124,10 @@ def test_a_bad_start_is_refused_with_the_files_name(started, changes, message):
 
 
 def test_other_optimizers_keep_their_arguments(tmp_path):
-    """Only `mlp` of this library has a start; one of a user's own may call its arguments as it likes."""
+    """Only `mlp` of this library has a start.
+
+    One of a user's own may call its arguments as it likes.
+    """
 
     def own(**kwargs):
         assert kwargs == {"adam_learning_rate": 0.5}

@@ -1,4 +1,6 @@
-"""A name in a file never becomes code unless the caller gives that code or says that he trusts the file."""
+"""A name in a file never becomes code unless the caller gives
+that code or says that he trusts the file.
+"""
 
 import json
 import subprocess

@@ -136,7 +136,9 @@ def test_a_decay_nearly_one_and_a_tiny_eps_still_make_adams_steps():
 
 
 def test_penalties_that_are_given_fall_on_every_parameter():
-    """As `optax.add_decayed_weights` before Adam; those of the start spare what never had a gradient."""
+    """As `optax.add_decayed_weights` before Adam;
+    those of the start spare what never had a gradient.
+    """
     zero = jax.tree.map(jnp.zeros_like, make_params())
     for kwargs, moves in (({}, False), ({"l2": 0.1}, True), ({"l1": 0.1}, True)):
         learned = hyperparameters.adam8(**kwargs)

@@ -1,4 +1,6 @@
-"""Learnable hyperparameters as learned optimizers: their formulas, and outer-training them as any other."""
+"""Learnable hyperparameters as learned optimizers:
+their formulas, and outer-training them as any other.
+"""
 
 import json
 import math
@@ -72,10 +74,11 @@ def test_all_are_in_the_registry_with_their_number_of_hyperparameters():
 def test_outer_training_improves_adam8_and_it_can_be_evaluated(tmp_path):
     """From a rate of 1e-3, far too small for quadratics whose minima lie a distance of one away."""
     command = [
-        "train", "quadratic", "optimizer:named", "--optimizer.name", "adam8", "--run-dir", str(tmp_path / "run"),
-        "--num-outer-steps", "250", "--checkpoint-every", "250", "--problem.num-steps", "20", "--family.dim", "4",
-        "--outer-optimizer.learning-rate", "0.1", "--held-out.num-tasks", "0", "--estimator.num-pairs", "8",
-        "--estimator.std", "0.1", "--family.min-curvature", "0.3", "--no-compilation-cache", "--num-devices", "2",
+        "train", "quadratic", "optimizer:named", "--optimizer.name", "adam8", "--run-dir",
+        str(tmp_path / "run"), "--num-outer-steps", "250", "--checkpoint-every", "250",
+        "--problem.num-steps", "20", "--family.dim", "4", "--outer-optimizer.learning-rate", "0.1",
+        "--held-out.num-tasks", "0", "--estimator.num-pairs", "8", "--estimator.std", "0.1",
+        "--family.min-curvature", "0.3", "--no-compilation-cache", "--num-devices", "2",
     ]  # fmt: skip
     assert main(command) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

@@ -1,4 +1,6 @@
-"""The state of every hand-designed optimizer: whose tree it is for, what may be donated, what a flag changes."""
+"""The state of every hand-designed optimizer:
+whose tree it is for, what may be donated, what a flag changes.
+"""
 
 import functools
 
@@ -54,7 +56,9 @@ class Model(eqx.Module):
 
 @every_optimizer
 def test_a_whole_model_is_updated_by_the_tree_of_its_gradients(name):
-    """Functions, strings, integers, None and what is not trained among the leaves, as in Equinox."""
+    """Functions, strings, integers, None and what is not trained among the leaves,
+    as in Equinox.
+    """
     model = Model(jnp.array([0.3, -0.8]), jnp.int32(3), jnp.ones(2), "model")
     grads = eqx.tree_at(lambda g: g.frozen, eqx.filter_grad(Model.loss)(model), None)
     tx = transformation(name)

@@ -1,4 +1,6 @@
-"""Hypergradients against autodiff over the whole past schedule, in 64 bits, and Algorithm 1 against NumPy."""
+"""Hypergradients against autodiff over the whole past schedule,
+in 64 bits, and Algorithm 1 against NumPy.
+"""
 
 import functools
 
@@ -111,7 +113,8 @@ def test_hd_of_sgd_is_minus_the_product_of_successive_gradients():
 
 
 def algorithm_1(curvature, noise, start, rate, meta_step):
-    """MARTHE's Algorithm 1 in NumPy for SGD on 1/2 w^T H w + noise_t . w, with the plus in the update of beta.
+    """MARTHE's Algorithm 1 in NumPy for SGD on 1/2 w^T H w + noise_t .
+    w, with the plus in the update of beta.
 
     Rates, mus, betas and hypergradients, `[4, num_steps]`.
     """

@@ -1,4 +1,6 @@
-"""HD, RTHO and MARTHE as users meet them: vmap, bfloat16, zeros, infinities, checkpoints, Flax, wrong calls."""
+"""HD, RTHO and MARTHE as users meet them:
+vmap, bfloat16, zeros, infinities, checkpoints, Flax, wrong calls.
+"""
 
 import functools
 

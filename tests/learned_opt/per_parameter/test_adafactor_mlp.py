@@ -1,4 +1,6 @@
-"""The update against an independent NumPy version; blocks of rows, factored axes, both modes of differentiation."""
+"""The update against an independent NumPy version;
+blocks of rows, factored axes, both modes of differentiation.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +23,9 @@ FACTORED = {"matrix": (0, 1), "kernel": (1, 3)}
 
 
 def factored(name, row, column):
-    """The estimate of a tensor's second moment from its means over its columns' axis and over its rows'."""
+    """The estimate of a tensor's second moment from its means over its columns' axis
+    and over its rows'.
+    """
     if name not in FACTORED:
         return column
     r, _ = FACTORED[name]

@@ -1,4 +1,6 @@
-"""Fresh thetas that make Adam's steps, at a constant rate or one of tensor and time, against NumPy and Optax."""
+"""Fresh thetas that make Adam's steps, at a constant rate or one of tensor and time,
+against NumPy and Optax.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -150,7 +152,8 @@ def test_bad_values_of_a_start(fields, message):
         (0.1, "start: got 0.1, allowed are None, an AdamStart and a dict"),
         (
             {"rate": 0.1},
-            "start: got a field 'rate', allowed are learning_rate, exponents, time_exponents, weight_decay",
+            "start: got a field 'rate', allowed are learning_rate, exponents, time_exponents, "
+            "weight_decay",
         ),
         ({"weight_decay": 0.1}, "start.learning_rate: got None"),
     ],

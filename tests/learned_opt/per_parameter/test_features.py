@@ -25,7 +25,9 @@ from learned_opt.per_parameter.features import (
 
 
 def averages(num_second):
-    """Of two parameters, two momenta and as many factored as other second moments; and what debiases them."""
+    """Of two parameters, two momenta and as many factored as other second moments;
+    and what debiases them.
+    """
 
     def rows(n, start):
         return [jnp.array([start + i, 0.5]) for i in range(n)]

@@ -1,4 +1,6 @@
-"""A donated state is updated where it is: a copy of it costs as much time as the averages themselves."""
+"""A donated state is updated where it is:
+a copy of it costs as much time as the averages themselves.
+"""
 
 import re
 

@@ -1,4 +1,6 @@
-"""The update against an independent NumPy version; blocks, groups, vmap, forward and reverse mode."""
+"""The update against an independent NumPy version;
+blocks, groups, vmap, forward and reverse mode.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +124,9 @@ def test_an_untrained_optimizer_does_little():
 
 @pytest.mark.parametrize("hidden_sizes", [(4,), (4, 4)])
 def test_bounded_inputs_make_bounded_steps(hidden_sizes):
-    """Gradients 9 and 30 of Adam's units long make the same step where inputs end at 4, and one within 4 as without."""
+    """Gradients 9 and 30 of Adam's units long make the same step where inputs end at 4,
+    and one within 4 as without.
+    """
     arguments = {
         "hidden_sizes": hidden_sizes,
         "momentum_decays": (),

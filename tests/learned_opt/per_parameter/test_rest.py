@@ -1,6 +1,7 @@
 """No gradient, no step; no unit: every per-parameter MLP, in both layouts of its state.
 
-One run of 230 steps a table row, five scenarios side by side, all with parameters whose gradient is always zero.
+One run of 230 steps a table row, five scenarios side by side, all with parameters whose gradient is
+always zero.
 """
 
 import functools
@@ -70,7 +71,9 @@ each = functools.partial(by_name, quick=("general", "adafactor_mlp"))
 
 @functools.cache
 def trajectories(name, layout):
-    """Parameters `[scenarios, steps, ...]` before each step, and the optimizer's settings of rest."""
+    """Parameters `[scenarios, steps, ...]` before each step,
+    and the optimizer's settings of rest.
+    """
     optimizer, theta = OPTIMIZERS[name]()
     opt = getattr(optimizer, layout)(theta)
     rng = np.random.default_rng(0)
@@ -261,7 +264,9 @@ def test_the_state_mirrors_the_parameters(make):
 
 
 def test_whole_models_as_parameters():
-    """Functions, strings, integers and None among the leaves; gradients are None there, as Equinox gives them."""
+    """Functions, strings, integers and None among the leaves;
+    gradients are None there, as Equinox gives them.
+    """
     opt = learned_opt.load()
     params = {
         "w": jnp.ones((2, 3)),

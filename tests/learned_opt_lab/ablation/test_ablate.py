@@ -31,8 +31,8 @@ def test_every_variant_spends_the_same():
     lengths = [5, 20]
     variants = variants_of(CONFIG, variant_names(lengths), lengths, 2, 20_000)
     assert list(variants) == [
-        "merged", "evolution_strategies", "reparameterization", "persistent_es", "noise_reuse_es", "fixed_5",
-        "fixed_20", "no_momentum", "no_time", "train_objective",
+        "merged", "evolution_strategies", "reparameterization", "persistent_es", "noise_reuse_es",
+        "fixed_5", "fixed_20", "no_momentum", "no_time", "train_objective",
     ]  # fmt: skip
     labels = [variant.label for variant in variants.values() if variant.group == "estimator"]
     assert labels == ["ES only", "RP only", "PES", "NRES"]
@@ -71,9 +71,10 @@ def test_bad_names_and_lengths():
 
 
 COMMAND = [
-    "ablate", "quadratic", "--family.dim", "2", "--estimator.num-pairs", "2", "--problem.num-steps", "8", "--lengths",
-    "2,4", "--curriculum-start", "2", "--num-inner-steps", "200", "--num-tasks", "2", "--num-points", "2",
-    "--optimizer.hidden-sizes", "2", "--variants", "persistent_es", "--no-compilation-cache", "--num-devices", "1",
+    "ablate", "quadratic", "--family.dim", "2", "--estimator.num-pairs", "2", "--problem.num-steps",
+    "8", "--lengths", "2,4", "--curriculum-start", "2", "--num-inner-steps", "200", "--num-tasks",
+    "2", "--num-points", "2", "--optimizer.hidden-sizes", "2", "--variants", "persistent_es",
+    "--no-compilation-cache", "--num-devices", "1",
 ]  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""Ablations: cells that are there are not run again, statistics against closed forms, budgets of inner steps."""
+"""Ablations: cells that are there are not run again,
+statistics against closed forms, budgets of inner steps.
+"""
 
 import json
 

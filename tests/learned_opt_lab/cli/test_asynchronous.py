@@ -1,4 +1,6 @@
-"""`learned-opt train --engine ray`: as good as in step, and it goes on after its learner is killed."""
+"""`learned-opt train --engine ray`:
+as good as in step, and it goes on after its learner is killed.
+"""
 
 import dataclasses
 import json
@@ -70,7 +72,9 @@ def late_loss(rows, num_inner_steps):
 
 @pytest.mark.slow
 def test_as_good_as_in_step_after_the_same_inner_steps(tmp_path):
-    """Quickstart's problem with fewer pairs and smaller networks: within the noise of four seeds in step."""
+    """Quickstart's problem with fewer pairs and smaller networks:
+    within the noise of four seeds in step.
+    """
     built, in_step = build(CONFIG, 2), []
     for seed in range(4):
         run = directory.create(

@@ -1,4 +1,6 @@
-"""Bad input ends with status 2 and at most five lines on stderr, the first saying what is wrong; nothing is written."""
+"""Bad input ends with status 2 and at most five lines on stderr, the first saying what is wrong;
+nothing is written.
+"""
 
 import importlib.util
 import json
@@ -15,13 +17,14 @@ import learned_opt
 from learned_opt import mlp
 from learned_opt_lab.cli.main import main
 
+OF_A_FAMILY = "from configs.base import *\nconfig = TrainConfig(family=CustomFamily({}))"
 CONFIGS = {
     "syntax.py": "config = (",
     "nothing.py": "x = 1",
-    "custom.py": "from configs.base import *\nconfig = TrainConfig(family=CustomFamily('no_such_module:family'))",
-    "colon.py": "from configs.base import *\nconfig = TrainConfig(family=CustomFamily('tasks.images.class_subsets'))",
-    "number.py": "from configs.base import *\nconfig = TrainConfig(family=CustomFamily('builtins:dict'))",
-    "arguments.py": "from configs.base import *\nconfig = TrainConfig(family=CustomFamily('math:sqrt', '', {'n': 3}))",
+    "custom.py": OF_A_FAMILY.format("'no_such_module:family'"),
+    "colon.py": OF_A_FAMILY.format("'tasks.images.class_subsets'"),
+    "number.py": OF_A_FAMILY.format("'builtins:dict'"),
+    "arguments.py": OF_A_FAMILY.format("'math:sqrt', '', {'n': 3}"),
 }
 
 

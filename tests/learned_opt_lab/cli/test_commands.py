@@ -46,7 +46,8 @@ def test_help_and_mistyped_flags_are_answered_without_jax():
 import sys
 from learned_opt_lab.cli.main import main
 statuses = [main(argv) for argv in {calls}]
-sys.exit(0 if statuses == [0, 0, 2, 2] and "jax" not in sys.modules else f"{{statuses}}, {{'jax' in sys.modules}}")
+good = statuses == [0, 0, 2, 2] and "jax" not in sys.modules
+sys.exit(0 if good else f"{{statuses}}, {{'jax' in sys.modules}}")
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -56,8 +57,9 @@ def test_the_help_of_train_explains_every_field(capsys):
     main(["train", "quickstart", "--help"])
     shown = capsys.readouterr().out
     for flag in (
-        "--num-outer-steps", "--checkpoint-every", "--seed", "--estimator.num-pairs", "--estimator.std", "--run-dir",
-        "--overwrite", "--num-devices", "--tensorboard", "--init-theta", "--truncation.num-steps", "--family.dataset",
+        "--num-outer-steps", "--checkpoint-every", "--seed", "--estimator.num-pairs",
+        "--estimator.std", "--run-dir", "--overwrite", "--num-devices", "--tensorboard",
+        "--init-theta", "--truncation.num-steps", "--family.dataset",
     ):  # fmt: skip
         assert flag in shown
     # An option's line is followed by its explanation, which is more than the default.

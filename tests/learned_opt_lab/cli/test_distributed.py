@@ -1,4 +1,6 @@
-"""`learned-opt train` on several processes or workers, as a user starts it: losses, mismatches, silence."""
+"""`learned-opt train` on several processes or workers, as a user starts it:
+losses, mismatches, silence.
+"""
 
 import json
 import os
@@ -86,7 +88,8 @@ def test_a_lost_process_ends_the_other_and_one_resumes(tmp_path, lost, capsys):
     )
     wait_for_rows(run, 50, *pair)
     pair[lost].send_signal(signal.SIGKILL)
-    # Its connections break, so nobody waits for a missed heartbeat, not even for that of the coordinator.
+    # Its connections break, so nobody waits for a missed heartbeat,
+    # not even for that of the coordinator.
     _, errors = pair[1 - lost].communicate(timeout=cluster.HEARTBEAT_TIMEOUT)
     assert pair[1 - lost].returncode == in_step.LOST_PROCESS
     pair[lost].communicate()
@@ -94,7 +97,8 @@ def test_a_lost_process_ends_the_other_and_one_resumes(tmp_path, lost, capsys):
     assert len(told) == 1, errors
     assert f"process {1 - lost} lost another process of this run (process {lost} ended)" in told[0]
     assert f"learned-opt resume {run}" in told[0]
-    # On fewer: one process, which takes the others' particles too. The run is shortened to what is left to see.
+    # On fewer: one process, which takes the others' particles too.
+    # The run is shortened to what is left to see.
     config = json.loads((run / "config.json").read_text())
     last = max(int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdigit())
     (run / "config.json").write_text(json.dumps(config | {"num_outer_steps": last + 20}))

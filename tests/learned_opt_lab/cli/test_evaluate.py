@@ -1,4 +1,6 @@
-"""Bad input on the command line: exit status 2, a first line that says what is wrong, nothing written."""
+"""Bad input on the command line:
+exit status 2, a first line that says what is wrong, nothing written.
+"""
 
 import pytest
 

@@ -1,7 +1,8 @@
-"""Commands that are killed at random moments, again and again, end with the results of those left alone, to the bit.
+"""Commands that are killed at random moments, again and again,
+end with the results of those left alone, to the bit.
 
-`LEARNED_OPT_KILLS` says how many kills there are, 100 if it is not set, spread over the commands, and
-`LEARNED_OPT_KILLS_SEED` when they come.
+`LEARNED_OPT_KILLS` says how many kills there are, 100 if it is not set, spread over the commands,
+and `LEARNED_OPT_KILLS_SEED` when they come.
 """
 
 import json
@@ -42,10 +43,11 @@ TRAIN = [
     "--num-devices", "1",
 ]  # fmt: skip
 ABLATE = [
-    "quadratic", "--family.dim", "2", "--estimator.num-pairs", "2", "--problem.num-steps", "8", "--lengths", "2,4",
-    "--curriculum-start", "2", "--num-inner-steps", "200", "--num-tasks", "2", "--num-points", "2",
-    "--optimizer.hidden-sizes", "2", "--variants", "persistent_es,evolution_strategies", "--num-seeds", "2",
-    "--seeds-at-once", "1", "--num-devices", "1",
+    "quadratic", "--family.dim", "2", "--estimator.num-pairs", "2", "--problem.num-steps", "8",
+    "--lengths", "2,4", "--curriculum-start", "2", "--num-inner-steps", "200", "--num-tasks", "2",
+    "--num-points", "2", "--optimizer.hidden-sizes", "2", "--variants",
+    "persistent_es,evolution_strategies", "--num-seeds", "2", "--seeds-at-once", "1",
+    "--num-devices", "1",
 ]  # fmt: skip
 
 
@@ -179,7 +181,10 @@ def min_checkpoint(run: Path) -> int:
 
 @pytest.fixture(scope="module")
 def whole(server, tmp_path_factory) -> dict[str, Path]:
-    """Each command's results when it is left alone; the second time, programs come from the cache, and are timed."""
+    """Each command's results when it is left alone.
+
+    The second time, programs come from the cache, and are timed.
+    """
     directory = tmp_path_factory.mktemp("whole")
     server.run(train(directory / "first"))
     done, seconds = {}, {}

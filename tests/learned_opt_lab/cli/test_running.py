@@ -1,4 +1,6 @@
-"""What `train` and `resume` share: flags become an engine's settings, and a run's end an exit status."""
+"""What `train` and `resume` share:
+flags become an engine's settings, and a run's end an exit status.
+"""
 
 import signal
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""What `learned-opt search` refuses, and that what ships is made by the command that `list` shows."""
+"""What `learned-opt search` refuses,
+and that what ships is made by the command that `list` shows.
+"""
 
 from pathlib import Path
 

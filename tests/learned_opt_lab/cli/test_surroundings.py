@@ -1,4 +1,6 @@
-"""Odd surroundings: no home, closed or broken streams, narrow and plain terminals, no such backend."""
+"""Odd surroundings: no home, closed or broken streams,
+narrow and plain terminals, no such backend.
+"""
 
 import importlib
 import io
@@ -74,7 +76,8 @@ ERRORS = {
     "memory of XLA": (
         RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 40000000000 bytes."),
         1,
-        "error: there is not enough memory for this: RESOURCE_EXHAUSTED: Out of memory allocating 4",
+        "error: there is not enough memory for this: RESOURCE_EXHAUSTED: Out of memory allocating "
+        "4",
     ),
     "no such backend": (
         RuntimeError("Unable to initialize backend 'cuda': no GPU"),
@@ -159,7 +162,9 @@ def test_streams_take_every_character(monkeypatch, tmp_path):
 
 
 def test_closed_descriptors_are_not_given_to_files(tmp_path):
-    """Otherwise what libraries print on descriptors 1 and 2 would go into the next file that is opened."""
+    """Otherwise what libraries print on descriptors 1
+    and 2 would go into the next file that is opened.
+    """
     code = (
         "from learned_opt_lab.cli.main import main; import os; from pathlib import Path\n"
         "status = main(['list', 'configs'])\n"

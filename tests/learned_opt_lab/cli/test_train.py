@@ -1,4 +1,6 @@
-"""`learned-opt train` as a user runs it: results, signals, kills and damage, in processes of their own."""
+"""`learned-opt train` as a user runs it:
+results, signals, kills and damage, in processes of their own.
+"""
 
 import json
 import os
@@ -70,7 +72,9 @@ def damage_newest(run: Path) -> int:
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory) -> dict:
-    """One run that is left alone, and one that is stopped, killed, interrupted and damaged, and resumed each time."""
+    """One run that is left alone, and one that is stopped, killed,
+    interrupted and damaged, and resumed each time.
+    """
     directory = tmp_path_factory.mktemp("runs")
     cache, whole, broken = directory / "cache", directory / "whole", directory / "broken"
     process = start("train", "quadratic", "--run-dir", str(whole), *SETTINGS, cache=cache)
@@ -276,7 +280,9 @@ def test_lost_metrics_stop_resume_unless_allowed(copied, capsys):
 
 
 def test_resume_on_another_number_of_devices(trained, capsys):
-    """A complete run is scored again and stays as it is; its particles are read onto four devices."""
+    """A complete run is scored again and stays as it is;
+    its particles are read onto four devices.
+    """
     before = (trained / "metrics.jsonl").read_bytes()
     assert main(["resume", str(trained), "--num-devices", "4", "--no-compilation-cache"]) == 0
     assert (trained / "metrics.jsonl").read_bytes() == before

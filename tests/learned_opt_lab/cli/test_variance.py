@@ -40,7 +40,9 @@ def test_summary_of_known_estimates():
 
 
 def test_sampler_on_a_linear_loss():
-    """ES of `loss = slope . theta` has mean `slope` and variance `slope^2 + |slope|^2` a pair, for each parameter."""
+    """ES of `loss = slope . theta` has mean `slope` and variance `slope^2 + |slope|^2` a pair,
+    for each parameter.
+    """
     slope = jnp.array([1.0, 2.0], jnp.float32)
     problem = UnrolledSystem(
         lambda theta, key: jnp.float32(0),

@@ -42,7 +42,9 @@ HOSTILE = [
 
 
 def random_texts(num_texts, seed=0):
-    """Strings of all planes of Unicode, lone surrogates and unassigned characters among them, and bits of markup."""
+    """Strings of all planes of Unicode, lone surrogates and unassigned characters among them,
+    and bits of markup.
+    """
     generator = random.Random(seed)
     bits = [
         "$",

@@ -1,4 +1,6 @@
-"""Figures are drawn from the files of a run directory; what they say is checked by reading the artists back."""
+"""Figures are drawn from the files of a run directory;
+what they say is checked by reading the artists back.
+"""
 
 import json
 

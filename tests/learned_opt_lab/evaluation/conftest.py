@@ -1,4 +1,6 @@
-"""A task family small enough that its programs compile in a second, and an Optax loop to compare with."""
+"""A task family small enough that its programs compile in a second,
+and an Optax loop to compare with.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,9 @@ from tests.support.lab.tiny import make_suite
 
 
 def make_regression_family(num_features=3, batch_size=4):
-    """Noisy linear regression: a task is its true weights; the splits draw different rows of the data."""
+    """Noisy linear regression: a task is its true weights;
+    the splits draw different rows of the data.
+    """
     inputs = jax.random.normal(jax.random.key(0), (len(SPLITS), 16, num_features))
 
     def task(truth):
@@ -33,9 +37,12 @@ def make_regression_family(num_features=3, batch_size=4):
 
 
 def plain_loop(family, optimizer, runs, index, num_steps, split, eval_every=1, hypergradient=False):
-    """An independent Optax loop: no vmap, no scan; the keys are those `learned_opt_lab.evaluation.sweep` documents.
+    """An independent Optax loop: no vmap, no scan.
 
-    With `hypergradient` the optimizer gets the batch's loss and the gradient of an `inner_valid` batch.
+    The keys are those `learned_opt_lab.evaluation.sweep` documents.
+
+    With `hypergradient` the optimizer gets the batch's loss and the gradient of an `inner_valid`
+    batch.
     """
     init_key, train_key, eval_key = jax.random.split(runs.seed[index], 3)
     task = family.task(family.sample(runs.task[index]))

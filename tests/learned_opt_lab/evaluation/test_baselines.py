@@ -1,4 +1,6 @@
-"""Every baseline of the table: its curves in a sweep equal a plain Optax loop; its search is what it says."""
+"""Every baseline of the table: its curves in a sweep equal a plain Optax loop;
+its search is what it says.
+"""
 
 import jax
 import jax.numpy as jnp

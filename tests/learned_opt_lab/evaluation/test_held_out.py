@@ -16,7 +16,9 @@ from tasks.base import SPLITS, Task, TaskFamily
 
 
 def scaled_family():
-    """Each task is a quadratic of its own curvature, so that the best rate differs between tasks."""
+    """Each task is a quadratic of its own curvature,
+    so that the best rate differs between tasks.
+    """
 
     def task(curvature):
         def loss(params, key, batch):

@@ -44,7 +44,9 @@ def test_final_loss_in_a_sweep_equals_the_optimizer_alone(name, regression_famil
 
 
 def train_alone(family, tx, runs, index, num_steps):
-    """A plain loop with the keys of `learned_opt_lab.evaluation.sweep`; E is the loss of a fresh validation batch."""
+    """A plain loop with the keys of `learned_opt_lab.evaluation.sweep`;
+    E is the loss of a fresh validation batch.
+    """
     init_key, train_key, eval_key = jax.random.split(runs.seed[index], 3)
     task = family.task(family.sample(runs.task[index]))
     params = task.init(init_key)

@@ -97,7 +97,10 @@ def test_shapes_that_are_no_table_are_refused(scores):
 
 
 def test_what_cannot_be_known_is_nan():
-    """One nan of many is neither cut off as an outlier nor counted as a loss; one run has no interval."""
+    """One nan of many is neither cut off as an outlier nor counted as a loss.
+
+    One run has no interval.
+    """
     scores = SCORES.copy()
     scores[2, 3] = np.nan
     assert np.isnan(statistics.interquartile_mean(scores))

@@ -64,7 +64,9 @@ def test_a_split_is_measured_alike_whatever_else_is_measured(regression_family):
 
 
 def test_a_measurement_is_the_mean_over_its_batches(regression_family):
-    """At rate zero all points have one mean; four batches have a quarter of the variance (F-test, 800 points each)."""
+    """At rate zero all points have one mean;
+    four batches have a quarter of the variance (F-test, 800 points each).
+    """
     family, runs = regression_family(), make_runs(jax.random.key(5), 1)
     variances, means = [], []
     for num_batches in (1, 4):
@@ -82,7 +84,9 @@ def test_a_measurement_is_the_mean_over_its_batches(regression_family):
 
 
 def test_extra_arguments_reach_the_optimizer(regression_family):
-    """A transformation that moves by the gradient at the point it asks `value_fn` about, and by the valid gradient."""
+    """A transformation that moves by the gradient at the point it asks `value_fn` about,
+    and by the valid gradient.
+    """
 
     def factory(rate):
         def update(grads, state, params, *, value, grad, value_fn, objective_grad):
@@ -138,7 +142,10 @@ def test_a_recurrent_model_sweeps_over_devices():
     ("size", "kwargs"), [(3, {"momentum_decays": ()}), (32_769, {"preset": "metz2019"})]
 )
 def test_learned_optimizers_without_momenta_and_on_large_tensors_pass_shard_map(size, kwargs):
-    """Against the same updates made one by one; a carry of constants would not pass, nor a leaf of no elements."""
+    """Against the same updates made one by one.
+
+    A carry of constants would not pass, nor a leaf of no elements.
+    """
     task = Task(
         init=lambda key: {"w": jax.random.normal(key, (size,))},
         loss=lambda params, key, batch: (jnp.sum((params["w"] - batch) ** 2) / size, {}),

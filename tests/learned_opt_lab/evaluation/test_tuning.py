@@ -1,4 +1,6 @@
-"""The search: chooses the lowest validation loss, on runs of its own, and is cached by everything that matters."""
+"""The search: chooses the lowest validation loss, on runs of its own,
+and is cached by everything that matters.
+"""
 
 import dataclasses
 import json

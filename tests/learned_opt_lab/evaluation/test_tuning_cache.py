@@ -1,4 +1,6 @@
-"""The cache of tuning goes by what the numbers follow from, says what came from it, and never stands in the way."""
+"""The cache of tuning goes by what the numbers follow from,
+says what came from it, and never stands in the way.
+"""
 
 import dataclasses
 import functools
@@ -49,7 +51,9 @@ def mine(tmp_path, monkeypatch):
 
 @pytest.fixture
 def searches(monkeypatch):
-    """Searches made in place of real ones: the loss of configuration i after all steps is `losses[i]`."""
+    """Searches made in place of real ones:
+    the loss of configuration i after all steps is `losses[i]`.
+    """
     made = []
 
     def make_sweep(family, factory, **options):
@@ -183,7 +187,9 @@ def test_a_read_only_cache_costs_a_warning(mine, searches, tmp_path):
 
 
 def test_what_is_not_finite_is_never_the_best(mine, searches, tmp_path):
-    """nan counts as the cap, and among configurations at the cap one that was measured goes first."""
+    """nan counts as the cap, and among configurations at the cap one
+    that was measured goes first.
+    """
     _, losses = searches
     losses([np.nan, 50.0, np.inf] + [np.nan] * 8)
     tuned, (line,) = tune(task_of(mine()), cache=tmp_path)

@@ -1,4 +1,7 @@
-"""Cells: whole or not there. Every kind of damage is told with the file's name, kept, and made again."""
+"""Cells: whole or not there.
+
+Every kind of damage is told with the file's name, kept, and made again.
+"""
 
 import json
 import os
@@ -41,7 +44,9 @@ def test_what_is_read_is_what_was_written(stem):
 
 @pytest.mark.parametrize("suffix", ["npz", "json"])
 def test_damage_is_told_and_kept(stem, suffix):
-    """150 truncations and flipped bytes of each file: never another cell than the one written, never an exception."""
+    """150 truncations and flipped bytes of each file:
+    never another cell than the one written, never an exception.
+    """
     path, rng = stem.with_name(f"a.b.{suffix}"), random.Random(0)
     whole = {each: each.read_bytes() for each in cells.paths(stem)}
     for _ in range(150):
@@ -126,7 +131,9 @@ def test_suite_and_ablation_read_the_same_way(tmp_path, capsys):
 
 
 def test_a_real_disk_that_fills(tmp_path):
-    """A tmpfs of 1 MB: the cell that has no room is none, those before are whole, and with room again it is written."""
+    """A tmpfs of 1 MB: the cell that has no room is none, those before are whole,
+    and with room again it is written.
+    """
     place = tmp_path / "small"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]

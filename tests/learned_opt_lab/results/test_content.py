@@ -24,7 +24,9 @@ def make(scale):
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-    """A user's module that uses another one beside it; `write` edits them and imports them afresh."""
+    """A user's module that uses another one beside it;
+    `write` edits them and imports them afresh.
+    """
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     names = ("mine", "mine_too")

@@ -1,4 +1,6 @@
-"""A run from Python: what the command does, told by a result and by exceptions, and nothing is printed."""
+"""A run from Python: what the command does, told by a result and by exceptions,
+and nothing is printed.
+"""
 
 import dataclasses
 import json
@@ -32,8 +34,9 @@ CONFIG = dataclasses.replace(
     num_outer_steps=3,
 )
 FLAGS = [
-    "--family.dim", "2", "--optimizer.hidden-sizes", "2", "--problem.num-steps", "8", "--estimator.num-pairs", "2",
-    "--truncation.num-steps", "2", "--held-out.num-tasks", "2", "--held-out.num-steps", "5", "--num-outer-steps", "3",
+    "--family.dim", "2", "--optimizer.hidden-sizes", "2", "--problem.num-steps", "8",
+    "--estimator.num-pairs", "2", "--truncation.num-steps", "2", "--held-out.num-tasks", "2",
+    "--held-out.num-steps", "5", "--num-outer-steps", "3",
 ]  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""What the end of a run says: what is held out and what is not, and that nothing learned is no success."""
+"""What the end of a run says: what is held out and what is not,
+and that nothing learned is no success.
+"""
 
 import dataclasses
 import json

@@ -1,4 +1,6 @@
-"""Numbers of a config that are nan, infinite, out of range, or other numbers in float32 or int32."""
+"""Numbers of a config that are nan, infinite, out of range,
+or other numbers in float32 or int32.
+"""
 
 import dataclasses
 

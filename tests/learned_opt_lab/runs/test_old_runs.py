@@ -10,7 +10,8 @@ import learned_opt
 from learned_opt_lab.cli.main import main
 
 OLD_RUN = Path(__file__).parents[2] / "support" / "old_run"
-"""Stopped at outer step 4 of 400; its family is named by a module of the old layout, its optimizer by old fields."""
+"""Stopped at outer step 4 of 400; its family is named by a module of the old layout,
+its optimizer by old fields."""
 
 
 @pytest.fixture

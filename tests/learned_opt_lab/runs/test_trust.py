@@ -1,4 +1,6 @@
-"""What a stranger's config or run names is not imported without `--trust`; what the user types himself is."""
+"""What a stranger's config or run names is not imported without `--trust`;
+what the user types himself is.
+"""
 
 import collections
 import copy
@@ -28,13 +30,16 @@ SECONDS = 120.0
 
 @pytest.fixture
 def stranger(tmp_path, monkeypatch):
-    """A module in the working directory that leaves a file behind when it is imported; gives the file's path."""
+    """A module in the working directory that leaves a file behind when it is imported;
+    gives the file's path.
+    """
     directory = tmp_path / "stranger"
     directory.mkdir()
     touched = tmp_path / "touched"
     (directory / "stranger.py").write_text(
         f"import pathlib\npathlib.Path({str(touched)!r}).touch()\n"
-        "from learned_opt import mlp\nfrom tasks.analytic.random_quadratic import random_quadratic_family\n"
+        "from learned_opt import mlp\n"
+        "from tasks.analytic.random_quadratic import random_quadratic_family\n"
         "def optimizer(width=4):\n    return mlp((width,))\n"
         "def family(dim=3):\n    return random_quadratic_family(dim)\n"
     )

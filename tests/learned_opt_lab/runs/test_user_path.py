@@ -31,7 +31,9 @@ NAMES = (*user_path.OWN, "secrets", "tree", "statistics")
 
 @pytest.fixture
 def shadows(tmp_path, monkeypatch) -> Path:
-    """A folder whose modules have the names of ours, of the standard library and of libraries; we are in it."""
+    """A folder whose modules have the names of ours,
+    of the standard library and of libraries; we are in it.
+    """
     for name in NAMES[:4]:
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(HOSTILE)
@@ -39,7 +41,8 @@ def shadows(tmp_path, monkeypatch) -> Path:
         (tmp_path / f"{name}.py").write_text(HOSTILE)
     (tmp_path / "mine_of_shadows.py").write_text("count = 3")
     (tmp_path / "good.py").write_text(
-        "from mine_of_shadows import count\nfrom configs.base import *\nconfig = TrainConfig(num_outer_steps=count)"
+        "from mine_of_shadows import count\nfrom configs.base import *\n"
+        "config = TrainConfig(num_outer_steps=count)"
     )
     (tmp_path / "bad.py").write_text("from tasks import my_family")
     monkeypatch.chdir(tmp_path)
@@ -71,12 +74,16 @@ def test_modules_beside_a_config(shadows, capsys):
 
 
 def test_started_in_such_a_folder(shadows):
-    """`python -m` looks into the working directory first; `cli` alone must be found by Python itself."""
+    """`python -m` looks into the working directory first.
+
+    `cli` alone must be found by Python itself.
+    """
     (shadows / "learned_opt_lab" / "__init__.py").unlink()
     code = "import sys; from learned_opt_lab.cli.main import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
-        [sys.executable, "-OO", "-c", code, "--help"],
-        cwd=shadows, env=os.environ | {"PYTHONPATH": f"{shadows}:{ROOT}"}, capture_output=True, text=True, check=False,
+        [sys.executable, "-OO", "-c", code, "--help"], cwd=shadows,
+        env=os.environ | {"PYTHONPATH": f"{shadows}:{ROOT}"}, capture_output=True, text=True,
+        check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert re.findall(r"^  (\w+)$", done.stdout, re.MULTILINE) == list(COMMANDS)

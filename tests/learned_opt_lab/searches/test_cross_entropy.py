@@ -1,4 +1,6 @@
-"""The cross-entropy method finds a rate that Adam's do not beat, and its score is the one it says."""
+"""The cross-entropy method finds a rate that Adam's do not beat,
+and its score is the one it says.
+"""
 
 import numpy as np
 import pytest

@@ -81,7 +81,9 @@ def test_where_the_search_of_general_es_starts():
 
 
 def test_two_generations_of_general_draw_and_score_the_same(monkeypatch):
-    """A sweep in NumPy stands for the runs; what it is asked, and what is made of its losses, are the search's."""
+    """A sweep in NumPy stands for the runs;
+    what it is asked, and what is made of its losses, are the search's.
+    """
     asked = []
 
     def make_sweep(family, optimizer, **options):

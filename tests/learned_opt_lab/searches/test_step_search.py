@@ -1,4 +1,6 @@
-"""A candidate of the search over a theta's step changes the rate and the direction by what its numbers say."""
+"""A candidate of the search over a theta's step changes the rate
+and the direction by what its numbers say.
+"""
 
 import dataclasses
 

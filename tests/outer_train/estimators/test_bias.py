@@ -1,4 +1,6 @@
-"""Each estimator's stated bias, none or that of the truncation, in z-tests on a system with a closed-form gradient."""
+"""Each estimator's stated bias, none or that of the truncation,
+in z-tests on a system with a closed-form gradient.
+"""
 
 import jax
 import jax.numpy as jnp

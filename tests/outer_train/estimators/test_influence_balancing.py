@@ -1,4 +1,6 @@
-"""Influence balancing (arXiv 1705.08209): theta* = -1/6, and the one-step truncated gradient points away from it."""
+"""Influence balancing (arXiv 1705.08209):
+theta* = -1/6, and the one-step truncated gradient points away from it.
+"""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,6 @@
-"""Equation (1): the merge against hand computation, its variance, its bias and what it does with infinities."""
+"""Equation (1): the merge against hand computation, its variance,
+its bias and what it does with infinities.
+"""
 
 import functools
 
@@ -27,7 +29,9 @@ def test_weights_are_equation_one():
 
 
 def _rippled(frequency=60.0):
-    """A linear-quadratic system whose loss also has a fast ripple, so that RP is noisy where ES averages it out."""
+    """A linear-quadratic system whose loss also has a fast ripple,
+    so that RP is noisy where ES averages it out.
+    """
     smooth, _ = linear_quadratic(num_steps=4, noise=0.1)
 
     def step(theta, state, key, amplitude):
@@ -38,7 +42,9 @@ def _rippled(frequency=60.0):
 
 
 def _samples(estimator, num_repeats):
-    """Jitted `data -> num_repeats` independent gradients of a whole episode, `[repeats, outer parameters]`."""
+    """Jitted `data -> num_repeats` independent gradients of a whole episode,
+    `[repeats, outer parameters]`.
+    """
     theta = jnp.asarray(THETA, jnp.float32)
 
     def one(key, data):
@@ -89,7 +95,8 @@ def test_cross_fitting_removes_the_bias_of_weights_from_the_same_samples():
 def test_where_backpropagation_is_infinite_evolution_strategies_remain():
     def step(theta, state, key, data):
         del key, data
-        # The root's derivative at 0 is infinite, times 0 through abs: nan for every sample's second outer parameter.
+        # The root's derivative at 0 is infinite, times 0 through abs:
+        # nan for every sample's second outer parameter.
         return state + 1, jnp.square(theta[0] - 1) + jnp.sqrt(jnp.abs(theta[1] * 0))
 
     problem = UnrolledSystem(lambda theta, key: jnp.float32(0), step, 5)
@@ -124,13 +131,16 @@ def test_a_cliff_raises_the_warning_and_a_smooth_loss_does_not():
             theta, merged.init(theta, jax.random.key(0)), jax.random.key(1), 4
         )
         assert int(result.info.diagnosis["cliff_warning"]) == expected
-    # Smooth: all pairs are of one size, up to the spread of a chi-square with four degrees of freedom.
+    # Smooth: all pairs are of one size,
+    # up to the spread of a chi-square with four degrees of freedom.
     assert 32 < float(result.info.diagnosis["effective_samples"]) <= 256
 
 
 @pytest.mark.parametrize("other", ["persistent_es", "noise_reuse_es"])
 def test_any_parts_merge_over_one_unroll(other):
-    """The merge's mean lies between its parts', which are those of the estimators alone on the same noise."""
+    """The merge's mean lies between its parts',
+    which are those of the estimators alone on the same noise.
+    """
     problem, _ = linear_quadratic()
     theta = jnp.asarray(THETA, jnp.float32)
     merged = estimators.merged(problem, 64, parts=("reparameterization", other))

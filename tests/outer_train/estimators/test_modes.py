@@ -1,4 +1,6 @@
-"""Reverse mode, forward mode, finite differences and plain autodiff of the unroll agree, in 64 bit."""
+"""Reverse mode, forward mode, finite differences and plain autodiff
+of the unroll agree, in 64 bit.
+"""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,5 @@
-"""Systems that are unlike those of outer-training: every estimator gives the right number, or refuses when it is made.
+"""Systems that are unlike those of outer-training:
+every estimator gives the right number, or refuses when it is made.
 
 Each estimator compiles twice here, so many oddities share a system.
 """
@@ -34,7 +35,10 @@ def make(name, problem, num_particles, **options):
 
 
 def counting(num_steps=4):
-    """No float in the state, an empty first leaf of theta; the loss is theta^2 times the data, after the first step."""
+    """No float in the state, an empty first leaf of theta.
+
+    The loss is theta^2 times the data, after the first step.
+    """
 
     def step(theta, state, key, data):
         del key
@@ -45,7 +49,9 @@ def counting(num_steps=4):
 
 @each
 def test_unknown_is_nan_and_the_gradient_moves_nothing(name):
-    """Finite losses first, which shows that the odd theta and state are no matter; then losses that are all nan."""
+    """Finite losses first, which shows that the odd theta and state are no matter;
+    then losses that are all nan.
+    """
     estimator = make(name, counting(), 4)
     state, estimate = estimator.init(THETA, KEY), jax.jit(estimator.estimate)
     result, _ = estimate(THETA, state, KEY, jnp.int32(3), jnp.float32(1.0))
@@ -71,7 +77,10 @@ def test_unknown_is_nan_and_the_gradient_moves_nothing(name):
 
 @each
 def test_one_pair_of_an_episode_of_one_step_with_a_whole_number_for_a_loss(name):
-    """No state at all, loss in int32: zero derivative, and a jump that differences see. One sample has no variance."""
+    """No state at all, loss in int32: zero derivative, and a jump that differences see.
+
+    One sample has no variance.
+    """
 
     def step(theta, state, key, data):
         del key, data
@@ -161,7 +170,9 @@ def test_a_step_that_returns_something_else_is_named(step, message):
 
 @pytest.mark.parametrize("noise_reuse", [5, 2**31 - 1])
 def test_noise_that_serves_longer_than_an_episode_is_drawn_once_an_episode(noise_reuse):
-    """As noise-reuse ES does; with a counter that stood at the episode's length for "never" there was none at all."""
+    """As noise-reuse ES does; with a counter that stood at the episode's length
+    for "never" there was none at all.
+    """
     problem, found = counting(4), []
     for estimator in (
         estimators.persistent_es(problem, 2, 0.1, noise_reuse=noise_reuse),
@@ -188,7 +199,9 @@ def test_staggered_steps_of_the_longest_episode():
 
 
 def test_counts_beyond_int32_are_floats():
-    """A thousand pairs of an episode of 2^31 - 1 steps: what one estimate may count does not fit an int32."""
+    """A thousand pairs of an episode of 2^31 - 1 steps:
+    what one estimate may count does not fit an int32.
+    """
     live = jnp.full(1000, 2**30, jnp.int32)
     flags = jnp.zeros(1000, bool)
     counts = count(jnp.ones(1000), ~flags, live, flags, num_particles=1000, max_num_steps=2**31)

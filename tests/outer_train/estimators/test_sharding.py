@@ -1,4 +1,6 @@
-"""One, two and eight devices give the same numbers, for each estimator and for the outer step on real data."""
+"""One, two and eight devices give the same numbers,
+for each estimator and for the outer step on real data.
+"""
 
 import jax
 import jax.numpy as jnp

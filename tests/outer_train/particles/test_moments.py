@@ -1,4 +1,6 @@
-"""Means and variances of samples that are huge, tiny, few or not finite, on one device and on two."""
+"""Means and variances of samples that are huge, tiny,
+few or not finite, on one device and on two.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +86,10 @@ merged = jax.jit(merge_moments, static_argnums=2)
 
 
 def test_weights_where_variances_are_unknown():
-    """By the samples that are left; a part with one left is nothing beside one with more, a part with none nothing."""
+    """By the samples that are left.
+
+    A part with one left is nothing beside one with more, a part with none nothing.
+    """
     rng = np.random.default_rng(2)
     a, b = rng.normal(1, 1, size=(6, 5)), rng.normal(3, 2, size=(6, 5))
     a[0, 1] = np.nan  # spoilt, b is not: b alone
@@ -103,7 +108,8 @@ def test_weights_where_variances_are_unknown():
     np.testing.assert_allclose(
         mean, np.asarray(weights[0]) * means[0] + np.asarray(weights[1]) * means[1], rtol=1e-5
     )
-    # One weight for all of theta needs all variances: neither part has them, so both count alike where they can.
+    # One weight for all of theta needs all variances:
+    # neither part has them, so both count alike where they can.
     mean, weights = merged(parts, parts, "global")
     np.testing.assert_allclose(weights[1], [0.5, 0.5, 0.5, 0.5, 1.0])
     np.testing.assert_allclose(mean[4], means[1, 4], rtol=1e-5)

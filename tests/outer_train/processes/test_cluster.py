@@ -1,4 +1,6 @@
-"""Two processes in step: the numbers of one process with two devices, checkpoints across counts, bytes sent."""
+"""Two processes in step: the numbers of one process with two devices,
+checkpoints across counts, bytes sent.
+"""
 
 import json
 import os
@@ -41,7 +43,8 @@ def out(tmp_path_factory):
     ]
     processes = [
         subprocess.Popen(
-            [*command, str(i), str(directory)], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+            [*command, str(i), str(directory)], cwd=ROOT, env=environment, stderr=subprocess.PIPE,
+            text=True
         )
         for i in range(2)
     ]  # fmt: skip
@@ -112,8 +115,8 @@ def test_their_checkpoint_goes_on_with_one_process(seen, out, merged_step, tmp_p
 def test_bytes_sent_a_step(seen, name, content, envelope):
     """By each process, over TCP: the content, in thetas (float32), and Gloo's envelope.
 
-    That is 576 B a sum, and 147 B for a scalar's; one sum alone is .24 of the shipped theta. Counts and heartbeats are
-    the rest.
+    That is 576 B a sum, and 147 B for a scalar's; one sum alone is .24 of the shipped theta. Counts
+    and heartbeats are the rest.
     """
     for process in seen:
         large, small = process["bytes"][name]

@@ -22,7 +22,9 @@ OTHER = TOKEN[::-1]
 
 
 class Relay:
-    """Between a visitor and a meeting: notes all bytes, and may change the first that the visitor sends."""
+    """Between a visitor and a meeting:
+    notes all bytes, and may change the first that the visitor sends.
+    """
 
     def __init__(self, port, change=lambda data: data):
         self.server = socket.create_server(("127.0.0.1", 0))
@@ -104,9 +106,8 @@ def test_process_0_says_that_someone_had_another_token():
         stranger.sendall(bytes(64))
         assert heard(stranger) == b""
     meeting.end()
-    assert (
-        meeting.error
-        == f"process 1 did not come to port {meeting.port} within 3 s (attempts with another token: 1)"
+    assert meeting.error == (
+        f"process 1 did not come to port {meeting.port} within 3 s (attempts with another token: 1)"
     )
 
 

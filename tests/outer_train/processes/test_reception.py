@@ -47,7 +47,8 @@ def test_no_mutated_greeting_hangs_ends_or_fills_the_meeting(count, capsys):
     assert capsys.readouterr() == ("", "")
     with capsys.disabled():
         print(
-            f"\n{count} mutated greetings: none hung or ended the meeting, was shown, or took twice its size"
+            f"\n{count} mutated greetings: none hung or ended the meeting, "
+            "was shown, or took twice its size"
         )
     for connection in silent:
         connection.close()

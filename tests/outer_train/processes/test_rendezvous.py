@@ -27,7 +27,9 @@ def meet_and_part(*arguments):
 
 
 def meeting(*processes, timeout=5.0):
-    """Each process is `(num_processes, process_id, fingerprint)`; returns their errors, or None, in order."""
+    """Each process is `(num_processes, process_id, fingerprint)`;
+    returns their errors, or None, in order.
+    """
     port, errors = free_port(), [None] * len(processes)
 
     def come(i, num_processes, process_id, fingerprint):

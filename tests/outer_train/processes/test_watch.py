@@ -18,7 +18,9 @@ FAST = 0.05
 
 @pytest.fixture
 def star(monkeypatch):
-    """Makes the watches of `num` processes, all in this one: each with the queue of what it tells."""
+    """Makes the watches of `num` processes, all in this one:
+    each with the queue of what it tells.
+    """
     monkeypatch.setattr(watch_lib, "BEAT_SECONDS", FAST)
     with contextlib.ExitStack() as stack:
 

@@ -1,4 +1,7 @@
-"""Checkpoints: exact, sharded, the newest and the best kept. Damage is in test_damaged_checkpoints.py."""
+"""Checkpoints: exact, sharded, the newest and the best kept.
+
+Damage is in test_damaged_checkpoints.py.
+"""
 
 import json
 

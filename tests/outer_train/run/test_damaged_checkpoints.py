@@ -198,7 +198,8 @@ def test_one_without_a_seal_is_read(copied):
 
 def test_a_full_disk_is_one_line_and_leaves_the_whole_ones_whole(copied, monkeypatch):
     """The error of Orbax's thread comes out of the next call, whichever it is."""
-    text = "RESOURCE_EXHAUSTED: Error writing: No space left on device [os_error_code='28']\nSource locations: x"
+    error = "Error writing: No space left on device [os_error_code='28']"
+    text = f"RESOURCE_EXHAUSTED: {error}\nSource locations: x"
 
     def full(self):
         raise ValueError(text)

@@ -1,4 +1,6 @@
-"""A run directory with one file changed at random: it opens and goes on, or an error names a file; nothing is lost."""
+"""A run directory with one file changed at random:
+it opens and goes on, or an error names a file; nothing is lost.
+"""
 
 import collections
 import json
@@ -21,9 +23,9 @@ from tests.support.outer_train.runs import new_run, train
 MUTATIONS = int(os.environ.get("LEARNED_OPT_MUTATIONS", "300"))
 STEPS = {"num_outer_steps": 12, "checkpoint_every": 4, "keep_checkpoints": 10}
 HOSTILE = [
-    "subprocess:getoutput", "os:system", "../../../etc/passwd", "\u202e\x1b[2J", "", "x" * 10_000, None, True, -1, 0,
-    2**31, 2**63, 10**400, 1e308, -0.5, [], {}, [[]], {"type": "os:system"}, "module:factory",
-    float("nan"), float("inf"),
+    "subprocess:getoutput", "os:system", "../../../etc/passwd", "\u202e\x1b[2J", "", "x" * 10_000,
+    None, True, -1, 0, 2**31, 2**63, 10**400, 1e308, -0.5, [], {}, [[]], {"type": "os:system"},
+    "module:factory", float("nan"), float("inf"),
 ]  # fmt: skip
 REWRITTEN = ("metrics.jsonl", "newest_checkpoint.json")
 started = []
@@ -154,6 +156,7 @@ def test_mutations_of_a_run_directory(whole, tmp_path, capsys):
         shutil.rmtree(path)
     with capsys.disabled():
         print(
-            f"\n{MUTATIONS} mutations of a run directory: {dict(counts)}; nothing was started, nothing lost"
+            f"\n{MUTATIONS} mutations of a run directory: {dict(counts)}; "
+            "nothing was started, nothing lost"
         )
     assert sum(counts.values()) == MUTATIONS

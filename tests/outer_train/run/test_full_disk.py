@@ -1,4 +1,6 @@
-"""The disk fills while a run is trained: one line, what was whole is whole, and it goes on once there is room."""
+"""The disk fills while a run is trained:
+one line, what was whole is whole, and it goes on once there is room.
+"""
 
 import errno
 import os

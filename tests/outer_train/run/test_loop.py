@@ -1,4 +1,7 @@
-"""The loop: rows on disk, signals, few steps in flight. How runs go on is in test_continuation.py."""
+"""The loop: rows on disk, signals, few steps in flight.
+
+How runs go on is in test_continuation.py.
+"""
 
 import errno
 import io
@@ -81,7 +84,9 @@ def test_at_most_eight_steps_are_in_flight(new_run, monkeypatch):
 
 @pytest.mark.slow
 def test_two_hundred_unattended_steps_on_two_devices(new_run):
-    """Unread steps with a psum over two devices deadlocked the CPU backend when there were about 50 of them."""
+    """Unread steps with a psum over two devices deadlocked the CPU backend
+    when there were about 50 of them.
+    """
     problem = inner_problem(random_quadratic_family(4), mlp(hidden_sizes=(4,)), 20)
     estimator = evolution_strategies(problem, 4, axis_name=PARTICLES, max_num_steps=2)
     step = outer_step([estimator], optax.adam(1e-3), constant(2), particle_mesh(4, 2))

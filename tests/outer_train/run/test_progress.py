@@ -44,9 +44,9 @@ def test_a_line_names_loss_truncation_share_and_rate():
     clock.add(row(0, None))
     clock.add(row(1, 0.5))
     line = describe(row(1, 0.5, weight_reparameterization=0.25, num_non_finite=3), 1.23456, clock)
-    assert (
-        line
-        == "outer loss 1.2346  truncation 20  RP share 0.25  non-finite 3  1,280 inner steps/s  ETA 00:04"
+    assert line == (
+        "outer loss 1.2346  truncation 20  RP share 0.25  non-finite 3  1,280 inner steps/s  "
+        "ETA 00:04"
     )
     assert describe(row(1, 0.5), None, clock).startswith("outer loss nan  truncation 20  1,280")
 

@@ -89,7 +89,9 @@ def test_duplicates_and_defects_are_told_apart():
 
 
 def test_no_family_is_outrun():
-    """A fast family fills the batch, but the step waits for the slow one, which then counts as much."""
+    """A fast family fills the batch, but the step waits for the slow one,
+    which then counts as much.
+    """
     made = learner()
     for number in range(5):
         made.offer(sent(0, number, value=1.0))

@@ -34,7 +34,9 @@ def test_comes_back_to_the_bit(parts, dtype):
 
 
 def test_bytes_of_a_request_and_its_answer():
-    """Theta one way and moments the other: 5 thetas for a merge of two, 2 where only the mean is sent."""
+    """Theta one way and moments the other:
+    5 thetas for a merge of two, 2 where only the mean is sent.
+    """
     theta = 4 * SIZE
     merged, single = (
         pack(gradient()),

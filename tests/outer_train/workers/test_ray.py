@@ -1,4 +1,6 @@
-"""Workers on a real Ray: deaths by kill -9, nan, joining and leaving, bytes on the wire, clear errors."""
+"""Workers on a real Ray: deaths by kill -9, nan, joining and leaving,
+bytes on the wire, clear errors.
+"""
 
 import json
 import os
@@ -58,7 +60,9 @@ def events(run, kind):
 
 
 class Killer(threading.Thread):
-    """Kills -9 the oldest worker process every `pause` seconds, if the run has made `progress` steps since then."""
+    """Kills -9 the oldest worker process every `pause` seconds,
+    if the run has made `progress` steps since then.
+    """
 
     def __init__(self, run, pause, progress):
         super().__init__(daemon=True)
@@ -97,7 +101,9 @@ def descends(pid, ancestor):
 
 
 def listening():
-    """Addresses at which a process of ours, or a child of one, listens over TCP, as Linux shows them: hexadecimal."""
+    """Addresses at which a process of ours, or a child of one, listens over TCP,
+    as Linux shows them: hexadecimal.
+    """
     inodes = set()
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -153,7 +159,9 @@ def test_a_ray_started_here_asks_for_a_token_of_its_own():
 def test_killed_workers_are_replaced_and_nothing_counts_twice(
     new_run, pause, progress, num_outer_steps, seconds, fewest_deaths
 ):
-    """The slow one takes 40 s or more: a gradient of one of three workers takes .15 s, and a step two of them."""
+    """The slow one takes 40 s or more:
+    a gradient of one of three workers takes .15 s, and a step two of them.
+    """
     run, warnings = new_run(), []
     killer = Killer(run, pause, progress)
     killer.start()
@@ -178,7 +186,10 @@ def test_killed_workers_are_replaced_and_nothing_counts_twice(
 
 
 def test_workers_of_other_families_join_and_leave_and_the_sick_one_is_named(new_run):
-    """Two families with minima at 1 and 2; a third worker joins, sends nan and is refused; then two of three leave."""
+    """Two families with minima at 1 and 2.
+
+    A third worker joins, sends nan and is refused; then two of three leave.
+    """
     run, warnings, left_at = new_run(), [], []
 
     def wanted():
@@ -211,7 +222,8 @@ def test_workers_of_other_families_join_and_leave_and_the_sick_one_is_named(new_
 
 @pytest.mark.parametrize(("size", "parts", "most"), [(20_000, None, 2.2), (5_000, ("a", "b"), 5.2)])
 def test_bytes_on_the_wire(new_run, size, parts, most):
-    """What the learner's sockets carried for each gradient, Ray's own envelope of a kilobyte with it, in thetas.
+    """What the learner's sockets carried for each gradient,
+    Ray's own envelope of a kilobyte with it, in thetas.
 
     Beyond 100 kB a message goes through shared memory on one machine, and no socket counts it.
     """

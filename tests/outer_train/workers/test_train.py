@@ -1,4 +1,6 @@
-"""The asynchronous loop with a crew in this process: deaths, arrivals, departures, refusals, resume."""
+"""The asynchronous loop with a crew in this process:
+deaths, arrivals, departures, refusals, resume.
+"""
 
 import json
 from functools import partial
@@ -17,7 +19,10 @@ KEY = np.asarray(jax.random.key_data(jax.random.key(0)))
 
 
 class LocalCrew:
-    """Workers in this process, answering one at a time in a fixed order; `before` may meddle with each answer."""
+    """Workers in this process, answering one at a time in a fixed order.
+
+    `before` may meddle with each answer.
+    """
 
     def __init__(self, make_worker=NumpyWorker, before=lambda crew, handle, number: None):
         self.make_worker, self.before = make_worker, before

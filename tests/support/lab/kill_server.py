@@ -1,7 +1,9 @@
-"""Starts commands of `learned-opt` as processes of their own, and kills them: it has imported all, and forks.
+"""Starts commands of `learned-opt` as processes of their own, and kills them:
+it has imported all, and forks.
 
-It reads lines of JSON, `{"argv": [...], "log": path, "kill_after": seconds or null}`, and answers each by
-`{"status": exit status, negative for a signal, "seconds": how long it ran}`. JAX starts in the forked processes only.
+It reads lines of JSON, `{"argv": [...], "log": path, "kill_after": seconds or null}`, and answers
+each by `{"status": exit status, negative for a signal, "seconds": how long it ran}`. JAX starts in
+the forked processes only.
 """
 
 import json

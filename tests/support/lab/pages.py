@@ -36,7 +36,8 @@ FLAGS = [
 
 
 def make_report(axis="width", labels=("learned", "</script>"), name="task", value=None):
-    """A report of made-up curves: the first optimizer falls faster than the tuned reference, the second diverges.
+    """A report of made-up curves: the first optimizer falls faster than the tuned reference,
+    the second diverges.
 
     Args:
       axis: of the suite.

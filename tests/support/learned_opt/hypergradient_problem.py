@@ -37,7 +37,9 @@ def loss_fn(params, batch):
 
 
 def train(tx, problem, with_objective=True):
-    """Runs `tx` under scan; every state it leaves behind, with a leading step axis, and the last parameters."""
+    """Runs `tx` under scan; every state it leaves behind,
+    with a leading step axis, and the last parameters.
+    """
     params, batches, valid = problem
 
     def step(carry, batch):

@@ -10,18 +10,21 @@ import zipfile
 import numpy as np
 
 VALUES = (
-    None, True, False, 0, -1, 3, 10**9, 2**63 - 1, 1e308, -0.5, 1e-320, "", "x", "mlp", "adam", "\x00", "\ud800",
-    [], {}, [1], [[1]], [10**9], [10**9, 10**9], [1] * 300, {"a": 1}, {"type": "Mlp"}, "stranger:make", "os:system",
-    "subprocess:getoutput", "builtins:eval", ["stranger:make"],
+    None, True, False, 0, -1, 3, 10**9, 2**63 - 1, 1e308, -0.5, 1e-320, "", "x", "mlp", "adam",
+    "\x00", "\ud800", [], {}, [1], [[1]], [10**9], [10**9, 10**9], [1] * 300, {"a": 1},
+    {"type": "Mlp"}, "stranger:make", "os:system", "subprocess:getoutput", "builtins:eval",
+    ["stranger:make"],
 )  # fmt: skip
 TEXTS = (
-    b"", b"[", b"[" * 100_000, b'{"a":' * 5_000, b"\xff\xfe", b"\xef\xbb\xbf{}", b"NaN", b"1" * 5_000, b"1e999",
-    b'{"optimizer": "stranger:make", "optimizer": "mlp"}', b'"\\ud800"', b"\x80\x04", b"null", b'"' + b"\\" * 9_999,
+    b"", b"[", b"[" * 100_000, b'{"a":' * 5_000, b"\xff\xfe", b"\xef\xbb\xbf{}", b"NaN",
+    b"1" * 5_000, b"1e999", b'{"optimizer": "stranger:make", "optimizer": "mlp"}', b'"\\ud800"',
+    b"\x80\x04", b"null", b'"' + b"\\" * 9_999,
 )  # fmt: skip
 SWAPS = (
-    (b"<f4", b">f4"), (b"<f4", b"|O "), (b"<f4", b"<i4"), (b"<f4", b"<V4"), (b"<f4", b"<c8"), (b"False", b"True "),
-    (b"NUMPY\x01", b"NUMPY\x02"), (b"NUMPY\x01", b"NUMPY\x09"), (b"(4,)", b"(-4)"), (b", 4)", b",9**9"),
-    (b"'descr'", b"((((((("), (b".npy", b".NPY"), (b"PK\x01\x02", b"PK\x01\x03"), (b"PK\x05\x06", b"PK\x05\x07"),
+    (b"<f4", b">f4"), (b"<f4", b"|O "), (b"<f4", b"<i4"), (b"<f4", b"<V4"), (b"<f4", b"<c8"),
+    (b"False", b"True "), (b"NUMPY\x01", b"NUMPY\x02"), (b"NUMPY\x01", b"NUMPY\x09"),
+    (b"(4,)", b"(-4)"), (b", 4)", b",9**9"), (b"'descr'", b"((((((("), (b".npy", b".NPY"),
+    (b"PK\x01\x02", b"PK\x01\x03"), (b"PK\x05\x06", b"PK\x05\x07"),
 )  # fmt: skip
 
 
@@ -79,14 +82,18 @@ def _swap(rng, data):
 
 
 def _directory(rng, data):
-    """Another number in the directory: flags, method, checksum, sizes, lengths of names, position."""
+    """Another number in the directory:
+    flags, method, checksum, sizes, lengths of names, position.
+    """
     at = data.index(b"PK\x01\x02") + int(rng.choice([8, 10, 16, 20, 24, 28, 30, 32, 42]))
     number = int(rng.choice([0, 1, 8, 0xFF, 0x7FFFFFFF, 0xFFFFFFFF]))
     return data[:at] + struct.pack("<I", number) + data[at + 4 :]
 
 
 def _members(rng, data):
-    """The same arrays and something with them: twice, renamed, empty, compressed zeros, nan, a thousand members."""
+    """The same arrays and something with them:
+    twice, renamed, empty, compressed zeros, nan, a thousand members.
+    """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = [(info.filename, archive.read(info)) for info in archive.infolist()]
     name, content = members[rng.integers(len(members))]

@@ -62,7 +62,9 @@ def flat(theta):
 
 
 def bytes_a_step(step, size, num_steps=50):
-    """Sent by this process, a step; steps are read one by one, so that nothing else is under way."""
+    """Sent by this process, a step;
+    steps are read one by one, so that nothing else is under way.
+    """
     data, key = step.place_data(((),)), np.asarray(jax.random.key_data(jax.random.key(1)))
     key = jax.random.wrap_key_data(
         jax.device_put(key, jax.tree.leaves(data)[0].sharding) if data[0] else key

@@ -1,4 +1,6 @@
-"""Sources of gradients that are cheap and known: a parabola `|theta - target|^2 / 2`, one step an episode."""
+"""Sources of gradients that are cheap and known:
+a parabola `|theta - target|^2 / 2`, one step an episode.
+"""
 
 import time
 
@@ -18,9 +20,12 @@ NOISE = 0.1
 
 
 def parabola(place, *, sick=None, num_families=1, seconds=0.0, size=SIZE, parts=None):
-    """Noisy gradients of the parabola at 1; the worker in place `sick` sends nan; the next family's is at 2.
+    """Noisy gradients of the parabola at 1.
 
-    A gradient takes at least `seconds`. With `parts` it is the moments of so many estimators that all say the same.
+    The worker in place `sick` sends nan; the next family's is at 2.
+
+    A gradient takes at least `seconds`. With `parts` it is the moments of so many estimators that
+    all say the same.
     """
     family = place % num_families
 

@@ -45,8 +45,8 @@ class Meeting:
             "fingerprint": self.fingerprint,
         } | settings
         connections = meet(
-            f"127.0.0.1:{self.port}", settings["num_processes"], number, settings["fingerprint"], timeout,
-            settings["token"],
+            f"127.0.0.1:{self.port}", settings["num_processes"], number, settings["fingerprint"],
+            timeout, settings["token"],
         )  # fmt: skip
         self.connections += connections.values()
         return connections
@@ -107,7 +107,9 @@ SEEDS = [
 
 
 def mutant(rng: random.Random) -> list[bytes]:
-    """What a stranger sends at once, and what after the first answer; a seed with up to four changes."""
+    """What a stranger sends at once, and what after the first answer;
+    a seed with up to four changes.
+    """
     data = bytearray(rng.choice(SEEDS))
     for _ in range(rng.randrange(5)):
         where = rng.randrange(len(data) + 1)

@@ -8,7 +8,9 @@ from outer_train.problem import UnrolledSystem
 
 
 def linear_quadratic(num_steps=12, dim=3, num_theta=4, noise=0.3, coupling=1.0, seed=0):
-    """s' = A s + coupling * B theta + noise * n, loss |s' - c|^2 / 2; windows' gradients are exact in NumPy."""
+    """s' = A s + coupling * B theta + noise * n, loss |s' - c|^2 / 2;
+    windows' gradients are exact in NumPy.
+    """
     rng = np.random.default_rng(seed)
     a = rng.normal(size=(dim, dim))
     a = 0.9 * a / np.abs(np.linalg.eigvals(a)).max()
@@ -32,9 +34,11 @@ def linear_quadratic(num_steps=12, dim=3, num_theta=4, noise=0.3, coupling=1.0, 
 
 
 def gradient(matrices, theta, first, last, *, from_start):
-    """Gradient of the mean loss over steps first..last-1 of an episode at constant theta, NumPy in 64 bit.
+    """Gradient of the mean loss over steps first..last-1 of an episode at constant theta,
+    NumPy in 64 bit.
 
-    With `from_start` theta's influence counts from the episode's start on, else from step `first` on.
+    With `from_start` theta's influence counts from the episode's start on, else from step `first`
+    on.
     """
     a, b, c = matrices
     state, influence = np.zeros(len(c)), np.zeros_like(b)

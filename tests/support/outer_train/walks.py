@@ -14,7 +14,10 @@ class FakeState(NamedTuple):
 
 
 class FakeStep(NamedTuple):
-    """A random walk with the interface of `OuterStep`; `before` is called with each step's number."""
+    """A random walk with the interface of `OuterStep`.
+
+    `before` is called with each step's number.
+    """
 
     before: object = lambda step: None
 

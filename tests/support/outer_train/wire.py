@@ -1,4 +1,6 @@
-"""What this process has sent and received over TCP, from the kernel's counters of its own connections."""
+"""What this process has sent and received over TCP,
+from the kernel's counters of its own connections.
+"""
 
 import os
 import socket

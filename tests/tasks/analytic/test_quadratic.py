@@ -37,7 +37,8 @@ def value_and_slope():
 def test_slope_is_the_closed_form_in_float32(value_and_slope, seed):
     eigenvalues, coefficients, _, _ = draw(seed=seed)
     reciprocals = 1 / eigenvalues
-    # Where two factors are as large as each other, and where one is zero to the last bit or nearly so.
+    # Where two factors are as large as each other,
+    # and where one is zero to the last bit or nearly so.
     edges = 2 / np.add.outer(eigenvalues, eigenvalues)[np.triu_indices(20, 1)]
     neighbours = [np.nextafter(reciprocals, np.float32(limit)) for limit in (0, 1000)]
     step_sizes = np.concatenate(
@@ -175,14 +176,16 @@ def test_plain_backpropagation_overflows_where_the_stable_slope_does_not(value_a
             eigenvalues, coefficients, np.array([eta], np.float32), num_steps
         )
         np.testing.assert_allclose(slope, expected.astype(float), rtol=1e-5)
-    # Below 2 / L = .0319 nothing overflows, and the slowest mode (lambda = .0105) has kept (1 - .02 lambda)^2000 = .66
-    # of its loss at t = 1000: there the plain gradient is finite and right.
+    # Below 2 / L = .0319 nothing overflows, and the slowest mode (lambda = .0105) has kept (1 - .02
+    # lambda)^2000 = .66 of its loss at t = 1000: there the plain gradient is finite and right.
     _, expected = closed_form(eigenvalues, coefficients, np.array([0.02], np.float32), 1000)
     np.testing.assert_allclose(plain(0.02, 1000), expected[0], rtol=1e-4)
 
 
 def test_real_powers_of_negative_factors_have_no_derivative(value_and_slope):
-    """F written with `(1 - eta lambda)^(2 t)` as `exp(2 t log(1 - eta lambda))`: nan once eta > 1 / lambda_max."""
+    """F written with `(1 - eta lambda)^(2 t)` as `exp(2 t log(1 - eta lambda))`:
+    nan once eta > 1 / lambda_max.
+    """
     eigenvalues, coefficients, _, _ = draw()
 
     def by_logarithms(eta, num_steps):

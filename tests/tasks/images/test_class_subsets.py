@@ -13,7 +13,10 @@ from tasks.images.networks import MLP, classification_task
 
 @pytest.fixture(scope="module")
 def tagged():
-    """Eight classes of 20 examples; an example's first feature is its class, its second its own number."""
+    """Eight classes of 20 examples.
+
+    An example's first feature is its class, its second its own number.
+    """
     labels = np.arange(160) % 8
     return from_arrays(
         np.stack([labels, np.arange(160)], axis=1), labels, fractions=(0.4, 0.2, 0.2, 0.2)

@@ -70,7 +70,8 @@ def _digit_arrays():
 @pytest.mark.parametrize(("size_in", "size_out"), [(28, 8), (32, 8), (5, 3), (3, 6)])
 def test_resizing_averages_areas(size_in, size_out):
     images = np.random.default_rng(0).integers(0, 256, (4, size_in, size_in, 2), np.uint8)
-    # Blown up so that input and output pixels both are whole numbers of small ones, areas become block means.
+    # Blown up so that input and output pixels both are whole numbers of small ones,
+    # areas become block means.
     fine = images.repeat(size_out, axis=1).repeat(size_out, axis=2).astype(np.float64)
     expected = fine.reshape(4, size_out, size_in, size_out, size_in, 2).mean((2, 4))
     resized = datasets._resized(images, size_out)
@@ -127,7 +128,8 @@ def test_synthetic_imagenet_reads_back(synthetic_dir):
     check_blocks(data)
     assert data.images.shape == (7000, 32, 32, 3)
     np.testing.assert_array_equal(data.counts, np.array([[3], [1], [1], [2]]) * np.ones(1000))
-    # Images of a class resemble each other (noise of 24 around its colours), those of different classes do not.
+    # Images of a class resemble each other (noise of 24 around its colours),
+    # those of different classes do not.
     train = np.asarray(data.images[data.starts[0, 0] : data.starts[1, 0]], np.float32).reshape(
         1000, 3, -1
     )

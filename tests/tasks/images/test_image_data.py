@@ -1,4 +1,6 @@
-"""Image data made from arrays: splits, normalisation, draws that are uniform and stay on the device."""
+"""Image data made from arrays: splits, normalisation,
+draws that are uniform and stay on the device.
+"""
 
 import jax
 import jax.numpy as jnp

@@ -6,7 +6,9 @@ from tasks.numerics.rotation import haar_rotation
 
 
 def test_orthogonal_and_uniform():
-    """Moments of the Haar measure, and the law of one entry: its square is Beta(1/2, (dim - 1) / 2)."""
+    """Moments of the Haar measure, and the law of one entry:
+    its square is Beta(1/2, (dim - 1) / 2).
+    """
     num, dim = 4000, 5
     rotations = np.asarray(
         jax.jit(jax.vmap(lambda key: haar_rotation(key, dim)))(

@@ -1,4 +1,6 @@
-"""Words and keys equal those of jax.random, for scalar keys, under vmap, and for keys of another kind."""
+"""Words and keys equal those of jax.random, for scalar keys,
+under vmap, and for keys of another kind.
+"""
 
 import jax
 import jax.numpy as jnp

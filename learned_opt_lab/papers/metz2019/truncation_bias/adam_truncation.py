@@ -1,4 +1,6 @@
-"""Outer-training of Adam's learning rate on digits, one program for every truncation (arXiv 1810.10180, Fig 3)."""
+"""Outer-training of Adam's learning rate on digits,
+one program for every truncation (arXiv 1810.10180, Fig 3).
+"""
 
 import math
 from functools import partial
@@ -25,7 +27,8 @@ class AdamRuns(NamedTuple):
 
     Attributes:
       paths: for each truncation `[outer steps, 3]`: outer loss, gradient, log learning rate.
-      windows: for each truncation `[windows]`: gradient over inner training at the initial rate, from its start on.
+      windows: for each truncation `[windows]`: gradient over inner training at the initial rate,
+        from its start on.
       losses: `[rates]`, mean loss of an episode.
       gradients: `[truncations, rates]`, mean over an episode's windows.
     """
@@ -48,7 +51,9 @@ def adam_rate(learning_rate: float) -> LearnedOptimizer:
 
 
 def measure_adam(config: Any, key: Array) -> AdamRuns:
-    """All runs of the experiment, from `learned_opt_lab.papers.metz2019.truncation_bias.experiment.Config`."""
+    """All runs of the experiment, from
+    `learned_opt_lab.papers.metz2019.truncation_bias.experiment.Config`.
+    """
     data = digits()
     module = MLP(hidden_sizes=(config.hidden_size,), num_classes=10)
     family = class_subset_family(data, module, 10, tuple(range(10)), config.batch_size)
@@ -60,7 +65,8 @@ def measure_adam(config: Any, key: Array) -> AdamRuns:
     def run(key, rate, truncation, num_episodes, outer_rate):
         theta = {RATE: jnp.float32(math.log(rate))}
         num_updates = num_episodes * config.num_steps // truncation
-        # Outer-training sees all stages of inner training at once; measurements start at its beginning.
+        # Outer-training sees all stages of inner training at once;
+        # measurements start at its beginning.
         lengths = (
             jnp.int32(truncation),
             jnp.int32(num_updates),
@@ -83,7 +89,9 @@ def measure_adam(config: Any, key: Array) -> AdamRuns:
 
 
 def _outer_run(problem: UnrolledSystem, num_particles: int, max_updates: int):
-    """`(theta, key, truncation, num_updates, outer rate, stagger, data) -> [max_updates, 3]`, compiled once for all."""
+    """`(theta, key, truncation, num_updates, outer rate, stagger, data) -> [max_updates, 3]`,
+    compiled once for all.
+    """
     estimator = truncated_backprop(
         problem, num_particles, PARTICLES, max_num_steps=problem.num_steps, stagger=True
     )

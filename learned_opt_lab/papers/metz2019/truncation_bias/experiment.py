@@ -1,11 +1,12 @@
-"""Short truncations choose learning rates that are too small (Metz et al. 2019, arXiv 1810.10180, Fig 3).
+"""Short truncations choose learning rates
+that are too small (Metz et al. 2019, arXiv 1810.10180, Fig 3).
 
     learned-opt reproduce truncation_bias --out DIR
 
-Two systems. On the noisy quadratic, from exact moments, the rate at which the truncated gradient vanishes rises
-strictly with the truncation: .580, .638, .659, .669 in units of 1 / h_max for 1, 10, 50, 250 of 250 steps. On digits
-Adam's rate is outer-trained by truncated backpropagation, each truncation for the same number of inner steps. About
-three minutes on two cores.
+Two systems. On the noisy quadratic, from exact moments, the rate at which the truncated gradient
+vanishes rises strictly with the truncation: .580, .638, .659, .669 in units of 1 / h_max for 1, 10,
+50, 250 of 250 steps. On digits Adam's rate is outer-trained by truncated backpropagation, each
+truncation for the same number of inner steps. About three minutes on two cores.
 """
 
 import dataclasses
@@ -37,7 +38,8 @@ class Config:
       num_quadratic_steps: T there.
       quadratic_truncations: K there.
       num_steps: episode length on digits at the default scale.
-      truncations: K on digits, ascending, each a divisor of `num_steps`; 10 to 10,000 at the paper's scale.
+      truncations: K on digits, ascending, each a divisor of `num_steps`; 10 to 10,000 at the
+        paper's scale.
       num_episodes: episodes' worth of inner steps that each truncation is outer-trained for.
       num_particles: inner problems at once.
       hidden_size: of the classifier.
@@ -65,7 +67,8 @@ class Config:
 
 
 def run(config: Config, out: pathlib.Path) -> dict:
-    """Writes `result.json`, `noisy_quadratic.png` and `adam.png` to `out`; returns what is in the former.
+    """Writes `result.json`, `noisy_quadratic.png` and `adam.png` to `out`;
+    returns what is in the former.
 
     Raises:
       ValueError: for truncations that do not divide the episode.
@@ -112,8 +115,12 @@ def adam_numbers(config: Config, runs: AdamRuns) -> dict:
         "final_rates": [
             float(np.exp(path[-n:, 2].mean())) for path, n in zip(runs.paths, tails, strict=True)
         ],
-        "final_losses": [float(path[-n:, 0].mean()) for path, n in zip(runs.paths, tails, strict=True)],
-        "stationary_rates": [zero_crossing(np.asarray(config.rates), row) for row in runs.gradients],
+        "final_losses": [
+            float(path[-n:, 0].mean()) for path, n in zip(runs.paths, tails, strict=True)
+        ],
+        "stationary_rates": [
+            zero_crossing(np.asarray(config.rates), row) for row in runs.gradients
+        ],
         "rates": list(config.rates),
         "losses": runs.losses.tolist(),
         "best_rate": float(config.rates[lowest_known(runs.losses, "loss at a fixed rate")]),
@@ -123,7 +130,9 @@ def adam_numbers(config: Config, runs: AdamRuns) -> dict:
 
 
 def zero_crossing(rates: np.ndarray, gradients: np.ndarray) -> float | None:
-    """Where the gradient first turns from negative to positive, linearly in the log of the rate; None if nowhere."""
+    """Where the gradient first turns from negative to positive, linearly in the log of the rate;
+    None if nowhere.
+    """
     turns = np.nonzero((gradients[:-1] < 0) & (gradients[1:] >= 0))[0]
     if not len(turns):
         return None

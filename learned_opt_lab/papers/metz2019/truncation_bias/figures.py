@@ -1,4 +1,6 @@
-"""Figures of `truncation_bias`: where truncated gradients vanish, and where they lead outer-training."""
+"""Figures of `truncation_bias`: where truncated gradients vanish,
+and where they lead outer-training.
+"""
 
 from typing import Any
 
@@ -24,7 +26,9 @@ from learned_opt_lab.papers.metz2019.truncation_bias.adam_truncation import Adam
 def quadratic_figure(
     config: Any, curves: tuple[np.ndarray, np.ndarray], best_rates: list[float]
 ) -> Figure:
-    """Truncated gradients over the rate, `[truncations, rates]`, scaled to their largest size; zeros are marked."""
+    """Truncated gradients over the rate, `[truncations, rates]`, scaled to their largest size;
+    zeros are marked.
+    """
     rates, gradients = curves
     figure = Figure(figsize=(7, 4.4), dpi=150, layout="constrained")
     axes = figure.subplots()
@@ -48,7 +52,9 @@ def quadratic_figure(
 
 
 def adam_figure(config: Any, runs: AdamRuns, numbers: dict) -> Figure:
-    """Fig 3's panels: outer loss and learning rate over outer-training, gradients over inner training."""
+    """Fig 3's panels: outer loss and learning rate over outer-training,
+    gradients over inner training.
+    """
     figure = Figure(figsize=(14, 4.3), dpi=150, layout="constrained")
     loss, rate, windows = figure.subplots(1, 3)
     for k, path, row, color in zip(

@@ -1,7 +1,8 @@
 """Where truncated gradients of a learning rate vanish on the noisy quadratic, from exact moments.
 
-An analogue of Fig 3 of Metz et al. 2019 (arXiv 1810.10180) on the problem of Wu et al. (arXiv 1803.02021, section 2)
-without sampling noise: plain SGD over T steps, one fixed rate, the mean expected loss after each step.
+An analogue of Fig 3 of Metz et al. 2019 (arXiv 1810.10180) on the problem of Wu et al. (arXiv
+1803.02021, section 2) without sampling noise: plain SGD over T steps, one fixed rate, the mean
+expected loss after each step.
 """
 
 from functools import partial
@@ -19,7 +20,8 @@ from tasks.analytic import NoisyQuadratic, expected_loss, initial_moments, momen
 def truncated_gradient(
     problem: NoisyQuadratic, rate: Array, num_steps: int, truncation: Array
 ) -> Array:
-    """Derivative of the mean loss in the rate, summed over windows whose starting moments are held constant.
+    """Derivative of the mean loss in the rate,
+    summed over windows whose starting moments are held constant.
 
     Forward mode: the tangent of the moments is carried along and dropped at each window's start.
 

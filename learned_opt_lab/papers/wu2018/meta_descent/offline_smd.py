@@ -1,21 +1,25 @@
-"""Offline stochastic meta-descent on a decay schedule (Wu et al., ICLR 2018, arXiv 1803.02021, Figs 5 and 6).
+"""Offline stochastic meta-descent on a decay schedule
+(Wu et al., ICLR 2018, arXiv 1803.02021, Figs 5 and 6).
 
     learned-opt reproduce offline_smd --out DIR
 
-From a warm start, `alpha_t = alpha_0 / (1 + t / K)^beta` is fitted to the training loss after a horizon. The surface
-over (alpha_0, beta) is one vmapped program, which every horizon reads off the same runs; SMD is forward mode over an
-`UnrolledSystem`. The shorter the horizon, the faster the chosen schedule decays, and the worse it ends in the long run.
-Four CPU minutes; `--scale paper` is the paper's MNIST experiment.
+From a warm start, `alpha_t = alpha_0 / (1 + t / K)^beta` is fitted to the training loss after a
+horizon. The surface over (alpha_0, beta) is one vmapped program, which every horizon reads off the
+same runs; SMD is forward mode over an `UnrolledSystem`. The shorter the horizon, the faster the
+chosen schedule decays, and the worse it ends in the long run. Four CPU minutes; `--scale paper` is
+the paper's MNIST experiment.
 
-Seen at the default size: the exponents chosen at 20, 100, 500 and 2,000 steps are 3.8, 7.4, .14 and .019 (shortest over
-longest: 196); what is chosen at 20 steps ends 473 times above the minimum at 2,000. The medians of SMD's four ends are
-1.02, 1.12, 1.25 and 1.96 times the surface's minimum, the worst ends 1.02, 1.20, 1.89 and 3.15 times, where diverged
-training is 30 to 80,000 times above it. With a third to half as many meta-steps the medians were 1.03, 1.20, 1.39 and
-2.84, and one end at 100 steps was 4.2 times above.
+Seen at the default size: the exponents chosen at 20, 100, 500 and 2,000 steps are 3.8, 7.4, .14 and
+.019 (shortest over longest: 196); what is chosen at 20 steps ends 473 times above the minimum at
+2,000. The medians of SMD's four ends are 1.02, 1.12, 1.25 and 1.96 times the surface's minimum, the
+worst ends 1.02, 1.20, 1.89 and 3.15 times, where diverged training is 30 to 80,000 times above it.
+With a third to half as many meta-steps the medians were 1.03, 1.20, 1.39 and 2.84, and one end at
+100 steps was 4.2 times above.
 
-The minima of the longer horizons lie at the edge of stability, beyond which gradients through the training are noise.
-There SMD needs what `smd_decay.meta_descent` adds to it: without it Adam's steps freeze before the edge, at 6.1 times
-the minimum for 500 steps and 14.5 times for 2,000; with clipped gradients alone three of four starts run over the edge.
+The minima of the longer horizons lie at the edge of stability, beyond which gradients through the
+training are noise. There SMD needs what `smd_decay.meta_descent` adds to it: without it Adam's
+steps freeze before the edge, at 6.1 times the minimum for 500 steps and 14.5 times for 2,000; with
+clipped gradients alone three of four starts run over the edge.
 """
 
 import dataclasses
@@ -73,7 +77,8 @@ class Config:
       num_points: of the surface along each axis.
       num_seeds: minibatch sequences averaged in the surface, common to all its points.
       num_smd_starts: random starts of SMD.
-      num_meta_steps: of SMD at each horizon, shortest first; a horizon beyond the last has none, as in the paper.
+      num_meta_steps: of SMD at each horizon, shortest first; a horizon beyond the last has none, as
+        in the paper.
       meta_learning_rates: of SMD at each of these, at its start.
       seed: of everything.
     """
@@ -121,7 +126,9 @@ SIZES = {
 
 
 def run(config: Config, out: pathlib.Path) -> dict:
-    """Writes `result.json`, `surfaces.png` and `curves.png` to `out`; returns what is in the former."""
+    """Writes `result.json`, `surfaces.png` and `curves.png` to `out`;
+    returns what is in the former.
+    """
     config = resolve(config)
     training = make_training(load_data(config.dataset)[1], config.network, config.batch_size)
     key_warm, key_surface, key_smd = jax.random.split(jax.random.key(config.seed), 3)
@@ -159,7 +166,8 @@ def resolve(config: Config) -> Config:
     """Fills in what is None from the scale's sizes.
 
     Raises:
-      ValueError: for horizons that do not rise from at least 1, or meta-steps that do not belong to them.
+      ValueError: for horizons that do not rise from at least 1, or meta-steps that do not belong to
+        them.
     """
     config = at_scale(config, SIZES)
     if config.horizons[0] < 1 or list(config.horizons) != sorted(set(config.horizons)):
@@ -169,14 +177,17 @@ def resolve(config: Config) -> Config:
         config.horizons
     ):
         raise ValueError(
-            f"num_meta_steps must be at least 1 and, like meta_learning_rates, one a horizon, shortest first, "
+            "num_meta_steps must be at least 1 and, like meta_learning_rates, one a horizon, "
+            "shortest first, "
             f"got {counts}, {config.meta_learning_rates} and {len(config.horizons)} horizons"
         )
     return config
 
 
 def _warm_start(training: Training, config: Config, key):
-    """Weights after a short training at a constant rate: the very start of training has dynamics of its own."""
+    """Weights after a short training at a constant rate:
+    the very start of training has dynamics of its own.
+    """
     key_init, key_steps = jax.random.split(key)
     learned = constant_schedule(0.1, 0.9)
     theta = learned.init(key_init)
@@ -188,7 +199,9 @@ def _warm_start(training: Training, config: Config, key):
 
 
 def _surface(training: Training, config: Config, warm, points: Points, key) -> np.ndarray:
-    """Training loss at each horizon, `[horizons, points]`: one run a point, read at all horizons."""
+    """Training loss at each horizon, `[horizons, points]`:
+    one run a point, read at all horizons.
+    """
     learned = decaying_sgd(config.time_constant)
 
     def one(training, theta, key):
@@ -225,7 +238,9 @@ def _descend(training: Training, config: Config, warm, index: int, key) -> Point
 def _curves(
     training, config, warm, chosen, key, num_points: int = 40
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Steps `[points]`, and the training loss there under each horizon's choice, `[horizons, points]`."""
+    """Steps `[points]`, and the training loss there under each horizon's choice,
+    `[horizons, points]`.
+    """
     learned = decaying_sgd(config.time_constant)
     points = Points(
         *(np.log10([row[field] for row in chosen]) for field in ("learning_rate", "decay_exponent"))

@@ -10,7 +10,9 @@ COLORS = (BLUE, GREEN, ORANGE, RED, PURPLE)
 
 
 def surface_figure(horizons, rates, exponents, surface, paths) -> Figure:
-    """Fig 5: the meta-objective of each horizon over log10 of exponent and rate, with SMD's paths."""
+    """Fig 5: the meta-objective of each horizon over log10 of exponent and rate,
+    with SMD's paths.
+    """
     columns = len(horizons)
     figure = Figure(figsize=(3.6 * columns, 3.8), dpi=150, layout="constrained")
     shape = (len(rates), len(exponents))

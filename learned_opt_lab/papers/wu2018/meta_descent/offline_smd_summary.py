@@ -31,7 +31,9 @@ def chosen_schedules(horizons: Sequence[int], grid: Any, surface: np.ndarray) ->
 def smd_summary(
     num_starts: int, paths: Mapping[int, Any], surface: np.ndarray, at_ends: np.ndarray
 ) -> list[dict]:
-    """Loss of SMD's ends beside the surface's minimum, and the share of the surface that is better than an end."""
+    """Loss of SMD's ends beside the surface's minimum,
+    and the share of the surface that is better than an end.
+    """
     rows = []
     for i, (horizon, path) in enumerate(paths.items()):
         ends = slice(i * num_starts, (i + 1) * num_starts)

@@ -1,20 +1,23 @@
-"""Online stochastic meta-descent on learning rate and momentum (Wu et al., ICLR 2018, arXiv 1803.02021, Figs 7 and 8).
+"""Online stochastic meta-descent on learning rate
+and momentum (Wu et al., ICLR 2018, arXiv 1803.02021, Figs 7 and 8).
 
     learned-opt reproduce online_smd --out DIR
 
-While a network trains, its learning rate and momentum descend the loss five steps ahead, by forward mode over an
-`UnrolledSystem` whose one step is such a lookahead. On fresh minibatches the rate falls far below the best fixed one
-from every start, and the loss suffers; with one minibatch repeated through the lookahead it grows far above it instead.
-In a second phase adaptation stops and every rate decays exponentially. A few minutes on two cores; `--scale paper` is
-the paper's MNIST and CIFAR-10 experiment.
+While a network trains, its learning rate and momentum descend the loss five steps ahead, by forward
+mode over an `UnrolledSystem` whose one step is such a lookahead. On fresh minibatches the rate
+falls far below the best fixed one from every start, and the loss suffers; with one minibatch
+repeated through the lookahead it grows far above it instead. In a second phase adaptation stops and
+every rate decays exponentially. A few minutes on two cores; `--scale paper` is the paper's MNIST
+and CIFAR-10 experiment.
 
-Seen at the default size (MLP; CNN), from the three starts, when adaptation ends. On 8x8 Fashion-MNIST the effective
-rate alpha / (1 - mu) is 108, 85, 22 times below the best fixed one; 153, 152, 92 times. Alpha itself is 18.5, 13.8, 3.2
-times below; 23, 25, 14 times: the momentum falls too, so from the MLP's highest start the tenfold fall shows in the
-effective rate only. Training loss .64, .60, .55 against .49; .76, .75, .61 against .52. On digits with a fifth of the
-labels wrong: effective rates 20 to 50 and 49 to 121 times below, alpha only 2.6 to 11 and 8 to 22 times; loss .84 to
-.94 against .35, and .92 to 1.12 against .36. With one batch repeated the effective rate is 10, where its range ends,
-100 and 33 times above, on both sets.
+Seen at the default size (MLP; CNN), from the three starts, when adaptation ends. On 8x8
+Fashion-MNIST the effective rate alpha / (1 - mu) is 108, 85, 22 times below the best fixed one;
+153, 152, 92 times. Alpha itself is 18.5, 13.8, 3.2 times below; 23, 25, 14 times: the momentum
+falls too, so from the MLP's highest start the tenfold fall shows in the effective rate only.
+Training loss .64, .60, .55 against .49; .76, .75, .61 against .52. On digits with a fifth of the
+labels wrong: effective rates 20 to 50 and 49 to 121 times below, alpha only 2.6 to 11 and 8 to 22
+times; loss .84 to .94 against .35, and .92 to 1.12 against .36. With one batch repeated the
+effective rate is 10, where its range ends, 100 and 33 times above, on both sets.
 """
 
 import dataclasses
@@ -52,9 +55,10 @@ class Config:
 
     Attributes:
       scale: `"paper"` is MNIST and CIFAR-10 through TFDS, with the paper's sizes.
-      problems: (data set, network), names in `learned_opt_lab.papers.wu2018.meta_descent.smd_tasks`; `"auto"` is 8x8
-        Fashion-MNIST where it is
-        prepared, and else digits with a fifth of the labels wrong: without noise there is no bias to show.
+      problems: (data set, network), names in
+        `learned_opt_lab.papers.wu2018.meta_descent.smd_tasks`; `"auto"` is 8x8 Fashion-MNIST where
+        it is prepared, and else digits with a fifth of the labels wrong: without noise there is no
+        bias to show.
       batch_size: of training and of the lookahead.
       lookahead: steps from the present to the loss that is descended.
       num_steps: of training with adaptation, and as many of decay.
@@ -191,7 +195,9 @@ def _adaptive_phase(training: Training, config: Config, mode: str, thetas: Pair,
 
 
 def _decay_phase(training: Training, config: Config, states: AdaptiveState, key) -> Curves:
-    """As many steps again, every rate falling exponentially from where it stands to `FINAL_RATE`."""
+    """As many steps again, every rate falling exponentially from
+    where it stands to `FINAL_RATE`.
+    """
     learned = constant_schedule()
 
     def one(training, state):
@@ -218,7 +224,9 @@ def _decay_phase(training: Training, config: Config, states: AdaptiveState, key)
 
 
 def _run_problem(training: Training, config: Config) -> dict[str, Curves]:
-    """Curves of both phases: `fixed` is the best fixed rate alone, the others hold one run a start."""
+    """Curves of both phases: `fixed` is the best fixed rate alone,
+    the others hold one run a start.
+    """
     key_adaptive, key_decay = jax.random.split(jax.random.key(config.seed))
     curves = {}
     for mode, rates in (

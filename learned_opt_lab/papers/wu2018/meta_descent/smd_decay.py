@@ -1,7 +1,9 @@
-"""Stochastic meta-descent on a decaying schedule (Wu et al., ICLR 2018, arXiv 1803.02021, section 3.2).
+"""Stochastic meta-descent on a decaying schedule
+(Wu et al., ICLR 2018, arXiv 1803.02021, section 3.2).
 
-The schedule is `alpha_t = alpha_0 / (1 + t / K)^beta` with momentum .9. Its two hyperparameters descend the training
-loss at a horizon, by forward mode over an `UnrolledSystem` whose one step is the whole training up to there.
+The schedule is `alpha_t = alpha_0 / (1 + t / K)^beta` with momentum .9. Its two hyperparameters
+descend the training loss at a horizon, by forward mode over an `UnrolledSystem` whose one step is
+the whole training up to there.
 """
 
 from functools import partial
@@ -68,10 +70,12 @@ def points_of(theta: Decay) -> Points:
 def horizon_problem(
     training: Training, learned: LearnedOptimizer, warm, horizon: int
 ) -> UnrolledSystem:
-    """An inner problem of one step: training from the weights `warm` over the horizon, and the log of the loss there.
+    """An inner problem of one step: training from the weights `warm` over the horizon,
+    and the log of the loss there.
 
-    The logarithm leaves the minimum where it is, and its gradient has one size whether the loss is 1 or .001; the loss
-    is that over the training set, so that minibatches bring noise by the training alone.
+    The logarithm leaves the minimum where it is, and its gradient has one size whether the loss is
+    1 or .001; the loss is that over the training set, so that minibatches bring noise by the
+    training alone.
     """
 
     def step(theta, state, key, data):
@@ -86,7 +90,9 @@ def horizon_problem(
 
 
 def random_starts(key: Array, num_starts: int) -> Points:
-    """Uniform over the surface's range in logs, but for its edges: beyond the upper rates training diverges."""
+    """Uniform over the surface's range in logs, but for its edges:
+    beyond the upper rates training diverges.
+    """
     corners = [np.array(axis)[:, None] for axis in (LOG10_RATES, LOG10_EXPONENTS)]
     shares = np.asarray(jax.random.uniform(key, (2, num_starts), minval=0.1, maxval=0.7))
     return Points(
@@ -104,12 +110,14 @@ def meta_descent(
     meta_learning_rate: float,
     key: Array,
 ) -> Points:
-    """SMD from each start: Adam on clipped forward-mode gradients, its rate falling to 0 along a cosine.
+    """SMD from each start: Adam on clipped forward-mode gradients,
+    its rate falling to 0 along a cosine.
 
-    The best schedules of long horizons lie at the edge of stability, and past it no gradient leads back: the loss is
-    chaotic, then flat. So where a training ends at more than `WORSE` times the (geometric, running) mean loss of those
-    before it, or its gradient is not known, alpha_0 is multiplied by `RATE_CUT` instead, and Adam starts afresh. The
-    mean follows bad endings too: a rate that was cut too far ends worse as well, and would be cut for ever.
+    The best schedules of long horizons lie at the edge of stability, and past it no gradient leads
+    back: the loss is chaotic, then flat. So where a training ends at more than `WORSE` times the
+    (geometric, running) mean loss of those before it, or its gradient is not known, alpha_0 is
+    multiplied by `RATE_CUT` instead, and Adam starts afresh. The mean follows bad endings too: a
+    rate that was cut too far ends worse as well, and would be cut for ever.
 
     Args:
       training: the task.

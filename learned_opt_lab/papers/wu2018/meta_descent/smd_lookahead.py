@@ -1,4 +1,6 @@
-"""One adaptation of learning rate and momentum by lookahead (Wu et al., ICLR 2018, arXiv 1803.02021, section 3.3)."""
+"""One adaptation of learning rate and momentum
+by lookahead (Wu et al., ICLR 2018, arXiv 1803.02021, section 3.3).
+"""
 
 from typing import NamedTuple
 
@@ -30,7 +32,8 @@ class AdaptiveState(NamedTuple):
 def lookahead_problem(
     training: Training, state, num_steps: int, same_batch: bool
 ) -> UnrolledSystem:
-    """An inner problem whose one step is a lookahead from `state`, `(params, opt_state)`, that leaves it untouched.
+    """An inner problem whose one step is a lookahead from `state`,
+    `(params, opt_state)`, that leaves it untouched.
 
     The loss is that of the weights after `num_steps` steps, on the next `num_steps` minibatches.
 
@@ -71,7 +74,9 @@ def adapt(
     meta_learning_rate: float,
     same_batch: bool,
 ) -> AdaptiveState:
-    """The meta-steps of one adaptation: Adam on forward-mode gradients, clipped, hyperparameters kept in range."""
+    """The meta-steps of one adaptation:
+    Adam on forward-mode gradients, clipped, hyperparameters kept in range.
+    """
     problem = lookahead_problem(training, (state.params, state.opt_state), lookahead, same_batch)
     estimator = forward_mode(problem, num_particles=1)
     adam = optax.adam(meta_learning_rate)

@@ -1,4 +1,6 @@
-"""What stochastic meta-descent trains: a network on an image set, and the whole training set's loss."""
+"""What stochastic meta-descent trains:
+a network on an image set, and the whole training set's loss.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -46,7 +48,8 @@ def with_label_noise(
     Args:
       data: the image set.
       share: of the labels that are drawn uniformly from all classes.
-      num_samples: how many examples `train`, `inner_valid` and `outer_valid` keep in all; None for all of them.
+      num_samples: how many examples `train`, `inner_valid` and `outer_valid` keep in all; None for
+        all of them.
       valid_share: of these, `outer_valid`'s; `inner_valid` is one in a hundred.
       seed: of the choice and the noise.
 
@@ -75,7 +78,9 @@ def with_label_noise(
 
 
 class CaffeNet(nn.Module):
-    """The CNN of Wu et al. (arXiv 1803.02021, section 3.3): 3x3 convolutions, each pooled 2x2, and a hidden layer."""
+    """The CNN of Wu et al. (arXiv 1803.02021, section 3.3):
+    3x3 convolutions, each pooled 2x2, and a hidden layer.
+    """
 
     features: Sequence[int] = (32, 32, 64)
     hidden_size: int = 100
@@ -107,7 +112,8 @@ class Training(NamedTuple):
     Attributes:
       task: batches are drawn from `data`.
       data: the image set.
-      full_loss: `params -> scalar`, over the training set (evenly over at most `max_examples` of it).
+      full_loss: `params -> scalar`, over the training set (evenly over at most `max_examples` of
+        it).
       test_loss: the same over the test set.
     """
 
@@ -118,7 +124,8 @@ class Training(NamedTuple):
 
 
 def load_data(dataset: str, fallback: str = "digits") -> tuple[str, ImageData]:
-    """A set of `DATASETS` and its name; `"auto"` is 8x8 Fashion-MNIST where it is prepared, and else `fallback`.
+    """A set of `DATASETS` and its name;
+    `"auto"` is 8x8 Fashion-MNIST where it is prepared, and else `fallback`.
 
     Raises:
       ValueError: for an unknown name.
@@ -161,7 +168,9 @@ def make_training(
 
 
 def jit_over(training: Training, function: Callable, *args):
-    """`jit(function)(training, *args)` with the images as an argument of the program, not a constant in it."""
+    """`jit(function)(training, *args)` with the images as an argument of the program,
+    not a constant in it.
+    """
     bound = lambda data, args: function(training._replace(data=data), *args)
     return jax.jit(bound)(training.data, args)
 

@@ -1,13 +1,16 @@
-"""Which fixed learning rate looks best after k steps (Wu et al., ICLR 2018, arXiv 1803.02021, Figs 1 and 2).
+"""Which fixed learning rate looks best after k steps
+(Wu et al., ICLR 2018, arXiv 1803.02021, Figs 1 and 2).
 
     learned-opt reproduce nqm_horizons --out DIR
 
-On the noisy quadratic the rate that is best after k steps falls with k, while the rate that is best once 50 decay steps
-follow stays far above it: the loss at a horizon says little about how good a rate is. Seconds on two cores.
+On the noisy quadratic the rate that is best after k steps falls with k, while the rate that is best
+once 50 decay steps follow stays far above it: the loss at a horizon says little about how good a
+rate is. Seconds on two cores.
 
-The quoted best rates, .90 / .46 / .33 / .19 after 10 / 50 / 100 / 250 steps, are readings off a logarithmic grid: the
-minimizers are .936 / .453 / .315 / .190, and no grid finer than 8 % could give .90 for .936. Between .90 and .936 the
-loss differs by 0.2 %. `best_rate` here is read off a grid too, 20 rates a decade, and `minimizer` is refined.
+The quoted best rates, .90 / .46 / .33 / .19 after 10 / 50 / 100 / 250 steps, are readings off a
+logarithmic grid: the minimizers are .936 / .453 / .315 / .190, and no grid finer than 8 % could
+give .90 for .936. Between .90 and .936 the loss differs by 0.2 %. `best_rate` here is read off a
+grid too, 20 rates a decade, and `minimizer` is refined.
 """
 
 import dataclasses
@@ -39,7 +42,8 @@ class Config:
       horizons: k, steps at the fixed rate.
       num_decay_steps: steps appended for the dashed curves.
       decay: factor by which they lower the rate in all.
-      rates_per_decade: of the learning rates `10^(j / rates_per_decade)` from 1e-3 up to 2, in units of 1 / h_max.
+      rates_per_decade: of the learning rates `10^(j / rates_per_decade)` from 1e-3 up to 2, in
+        units of 1 / h_max.
       seed: of the noise of Fig 1.
     """
 
@@ -53,7 +57,9 @@ class Config:
 
 
 def run(config: Config, out: pathlib.Path) -> dict:
-    """Writes `result.json`, `two_dimensional.png` and `horizons.png` to `out`; returns what is in the former."""
+    """Writes `result.json`, `two_dimensional.png` and `horizons.png` to `out`;
+    returns what is in the former.
+    """
     out.mkdir(parents=True, exist_ok=True)
     per_decade = config.rates_per_decade
     rates = 10.0 ** (
@@ -88,7 +94,9 @@ def run(config: Config, out: pathlib.Path) -> dict:
 
 @partial(jax.jit, static_argnames=("num_steps", "num_decay", "decay"))
 def _final_losses(problem, rates, *, num_steps, num_decay, decay):
-    """Expected loss of plain SGD after a fixed rate (in 1 / h_max) and, if asked, exponential decay; `[rates]`."""
+    """Expected loss of plain SGD after a fixed rate (in 1 / h_max) and,
+    if asked, exponential decay; `[rates]`.
+    """
     shape = np.concatenate(
         [np.ones(num_steps), decay ** (np.arange(1, num_decay + 1) / max(num_decay, 1))]
     )
@@ -98,7 +106,9 @@ def _final_losses(problem, rates, *, num_steps, num_decay, decay):
 
 
 def _refine(evaluate, rates, best: int) -> float:
-    """The minimizer between the neighbours of the grid's best rate, to a hundredth of that interval."""
+    """The minimizer between the neighbours of the grid's best rate,
+    to a hundredth of that interval.
+    """
     fine = np.geomspace(rates[max(best - 1, 0)], rates[min(best + 1, len(rates) - 1)], 101)
     return float(
         fine[lowest_known(evaluate(jnp.asarray(fine, jnp.float32)), "loss beside the best rate")]

@@ -1,9 +1,11 @@
-"""Greedy, fixed and optimized schedules on the noisy quadratic (Wu et al., ICLR 2018, arXiv 1803.02021, Fig 3).
+"""Greedy, fixed and optimized schedules
+on the noisy quadratic (Wu et al., ICLR 2018, arXiv 1803.02021, Fig 3).
 
     learned-opt reproduce nqm_schedules --out DIR
 
-With noise the greedy schedule ends an order of magnitude above the optimized one, because lowering the rate pays at
-once in the high-curvature directions; without noise greedy is optimal. About a minute on two cores.
+With noise the greedy schedule ends an order of magnitude above the optimized one, because lowering
+the rate pays at once in the high-curvature directions; without noise greedy is optimal. About a
+minute on two cores.
 """
 
 import dataclasses
@@ -41,8 +43,10 @@ class Config:
       dim: coordinates of the quadratic.
       num_steps: T.
       num_extreme: coordinates in the sums over the highest and the lowest curvatures.
-      num_updates: Adam updates of the optimized schedule; None for 1,000 (`"default"`) or 5,000 (`"paper"`).
-      deterministic_horizons: lengths at which greedy and optimized are compared without noise, besides `num_steps`.
+      num_updates: Adam updates of the optimized schedule; None for 1,000 (`"default"`) or 5,000
+        (`"paper"`).
+      deterministic_horizons: lengths at which greedy and optimized are compared without noise,
+        besides `num_steps`.
     """
 
     scale: Literal["default", "paper"] = "default"
@@ -137,7 +141,9 @@ def _deterministic(config: Config, num_updates: int):
 
 
 def _with_extremes(problem, schedule: Schedule, num_extreme: int):
-    """The schedule, its losses summed over the highest and the lowest curvatures, and any coordinate's growth."""
+    """The schedule, its losses summed over the highest and the lowest curvatures,
+    and any coordinate's growth.
+    """
     losses = np.asarray(coordinate_losses(problem, schedule.learning_rates, schedule.momenta))
     order = np.argsort(-np.asarray(problem.curvatures))
     high, low = losses[:, order[:num_extreme]].sum(1), losses[:, order[-num_extreme:]].sum(1)

@@ -1,6 +1,8 @@
-"""Greedy, fixed and optimized schedules on the noisy quadratic (Wu et al., ICLR 2018, arXiv 1803.02021, section 2).
+"""Greedy, fixed and optimized schedules
+on the noisy quadratic (Wu et al., ICLR 2018, arXiv 1803.02021, section 2).
 
-Each is found from the exact moments of `tasks.analytic.noisy_quadratic`, so losses are expectations, not estimates.
+Each is found from the exact moments of `tasks.analytic.noisy_quadratic`, so losses are
+expectations, not estimates.
 """
 
 from typing import NamedTuple
@@ -40,8 +42,8 @@ class Schedule(NamedTuple):
 def paper_problem(stochastic: bool = True, dim: int = 1000) -> NoisyQuadratic:
     """The quadratic behind the paper's 63.86 / 42.19 / 4.25.
 
-    The paper prints neither the spectrum's ends nor the start. Condition number 2000 on [0.059, 118], a start of ones
-    and noise variances 1/h were fitted to its three losses.
+    The paper prints neither the spectrum's ends nor the start. Condition number 2000 on [0.059,
+    118], a start of ones and noise variances 1/h were fitted to its three losses.
     """
     curvatures = chebyshev_curvatures(dim, 0.059, 118.0)
     zeros = jnp.zeros_like(curvatures)
@@ -55,7 +57,8 @@ def greedy_schedule(problem: NoisyQuadratic, num_steps: int, momentum: bool = Tr
     Args:
       problem: the noisy quadratic.
       num_steps: T.
-      momentum: False holds the momentum at 0 and chooses the learning rate alone (Theorem 3 in many dimensions).
+      momentum: False holds the momentum at 0 and chooses the learning rate alone (Theorem 3 in many
+        dimensions).
 
     Raises:
       ValueError: if `num_steps` is below 1.
@@ -67,7 +70,9 @@ def greedy_schedule(problem: NoisyQuadratic, num_steps: int, momentum: bool = Tr
 def greedy_pair(
     problem: NoisyQuadratic, moments: Moments
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Learning rate and momentum of Theorem 2; at rest, where both quotients are 0/0, momentum 0."""
+    """Learning rate and momentum of Theorem 2;
+    at rest, where both quotients are 0/0, momentum 0.
+    """
     params, velocity, cross = moments
     h = problem.curvatures
     noise = h * problem.noise_variances
@@ -107,21 +112,23 @@ def optimized_schedule(
 ) -> Schedule:
     """A schedule that is locally optimal for the loss after `num_steps`, by Adam through Theorem 1.
 
-    Adam runs on `(log alpha_t, log(1 - mu_t))` of the log of the loss, its rate falling to 0 along a half cosine, and
-    the best schedule met is kept. The paper's own settings (rate .003, 500 updates) stop at three times the loss.
+    Adam runs on `(log alpha_t, log(1 - mu_t))` of the log of the loss, its rate falling to 0 along
+    a half cosine, and the best schedule met is kept. The paper's own settings (rate .003, 500
+    updates) stop at three times the loss.
 
     Args:
       problem: the noisy quadratic.
       num_steps: T.
-      max_learning_rate: cap on every alpha_t, by default `2 / h_max`. The paper has one to keep any coordinate's
-        loss from growing past its start, "a pathological solution which would be unstable on realistic problems".
+      max_learning_rate: cap on every alpha_t, by default `2 / h_max`. The paper has one to keep any
+        coordinate's loss from growing past its start, "a pathological solution which would be
+        unstable on realistic problems".
       start: constant (learning rate, momentum) to begin at; by default that of `fixed_schedule`.
       num_updates: of Adam.
       meta_learning_rate: Adam's, at the start.
 
     Raises:
-      ValueError: for a length or number of updates below 1, a rate or cap that is not positive, momentum not in
-        [0, 1).
+      ValueError: for a length or number of updates below 1, a rate or cap that is not positive,
+        momentum not in [0, 1).
     """
     _check_num_steps(num_steps)
     if num_updates < 1:
@@ -152,7 +159,9 @@ def optimized_schedule(
 def coordinate_losses(
     problem: NoisyQuadratic, learning_rates: Float[Array, " T"], momenta: Float[Array, " T"]
 ) -> Float[Array, "T+1 dim"]:
-    """Each coordinate's part of the expected loss, whose sum over coordinates is `expected_losses`."""
+    """Each coordinate's part of the expected loss,
+    whose sum over coordinates is `expected_losses`.
+    """
 
     def step(moments, rates):
         moments = moments_step(problem, moments, *rates)
@@ -194,7 +203,9 @@ def _greedy(problem, num_steps, momentum):
 
 @jax.jit(static_argnums=(1, 2, 3))
 def _best_pair(problem, num_steps, points=9, num_zooms=9):
-    """Zooms a grid over (log(alpha h_max / (1 - mu)), log(1 - mu)), the pair's nearly independent directions."""
+    """Zooms a grid over (log(alpha h_max / (1 - mu)), log(1 - mu)),
+    the pair's nearly independent directions.
+    """
     dtype = problem.curvatures.dtype
     h_max = jnp.max(problem.curvatures)
 

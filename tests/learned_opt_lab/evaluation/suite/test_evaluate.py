@@ -1,4 +1,6 @@
-"""A whole evaluation on a tiny suite: ties, divergence, resuming, refusing, and numbers traced to the raw curves."""
+"""A whole evaluation on a tiny suite:
+ties, divergence, resuming, refusing, and numbers traced to the raw curves.
+"""
 
 import json
 import shutil

@@ -1,4 +1,6 @@
-"""The page of names from outside, and of losses that are unknown: text stays text, unknown stays unknown."""
+"""The page of names from outside, and of losses that are unknown:
+text stays text, unknown stays unknown.
+"""
 
 import html.parser
 import json
@@ -22,7 +24,9 @@ HOSTILE = (
 
 
 class Parsed(html.parser.HTMLParser):
-    """The start tags of a page, the text of its `td` cells of class `text`, and of its elements by tag."""
+    """The start tags of a page, the text of its `td` cells of class `text`,
+    and of its elements by tag.
+    """
 
     def __init__(self, text):
         super().__init__()

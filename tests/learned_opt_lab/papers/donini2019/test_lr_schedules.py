@@ -1,4 +1,6 @@
-"""The parts of the schedule experiments against plain loops and closed forms; the experiments at small size."""
+"""The parts of the schedule experiments against plain loops and closed forms;
+the experiments at small size.
+"""
 
 import json
 import os
@@ -171,7 +173,9 @@ def test_bad_configs_are_refused(tmp_path):
 
 
 def test_lr_schedules_at_small_size(tmp_path):
-    """MARTHE learns faster than the constant rate it starts from, and LRS-OPT ends lowest on its seeds."""
+    """MARTHE learns faster than the constant rate it starts from,
+    and LRS-OPT ends lowest on its seeds.
+    """
     config = lr_schedules.Config(
         num_steps=128,
         num_seeds=3,

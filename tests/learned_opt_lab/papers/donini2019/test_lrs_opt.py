@@ -1,4 +1,6 @@
-"""LRS-OPT: its hypergradient against jax.grad and finite differences, and that it lowers the objective."""
+"""LRS-OPT: its hypergradient against jax.grad and finite differences,
+and that it lowers the objective.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +98,9 @@ def test_it_lowers_the_objective_and_keeps_rates_from_falling_below_zero():
 
 
 def test_every_outer_iteration_draws_fresh_minibatches():
-    """At an outer rate of zero the schedule stands still, so only the minibatches can change the objective."""
+    """At an outer rate of zero the schedule stands still,
+    so only the minibatches can change the objective.
+    """
     task, objective, data, params, _, _ = setup()
     data, params = jax.tree.map(lambda x: x.astype(jnp.float32), (data, params))
     schedule = lrs_opt.rate_schedule(NUM_STEPS, 0.1)

@@ -1,6 +1,8 @@
-"""Figures 5 to 7 of arXiv 1810.10180 in small: what is picked and by what, tuning on each run, numbers of the results.
+"""Figures 5 to 7 of arXiv 1810.10180 in small:
+what is picked and by what, tuning on each run, numbers of the results.
 
-Outer-training is replaced by given thetas, and but for one test inner training by given losses; the slow tests run all.
+Outer-training is replaced by given thetas, and but for one test inner training by given losses; the
+slow tests run all.
 """
 
 import json
@@ -35,7 +37,9 @@ NAMES = ("outer_training_curves", "held_out_curves", "out_of_distribution")
 
 
 def thetas_of(config, num_seeds):
-    """Seed 0 is fresh; seed 1 follows the gradient over its root mean square, as Adam at a rate of about .01 does."""
+    """Seed 0 is fresh; seed 1 follows the gradient over its root mean square,
+    as Adam at a rate of about .01 does.
+    """
     optimizer = learned_optimizer(config)
     fresh = optimizer.init(jax.random.key(0))
     adam = jax.tree.map(jnp.zeros_like, fresh)
@@ -105,7 +109,8 @@ def test_held_out_curves(without_outer_training, without_inner_training, given_s
     assert {name: row["final_test_loss"] for name, row in rows.items()} == pytest.approx(
         {"validation": 0.5, "training": 0.5, "adam": 0.7, "adam8": 0.6}
     )
-    # Flat curves are at Adam's best from the start: at step 0, where the ratio counts one measurement of Adam.
+    # Flat curves are at Adam's best from the start:
+    # at step 0, where the ratio counts one measurement of Adam.
     assert rows["validation"]["tasks_reaching_adams_best"] == 4
     assert rows["validation"]["seconds_per_step"] == 2e-3
     assert result["outer_training"]["training"] == {

@@ -5,7 +5,8 @@ import pytest
 
 from learned_opt_lab.papers.wang2021 import step_size_generalization, step_size_meta_gradient
 
-# (n, sigma): |w - w*|^2 by train-by-train and by train-by-validation, d = 200, means over 40 tasks of their own.
+# (n, sigma): |w - w*|^2 by train-by-train and by train-by-validation,
+# d = 200, means over 40 tasks of their own.
 TABLE = {(100, 0.5): (0.750, 0.693), (100, 1.0): (1.524, 0.807), (100, 2.0): (4.293, 0.920)}
 LARGE_TABLE = {(800, 1.0): (0.327, 0.259), (3200, 1.0): (0.068, 0.071)}
 
@@ -42,7 +43,8 @@ def test_meta_gradient_is_stable_where_backpropagation_is_not(meta_gradient):
 def test_naive_gradient_is_exponential_on_both_sides(meta_gradient):
     result, _ = meta_gradient
     for row in result["growth_of_naive_gradient"]:
-        # |F'| is t times an exponential, hence the log 2 over the 20,000 steps between the two horizons.
+        # |F'| is t times an exponential,
+        # hence the log 2 over the 20,000 steps between the two horizons.
         np.testing.assert_allclose(row["rate"], row["limit"] + np.log(2) / 20_000, rtol=1e-3)
         assert (row["rate"] > 0) == (row["step_size_times_L_over_2"] > 1)
 

@@ -38,7 +38,9 @@ def training():
 
 
 def test_smd_is_the_papers_recursion():
-    """alpha' = g_t . u_{t-1} and u_t = u_{t-1} - g_t - alpha H_t u_{t-1} (eqs 8 and 9), without momentum."""
+    """alpha' = g_t . u_{t-1} and u_t = u_{t-1} - g_t - alpha H_t u_{t-1} (eqs 8 and 9),
+    without momentum.
+    """
     eigenvalues, start, num_steps, alpha = np.array([2.0, 0.5]), np.array([1.0, -1.0]), 7, 0.3
     w, u = start.copy(), np.zeros(2)
     for _ in range(num_steps):
@@ -150,8 +152,8 @@ def test_label_noise_keeps_the_test_set_clean():
 
 def test_offline_smd_small(tmp_path):
     config = offline_smd.Config(
-        network="mlp_32", batch_size=20, horizons=(20, 100), time_constant=100.0, num_points=4, num_seeds=1,
-        num_smd_starts=2, num_meta_steps=(60,), meta_learning_rates=(0.1,),
+        network="mlp_32", batch_size=20, horizons=(20, 100), time_constant=100.0, num_points=4,
+        num_seeds=1, num_smd_starts=2, num_meta_steps=(60,), meta_learning_rates=(0.1,),
     )  # fmt: skip
     result = offline_smd.run(config, tmp_path)
     assert json.loads((tmp_path / "result.json").read_text()) == result
@@ -171,8 +173,8 @@ def test_offline_smd_small(tmp_path):
 
 def test_online_smd_small(tmp_path):
     config = online_smd.Config(
-        problems=(("digits", "mlp_32"),), batch_size=10, num_steps=40, num_records=2, num_meta_steps=20,
-        meta_learning_rate=0.1, start_rates=(0.01,), fixed_rates=(0.01, 0.03),
+        problems=(("digits", "mlp_32"),), batch_size=10, num_steps=40, num_records=2,
+        num_meta_steps=20, meta_learning_rate=0.1, start_rates=(0.01,), fixed_rates=(0.01, 0.03),
     )  # fmt: skip
     result = online_smd.run(config, tmp_path)
     assert json.loads((tmp_path / "result.json").read_text()) == result
@@ -186,8 +188,8 @@ def test_online_smd_small(tmp_path):
 
 def test_optimizer_generalization_small(tmp_path):
     config = optimizer_generalization.Config(
-        dataset="digits", network="mlp_32", batch_size=8, cells=((200, 0.2),), num_steps=20, truncation=10, num_pairs=2,
-        num_outer_steps=4, num_runs=3, num_records=2,
+        dataset="digits", network="mlp_32", batch_size=8, cells=((200, 0.2),), num_steps=20,
+        truncation=10, num_pairs=2, num_outer_steps=4, num_runs=3, num_records=2,
     )  # fmt: skip
     result = optimizer_generalization.run(config, tmp_path)
     assert json.loads((tmp_path / "result.json").read_text()) == result
@@ -203,7 +205,8 @@ def test_offline_smd(tmp_path):
     result = offline_smd.run(offline_smd.Config(), tmp_path)
     assert result["exponent_ratio"] >= 10
     assert result["loss_ratio_at_longest"] >= 10
-    # At 2,000 steps the minimum lies at the edge of stability; the surface spans five orders of magnitude.
+    # At 2,000 steps the minimum lies at the edge of stability;
+    # the surface spans five orders of magnitude.
     for row, highest in zip(result["smd"], (1.25, 1.25, 1.6, 3.5), strict=True):
         assert row["median_over_minimum"] < highest
 
