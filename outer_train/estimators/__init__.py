@@ -3,7 +3,7 @@
 | estimator | gradient through | bias | variance |
 |---|---|---|---|
 | `evolution_strategies` | loss differences | short-horizon | level |
-| `reparameterization` | backprop at perturbed theta | short-horizon; cliffs | explodes with roughness |
+| `reparameterization` | backprop, theta perturbed | short-horizon; cliffs | explodes if rough |
 | `merged` | both | that of its parts | at most 1.46 times the smallest |
 | `persistent_es` | loss differences, noise summed | none | grows with truncations an episode |
 | `noise_reuse_es` | loss differences, one draw an episode | none | level |
