@@ -6,7 +6,8 @@ from tasks.images.class_subsets import class_split, class_subset_family, fixed_f
 from tasks.images.datasets import DatasetNotPrepared, digits, tfds_images
 from tasks.images.image_data import FRACTIONS, ImageData, from_arrays, sample_images
 from tasks.images.networks import ACTIVATIONS, MLP, ConvNet, classification_task
-from tasks.suites import NUM_TRAIN_CLASSES, Suite, SuiteTask, suite, task_key
+from tasks.suite_tasks import NUM_TRAIN_CLASSES, Suite, SuiteTask, task_key
+from tasks.suites import suite
 from tasks.text import char_family
 from tasks.weight_scales import rescaled_weights
 

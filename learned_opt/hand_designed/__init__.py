@@ -1,13 +1,11 @@
 """Hand-designed optimizers and schedules whose hyperparameters are theta."""
 
 from learned_opt.hand_designed import hyperparameters
+from learned_opt.hand_designed.pairs import Pair, decode_pair, encode_pair
 from learned_opt.hand_designed.schedules import (
     Decayed,
     MomentumState,
-    Pair,
     constant_schedule,
-    decode_pair,
-    encode_pair,
     inverse_time_schedule,
 )
 

@@ -11,13 +11,19 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
 from learned_opt import ranges
 from learned_opt.base import LearnedOptimizer
+from learned_opt.hand_designed.moments import (
+    LOG_RANGE,
+    average,
+    complement,
+    over_root,
+    total_weight,
+)
 from learned_opt.trees.gradient_tree import (
     kept_where_untrained,
     map_trained,
@@ -68,7 +74,7 @@ def momentum(learning_rate: float = 0.1, decay: float = 0.9) -> LearnedOptimizer
 
     def update(theta, grads, state, params):
         del params
-        decay, rate = _complement(theta["log_one_minus_decay"]), theta["log_learning_rate"]
+        decay, rate = complement(theta["log_one_minus_decay"]), theta["log_learning_rate"]
         velocity = map_trained(
             lambda g, v: decay.astype(v.dtype) * v - _exp(rate, v) * g, grads, state.mean
         )
@@ -178,61 +184,15 @@ def _adam_theta(learning_rate, b1, b2, eps):
 def _adam_direction(theta, grads, state):
     b1, b2 = theta["log_one_minus_b1"], theta["log_one_minus_b2"]
     grads = map_trained(ranges.bounded_gradient, grads)
-    mean = map_trained(lambda g, m: _average(b1, m, g), grads, state.mean)
-    square = map_trained(lambda g, v: _average(b2, v, jnp.square(g)), grads, state.square)
+    mean = map_trained(lambda g, m: average(b1, m, g), grads, state.mean)
+    square = map_trained(lambda g, v: average(b2, v, jnp.square(g)), grads, state.square)
 
     def direction(m, v):
         t = state.count.astype(m.dtype) + 1
-        log_eps = jnp.clip(theta["log_eps"], *_LOG_RANGE).astype(m.dtype)
-        return _over_root(m / _total_weight(b1, t), v / _total_weight(b2, t), log_eps)
+        log_eps = jnp.clip(theta["log_eps"], *LOG_RANGE).astype(m.dtype)
+        return over_root(m / total_weight(b1, t), v / total_weight(b2, t), log_eps)
 
     return map_trained(direction, mean, square), state._replace(mean=mean, square=square)
-
-
-@jax.custom_jvp
-def _over_root(m: Array, v: Array, log_eps: Array) -> Array:
-    """`m / sqrt(v + eps^2)` with no square of eps, which float32 does not hold."""
-    return m / _root(v, log_eps)
-
-
-@_over_root.defjvp
-def _over_root_jvp(primals, tangents):
-    """No factor is larger than the inverse of `ranges.SMALLEST`, so that none is infinite:
-    inf * 0 would be nan.
-
-    The factor of v's tangent is a product: XLA makes one division of several, by a product of roots
-    that may be 0. A v above 0 is at least the smallest normal number, so that what bounds its
-    square from below only matters where v is 0.
-    """
-    (m, v, log_eps), (m_dot, v_dot, log_eps_dot) = primals, tangents
-    root = _root(v, log_eps)
-    out = m / root
-    square = jnp.maximum(jnp.square(root), jnp.finfo(root.dtype).tiny)
-    to_v = jnp.clip(out * (0.5 / square), -ranges.LARGEST, ranges.LARGEST)
-    return out, m_dot / root - to_v * v_dot - out * jnp.square(
-        jnp.exp(log_eps) / root
-    ) * log_eps_dot
-
-
-def _root(v, log_eps):
-    a, b = jnp.sqrt(v), jnp.exp(log_eps)
-    large, small = jnp.maximum(a, b), jnp.minimum(a, b)
-    return large * jnp.sqrt(1 + jnp.square(small / large))
-
-
-def _average(log_one_minus, old, new):
-    one_minus = jnp.exp(_bounded_complement(log_one_minus))
-    return _complement(log_one_minus).astype(old.dtype) * old + one_minus.astype(
-        old.dtype
-    ) * new.astype(old.dtype)
-
-
-def _total_weight(log_one_minus, t):
-    """`1 - b^t`, precise where b is nearly 1; its derivatives are finite at b = 0 too."""
-    x = _bounded_complement(log_one_minus).astype(t.dtype)
-    near_one = jnp.log1p(-jnp.exp(jnp.minimum(x, -0.5)))
-    near_zero = jnp.log(jnp.maximum(-jnp.expm1(x), ranges.SMALLEST))
-    return -jnp.expm1(t * jnp.where(x < -0.7, near_one, near_zero))
 
 
 def _learned(
@@ -290,22 +250,8 @@ def _second(gradient, leaf):
     return widened(leaf)
 
 
-_LOG_RANGE = (math.log(ranges.SMALLEST), math.log(ranges.LARGEST))
-
-
 def _exp(log, like):
     return ranges.bounded_exp(log).astype(like.dtype)
-
-
-def _bounded_complement(log_one_minus):
-    """Of a b in [0, 1); `where` keeps the derivative at b = 0, of which `minimum` would halve."""
-    return jnp.where(
-        log_one_minus > 0, 0, jnp.maximum(log_one_minus, math.log(ranges.SMALLEST_COMPLEMENT))
-    )
-
-
-def _complement(log_one_minus):
-    return -jnp.expm1(_bounded_complement(log_one_minus))
 
 
 def _log(name, value):

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
 
 from learned_opt import ranges
 from learned_opt.base import LearnedOptimizer
+from learned_opt.hand_designed.pairs import Pair, as_float, decode_pair, encode_pair
 from learned_opt.trees.gradient_tree import (
     kept_where_untrained,
     map_trained,
@@ -38,18 +38,6 @@ from learned_opt.trees.state_check import check_mirrors, check_params, check_pre
 Shape = Callable[[Any, Array], tuple[Array, Array]]
 MAX_FREE_STEPS = 2**24
 """Of `free_schedule`: a float32 counts the steps exactly up to there."""
-
-
-class Pair(NamedTuple):
-    """A learning rate and a momentum in the coordinates that are learned; scalars or `[num_steps]`.
-
-    Attributes:
-      log_effective_rate: `log(alpha / (1 - mu))`.
-      log_one_minus_momentum: `log(1 - mu)`.
-    """
-
-    log_effective_rate: Array
-    log_one_minus_momentum: Array
 
 
 class Decayed(NamedTuple):
@@ -69,24 +57,6 @@ class MomentumState(NamedTuple):
 
     count: Array
     velocity: Any
-
-
-def encode_pair(learning_rate: float | Array, momentum: float | Array) -> Pair:
-    """`(alpha, mu)` in the learned coordinates.
-
-    Raises:
-      ValueError: unless `learning_rate > 0` and `0 <= momentum < 1`, within `learned_opt.ranges`,
-        for values that are not traced.
-    """
-    rate, mu = _checked("learning_rate", learning_rate), _checked("momentum", momentum)
-    log_rate, log_one_minus = _as_float(_log(rate)), _as_float(_log1p(-mu))
-    return Pair(log_rate - log_one_minus, log_one_minus)
-
-
-def decode_pair(pair: Pair) -> tuple[Array, Array]:
-    """`(alpha, mu)` of the learned coordinates; alpha within `learned_opt.ranges`."""
-    alpha = ranges.bounded_exp(pair.log_effective_rate + pair.log_one_minus_momentum)
-    return alpha, 1 - ranges.bounded_exp(pair.log_one_minus_momentum)
 
 
 def constant_schedule(
@@ -264,7 +234,7 @@ def _start(learning_rate, momentum, log_decay=None):
 
     def theta():
         pair = encode_pair(rate, mu)
-        return pair if log_decay is None else Decayed(pair, _as_float(log_decay))
+        return pair if log_decay is None else Decayed(pair, as_float(log_decay))
 
     return theta
 
@@ -273,46 +243,3 @@ def _stop_momentum(theta):
     pair = theta.pair if isinstance(theta, Decayed) else theta
     pair = pair._replace(log_one_minus_momentum=jax.lax.stop_gradient(pair.log_one_minus_momentum))
     return theta._replace(pair=pair) if isinstance(theta, Decayed) else pair
-
-
-_ALLOWED = {
-    "learning_rate": (
-        f"above 0, from {ranges.SMALLEST:g} to {ranges.LARGEST:g}",
-        ranges.SMALLEST,
-        ranges.LARGEST,
-    ),
-    "momentum": (
-        f"in [0, 1), and at least {ranges.SMALLEST_COMPLEMENT:g} below 1",
-        0.0,
-        1 - ranges.SMALLEST_COMPLEMENT,
-    ),
-}
-
-
-def _checked(name, value):
-    """In float64 and by NumPy, which a caller's trace does not reach.
-
-    A traced value is the caller's.
-    """
-    if isinstance(value, jax.core.Tracer):
-        return value
-    allowed, low, high = _ALLOWED[name]
-    try:
-        number = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        number = np.array(math.nan)
-    if not np.all((number >= low) & (number <= high)):
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
-    return number
-
-
-def _log(value):
-    return jnp.log(value) if isinstance(value, jax.core.Tracer) else np.log(value)
-
-
-def _log1p(value):
-    return jnp.log1p(value) if isinstance(value, jax.core.Tracer) else np.log1p(value)
-
-
-def _as_float(value):
-    return jnp.array(value, jnp.result_type(float))

@@ -17,7 +17,8 @@ from tasks.base import SPLITS
 from tasks.images._mnist1d import NUM_POINTS, mnist1d
 from tasks.images.autoencoder import autoencoder_family
 from tasks.images.datasets import digits
-from tasks.suites import SUITES, suite, task_key
+from tasks.suite_tasks import task_key
+from tasks.suites import SUITES, suite
 from tasks.text import ALPHABET, MODELS, TEXTS, char_family, characters
 
 TASKS = {task.name: task for each in SUITES.values() for task in each.tasks}

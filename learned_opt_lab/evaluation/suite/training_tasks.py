@@ -19,14 +19,14 @@ from tasks.images import class_split
 NUM_CLASSES = 10
 """Of each data set of which the suites hold classes out."""
 _CLASSES_OF = {
-    "_digits": "digits",
-    "_digits_cnn": "digits",
-    "_fashion_mlp": "fashion_mnist",
-    "_fashion_cnn": "fashion_mnist",
-    "_mnist1d": "mnist1d",
+    "digits_mlp": "digits",
+    "digits_cnn": "digits",
+    "fashion_mlp": "fashion_mnist",
+    "fashion_cnn": "fashion_mnist",
+    "mnist1d_mlp": "mnist1d",
 }
 """Builder in `tasks.suites` -> the data set whose held-out classes its tasks tell apart."""
-_FAMILY_OF = {"_quadratic": "RandomQuadratic", "char_family": "tasks:char_family"}
+_FAMILY_OF = {"quadratic": "RandomQuadratic", "char_family": "tasks:char_family"}
 
 
 def trained_on(path: str | Path) -> list[dict[str, Any]] | None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from learned_opt.hand_designed import hyperparameters
+from learned_opt.hand_designed import hyperparameters, moments
 from tests.support.learned_opt.hand_designed import (
     LEARNED,
     by_kind,
@@ -109,11 +109,9 @@ def test_the_derivative_of_adams_quotient_is_right():
     plain = lambda m, v, log_eps: m / jnp.sqrt(v + jnp.exp(2 * log_eps))
     with jax.enable_x64(True):
         want = jax.grad(plain, argnums=(0, 1, 2))(*map(jnp.float64, point))
-        got = jax.grad(hyperparameters._over_root, argnums=(0, 1, 2))(*map(jnp.float64, point))
+        got = jax.grad(moments.over_root, argnums=(0, 1, 2))(*map(jnp.float64, point))
     np.testing.assert_allclose(got, want, rtol=1e-12)
-    value = hyperparameters._over_root(
-        jnp.float32(1e-20), jnp.float32(0), jnp.float32(math.log(1e-25))
-    )
+    value = moments.over_root(jnp.float32(1e-20), jnp.float32(0), jnp.float32(math.log(1e-25)))
     np.testing.assert_allclose(value, 1e5, rtol=1e-4)
 
 

@@ -13,7 +13,7 @@ from learned_opt_lab.evaluation import tuning
 from learned_opt_lab.evaluation.baselines import BASELINES
 from learned_opt_lab.evaluation.measures import final_losses
 from learned_opt_lab.evaluation.sweep import make_sweep
-from tasks.suites import SuiteTask
+from tasks.suite_tasks import SuiteTask
 
 
 @pytest.fixture(scope="module")

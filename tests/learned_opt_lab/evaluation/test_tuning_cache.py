@@ -16,7 +16,7 @@ from learned_opt.disk import files
 from learned_opt_lab.evaluation import tuning
 from learned_opt_lab.evaluation.baselines import BASELINES
 from learned_opt_lab.results import cells
-from tasks.suites import SuiteTask
+from tasks.suite_tasks import SuiteTask
 
 MINE = """
 import jax.numpy as jnp

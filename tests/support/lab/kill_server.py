@@ -18,7 +18,7 @@ from learned_opt_lab.ablation import runs  # noqa: F401
 from learned_opt_lab.cli import main
 from learned_opt_lab.evaluation.suite import _evaluate as evaluation  # noqa: F401
 from learned_opt_lab.runs import course  # noqa: F401
-from tasks import suites
+from tasks import suite_tasks, suites
 from tasks.analytic.random_quadratic import random_quadratic_family
 
 
@@ -30,7 +30,8 @@ def build(dim):
 def add_tiny_suite() -> None:
     """Two quadratics of few steps, as `--suite tiny`."""
     tasks = tuple(
-        suites._task(f"tiny_{dim}", f"{dim} dimensions", build, dim, num_steps=10) for dim in (2, 3)
+        suite_tasks.suite_task(f"tiny_{dim}", f"{dim} dimensions", build, dim, num_steps=10)
+        for dim in (2, 3)
     )
     suites.SUITES["tiny"] = suites.Suite("tiny", 1, "Two quadratics.", tasks)
 

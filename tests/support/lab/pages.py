@@ -11,7 +11,7 @@ from learned_opt_lab.evaluation.suite.entries import Entry
 from learned_opt_lab.evaluation.suite.figures import suite_figures
 from learned_opt_lab.evaluation.suite.report import build_report, curve_arrays
 from learned_opt_lab.evaluation.suite.run import Cell, Results, Settings
-from tasks.suites import Suite, SuiteTask
+from tasks.suite_tasks import Suite, SuiteTask
 
 BROWSER = next(
     (

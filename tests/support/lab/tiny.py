@@ -6,7 +6,7 @@ import optax
 from learned_opt.base import LearnedOptimizer
 from learned_opt_lab.evaluation.suite.entries import Entry, parse_entries
 from tasks.images.datasets import DatasetNotPrepared
-from tasks.suites import Suite, SuiteTask
+from tasks.suite_tasks import Suite, SuiteTask
 
 NAN = LearnedOptimizer(lambda key: jnp.float32(1), lambda theta: optax.scale(jnp.nan * theta))
 SGD = LearnedOptimizer(lambda key: jnp.float32(0.05), optax.sgd)

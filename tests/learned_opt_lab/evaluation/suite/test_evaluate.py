@@ -12,7 +12,7 @@ import scipy.stats
 from learned_opt_lab.cli.commands.evaluate import print_ranking
 from learned_opt_lab.evaluation.suite._evaluate import evaluate
 from learned_opt_lab.evaluation.suite.entries import parse_entries
-from tasks.suites import Suite
+from tasks.suite_tasks import Suite
 from tests.support.lab.tiny import entries
 
 
