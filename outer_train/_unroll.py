@@ -38,9 +38,7 @@ class Unroll(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """A sum over steps, and what rounding has added to it so far (Kahan):
-    alone it would stop at 2**24 equal terms.
-    """
+    """A sum, and what rounding has added to it (Kahan): alone it stops at 2**24 equal terms."""
 
     total: Array
     excess: Array
@@ -198,9 +196,7 @@ class _Loops(NamedTuple):
         return state, add(total, loss)
 
     def _step_vjp(self, theta, state, i, constants, loss_bar, bars):
-        """Adds one step's pull-back; the `where` acts on the cotangents,
-        after the products that may hold 0 * inf.
-        """
+        """Adds a step's pull-back; `where` acts on cotangents, after products that may be 0 * inf."""
 
         def differentiable(theta, leaves):
             new_state, loss = self.step(theta, fill_inexact(state, leaves), i, constants)
@@ -216,9 +212,7 @@ class _Loops(NamedTuple):
 
 
 def _keep_states(advance, length, carried, carry, inside):
-    """Runs a chunk, `(j, carry) -> carry` with the state first,
-    and keeps the state before each of its steps.
-    """
+    """Runs a chunk, `(j, carry) -> carry`, state first; keeps the state before each step."""
 
     def keep(j, both):
         carry, inside = both

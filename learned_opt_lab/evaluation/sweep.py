@@ -1,5 +1,4 @@
-"""All configurations x runs of one optimizer factory as one vmapped,
-jitted program over traced hyperparameters.
+"""All configurations x runs of an optimizer factory in one program over traced hyperparameters.
 
 A *configuration* is one point of the hyperparameter space (for a learned optimizer: one theta). A
 *run* is a task drawn from the family together with its initialization and its batches. Every
@@ -33,17 +32,14 @@ Curves = dict[str, dict[str, Array]]
 -> `[configurations, runs, points]`."""
 
 EXTRA_ARGS = ("value", "grad", "value_fn", "objective_grad")
-"""What an optimizer's `update` may ask for:
-Optax's line-search arguments, and the gradient of a fresh `inner_valid` batch."""
+"""What an `update` may ask for: of Optax's line searches; the gradient of an `inner_valid` batch."""
 BYTES_OF_KEYS = 24
 """Of one run, while they are made."""
 _AXIS = "sweep"
 
 
 class Runs(NamedTuple):
-    """The keys of the runs, each `[num_runs]`:
-    which task, and which initialization and batches on it.
-    """
+    """The keys of the runs, each `[num_runs]`: which task, which initialization and batches."""
 
     task: Key
     seed: Key

@@ -15,7 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from learned_opt_lab.runs.course import NothingLearned, RunResult, resume, train
+    from learned_opt_lab.runs.course import resume, train
+    from learned_opt_lab.runs.ending import NothingLearned, RunResult
     from learned_opt_lab.runs.engines.base import InStep, Ray
     from outer_train.run import QUIET, TERMINAL, Allowed, Show
 
@@ -35,9 +36,8 @@ _FROM = {
     "InStep": "learned_opt_lab.runs.engines.base",
     "Ray": "learned_opt_lab.runs.engines.base",
     **dict.fromkeys(("QUIET", "TERMINAL", "Allowed", "Show"), "outer_train.run"),
-    **dict.fromkeys(
-        ("NothingLearned", "RunResult", "resume", "train"), "learned_opt_lab.runs.course"
-    ),
+    **dict.fromkeys(("NothingLearned", "RunResult"), "learned_opt_lab.runs.ending"),
+    **dict.fromkeys(("resume", "train"), "learned_opt_lab.runs.course"),
 }
 
 

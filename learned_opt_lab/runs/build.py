@@ -2,10 +2,7 @@
 families x optimizer -> problems -> estimators -> outer step.
 """
 
-import dataclasses
 import functools
-import math
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,13 +10,11 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-import learned_opt
 from configs import base
-from learned_opt import LearnedOptimizer, catalog
-from learned_opt.disk import theta_file
-from learned_opt_lab.runs.builders import builder_of
+from learned_opt import LearnedOptimizer
+from learned_opt_lab.runs.builders import builder_of, fields_of
 from learned_opt_lab.runs.families import build_family
-from learned_opt_lab.runs.user_path import add_to_path
+from learned_opt_lab.runs.optimizer import build_optimizer, initial_theta
 from outer_train import (
     OuterStep,
     checks,
@@ -170,71 +165,6 @@ def particles_field(estimator: base.Estimator) -> str:
     return "num_pairs" if hasattr(estimator, "num_pairs") else "num_particles"
 
 
-def build_optimizer(config: base.Optimizer) -> tuple[LearnedOptimizer, str, dict[str, Any]]:
-    """The learned optimizer with the name and arguments under which it is saved."""
-    if isinstance(config, base.NamedOptimizer):
-        name, kwargs, factory = config.name, dict(config.kwargs), None
-    else:
-        name, factory = base.name_of(type(config)), builder_of(type(config))
-        arguments = {k: _argument(v) for k, v in _fields(config).items()}
-        kwargs = {k: v for k, v in arguments.items() if v is not None}
-    if catalog.is_own(name) and not isinstance(name, catalog.FromFile):
-        add_to_path(Path.cwd())
-    optimizer = catalog.make_optimizer(name, kwargs, factory)
-    # Takes no memory, however large theta is.
-    shapes = jax.eval_shape(optimizer.init, jax.random.key(0))
-    if (
-        size := sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
-    ) > theta_file.MAX_ELEMENTS:
-        raise ValueError(
-            f"{name} with {kwargs}: theta would have {size} numbers, allowed are "
-            f"{theta_file.MAX_ELEMENTS}"
-        )
-    return optimizer, name, kwargs
-
-
-def initial_theta(
-    path: str | None,
-    optimizer: LearnedOptimizer,
-    untrained: Any,
-    *,
-    name: str = "",
-    trust: bool = False,
-) -> Any:
-    """The theta to start from: a saved one if a path or name is given.
-
-    Args:
-      path: as in `learned_opt.load_theta`.
-      optimizer: that it must be of.
-      untrained: a theta of this optimizer.
-      name: of this optimizer. A file that names the same code of a user's is judged by `optimizer`;
-        nothing is imported for it.
-      trust: as in `learned_opt.load_theta`, for a file that names other code; modules of the
-        working directory count.
-
-    Raises:
-      ValueError: it is of another optimizer, or does not load.
-    """
-    if path is None:
-        return untrained
-    if trust:
-        add_to_path(Path.cwd())
-    is_same_code = catalog.is_own(name) and learned_opt.saving.optimizer_name(path) == name
-    factory = (lambda **kwargs: optimizer) if is_same_code else None
-    theta = jax.device_get(learned_opt.load_theta(path, factory=factory, trust=trust)[1])
-    shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (theta, untrained)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            f"{path} holds the theta of another optimizer: shapes {shapes[0]}, needed are "
-            f"{shapes[1]}"
-        )
-    try:
-        checks.check_theta(theta)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    return theta
-
-
 def build_truncation(config: base.TrainConfig) -> truncation.TruncationSchedule:
     """The schedule of truncation lengths.
 
@@ -249,7 +179,7 @@ def build_truncation(config: base.TrainConfig) -> truncation.TruncationSchedule:
             f"{config.problem.num_steps} "
             "(problem.num_steps)"
         )
-    return builder_of(kind)(**_fields(config.truncation))
+    return builder_of(kind)(**fields_of(config.truncation))
 
 
 def build_estimator(
@@ -261,8 +191,8 @@ def build_estimator(
     axis_name: str | None = None,
 ) -> GradientEstimator:
     """The estimator of one family's outer gradient."""
-    problem = inner_problem(family, optimizer, **_fields(config.problem))
-    settings, kind = _fields(config.estimator), type(config.estimator)
+    problem = inner_problem(family, optimizer, **fields_of(config.problem))
+    settings, kind = fields_of(config.estimator), type(config.estimator)
     if kind.truncates:
         settings["max_num_steps"] = min(schedule.max_num_steps, config.problem.num_steps)
     return builder_of(kind)(problem, axis_name=axis_name, **settings)
@@ -324,16 +254,3 @@ def _rate(config: base.OuterOptimizer, num_outer_steps: int) -> optax.ScalarOrSc
         rate = optax.constant_schedule(config.learning_rate)
     warmup = optax.linear_schedule(0.0, config.learning_rate, max(config.num_warmup_steps, 1))
     return optax.join_schedules([warmup, rate], [config.num_warmup_steps])
-
-
-def _fields(config) -> dict[str, Any]:
-    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-
-
-def _argument(value: Any) -> Any:
-    """A field as a factory takes it: a group of fields is a dict of them,
-    or None where none of them is given.
-    """
-    if not dataclasses.is_dataclass(value):
-        return value
-    return None if value == type(value)() else _fields(value)

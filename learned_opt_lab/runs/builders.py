@@ -2,6 +2,7 @@
 the one place where `builds` becomes code.
 """
 
+import dataclasses
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -25,3 +26,8 @@ def builder_of(kind: type[base.Kind]) -> Callable[..., Any]:
             "itself"
         )
     return getattr(importlib.import_module(module), name)
+
+
+def fields_of(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass, by name."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}

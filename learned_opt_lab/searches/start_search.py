@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import base
-from learned_opt_lab.runs.build import build_optimizer
+from learned_opt_lab.runs.optimizer import build_optimizer
 from learned_opt_lab.searches.candidates import Candidates, Distribution
 
 

@@ -33,7 +33,7 @@ from configs import base
 from learned_opt import Theta
 from learned_opt.per_parameter import MLPSettings, adam_start, mlp_settings
 from learned_opt.per_parameter import theta as theta_lib
-from learned_opt_lab.runs.build import build_optimizer, initial_theta
+from learned_opt_lab.runs.optimizer import build_optimizer, initial_theta
 from learned_opt_lab.searches.candidates import Candidates, Distribution
 
 DIRECTION, MAGNITUDE, DECAY = slice(0, 2), slice(2, 4), slice(-2, None)

@@ -1,6 +1,6 @@
 """One run on disk: its directory, loop, checkpoints and metrics."""
 
-from outer_train.run import directory, lock, loop, metrics
+from outer_train.run import directory, lock, loop, made_with, metrics
 from outer_train.run.continuation import STRICT, Allowed
 from outer_train.run.directory import RunDirectory
 from outer_train.run.loop import LoopSettings
@@ -17,5 +17,6 @@ __all__ = [
     "directory",
     "lock",
     "loop",
+    "made_with",
     "metrics",
 ]

@@ -3,20 +3,16 @@
 import contextlib
 import functools
 import hashlib
-import importlib.metadata
 import itertools
 import json
 import os
-import platform
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from learned_opt.disk import files, reading
-from outer_train.run import lock
+from outer_train.run import lock, made_with
 
-LIBRARIES = ("learned-opt", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 CONTENTS = (
     "config.py",
     "versions.json",
@@ -148,7 +144,7 @@ def create(
     source = config_file.read_bytes() if config_file else None
     path.mkdir(parents=True, exist_ok=True)
     run = RunDirectory(path)
-    about = versions() | {
+    about = made_with.versions() | {
         "config_file": str(config_file) if config_file else None,
         CONFIG_HASH: _hash(config),
     }
@@ -283,47 +279,3 @@ def _put(data: bytes, file: BinaryIO) -> None:
 
 def _hash(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-
-
-def versions() -> dict[str, Any]:
-    """Versions of Python and of the libraries that matter,
-    and the project's git commit if it is a checkout.
-    """
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **found,
-        "git": _git_commit(),
-    }
-
-
-def _git_commit() -> str | None:
-    """The commit of the checkout this file lies in, `-dirty` if it has changes,
-    or None outside of one.
-    """
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        command = [
-            "git",
-            "-C",
-            str(root),
-            "describe",
-            "--always",
-            "--dirty",
-            "--abbrev=40",
-            "--exclude=*",
-        ]
-        found = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=10
-        )
-        return found.stdout.strip() or None
-    except (OSError, subprocess.SubprocessError):
-        return None

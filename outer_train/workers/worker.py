@@ -15,17 +15,17 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from outer_train.estimators.base import GradientEstimator
-from outer_train.run import directory
+from outer_train.run import made_with
 from outer_train.truncation import TruncationSchedule
 from outer_train.workers.messages import Gradient, pack
 
-COMPARED = ("python", *directory.LIBRARIES, "git")
+COMPARED = ("python", *made_with.LIBRARIES, "git")
 
 
 @functools.cache
 def versions() -> dict[str, Any]:
     """What must be the same in workers and learner."""
-    found = directory.versions()
+    found = made_with.versions()
     return {name: found[name] for name in COMPARED}
 
 

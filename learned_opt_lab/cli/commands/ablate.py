@@ -186,6 +186,7 @@ def build(ablated: dict[str, Any], args: Args):
     from learned_opt_lab.runs import build as builder
     from learned_opt_lab.runs.config_json import to_json
     from learned_opt_lab.runs.families import HELD_OUT, scored_on
+    from learned_opt_lab.runs.optimizer import build_optimizer
     from outer_train import devices, outer_step_of_seeds
 
     config = args.config
@@ -200,7 +201,7 @@ def build(ablated: dict[str, Any], args: Args):
     def variant(name, config, label):
         # One object for equal configs: those share the program that evaluates.
         optimizer = optimizers.setdefault(
-            repr(config.optimizer), builder.build_optimizer(config.optimizer)[0]
+            repr(config.optimizer), build_optimizer(config.optimizer)[0]
         )
         schedule = builder.build_truncation(config)
         outer_optimizer = builder.build_outer_optimizer(

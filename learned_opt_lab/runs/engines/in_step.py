@@ -15,7 +15,7 @@ from learned_opt_lab.runs.config_json import to_json
 from learned_opt_lab.runs.engines.base import Engine, InStep, Trained
 from outer_train import devices
 from outer_train.processes import cluster as distributed
-from outer_train.run import Allowed, LoopSettings, RunDirectory, Show, directory, lock, loop
+from outer_train.run import Allowed, LoopSettings, RunDirectory, Show, lock, loop, made_with
 
 LOST_PROCESS = 1
 """Exit status of the processes that remain when one was lost."""
@@ -69,8 +69,8 @@ def _connect(config: TrainConfig, settings: InStep, run: RunDirectory) -> None:
     Raises:
       ValueError: one did not come in time, or has other versions or another config.
     """
-    found, cluster = directory.versions(), settings.cluster
-    same = {name: found[name] for name in ("python", *directory.LIBRARIES, "git")}
+    found, cluster = made_with.versions(), settings.cluster
+    same = {name: found[name] for name in ("python", *made_with.LIBRARIES, "git")}
     fingerprint = {**same, "config": to_json(config), "num_devices": settings.num_devices}
 
     def on_loss(reason: str) -> None:

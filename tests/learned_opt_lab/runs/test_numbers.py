@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from configs import base
-from learned_opt_lab.runs.build import build_outer_optimizer, check_numbers, initial_theta
+from learned_opt_lab.runs.build import build_outer_optimizer, check_numbers
+from learned_opt_lab.runs.optimizer import initial_theta
 
 
 @pytest.mark.parametrize(

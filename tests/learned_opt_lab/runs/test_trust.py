@@ -18,9 +18,10 @@ from configs import base
 from learned_opt.catalog import NotTrusted
 from learned_opt_lab.cli.main import main
 from learned_opt_lab.runs import catalog
-from learned_opt_lab.runs.build import build, initial_theta
+from learned_opt_lab.runs.build import build
 from learned_opt_lab.runs.config_json import from_json, to_json
 from learned_opt_lab.runs.families import FAMILIES, check_trusted
+from learned_opt_lab.runs.optimizer import initial_theta
 from tests.support.learned_opt.mutations import VALUES, mutated_json
 
 CONFIG = dataclasses.replace(catalog.load("quadratic")[0], estimator=base.PersistentES(num_pairs=2))

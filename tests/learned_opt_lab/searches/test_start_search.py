@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import base
-from learned_opt_lab.runs.build import build_optimizer
+from learned_opt_lab.runs.optimizer import build_optimizer
 from learned_opt_lab.searches import start_search
 from tests.support.lab.adam_starts import OPTIMIZER
 

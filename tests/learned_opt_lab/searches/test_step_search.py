@@ -13,7 +13,7 @@ import pytest
 import learned_opt
 from configs import base
 from learned_opt_lab.runs import catalog
-from learned_opt_lab.runs.build import build_optimizer
+from learned_opt_lab.runs.optimizer import build_optimizer
 from learned_opt_lab.searches import step_search
 
 OPTIMIZER = base.Mlp(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import base
-from learned_opt_lab.runs import course
+from learned_opt_lab.runs import ending
 from learned_opt_lab.runs.catalog import CONFIGS, load
 from learned_opt_lab.runs.engines.base import Trained
 from learned_opt_lab.runs.families import scored_on
@@ -41,15 +41,15 @@ def finish(losses, tmp_path, monkeypatch, family=None):
         "".join(json.dumps(row(i, loss)) + "\n" for i, loss in enumerate(losses))
     )
     config = dataclasses.replace(load("quadratic")[0], family=family or base.RandomQuadratic())
-    monkeypatch.setattr(course.learned_opt, "save", lambda *args: None)
-    monkeypatch.setattr(course, "score", lambda *args: (dict.fromkeys(CURVES, 0.5), CURVES))
+    monkeypatch.setattr(ending.learned_opt, "save", lambda *args: None)
+    monkeypatch.setattr(ending, "score", lambda *args: (dict.fromkeys(CURVES, 0.5), CURVES))
     built = SimpleNamespace(optimizer_name="mlp", optimizer_kwargs={})
-    return course.finish(config, built, run, Trained(None, None, {"num_devices": 1}), TERMINAL)
+    return ending.finish(config, built, run, Trained(None, None, {"num_devices": 1}), TERMINAL)
 
 
 def test_a_run_without_a_finite_loss_is_an_error_and_whole(tmp_path, monkeypatch, capsys):
     with pytest.raises(
-        course.NothingLearned, match="no outer loss of this run was finite"
+        ending.NothingLearned, match="no outer loss of this run was finite"
     ) as caught:
         finish([None] * 12, tmp_path, monkeypatch)
     summary = caught.value.result.summary
