@@ -196,7 +196,7 @@ class _Loops(NamedTuple):
         return state, add(total, loss)
 
     def _step_vjp(self, theta, state, i, constants, loss_bar, bars):
-        """Adds a step's pull-back; `where` acts on cotangents, after products that may be 0 * inf."""
+        """Adds a step's pull-back; `where` acts on cotangents, after products that hold 0 * inf."""
 
         def differentiable(theta, leaves):
             new_state, loss = self.step(theta, fill_inexact(state, leaves), i, constants)

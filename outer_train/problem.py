@@ -128,10 +128,8 @@ def inner_problem(
         batch = task.sample_batch(data, key_batch, "train")
         value_fn = lambda params: task.loss(params, key_train, batch)[0]
         value, grads = jax.value_and_grad(value_fn)(state.params)
-        transformation = optimizer.fastest(theta)
-        updates, opt_state = transformation.update(
-            grads, state.opt_state, state.params, value=value
-        )
+        update = optimizer.fastest(theta).update
+        updates, opt_state = update(grads, state.opt_state, state.params, value=value)
         params = optax.apply_updates(state.params, updates)
         loss = _outer_loss(task, params, key_loss, data, OBJECTIVES[objective], num_loss_batches)
         loss = clip_loss(loss, loss_clip)

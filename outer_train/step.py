@@ -113,9 +113,8 @@ def outer_step(
 
     @partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
     def step(state, key, datas):
-        key_length, *keys = jax.random.split(
-            jax.random.fold_in(key, state.step), 1 + len(estimators)
-        )
+        key_step = jax.random.fold_in(key, state.step)
+        key_length, *keys = jax.random.split(key_step, 1 + len(estimators))
         num_steps = truncation.length(key_length, state.step)
         estimates, estimator_states = estimate(
             state.theta, state.estimator_states, keys, num_steps, datas

@@ -16,12 +16,12 @@ from jax import Array
 
 from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.per_parameter.adam_start import AdamStart, as_adam_start, check_start, started
-from learned_opt.per_parameter.averages import Decays, accumulate
 from learned_opt.per_parameter.blocks import GroupState, tangent_once, update_group
 from learned_opt.per_parameter.features import FEATURE_KINDS, check_features, num_rows
 from learned_opt.per_parameter.rule import update_rule
 from learned_opt.per_parameter.theta import init_theta, settings_over_preset
 from learned_opt.ranges import bounded_gradient
+from learned_opt.trees.averages import Decays, accumulate
 from learned_opt.trees.mirrored import (
     averages_of,
     check_averages,

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from learned_opt.per_parameter.averages import Averages, FactoredMoments, split_rows
-from learned_opt.per_parameter.factors import Factors, expand
 from learned_opt.per_parameter.features import OverTensor, inverse_norm
 from learned_opt.per_parameter.kernel import in_halves
 from learned_opt.per_parameter.rule import Step, UpdateRule
+from learned_opt.trees.averages import Averages, FactoredMoments, split_rows
+from learned_opt.trees.factors import Factors, expand
 
 BLOCK = 32_768
 """Most elements to a block. State and inputs of a block take 2 MB;

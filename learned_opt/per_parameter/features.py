@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from learned_opt.per_parameter.averages import Averages, Debias, Decays
+from learned_opt.trees.averages import Averages, Debias, Decays
 
 NORMALIZE_EPS = 1e-5
 RMS_EPS = 1e-6

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jax import Array
 
-from learned_opt.per_parameter.averages import Averages, Decays
 from learned_opt.ranges import LARGEST_GRADIENT
+from learned_opt.trees.averages import Averages, Decays
 
 REST = 2.0**-20
 """Share of its remembered size below which a gradient counts as none:

@@ -13,11 +13,11 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from learned_opt.base import Theta
-from learned_opt.per_parameter.averages import Averages, debias_factors
 from learned_opt.per_parameter.features import OverTensor, feature_rows, rows_over_tensor
 from learned_opt.per_parameter.kernel import is_summed, matmul_rows, mlp_rows
 from learned_opt.per_parameter.rest import is_moving
 from learned_opt.per_parameter.theta import Settings, layers_at
+from learned_opt.trees.averages import Averages, debias_factors
 
 
 class Step(NamedTuple):

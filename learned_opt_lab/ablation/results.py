@@ -55,33 +55,10 @@ def results(
     if index is None:
         raise ValueError(f"the outer loss of none of these variants is known: {', '.join(outer)}")
     best = list(outer)[index]
-    rows = []
-    for variant in variants:
-        name, of_seeds = variant.name, [cells[variant.name][seed] for seed in settings.seeds]
-        difference = crossed_bootstrap(outer[name] - outer[best])
-        rows.append(
-            {
-                "variant": name,
-                "label": variant.label,
-                "num_outer_steps": variant.num_outer_steps,
-                "inner_steps": [int(cell["inner_steps"][-1]) for cell in of_seeds],
-                "outer_loss": crossed_bootstrap(outer[name])._asdict(),
-                "outer_loss_of_seeds": outer[name].mean(axis=1).tolist(),
-                "difference_to_best": difference._asdict(),
-                "within_noise_of_best": name == best
-                or (None if np.isnan(difference.low) else difference.low <= 0),
-                "held_out_test_loss": crossed_bootstrap(test[name])._asdict(),
-                "held_out_test_loss_of_seeds": test[name].mean(axis=1).tolist(),
-                "outer_steps_with_a_finite_loss": [_share_finite(cell) for cell in of_seeds],
-                "seconds_of_outer_training": float(np.mean([cell["seconds"] for cell in of_seeds])),
-                "curve": {
-                    "inner_steps": np.mean(
-                        [cell["inner_steps"] for cell in of_seeds], axis=0
-                    ).tolist(),
-                    "outer_loss": [cell[OUTER_LOSS].mean(axis=1).tolist() for cell in of_seeds],
-                },
-            }
-        )
+    rows = [
+        _row(variant, [cells[variant.name][seed] for seed in settings.seeds], best, outer, test)
+        for variant in variants
+    ]
     rows.sort(
         key=lambda row: (np.isnan(row["outer_loss"]["estimate"]), row["outer_loss"]["estimate"])
     )
@@ -94,6 +71,38 @@ def results(
         "objective": objective_comparison(cells, settings),
     }
     return found | {"findings": findings(found)}
+
+
+def _row(
+    variant: Variant,
+    of_seeds: list[Cell],
+    best: str,
+    outer: dict[str, NDArray],
+    test: dict[str, NDArray],
+) -> dict[str, Any]:
+    """What `ablation.json` says of one variant."""
+    name = variant.name
+    difference = crossed_bootstrap(outer[name] - outer[best])
+    within = None if np.isnan(difference.low) else difference.low <= 0
+    inner_steps = np.mean([cell["inner_steps"] for cell in of_seeds], axis=0)
+    return {
+        "variant": name,
+        "label": variant.label,
+        "num_outer_steps": variant.num_outer_steps,
+        "inner_steps": [int(cell["inner_steps"][-1]) for cell in of_seeds],
+        "outer_loss": crossed_bootstrap(outer[name])._asdict(),
+        "outer_loss_of_seeds": outer[name].mean(axis=1).tolist(),
+        "difference_to_best": difference._asdict(),
+        "within_noise_of_best": name == best or within,
+        "held_out_test_loss": crossed_bootstrap(test[name])._asdict(),
+        "held_out_test_loss_of_seeds": test[name].mean(axis=1).tolist(),
+        "outer_steps_with_a_finite_loss": [_share_finite(cell) for cell in of_seeds],
+        "seconds_of_outer_training": float(np.mean([cell["seconds"] for cell in of_seeds])),
+        "curve": {
+            "inner_steps": inner_steps.tolist(),
+            "outer_loss": [cell[OUTER_LOSS].mean(axis=1).tolist() for cell in of_seeds],
+        },
+    }
 
 
 _FINAL = (OUTER_LOSS, TEST_LOSS)

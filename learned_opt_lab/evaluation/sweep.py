@@ -32,7 +32,7 @@ Curves = dict[str, dict[str, Array]]
 -> `[configurations, runs, points]`."""
 
 EXTRA_ARGS = ("value", "grad", "value_fn", "objective_grad")
-"""What an `update` may ask for: of Optax's line searches; the gradient of an `inner_valid` batch."""
+"""What an `update` may ask for: for line searches; the gradient of an `inner_valid` batch."""
 BYTES_OF_KEYS = 24
 """Of one run, while they are made."""
 _AXIS = "sweep"

@@ -62,18 +62,7 @@ def forward_mode(
     check_count(max_num_steps=max_num_steps, num_directions=num_directions)
     problem = check_system(problem, "forward_mode")
 
-    def start_tangents(theta, inner, keys):
-        flat, _ = ravel_pytree(theta)
-        if num_directions is None:
-            basis = jnp.diag(jnp.ones_like(flat))
-            directions = jnp.broadcast_to(basis[None], (len(keys), *basis.shape))
-        else:
-            draw = lambda key: jax.random.normal(key, (num_directions, flat.size), flat.dtype)
-            directions = jax.vmap(draw)(keys)
-        shapes = [
-            (x, (x.shape[0], directions.shape[1], *x.shape[1:])) for x in inexact_leaves(inner)
-        ]
-        return Tangents(directions, [jnp.zeros_like(x, shape=shape) for x, shape in shapes])
+    start_tangents = partial(_start_tangents, num_directions)
 
     def run(theta, state, keys, num_live, data):
         beyond_all_steps = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, problem.num_steps)
@@ -94,16 +83,11 @@ def forward_mode(
             )
             live = i < num_live
             loss = add(loss, jnp.where(live, step_loss, 0))
-            return (
-                inner,
-                inner_tangents,
-                loss,
-                add(slopes, jnp.where(live[:, None], step_slopes, 0)),
-            )
+            slopes = add(slopes, jnp.where(live[:, None], step_slopes, 0))
+            return inner, inner_tangents, loss, slopes
 
-        dtype = jax.eval_shape(step, state.inner, tangents.inner, tangents.directions, keys, data)[
-            2
-        ].dtype
+        made = jax.eval_shape(step, state.inner, tangents.inner, tangents.directions, keys, data)
+        dtype = made[2].dtype
         loss = no_sum(jnp.zeros_like(num_live, dtype))
         slopes = no_sum(jnp.zeros_like(tangents.directions[..., 0], dtype))
         carry = (state.inner, tangents.inner, loss, slopes)
@@ -118,6 +102,19 @@ def forward_mode(
         "forward_mode", problem, num_particles, axis_name, start_tangents, run,
         max_num_steps=max_num_steps or problem.num_steps, stagger=stagger,
     )  # fmt: skip
+
+
+def _start_tangents(num_directions, theta, inner, keys):
+    """Along each outer parameter, or as many random directions; the state does not move yet."""
+    flat, _ = ravel_pytree(theta)
+    if num_directions is None:
+        basis = jnp.diag(jnp.ones_like(flat))
+        directions = jnp.broadcast_to(basis[None], (len(keys), *basis.shape))
+    else:
+        draw = lambda key: jax.random.normal(key, (num_directions, flat.size), flat.dtype)
+        directions = jax.vmap(draw)(keys)
+    shapes = [(x, (x.shape[0], directions.shape[1], *x.shape[1:])) for x in inexact_leaves(inner)]
+    return Tangents(directions, [jnp.zeros_like(x, shape=shape) for x, shape in shapes])
 
 
 def _step_with_tangents(problem, unravel, flat_theta, inner, inner_tangents, directions, key, data):

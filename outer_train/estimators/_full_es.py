@@ -79,18 +79,14 @@ def full_es(
         key_noise, key_start, key_unroll = jax.random.split(key, 3)
         indices = global_indices(num_pairs, axis_name)
         theta = vary(widen(theta), axis_name)
-        noise = jax.vmap(lambda key: normal_like(key, theta, std))(
-            particle_keys(key_noise, indices)
-        )
+        draw = jax.vmap(lambda key: normal_like(key, theta, std))
+        noise = draw(particle_keys(key_noise, indices))
         sides = perturbed(theta, noise)
         inner = start_episodes(problem, theta, key_start, indices, axis_name)
         inner = jax.tree.map(lambda x: jnp.stack([x, x], axis=1), inner)
         keys = particle_keys(key_unroll, indices)
-        loss = _reduce(
-            _run_episodes(problem, sides, inner, keys, problem_data(problem, data)),
-            problem,
-            objective,
-        )
+        episode = _run_episodes(problem, sides, inner, keys, problem_data(problem, data))
+        loss = _reduce(episode, problem, objective)
         samples = finite_difference(Outcome(loss, None, noise, noise, std), noise)
         num_live, resets = jnp.full_like(indices, problem.num_steps), jnp.ones_like(indices)
         limits = {"num_particles": num_pairs, "max_num_steps": 2 * problem.num_steps}
@@ -98,9 +94,7 @@ def full_es(
         counted = count(loss[:, 0] / 2 + loss[:, 1] / 2, good, num_live, resets, **limits)
         first, counted = first_pass(samples, axis_name, beside=counted)
         info = Info(
-            num_non_finite=counted.num_non_finite,
-            num_resets=counted.num_resets,
-            num_live_steps=2 * counted.num_live_steps,
+            **counted.reported(sides=2),
             num_steps=jnp.int32(problem.num_steps),
             variance={"full_es": mean_variance(samples, first, axis_name)},
             weight={},

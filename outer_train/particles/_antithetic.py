@@ -99,9 +99,8 @@ def antithetic(
     check_std(std)
     problem = check_system(problem, name)
     max_num_steps = max_num_steps or problem.num_steps
-    reuse = next(
-        (part.noise_reuse for part in parts.values() if part.noise_reuse is not None), None
-    )
+    reuses = [part.noise_reuse for part in parts.values() if part.noise_reuse is not None]
+    reuse = reuses[0] if reuses else None
     needs_gradient = any(part.needs_gradient for part in parts.values())
     engine = Pairs(problem, std, max_num_steps, chunk_size, reuse, needs_gradient, axis_name)
 
@@ -117,9 +116,8 @@ def antithetic(
         theta = vary(widen(theta), axis_name)
         state = engine.draw_noise(theta, state, particle_keys(key_noise, indices))
         num_live = jnp.minimum(num_steps, problem.num_steps - state.step)
-        outcome, state = engine.run(
-            theta, state, particle_keys(key_unroll, indices), num_live, num_steps, data
-        )
+        keys = particle_keys(key_unroll, indices)
+        outcome, state = engine.run(theta, state, keys, num_live, num_steps, data)
         samples = {part: pair_map.gradient(outcome) for part, pair_map in parts.items()}
         good = all_finite((samples, outcome.loss), indices)
         state, restarted = engine.end_truncation(theta, state, key_reset, indices, num_live)
@@ -129,9 +127,7 @@ def antithetic(
         samples, first, counted = over_live_steps(samples, counted, num_steps, num_pairs, axis_name)
         grad, variances, weights, diagnosis = combine(samples, first, axis_name, indices)
         info = Info(
-            num_non_finite=counted.num_non_finite,
-            num_resets=counted.num_resets,
-            num_live_steps=2 * counted.num_live_steps,
+            **counted.reported(sides=2),
             num_steps=num_steps,
             variance={part: tree_mean(variance) for part, variance in variances.items()},
             weight={part: tree_mean(weight) for part, weight in weights.items()},

@@ -1,6 +1,7 @@
 """Single particles at unperturbed theta: what backpropagation and forward mode share."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -72,12 +73,7 @@ def unpaired(
     """
     check_count(num_particles=num_particles)
 
-    def start(theta, key, indices, step):
-        key_state, key_tangents = jax.random.split(key)
-        inner = start_episodes(problem, theta, key_state, indices, axis_name)
-        return ParticleState(
-            inner, step, start_tangents(theta, inner, particle_keys(key_tangents, indices))
-        )
+    start = partial(_start, problem, start_tangents, axis_name)
 
     def init(theta, key):
         check_theta(theta)
@@ -97,9 +93,8 @@ def unpaired(
         ran = run(theta, state, particle_keys(key_unroll, indices), num_live, data)
         samples, loss = jax.tree.map(lambda x: x / num_steps.astype(x.dtype), (ran.grad, ran.loss))
         state = ParticleState(ran.inner, state.step + num_live, ran.tangents)
-        done = (state.step >= problem.num_steps) | ~all_finite(
-            (state.inner, state.tangents), indices
-        )
+        lost = ~all_finite((state.inner, state.tangents), indices)
+        done = (state.step >= problem.num_steps) | lost
         fresh = lambda state: select(
             done, start(theta, key_reset, indices, jnp.zeros_like(state.step)), state
         )
@@ -110,9 +105,7 @@ def unpaired(
             samples, counted, num_steps, num_particles, axis_name
         )
         info = Info(
-            num_non_finite=counted.num_non_finite,
-            num_resets=counted.num_resets,
-            num_live_steps=counted.num_live_steps,
+            **counted.reported(),
             num_steps=num_steps,
             variance={name: mean_variance(samples, first, axis_name)},
             weight={},
@@ -122,3 +115,11 @@ def unpaired(
         return Estimate(first.mean, counted.mean_loss, info), state
 
     return GradientEstimator(init, estimate)
+
+
+def _start(problem, start_tangents, axis_name, theta, key, indices, step):
+    """Particles at the start of an episode, `step` steps into which they count as being."""
+    key_state, key_tangents = jax.random.split(key)
+    inner = start_episodes(problem, theta, key_state, indices, axis_name)
+    tangents = start_tangents(theta, inner, particle_keys(key_tangents, indices))
+    return ParticleState(inner, step, tangents)

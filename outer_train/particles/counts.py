@@ -39,6 +39,14 @@ class Counts(NamedTuple):
         mean = self.loss / jnp.where(self.num_losses > 0, self.num_losses, 1)
         return jnp.where(self.num_losses > 0, mean, jnp.nan)
 
+    def reported(self, sides: int = 1) -> dict[str, Array]:
+        """What an `Info` says of them; a step counts once for each of the `sides` that take it."""
+        return {
+            "num_non_finite": self.num_non_finite,
+            "num_resets": self.num_resets,
+            "num_live_steps": sides * self.num_live_steps,
+        }
+
 
 def count(
     loss: Array,

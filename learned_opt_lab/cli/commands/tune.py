@@ -5,8 +5,12 @@ and keep what was found.
 import dataclasses
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
+
+if TYPE_CHECKING:
+    from learned_opt_lab.evaluation.tuning import Tuned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,18 +81,18 @@ def run(args: Args) -> int:
                     seed=args.seed,
                     cache_dir=args.cache_dir,
                 )
-                chosen = ", ".join(
-                    f"{key} {value:.3g}" for key, value in tuned.hyperparameters.items()
-                )
-                searched = f"{tuned.num_configurations} x {tuned.num_seeds} runs"
-                source = f"cached, made on {tuned.made[:10]}" if tuned.cached else searched
-                lines.append(
-                    f"{task.name:<28} {name:<10} {tuned.validation_loss:>9.4g}  {chosen}  "
-                    f"({source})"
-                )
+                lines.append(f"{task.name:<28} {name:<10} {_told(tuned)}")
     print(f"{'task':<28} {'baseline':<10} {'loss':>9}  chosen", *lines, sep="\n")
     print(f"kept in {args.cache_dir or default_cache_dir() or 'no cache: there is no home'}")
     return 0
+
+
+def _told(tuned: "Tuned") -> str:
+    """The loss, what was chosen, and where that is from."""
+    chosen = ", ".join(f"{key} {value:.3g}" for key, value in tuned.hyperparameters.items())
+    searched = f"{tuned.num_configurations} x {tuned.num_seeds} runs"
+    source = f"cached, made on {tuned.made[:10]}" if tuned.cached else searched
+    return f"{tuned.validation_loss:>9.4g}  {chosen}  ({source})"
 
 
 def _tasks(args: Args) -> tuple:

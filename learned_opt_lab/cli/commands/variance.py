@@ -154,27 +154,19 @@ def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
                 theta, key, length, args.num_estimates, family.data, burn_in=kind.truncates
             )
             num_steps = length if kind.truncates else config.problem.num_steps
-            row = {
-                "estimator": name,
-                "num_steps": num_steps,
-                **gradient_quality.summarize(found, mean)._asdict(),
-            }
+            row = {"estimator": name, "num_steps": num_steps}
+            row |= gradient_quality.summarize(found, mean)._asdict()
             rows.append({key: _printable(value) for key, value in row.items()})
+    num_pairs = args.num_reference_estimates * build.num_particles(config.estimator)
+    summary = gradient_quality.summarize(reference, mean)._asdict()
     about = {
         "estimator": base.name_of(REFERENCE),
-        "num_episode_pairs": args.num_reference_estimates * build.num_particles(config.estimator),
-        **{
-            key: _printable(value)
-            for key, value in gradient_quality.summarize(reference, mean)._asdict().items()
-        },
+        "num_episode_pairs": num_pairs,
+        **{key: _printable(value) for key, value in summary.items()},
         "reliability": _printable(gradient_quality.reliability(reference)),
     }
-    return {
-        "config": args.config_name,
-        "theta": args.theta or "initial",
-        "reference": about,
-        "rows": rows,
-    }
+    given = {"config": args.config_name, "theta": args.theta or "initial"}
+    return given | {"reference": about, "rows": rows}
 
 
 def _sampler(args, kind, longest, family, optimizer):

@@ -108,15 +108,14 @@ def _parse(argument: str, trust: bool) -> Entry:
     }
     if Path(path).exists():  # not the name of a shipped one, which no suite was trained on
         details["trained_on"] = training_tasks.trained_on(path)
-    name = (
-        Path(path).name
-        if Path(path).name not in ("theta.npz", "")
-        else Path(path).resolve().parent.name
-    )
-    name = Path(name).stem if name.endswith(".npz") else name
-    return Entry(
-        well_formed(label or name), spec, optimizer=optimizer, theta=theta, details=details
-    )
+    label = well_formed(label or _name_of(Path(path)))
+    return Entry(label, spec, optimizer=optimizer, theta=theta, details=details)
+
+
+def _name_of(path: Path) -> str:
+    """The name of a file without its ending; of a run's theta the run's."""
+    name = path.name if path.name not in ("theta.npz", "") else path.resolve().parent.name
+    return Path(name).stem if name.endswith(".npz") else name
 
 
 def _several(spec: str) -> list[Path] | None:

@@ -181,7 +181,7 @@ def _tuning(record: dict[str, Any], started: str) -> dict[str, Any] | None:
 
 def _row(
     task: SuiteTask, entry: Entry, cell: Cell, reference: dict[str, float], started: str
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     losses, record = _losses(cell), cell.record
     has_diverged = measures.diverged(losses, task.loss_cap)
     final = {split: measures.final_losses(losses[split], task.loss_cap) for split in SPLITS}
@@ -192,42 +192,42 @@ def _row(
     scores = measures.normalized_scores(
         final["test"], has_diverged, reference["start"], reference["test"]
     )
-    accuracies = {
-        _NAMES[split].replace("loss", "accuracy"): _summary(
-            _final_accuracy(cell.curves[split]["accuracy"])
-        )
-        for split in SPLITS
-        if "accuracy" in cell.curves[split]
-    }
+    overhead = np.maximum(0.0, record["seconds_per_step"] - record["plain_seconds_per_step"])
     return {
         "task": task.name,
         "optimizer": entry.label,
         "num_runs": len(scores),
         "normalized": _summary(scores, statistics.interquartile_mean),
         **{_NAMES[split]: _summary(values) for split, values in final.items()},
-        **accuracies,
+        **_accuracies(cell),
         "start_loss": reference["start"],
         "target_loss": reference["target"],
         "best_loss": reference["best"],
         "steps_to_target": _steps(task, losses, reference, record, "target"),
         "steps_to_best": _steps(task, losses, reference, record, "best"),
         "seconds_per_step": record["seconds_per_step"],
-        "overhead_seconds_per_step": float(
-            np.maximum(0.0, record["seconds_per_step"] - record["plain_seconds_per_step"])
-        ),
+        "overhead_seconds_per_step": float(overhead),
         "compile_seconds": record["compile_seconds"],
         "divergence_rate": float(has_diverged.mean()),
-        "diverged_runs": [
-            {
-                "run": run,
-                "first_non_finite_step": measures.first_non_finite_step(
-                    losses, run, task.eval_every
-                ),
-            }
-            for run in np.flatnonzero(has_diverged).tolist()
-        ],
+        "diverged_runs": _diverged_runs(losses, has_diverged, task.eval_every),
         "hyperparameters": record["hyperparameters"],
         "tuning": _tuning(record, started),
+    }
+
+
+def _diverged_runs(losses, has_diverged: NDArray, eval_every: int) -> list[dict[str, Any]]:
+    first = lambda run: measures.first_non_finite_step(losses, run, eval_every)
+    runs = np.flatnonzero(has_diverged).tolist()
+    return [{"run": run, "first_non_finite_step": first(run)} for run in runs]
+
+
+def _accuracies(cell: Cell) -> dict[str, Any]:
+    """Of the splits whose accuracy was measured."""
+    curves = {split: cell.curves[split] for split in SPLITS if "accuracy" in cell.curves[split]}
+    name = lambda split: _NAMES[split].replace("loss", "accuracy")
+    return {
+        name(split): _summary(_final_accuracy(of_split["accuracy"]))
+        for split, of_split in curves.items()
     }
 
 

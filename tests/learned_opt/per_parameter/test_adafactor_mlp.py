@@ -12,7 +12,7 @@ from jax import lax
 import learned_opt
 from learned_opt.per_parameter import blocks as blockwise
 from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp
-from learned_opt.per_parameter.factors import as_matrices, factored_axes, from_matrices
+from learned_opt.trees.factors import as_matrices, factored_axes, from_matrices
 from tests.support.learned_opt.thetas import loud_theta
 
 DECAYS = [0.9, 0.99, 0.999]

@@ -5,14 +5,6 @@ import numpy as np
 import pytest
 
 from learned_opt.per_parameter import _adafactor_mlp, _mlp
-from learned_opt.per_parameter.averages import (
-    Averages,
-    Debias,
-    Decays,
-    FactoredMoments,
-    debias_factor,
-    running_averages,
-)
 from learned_opt.per_parameter.blocks import over_tensors
 from learned_opt.per_parameter.features import (
     FEATURE_KINDS,
@@ -21,6 +13,14 @@ from learned_opt.per_parameter.features import (
     feature_rows,
     num_rows,
     time_features,
+)
+from learned_opt.trees.averages import (
+    Averages,
+    Debias,
+    Decays,
+    FactoredMoments,
+    debias_factor,
+    running_averages,
 )
 
 

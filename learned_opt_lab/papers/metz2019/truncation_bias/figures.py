@@ -83,25 +83,24 @@ def adam_figure(config: Any, runs: AdamRuns, numbers: dict) -> Figure:
         label="best of the grid",
     )
     log_scale(rate, "y", *(line.get_ydata() for line in rate.lines))
-    loss.set(
-        xlabel="episodes' worth of inner steps", ylabel="outer loss", title="(a) outer-training"
-    )
-    rate.set(
-        xlabel="episodes' worth of inner steps",
-        ylabel="Adam's learning rate",
-        title="(b) learning rate",
-    )
-    windows.set(
-        xlabel="inner step",
-        ylabel="gradient (scaled)",
-        title="(c) gradient per truncation, initial rate",
-    )
+    _name_axes(loss, rate, windows)
     windows.set_yscale("symlog", linthresh=0.01)
     windows.axhline(0, color=GREY, linewidth=0.8)
     windows.legend(*rate.get_legend_handles_labels(), frameon=False, fontsize=7, loc=(0.55, 0.18))
     for axes in (loss, rate, windows):
         tidy(axes)
     return figure
+
+
+def _name_axes(loss, rate, windows) -> None:
+    steps = "episodes' worth of inner steps"
+    loss.set(xlabel=steps, ylabel="outer loss", title="(a) outer-training")
+    rate.set(xlabel=steps, ylabel="Adam's learning rate", title="(b) learning rate")
+    windows.set(
+        xlabel="inner step",
+        ylabel="gradient (scaled)",
+        title="(c) gradient per truncation, initial rate",
+    )
 
 
 def _colors(count: int) -> list:

@@ -25,17 +25,7 @@ def surface_figure(horizons, rates, exponents, surface, paths) -> Figure:
         # A loss of nan is worse than every other one; fmin has made it 3.
         best = np.unravel_index(np.argmin(losses), shape)
         if horizon in paths:
-            path = paths[horizon]
-            axes.plot(path.exponent, path.rate, color=RED, linewidth=1)
-            axes.plot(path.exponent[0], path.rate[0], "o", color=RED, markersize=3)
-            axes.plot(
-                path.exponent[-1],
-                path.rate[-1],
-                "X",
-                color="white",
-                markeredgecolor=RED,
-                markersize=6,
-            )
+            _draw_path(axes, paths[horizon])
         axes.plot(
             exponents[best[1]],
             rates[best[0]],
@@ -55,6 +45,14 @@ def surface_figure(horizons, rates, exponents, surface, paths) -> Figure:
         "Stochastic meta-descent from dots to crosses; star: the surface's minimum", fontsize=11
     )
     return figure
+
+
+def _draw_path(axes, path) -> None:
+    """From a dot to a cross."""
+    axes.plot(path.exponent, path.rate, color=RED, linewidth=1)
+    axes.plot(path.exponent[0], path.rate[0], "o", color=RED, markersize=3)
+    cross = {"color": "white", "markeredgecolor": RED, "markersize": 6}
+    axes.plot(path.exponent[-1], path.rate[-1], "X", **cross)
 
 
 def curve_figure(chosen, stops, curves) -> Figure:

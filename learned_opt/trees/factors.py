@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from learned_opt.per_parameter.averages import FactoredMoments, running_averages, split_rows
+from learned_opt.trees.averages import FactoredMoments, running_averages, split_rows
 
 
 class Factors(NamedTuple):
