@@ -12,6 +12,7 @@ import pytest
 
 from learned_opt_lab.cli import main as main_module
 from learned_opt_lab.cli.commands import reproduce
+from learned_opt_lab.cli.commands.list import summary_of
 from learned_opt_lab.cli.main import main
 from learned_opt_lab.runs.catalog import CONFIGS
 
@@ -80,6 +81,11 @@ def test_list_names_everything(capsys):
     headings = [line for line in lines if not line.startswith(" ")]
     assert headings == ["configs:", "tasks:", "optimizers:", "estimators:", "experiments:"]
     assert {"mlp", "merged", "persistent-es", "class-subset"} <= {line.split()[0] for line in lines}
+
+
+def test_a_summary_of_several_lines_is_shown_on_one():
+    assert summary_of("What it\n    does.\n\n    And more.\n") == "What it does."
+    assert summary_of(None) == ""
 
 
 @dataclasses.dataclass(frozen=True)
