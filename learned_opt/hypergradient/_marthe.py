@@ -264,9 +264,8 @@ def _check_call(state: Any, params: Any, value_fn: Any, grads: Any, objective_gr
     if not callable(value_fn):
         raise TypeError(
             "a hypergradient optimizer differentiates the whole step and needs this batch's loss "
-            "as a function: "
-            "tx.update(grads, state, params, value_fn=lambda p: loss(p, batch))"
-            f"; got value_fn={value_fn!r}"
+            "as a function: tx.update(grads, state, params, value_fn=lambda p: loss(p, batch)); "
+            f"got value_fn={value_fn!r}"
         )
     if params is None:
         raise ValueError(

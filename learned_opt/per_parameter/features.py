@@ -200,8 +200,7 @@ def check_features(features: Sequence[str], allowed: Sequence[str], decays: Deca
         if decays.momenta and number not in (1, len(decays.momenta)):
             raise ValueError(
                 f"feature {name!r} pairs momenta with {pairs_with}: got {len(decays.momenta)} "
-                "momentum decays and "
-                f"{number} of the latter, allowed are one or as many"
+                f"momentum decays and {number} of the latter, allowed are one or as many"
             )
     if not num_rows(features, decays):
         raise ValueError(

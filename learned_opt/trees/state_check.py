@@ -74,8 +74,7 @@ def check_precision(optimizer: str, what: str, average: Any, params: Any) -> Non
         if is_float(leaf) and jnp.finfo(jnp.result_type(leaf)).bits < jnp.finfo(needed).bits:
             raise ValueError(
                 f"{optimizer}: the state's {what} is of type {jnp.result_type(leaf).name} at "
-                f"{_name(path)}, "
-                f"needed is {needed.name}; {REMEDY}"
+                f"{_name(path)}, needed is {needed.name}; {REMEDY}"
             )
 
 

@@ -23,16 +23,14 @@ OUTER_LOSS = "outer_train/outer_valid"
 TEST_LOSS = "held_out/test"
 DEFINITIONS = {
     "outer_loss": "mean loss of fresh outer_valid batches over a whole episode from fresh weights, "
-    "on tasks of the "
-    "outer-training family, the same for all",
+    "on tasks of the outer-training family, the same for all",
     "held_out_test_loss": "the same of test batches on tasks of the held-out family",
     "interval": "95 % percentile bootstrap over seeds and tasks, both resampled",
     "difference_to_best": "paired by seed and task; within noise where its interval reaches 0",
     "unknown": "null: of one seed or one task there is no interval, without a held-out family no "
     "held-out loss",
     "outer_steps_with_a_finite_loss": "share of the outer steps of outer-training whose loss was "
-    "finite, of each seed; "
-    "with none, theta has learned nothing",
+    "finite, of each seed; with none, theta has learned nothing",
     "inner_steps": "of outer-training, all particles and both sides of a pair counted; evaluation "
     "is not",
 }

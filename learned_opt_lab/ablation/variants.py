@@ -153,9 +153,8 @@ def steps_for(make: Callable[[int], NDArray], config: TrainConfig, num_inner_ste
     if best < 2:
         raise ValueError(
             f"num_inner_steps = {num_inner_steps} is not enough for two truncations of "
-            f"{int(make(1)[0])} steps of "
-            f"{pairs} pairs; give more inner steps, fewer --estimator.num-pairs or shorter "
-            "--lengths"
+            f"{int(make(1)[0])} steps of {pairs} pairs; give more inner steps, fewer "
+            "--estimator.num-pairs or shorter --lengths"
         )
     return best
 

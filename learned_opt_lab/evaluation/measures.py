@@ -21,19 +21,15 @@ DEFINITIONS = {
     "diverged": "some measured loss is not finite, or the final test loss exceeds twice the loss "
     "before the first step",
     "normalized": "(final test loss - reference's mean) / (mean loss before the first step - "
-    "reference's mean) on the "
-    "same task: 0 is the tuned reference, 1 is no progress, below 0 is better; at most "
-    f"{WORST_SCORE:g}, the value of "
-    "a diverged run",
+    "reference's mean) on the same task: 0 is the tuned reference, 1 is no progress, below 0 is "
+    f"better; at most {WORST_SCORE:g}, the value of a diverged run",
     "steps_to_target": "first step at which the validation loss, smoothed by a trailing mean over "
-    "a tenth of the run, "
-    "is at or below the final validation loss of the tuned reference (mean over its runs); null "
-    "where it never is",
+    "a tenth of the run, is at or below the final validation loss of the tuned reference (mean "
+    "over its runs); null where it never is",
     "steps_to_best": "the same for the lowest smoothed validation loss of the tuned reference "
     "(mean over its runs)",
     "validation_at_most_reference": "tasks on which the final validation loss, mean over runs, is "
-    "no higher than that "
-    "of the tuned reference",
+    "no higher than that of the tuned reference",
     "seconds": "steps times measured seconds per training step of one run alone, compilation and "
     "measurements left out",
     "overhead": "seconds per step less those of the same loop with plain gradient descent",

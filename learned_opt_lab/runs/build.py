@@ -176,8 +176,7 @@ def build_truncation(config: base.TrainConfig) -> truncation.TruncationSchedule:
     if longest > config.problem.num_steps:
         raise ValueError(
             f"the truncation grows to {longest} inner steps, above the episode's "
-            f"{config.problem.num_steps} "
-            "(problem.num_steps)"
+            f"{config.problem.num_steps} (problem.num_steps)"
         )
     return builder_of(kind)(**fields_of(config.truncation))
 

@@ -84,8 +84,7 @@ def searched_settings(optimizer: base.Optimizer) -> MLPSettings:
     if not (starts_as_adam and has_inputs and len(settings.hidden_sizes) == 1):
         raise ValueError(
             "StepSearch needs a start with exponents, one hidden layer, and the features "
-            "'parameter' and "
-            "'log_adam_gradient'"
+            "'parameter' and 'log_adam_gradient'"
         )
     return settings
 

@@ -97,8 +97,7 @@ def _token_for(address: Address, token: bytes | None) -> bytes | None:
         return secret.local()
     raise ValueError(
         f"processes that meet over a network ({address}) need the same token in {secret.VARIABLE} "
-        "or --token-file FILE"
-        f"; make one with {secret.RECIPE}"
+        f"or --token-file FILE; make one with {secret.RECIPE}"
     )
 
 

@@ -183,8 +183,7 @@ class _Loop:
         if not self._someone_came and self._looked - self._began > self._settings.start_timeout:
             raise ValueError(
                 f"no worker came up within {self._settings.start_timeout:g} s (--connect-timeout): "
-                "has the cluster "
-                f"{num_workers} free CPUs, and the GPUs asked for?"
+                f"has the cluster {num_workers} free CPUs, and the GPUs asked for?"
             )
 
     def _leave(self, member: Member) -> None:

@@ -108,8 +108,7 @@ def _check_batch_size(
         if batch_size > count:
             raise ValueError(
                 f"batch_size {batch_size} is larger than split {split!r} of a task of "
-                f"{num_classes_per_task} classes, "
-                f"which may have only {count} examples"
+                f"{num_classes_per_task} classes, which may have only {count} examples"
             )
 
 

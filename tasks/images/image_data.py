@@ -130,8 +130,7 @@ def _checked(images: np.ndarray, labels: np.ndarray, prefix: str) -> tuple[np.nd
     if images.ndim not in (2, 3, 4) or len(images) != len(labels):
         raise ValueError(
             f"{prefix}images must be [n, height, width, channels], [n, height, width] or [n, "
-            "features] "
-            f"with n = {len(labels)} as {prefix}labels have; got {list(images.shape)}"
+            f"features] with n = {len(labels)} as {prefix}labels have; got {list(images.shape)}"
         )
     if labels.min() < 0:
         raise ValueError(f"{prefix}labels must be 0 or more; got {labels.min()}")

@@ -114,8 +114,7 @@ def print_ranking(report: dict) -> None:
         better = "unknown" if better is None else f"{better:.2f}"
         print(
             f"{optimizer['rank']:>4} {optimizer['label']:<24} {show(score['estimate'], 3):>9} "
-            f"{interval:>21} "
-            f"{better:>9} {optimizer['divergence_rate']:>8.0%}"
+            f"{interval:>21} {better:>9} {optimizer['divergence_rate']:>8.0%}"
         )
     print(f"score: 0 is tuned {report['reference']}, 1 is no progress; lower is better")
 

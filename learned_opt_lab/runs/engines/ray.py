@@ -112,8 +112,7 @@ def _kept(settings: Ray) -> dict[str, Any]:
     ):
         raise ValueError(
             "--gradients-per-step must be at least 1, --max-staleness and --gpus-per-worker at "
-            "least 0, got "
-            f"{numbers['gradients_per_step']}, {numbers['max_staleness']} and "
+            f"least 0, got {numbers['gradients_per_step']}, {numbers['max_staleness']} and "
             f"{numbers['gpus_per_worker']}"
         )
     return numbers
