@@ -25,7 +25,7 @@ _CLASSES_OF = {
     "fashion_cnn": "fashion_mnist",
     "mnist1d_mlp": "mnist1d",
 }
-"""Builder in `tasks.suites` -> the data set whose held-out classes its tasks tell apart."""
+"""Builder in `tasks.suite_tasks` -> the data set whose held-out classes its tasks tell apart."""
 _FAMILY_OF = {"quadratic": "RandomQuadratic", "char_family": "tasks:char_family"}
 
 
