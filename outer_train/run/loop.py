@@ -132,16 +132,17 @@ def train(
         recorder = _Recorder(run, rows, step, settings, show)
         signals = SharedSignals(stop, step)
         try:
-            state = carried.state
-            while step < num_outer_steps and signals.at(step) is None:
+            state, stopped = carried.state, signals.at(step)
+            while step < num_outer_steps and stopped is None:
                 state, metrics = outer_step.step(state, carried.key, datas)
                 recorder.add(step, metrics)
                 step += 1
                 checkpoints.seal()
-                if step % every == 0 or step == num_outer_steps or signals.at(step) is not None:
+                stopped = signals.at(step)  # once a step: what stops the loop is saved
+                if step % every == 0 or step == num_outer_steps or stopped is not None:
                     recorder.drain()
                     checkpoints.save(step, Checkpointed(state, carried.key), recorder.smoothed_loss)
-            return LoopResult(state, signals.at(step))
+            return LoopResult(state, stopped)
         finally:
             recorder.close(quietly=sys.exception() is not None)
 

@@ -4,7 +4,6 @@ and nothing is printed.
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -90,7 +89,7 @@ def test_a_run_that_was_stopped_goes_on_bitwise(commanded, tmp_path, monkeypatch
     def stop_after_two(self):
         steps.append(len(steps))
         if len(steps) == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         seal(self)
 
     monkeypatch.setattr(Checkpoints, "seal", stop_after_two)

@@ -41,7 +41,7 @@ def test_a_signal_saves_and_stops(new_run, number):
     train(whole)
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     result = train(
-        stopped, FakeStep(lambda step: os.kill(os.getpid(), number) if step == 11 else None)
+        stopped, FakeStep(lambda step: signal.raise_signal(number) if step == 11 else None)
     )
     assert result.signal == number
     assert int(result.state.step) == 12
@@ -50,6 +50,26 @@ def test_a_signal_saves_and_stops(new_run, number):
     assert handlers == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
     train(stopped)
     assert without_timings(stopped) == without_timings(whole)
+
+
+def test_a_signal_that_comes_just_after_a_step_stops_the_next(new_run, monkeypatch):
+    """The loop asks once a step, so that it never stops without a checkpoint."""
+    asked, at = [], loop.SharedSignals.at
+
+    def then_a_signal(self, step):
+        answer = at(self, step)
+        asked.append(step)
+        if step == 12:
+            signal.raise_signal(signal.SIGTERM)
+        return answer
+
+    monkeypatch.setattr(loop.SharedSignals, "at", then_a_signal)
+    run = new_run("a")
+    result = train(run)
+    assert result.signal == signal.SIGTERM
+    assert asked == list(range(14))
+    assert int(result.state.step) == len(metrics.read_rows(run.metrics)) == 13
+    assert (run.checkpoints / "13").is_dir()
 
 
 def test_rows_reach_the_disk_every_five_steps(new_run):
@@ -138,7 +158,7 @@ def test_values_that_are_not_finite_become_null(tmp_path):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
 def test_a_hang_up_saves_like_sigterm_unless_it_is_ignored(new_run):
-    hang_up = FakeStep(lambda step: os.kill(os.getpid(), signal.SIGHUP) if step == 3 else None)
+    hang_up = FakeStep(lambda step: signal.raise_signal(signal.SIGHUP) if step == 3 else None)
     # These tests may run under nohup themselves.
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
