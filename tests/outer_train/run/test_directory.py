@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from outer_train.run import directory, lock
+from outer_train.run import directory, lock, made_with
 
 
 def create(path, config=None, **settings):
@@ -19,7 +19,7 @@ def create(path, config=None, **settings):
 @pytest.fixture(autouse=True)
 def quick_versions(monkeypatch):
     """Asking git takes longer than all of these tests."""
-    monkeypatch.setattr(directory, "versions", lambda: {"python": "3"})
+    monkeypatch.setattr(made_with, "versions", lambda: {"python": "3"})
 
 
 @pytest.fixture
