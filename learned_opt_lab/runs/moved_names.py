@@ -1,9 +1,6 @@
 """Where code is that `config.json` names by a module of another version of this project."""
 
-from learned_opt.disk import moved_names
-
 MODULES = {
-    **moved_names.MODULES,
     "tasks.autoencoder": "tasks.images.autoencoder",
     "tasks.char_model": "tasks.text",
     "tasks.classifiers": "tasks.images.networks",
@@ -17,7 +14,7 @@ MODULES = {
     "tasks.random_quadratic": "tasks.analytic.random_quadratic",
     "tasks.toy": "tasks.analytic.surfaces",
 }
-"""Module -> where its names are."""
+"""Module -> where its names are, beside those of `learned_opt`."""
 FACES = {
     "tasks.images.autoencoder:tfds_autoencoder_family": "tasks.images:tfds_autoencoder_family",
     "tasks.text:char_family": "tasks:char_family",
@@ -27,5 +24,8 @@ FACES = {
 
 def current_name(name: str) -> str:
     """What is meant by a `"module:name"` of a file; any other name stays."""
-    name = moved_names.current_name(name, MODULES)
+    # Here, since this starts JAX, which a mistyped command need not wait for.
+    from learned_opt.disk import moved_names
+
+    name = moved_names.current_name(name, {**moved_names.MODULES, **MODULES})
     return FACES.get(name, name)
