@@ -154,7 +154,7 @@ def test_reading_needs_neither_tensorflow_nor_network(synthetic_dir):
 import socket, sys
 def refuse(*args, **kwargs): raise AssertionError("network")
 socket.getaddrinfo = socket.socket.connect = socket.create_connection = refuse
-from tasks.datasets import DatasetNotPrepared, tfds_images
+from tasks.images.datasets import DatasetNotPrepared, tfds_images
 print(tfds_images({IMAGENET!r}, data_dir={str(synthetic_dir)!r}, max_per_class=4).images.shape[0])
 try:
     tfds_images("mnist", data_dir={str(synthetic_dir)!r})
