@@ -50,3 +50,23 @@ def test_it_goes_into_a_chain_without_a_name():
         {"w": jnp.full(4, 0.3, jnp.float32)}, optimizer.init(params), params
     )
     assert (np.asarray(updates["w"]) < 0).all()
+
+
+def test_it_is_loaded_inside_a_traced_function():
+    """As in the function that makes a train state, whose shapes are asked for before it is made sharded."""
+
+    def train_state(key):
+        params = {"w": jax.random.normal(key, (3, 2))}
+        optimizer = learned_opt.load(learning_rate=optax.cosine_decay_schedule(1.0, 10), weight_decay=0.1)
+        return params, optimizer.init(params)
+
+    params, state = jax.eval_shape(train_state, jax.random.key(0))
+
+    def update(grads, state, params):
+        return learned_opt.load(weight_decay=0.1, learning_rate=0.5).update(grads, state, params)
+
+    optimizer = learned_opt.load(weight_decay=0.1, learning_rate=0.5)
+    inside = jax.make_jaxpr(update)(params, optimizer.init(params), params)
+    outside = jax.make_jaxpr(optimizer.update)(params, optimizer.init(params), params)
+    assert inside.out_avals == outside.out_avals
+    assert jax.tree.structure(state)
