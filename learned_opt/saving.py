@@ -138,7 +138,8 @@ def load_theta(
         arrays = theta_file.read_arrays(file, str(path), _shapes(unusable, example))
     theta_file.check_belongs(path, header, arrays, same_bytes)
     keys, treedef = jax.tree.flatten_with_path(example)
-    # Constants also where `load` is called inside a traced function, such as one that makes a sharded train state.
+    # Constants also where `load` is called inside a traced function,
+    # such as one that makes a sharded train state.
     with np.errstate(over="ignore"), jax.ensure_compile_time_eval():
         leaves = {_name(key): jnp.asarray(arrays[_name(key)]) for key, _ in keys}
     # As they are here: a float64 may be too large for float32.

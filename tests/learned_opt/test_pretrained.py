@@ -53,11 +53,13 @@ def test_it_goes_into_a_chain_without_a_name():
 
 
 def test_it_is_loaded_inside_a_traced_function():
-    """As in the function that makes a train state, whose shapes are asked for before it is made sharded."""
+    """As in a function that makes a train state, whose shapes are asked for before it is made."""
 
     def train_state(key):
         params = {"w": jax.random.normal(key, (3, 2))}
-        optimizer = learned_opt.load(learning_rate=optax.cosine_decay_schedule(1.0, 10), weight_decay=0.1)
+        optimizer = learned_opt.load(
+            learning_rate=optax.cosine_decay_schedule(1.0, 10), weight_decay=0.1
+        )
         return params, optimizer.init(params)
 
     params, state = jax.eval_shape(train_state, jax.random.key(0))
