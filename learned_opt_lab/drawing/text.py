@@ -79,10 +79,12 @@ def json_for_script(value: Any) -> str:
 
 
 def markdown_cell(text: object) -> str:
-    """Text for a cell of a Markdown table, shown as it is."""
-    return re.sub(
-        r"([\\`*_\[\]|~$])", r"\\\1", plain(text).replace("&", "&amp;").replace("<", "&lt;")
-    )
+    """Text for a cell of a Markdown table, shown as it is.
+
+    Underscores within a word need no backslash, and names stay readable in the source.
+    """
+    whole = plain(text).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", whole)
 
 
 def file_name(text: object) -> str:

@@ -140,6 +140,7 @@ def test_json_in_a_script_has_no_nan():
 
 
 def test_markdown_cells():
+    assert text.markdown_cell("a_b_2 _c_ __d a__b") == r"a_b_2 \_c\_ \_\_d a\_\_b"
     assert text.markdown_cell("a|b\nc `d` <b> & \\| *e*") == r"a\|b c \`d\` &lt;b> &amp; \\\| \*e\*"
     for label in HOSTILE:
         row = f"| {text.markdown_cell(label)} | 1 |"
