@@ -8,7 +8,7 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of a test's time is LLVM's, optimizing a program that runs once;
-# `make test-slow` has what users run.
+# with =0 before the command a test runs what users run.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
