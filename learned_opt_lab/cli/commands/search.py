@@ -51,13 +51,12 @@ def run(args: Args) -> int:
     out = args.out or Path("runs") / f"{args.config_name}_search"
 
     from learned_opt_lab.cli import surroundings
-    from learned_opt_lab.runs import session
     from learned_opt_lab.searches.run import RESULT, run_search
 
     if (out / RESULT).exists() and not args.overwrite:
         raise ValueError(f"{out} holds a result; give another --out or --overwrite")
     surroundings.check_writable(out)
-    session.start(args.num_devices, args.compilation_cache)
+    surroundings.start_jax(args.num_devices, args.compilation_cache)
     run_search(config, out, trust=args.trust)
     print(f"theta.npz, theta.json and {RESULT} are in {out}")
     return 0

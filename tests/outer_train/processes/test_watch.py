@@ -85,7 +85,7 @@ def test_silence_is_a_loss(monkeypatch):
 
 ABORTED = """
 import os
-from outer_train.watch import on_abort
+from outer_train.processes.watch import on_abort
 on_abort(lambda: os._exit(7))
 os.abort()
 """
