@@ -46,6 +46,10 @@ class UnrolledSystem(NamedTuple):
     reduction: str = "mean"
 
 
+InnerProblem = UnrolledSystem
+"""The same class by its short name; `configs.base.InnerProblem` describes one in a config."""
+
+
 class InnerState(NamedTuple):
     """One inner training run: its parameters, its optimizer's state,
     which task it is, and its step (int32).
