@@ -15,15 +15,20 @@ NEEDED = {"jax", "numpy", "optax"}
 SCRIPT = """
 import sys
 
-class Blocker:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top not in allowed and top not in sys.stdlib_module_names:
-            raise ModuleNotFoundError(f"No module named {top!r}", name=top)
-
 allowed = set(sys.argv[1:])
-sys.meta_path.insert(0, Blocker)
+
+class Hides:
+    # By it only what is allowed is found: JAX itself looks for optional modules.
+
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        standard = top in sys.stdlib_module_names or top.startswith("_sysconfigdata")
+        return self.finder.find_spec(name, path, target) if standard or top in allowed else None
+
+sys.meta_path[:] = [Hides(finder) for finder in sys.meta_path]
 import jax
 import learned_opt
 
