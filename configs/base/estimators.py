@@ -37,8 +37,7 @@ class PairEstimator(Estimator):
     std: float = 0.01
     """Standard deviation of the perturbations of theta."""
     stagger: bool = True
-    """Start the particles at different steps of their episodes,
-    so that a batch sees all stages of training."""
+    """Start the particles at different steps, so that a batch sees all stages of training."""
 
 
 @register

@@ -25,8 +25,7 @@ class StartAsAdam:
     learning_rate: float | None = None
     """Fresh weights start as Adam at this rate; as nothing much if not given."""
     exponents: tuple[float, ...] = ()
-    """Fresh weights multiply that rate by powers
-    of the root mean squares behind the `log_*` features."""
+    """Powers of the root mean squares behind the `log_*` features that multiply that rate."""
     time_exponents: tuple[float, ...] = ()
     """Fresh weights multiply it by exp(e tanh(t / s - 1)), one e for each timescale s."""
     weight_decay: float = 0.0
@@ -62,8 +61,8 @@ class Mlp(Optimizer):
     start: StartAsAdam = StartAsAdam()
     """What fresh weights make of their inputs."""
     input_bound: float | None = None
-    """The MLP sees inputs within plus and minus this,
-    so that no gradient out of the blue makes an enormous step."""
+    """The MLP sees inputs within plus and minus this.
+    Without it a gradient out of the blue makes an enormous step."""
 
 
 @register
@@ -76,7 +75,6 @@ class NamedOptimizer(Optimizer):
     code_fields = ("name",)
 
     name: str = ""
-    """A name from `learned-opt list`, or "module:function"
-    that returns a `learned_opt.base.LearnedOptimizer`."""
+    """A name from `learned-opt list`; or "module:function", which returns a `LearnedOptimizer`."""
     kwargs: dict[str, Scalar] = field(default_factory=dict)
     """Its arguments."""

@@ -25,10 +25,10 @@ class InnerProblem:
     objective: Literal["valid", "train"] = "valid"
     """The outer loss of a step: on a fresh batch of `outer_valid`, or on a fresh one of `train`."""
     reduction: Literal["mean", "mean_log", "final", "log_final", "log_mean"] = "mean"
-    """The outer loss of an episode: mean over its steps, mean of their logarithms (of log_offset +
-    loss), the last step alone, or the logarithm of one of the two; only full-es takes log_mean."""
+    """What an episode's step losses become: their mean, the last, or a log of either.
+    mean_log is the mean of log(log_offset + loss); only full-es takes log_mean."""
     log_offset: float = 0.1
-    """Added to a step's loss before mean_log takes its logarithm:
+    """Added to a step's loss before mean_log takes its logarithm;
     losses well below it no longer count."""
     loss_clip: float = 10.0
     """Larger step losses, and nan, count as this."""
@@ -45,8 +45,8 @@ class OuterOptimizer:
     learning_rate: float = 3e-3
     """The outer learning rate, before its decay."""
     decay: Literal["none", "cosine"] = "cosine"
-    """Keep the rate, or let it fall on half a cosine over all outer steps:
-    late in training the estimate's noise wants a smaller rate."""
+    """Keep the rate, or let it fall on half a cosine over all outer steps.
+    Late in training the estimate's noise wants a smaller rate."""
     final_fraction: float = 0.1
     """Where the cosine ends, as a fraction of `learning_rate`."""
     num_warmup_steps: int = 0

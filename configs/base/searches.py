@@ -104,11 +104,10 @@ class StepSearch(CrossEntropy):
     gate: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Feature, or "times" -> where the gate's weights of its inputs start; zero for all others."""
     parameter_std: float = 0.008
-    """Spread of the first generation in the parameter's weight in the direction,
-    in units of the fresh theta's."""
+    """First generation's spread in the parameter's weight, in units of the fresh theta's."""
     direction_std: float = 0.03
-    """Spread in the direction's other weights:
-    weight decay is some hundredths of it, gradient and momenta are all."""
+    """Spread in the direction's other weights.
+    Weight decay is some hundredths of it, gradient and momenta are all."""
     rate_std: float = 0.12
     """Spread in the rate's weights of inputs over a tensor."""
     rate_time_std: float = 0.05

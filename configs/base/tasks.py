@@ -42,8 +42,7 @@ class ClassSubset(Family):
     num_train_classes: int = 7
     """How many of the set's classes outer-training sees; the rest are held out."""
     num_classes: int = 5
-    """Classes of one task: at most `num_train_classes`,
-    and for held-out tasks at most the number left."""
+    """Classes of one task, at most `num_train_classes`; of a held-out one, at most those left."""
     held_out_num_classes: int | None = None
     """Classes of one held-out task; `num_classes` or, if fewer are held out, all of those."""
     split_seed: int = 0
@@ -57,8 +56,8 @@ class ClassSubset(Family):
     activation: Literal["relu", "tanh", "gelu", "silu", "elu", "softplus", "sigmoid"] = "relu"
     """Of the inner model's hidden layers."""
     max_weight_scale: float = 1.0
-    """Augmentation: every tensor of an outer-training task is held in units drawn between 1 / this
-    and this; held-out tasks are left as they are."""
+    """Augmentation: tensors of outer-training tasks are held in units from 1 / this to this.
+    Held-out tasks are left as they are."""
     batch_size: int = 64
     """Examples in one inner batch; no more than the smallest split of a task has."""
     fractions: tuple[float, float, float, float] = (0.6, 0.1, 0.15, 0.15)

@@ -39,11 +39,10 @@ class ConfigArgs:
     config_file: tyro.conf.Suppress[Path | None]
     """The user's own file."""
     num_devices: int | None = None
-    """Devices the particles are spread over; must divide their number. If not given:
-    the most that do, on CPU one a core."""
+    """Devices the particles are spread over; must divide their number.
+    If not given, the most that do; on CPU one a core."""
     compilation_cache: bool = True
-    """Keep compiled programs under the user's cache directory,
-    so that the next start is quicker."""
+    """Keep compiled programs under the user's cache directory, for a quicker next start."""
 
 
 class HelpShown(Exception):

@@ -26,12 +26,11 @@ class EngineArgs:
     """Where the outer gradient is computed; see docs/scaling.md."""
 
     engine: Literal["in-step", "ray"] | None = None
-    """in-step: all devices of all processes make one outer step together. ray: workers of a Ray
-    cluster send gradients when they have them, and may fail, join and leave. If not given: in-step,
-    or as the run was started."""
+    """in-step: all devices of all processes make one outer step together.
+    ray: workers of a cluster send gradients when they have them; they may fail, join and leave.
+    If not given, in-step, or as the run was started."""
     distributed: bool = False
-    """in-step: connect the processes that SLURM, Open MPI,
-    Kubernetes or a TPU pod started, as JAX detects them."""
+    """in-step: connect what SLURM, Open MPI, Kubernetes or a TPU pod started, as JAX detects."""
     coordinator: str | None = None
     """in-step: HOST:PORT of process 0, where nothing is detected;
     then --num-processes and --process-id too."""
@@ -40,9 +39,9 @@ class EngineArgs:
     process_id: int | None = None
     """in-step: which of them this is; process 0 writes the logs. All must see the run directory."""
     token_file: Path | None = None
-    """in-step: a file that only you can read, with the token by which the processes know each
-    other; or the token is in LEARNED_OPT_TOKEN. Needed where the coordinator's address is not of
-    this machine alone."""
+    """in-step: a file only you can read, with the token by which processes know each other.
+    It may be in LEARNED_OPT_TOKEN instead.
+    Needed unless the coordinator's address is of this machine alone."""
     ray_address: str | None = None
     """ray: HOST:PORT of a running cluster, or auto.
     If not given, Ray is started on this machine."""

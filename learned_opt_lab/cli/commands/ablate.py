@@ -44,8 +44,7 @@ class Args(ConfigArgs):
     curriculum_start: int = 10
     """First truncation of the growing ones; the last is the longest of `lengths`."""
     num_tasks: int = 16
-    """Tasks of the outer-training family, and of the held-out one,
-    on which thetas are evaluated."""
+    """Tasks of each of the two families, trained and held out, that thetas are evaluated on."""
     num_points: int = 8
     """Points of the curves after the start, evenly spread over outer steps."""
     seeds_at_once: int | None = None

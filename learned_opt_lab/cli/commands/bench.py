@@ -33,8 +33,7 @@ class Args:
     """Directory for the figures of scaling; none are drawn if not given.
     Only where scaling is measured."""
     parts: tuple[Part, ...] = ()
-    """What to measure; if not given, outer_training and update_cost,
-    or with --no-quick all of them."""
+    """What to measure; if not given, outer_training and update_cost, with --no-quick all."""
     axes: tuple[Literal["pairs", "truncation", "hidden", "images", "devices"], ...] = ()
     """Axes of scaling; all of them if not given."""
     num_repeats: int = 10

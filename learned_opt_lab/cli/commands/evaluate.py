@@ -19,10 +19,11 @@ class Args:
     """
 
     optimizers: tyro.conf.Positional[tuple[str, ...]]
-    """Each [LABEL=]SPEC. SPEC is a baseline (sgd, momentum, rmsprop, adam, adamw, nadamw, adam8,
-    ...), a shipped optimizer's name, a theta file, a run directory, or several run directories (a
-    glob in quotes, or a comma list): seeds of one config, of which the one with the lowest
-    outer-training loss is shown."""
+    """Each [LABEL=]SPEC.
+    A baseline: sgd, momentum, rmsprop, adam, adamw, nadamw, adam8, ...
+    A shipped optimizer's name, a theta file or a run directory.
+    Several run directories (a glob in quotes, or a comma list): seeds of one config.
+    The one with the lowest outer-training loss is shown."""
     out: Path
     """Folder for report.json, report.html, curves.npz and figures."""
     suite: str = "quick"
@@ -46,8 +47,8 @@ class Args:
     compilation_cache: bool = True
     """Keep compiled programs on disk, so that the next run starts sooner."""
     trust: bool = False
-    """Import and run the code that theta files name: optimizers given as "module:name",
-    in modules of the working directory too. Only for files whose author you trust."""
+    """Import and run the code that theta files name, in the working directory too.
+    Only for files whose author you trust."""
 
 
 def run(args: Args) -> int:

@@ -32,9 +32,9 @@ class Args:
     allow_changed_config: bool = False
     """Go on if config.json was changed since the run began."""
     trust: bool = False
-    """Import and run the code that the run's files name: a family or an optimizer given as
-    "module:name", in modules beside the config file it was started from. Only for runs whose author
-    you trust."""
+    """Import and run the code that the run's files name: a family or optimizer "module:name".
+    Modules beside the config file it was started from are found, too.
+    Only for runs whose author you trust."""
     engine: EngineFlags = dataclasses.field(default_factory=EngineArgs)
     """Where the outer gradient is computed;
     processes and workers may be more or fewer than before."""

@@ -19,8 +19,7 @@ class Args(ConfigArgs):
     run_dir: Path | None = None
     """Where everything is written; runs/CONFIG if not given."""
     overwrite: bool = False
-    """Move a run that is in the run directory to a folder beside it,
-    DIR.old-1, and start a new one."""
+    """Move a run that is there to a folder beside it, DIR.old-1, and start a new one."""
     tensorboard: bool = False
     """Also write TensorBoard scalars."""
     trust: bool = False

@@ -21,8 +21,7 @@ class Args:
     """
 
     baselines: tyro.conf.Positional[tuple[str, ...]]
-    """Names: sgd, momentum, rmsprop, adam, adamw, nadamw (11 learning rates each),
-    adam8 (random search), ..."""
+    """Names: sgd, momentum, rmsprop, adam, adamw, nadamw (11 rates each), adam8 (searched), ..."""
     suite: str = "quick"
     """quick, heldout, or one axis: width, depth, horizon, dataset, architecture."""
     task: str | None = None

@@ -36,8 +36,7 @@ class Args(ConfigArgs):
     num_estimates: int = 4
     """Estimates of each estimator at each length, after one episode that does not count."""
     num_reference_estimates: int = 16
-    """Full-ES estimates in the reference,
-    each of as many whole episodes as the config has particles."""
+    """Full-ES estimates in the reference; each has an episode for every particle."""
     out: Path | None = None
     """Directory for variance.json and variance.png; runs/CONFIG_variance if not given."""
     trust: bool = False
