@@ -240,8 +240,8 @@ def draw(costs: Costs, path: Path, counts: tuple[int, ...]) -> None:
     right.set(
         xlabel="gradients a step, of 128 workers", title="share of gradients dropped as too stale"
     )
-    left.legend(fontsize=7)
-    right.legend(fontsize=8)
+    left.legend(fontsize=7, loc="best")
+    right.legend(fontsize=8, loc="best")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from configs import base
 from learned_opt_lab.bench.outer_training import throughput, w1_family
+from learned_opt_lab.drawing.axes import legend
 from outer_train import use_cpu_devices
 
 AXES: dict[str, tuple[int, ...]] = {
@@ -132,7 +133,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         ax.set_xlabel(LABELS[axis])
         ax.set_ylabel(label)
         ax.grid(alpha=0.3)
-    ax.legend()
+    legend(ax, frameon=True, fontsize=10)
     figure.savefig(path, dpi=120)
 
 

@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from learned_opt.hypergradient import hd, marthe, rtho
-from learned_opt_lab.drawing.axes import known, log_scale, positive
+from learned_opt_lab.drawing.axes import known, legend, log_scale, positive
 from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.results.folder import write_result
 from tasks import Task
@@ -223,7 +223,7 @@ def _draw_map(axes: Axes, task: Task, runs: dict, xs: np.ndarray, ys: np.ndarray
             *minimum, color="#E69F00", marker="*", markersize=14, linestyle="none", label="minimum"
         )
     axes.set(xlim=(xs[0], xs[-1]), ylim=(ys[0], ys[-1]), xlabel="x", ylabel="y")
-    axes.legend(loc="best", frameon=False)
+    legend(axes, fontsize=10)
 
 
 def _draw_sweep(axes: Axes, betas: tuple[float, ...], beale: dict) -> None:
@@ -244,11 +244,11 @@ def _draw_sweep(axes: Axes, betas: tuple[float, ...], beale: dict) -> None:
     log_scale(axes, "x", betas)
     log_scale(axes, "y", *(line.get_ydata() for line in axes.lines))
     axes.set(xlabel="hyper-learning rate beta", title="Beale: best loss in 500 steps (x: diverged)")
-    axes.legend(frameon=False)
+    legend(axes, fontsize=10)
 
 
 def _draw_lines(axes: Axes, runs: dict, field: str, title: str) -> None:
     for name, trajectory in runs.items():
         axes.plot(known(trajectory[field]), label=name, **STYLES[name])
     axes.set(xlabel="step", title=title)
-    axes.legend(frameon=False)
+    legend(axes, fontsize=10)

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from learned_opt.disk import files
-from learned_opt_lab.drawing.axes import known, log_scale, quantiles, set_limits
+from learned_opt_lab.drawing.axes import known, legend, log_scale, quantiles, set_limits
 from learned_opt_lab.drawing.text import figure_label, format_number
 from learned_opt_lab.drawing.training_figures import (
     BLACK,
@@ -152,7 +152,7 @@ def _figure(config: Config, losses: dict[str, Any], rows: dict[str, Any]) -> Fig
         log_scale(axes, "y", shown)
         set_limits(axes, "y", low=np.fmax(0.3 * np.fmin.reduce(shown), 1e-3))
         axes.set(title=figure_label(rows[name]["title"], limit=60), xlabel="inner step")
-        axes.legend(fontsize=8, frameon=False)
+        legend(axes)
         tidy(axes)
     figure.axes[0].set_ylabel("test loss; median and range of runs, final mean")
     return figure

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from learned_opt_lab.drawing.axes import known
+from learned_opt_lab.drawing.axes import known, legend
 from learned_opt_lab.drawing.training_figures import BLACK, RED, tidy
 from learned_opt_lab.papers.metz2019.double_well import START
 from learned_opt_lab.papers.metz2019.learned_slices import Slices
@@ -49,7 +49,7 @@ def _surface(axes: Axes) -> None:
     axes.plot(w, double_well_loss(w), color=BLACK)
     axes.plot(START, double_well_loss(START), "*", color=RED, markersize=12, label="start")
     axes.set(xlabel="w", ylabel="inner loss", title="(a) (w - 4)(w - 3) w^2", ylim=(-5, 35))
-    axes.legend(frameon=False)
+    legend(axes, fontsize=10)
 
 
 def _positions(axes: Axes, well: dict, figure) -> None:
@@ -69,7 +69,7 @@ def _final_losses(axes: Axes, well: dict) -> None:
     ):
         axes.plot(well["momenta"], losses, color=_MAP(shade), linewidth=1, label=f"T = {length}")
     axes.set(xlabel="momentum theta", ylabel="final loss", title="(c) outer loss", ylim=(-4, 12))
-    axes.legend(frameon=False, fontsize=7)
+    legend(axes, fontsize=7)
 
 
 def _adam(axes: Axes, config: Any, paths: np.ndarray) -> None:
@@ -93,7 +93,7 @@ def _line(axes: Axes, slices: Slices) -> None:
         )
     axes.set_title("(e) learned optimizer, along\nthe outer gradient", fontsize=10)
     axes.set(xlabel="offset / |theta|", ylabel="mean validation loss")
-    axes.legend(frameon=False, fontsize=7)
+    legend(axes, fontsize=7)
 
 
 def _squares(figure, slices: Slices) -> None:

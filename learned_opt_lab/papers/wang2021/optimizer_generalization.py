@@ -22,7 +22,7 @@ from jax import lax
 from matplotlib.figure import Figure
 
 from learned_opt.per_parameter import mlp
-from learned_opt_lab.drawing.axes import known, log_scale
+from learned_opt_lab.drawing.axes import known, legend, log_scale
 from learned_opt_lab.drawing.training_figures import BLUE, ORANGE, save
 from learned_opt_lab.evaluation.statistics import deviation
 from learned_opt_lab.papers.scales import at_scale
@@ -252,5 +252,5 @@ def _figure(config: Config, rows: list[dict], curves: list[dict]) -> Figure:
         )
         axes.set_xlabel("inner step (solid: test, dotted: training)")
         log_scale(axes, "y", *(line.get_ydata() for line in axes.lines))
-        axes.legend(fontsize=8)
+        legend(axes, frameon=True)
     return figure

@@ -26,7 +26,7 @@ from jax import lax
 from matplotlib.figure import Figure
 
 from learned_opt.hand_designed import constant_schedule, encode_pair
-from learned_opt_lab.drawing.axes import known, log_scale, positive, set_limits
+from learned_opt_lab.drawing.axes import known, legend, log_scale, positive, set_limits
 from learned_opt_lab.drawing.training_figures import BLUE, ORANGE, save
 from learned_opt_lab.evaluation.statistics import deviation, lowest_known
 from learned_opt_lab.results.folder import write_result
@@ -188,7 +188,7 @@ def _figure(step_sizes: np.ndarray, cells: list[dict]) -> Figure:
     )
     bars.set_ylabel("|w - w*|^2 on new tasks")
     bars.set_title("Few or noisy samples: validation wins; many: a tie", fontsize=10)
-    bars.legend(fontsize=8)
+    legend(bars, frameon=True)
     cell = cells[min(1, len(cells) - 1)]
     for name, color in zip(CHOICES, (ORANGE, BLUE), strict=True):
         curves.plot(
@@ -206,5 +206,5 @@ def _figure(step_sizes: np.ndarray, cells: list[dict]) -> Figure:
     set_limits(curves, "y", 1e-3, 30)
     curves.set_xlabel("step size (dotted: chosen)")
     curves.set_title(f"n = {cell['num_samples']}, sigma = {cell['noise_std']:g}", fontsize=10)
-    curves.legend(fontsize=8)
+    legend(curves, frameon=True)
     return figure

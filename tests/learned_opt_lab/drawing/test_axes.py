@@ -1,5 +1,8 @@
 """Axes leave out what is unknown and take what is left."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -75,3 +78,22 @@ def test_a_legend_of_nothing_and_of_much():
     before = axes.get_tightbbox(FigureCanvasAgg(axes.figure).get_renderer()).bounds
     assert len(helpers.legend(axes).get_texts()) == 40
     assert axes.get_tightbbox(axes.figure.canvas.get_renderer()).bounds == pytest.approx(before)
+
+
+def test_every_legend_says_where_it_stands():
+    """Matplotlib warns, where it is left to find the best place and the machine is slow; `legend`
+    asks for it.
+    """
+    root = Path(__file__).parents[3]
+    files = (
+        path for name in ("learned_opt_lab", "benchmarks") for path in (root / name).rglob("*.py")
+    )
+    calls = [
+        (path.name, call[0])
+        for path in files
+        for call in re.finditer(
+            r"\.legend\((?:[^()]|\([^()]*\))*\)", path.read_text(encoding="utf-8")
+        )
+    ]
+    assert calls
+    assert [call for call in calls if "loc=" not in call[1] and call[0] != "axes.py"] == []

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from learned_opt_lab.drawing.axes import known, log_scale, set_limits
+from learned_opt_lab.drawing.axes import known, legend, log_scale, set_limits
 from learned_opt_lab.drawing.training_figures import BLUE, GREEN, ORANGE, PURPLE, RED, save
 from learned_opt_lab.evaluation.statistics import lowest_known
 from learned_opt_lab.papers.wu2018.noisy_quadratic.short_horizon import paper_problem
@@ -182,7 +182,7 @@ def _horizon_figure(rates, curves, rows, num_decay_steps) -> Figure:
         "The longer the horizon, the smaller the rate it favours; a decay phase turns that round",
         fontsize=10,
     )
-    axes.legend(fontsize=7, ncols=2)
+    legend(axes, frameon=True, fontsize=7, ncols=2)
     return figure
 
 
@@ -223,5 +223,5 @@ def _path_figure(paths_and_split) -> Figure:
     axes.plot(0, 0, "k*", markersize=12, label="minimum")
     axes.set_xlabel("low-curvature direction")
     axes.set_ylabel("high-curvature direction")
-    axes.legend(fontsize=8, loc="lower left")
+    legend(axes, frameon=True, loc="lower left")
     return figure

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from learned_opt_lab.drawing.axes import log_scale, positive
+from learned_opt_lab.drawing.axes import legend, log_scale, positive
 from learned_opt_lab.drawing.training_figures import BLACK, BLUE, GREEN, RED, save
 from learned_opt_lab.papers.wu2018.noisy_quadratic.short_horizon import (
     Schedule,
@@ -182,8 +182,8 @@ def _figure(stochastic: dict, deterministic: dict, num_extreme: int) -> Figure:
             row[1:], ("learning rate", "momentum", "loss by curvature"), strict=True
         ):
             axes.set_title(f"{title}: {label}", fontsize=9)
-        row[0].legend(fontsize=8)
-        row[3].legend(fontsize=6)
+        legend(row[0], frameon=True)
+        legend(row[3], frameon=True, fontsize=6)
         for axes in row:
             axes.set_xlabel("step")
     return figure
