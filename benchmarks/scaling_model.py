@@ -17,6 +17,8 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 
+from learned_opt_lab.drawing.axes import legend
+
 HOST_JITTER = 0.1
 """Standard deviation of a host's speed from step to step, relative:
 other load, clocks, the network."""
@@ -240,8 +242,8 @@ def draw(costs: Costs, path: Path, counts: tuple[int, ...]) -> None:
     right.set(
         xlabel="gradients a step, of 128 workers", title="share of gradients dropped as too stale"
     )
-    left.legend(fontsize=7, loc="best")
-    right.legend(fontsize=8, loc="best")
+    legend(left, frameon=True, fontsize=7)
+    legend(right, frameon=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

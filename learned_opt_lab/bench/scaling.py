@@ -19,7 +19,6 @@ from typing import Any
 
 from configs import base
 from learned_opt_lab.bench.outer_training import throughput, w1_family
-from learned_opt_lab.drawing.axes import legend
 from outer_train import use_cpu_devices
 
 AXES: dict[str, tuple[int, ...]] = {
@@ -102,6 +101,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Draws the rows of one axis."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, NullFormatter
+
+    from learned_opt_lab.drawing.axes import legend
 
     axis = rows[0]["axis"]
     figure = Figure(figsize=(8, 3.2), layout="constrained")

@@ -63,9 +63,12 @@ def set_limits(
         put(first, last)
 
 
-def legend(axes: Axes, **options: Any) -> Legend | None:
-    """A legend of what has a label, smaller where that is much; None where nothing has one."""
-    handles, labels = axes.get_legend_handles_labels()
+def legend(axes: Axes, of: Axes | None = None, **options: Any) -> Legend | None:
+    """A legend of what has a label, smaller where that is much; None where nothing has one.
+
+    It is of what `of` shows, if that is another picture than the one it stands in.
+    """
+    handles, labels = (of or axes).get_legend_handles_labels()
     if not handles:
         return None
     columns = 1 + (len(labels) - 1) // 14

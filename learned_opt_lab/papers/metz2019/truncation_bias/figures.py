@@ -86,7 +86,7 @@ def adam_figure(config: Any, runs: AdamRuns, numbers: dict) -> Figure:
     _name_axes(loss, rate, windows)
     windows.set_yscale("symlog", linthresh=0.01)
     windows.axhline(0, color=GREY, linewidth=0.8)
-    windows.legend(*rate.get_legend_handles_labels(), frameon=False, fontsize=7, loc=(0.55, 0.18))
+    legend(windows, of=rate, fontsize=7, loc=(0.55, 0.18))
     for axes in (loss, rate, windows):
         tidy(axes)
     return figure
