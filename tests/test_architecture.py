@@ -16,6 +16,7 @@ from tests.support.rules import (
     Source,
     climbs,
     definitions,
+    missing_attributes,
     named_like_functions,
     names_of_two_things,
     past_a_face,
@@ -75,6 +76,20 @@ def test_code_tells_no_history():
     assert found == []
 
 
+def test_names_that_are_read_of_a_module_are_there():
+    paths = [
+        path
+        for folder in (*BELOW, "tests", "examples", "benchmarks")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    ]
+    found = {
+        str(path.relative_to(ROOT)): missing
+        for path in paths
+        if (missing := missing_attributes(path.read_text(encoding="utf-8")))
+    }
+    assert found == {}
+
+
 def test_each_rule_fails_on_a_broken_example():
     assert climbs(Source("tasks.base", "def f():\n    import outer_train.step")) == [
         "outer_train.step"
@@ -90,6 +105,9 @@ def test_each_rule_fails_on_a_broken_example():
     }.items():
         assert past_a_face(Source("outer_train.x", text), {"tasks.__init__": face}) == wrong, text
     assert definitions(Source("configs.x", "a = lambda: 0\nclass B: pass")) == ["B", "lambda"]
+    text = "from learned_opt import ranges\nranges.require, ranges.gone"
+    assert missing_attributes(text) == ["learned_opt.ranges.gone"]
+    assert missing_attributes(f"{text}\ndef f(ranges): pass") == []
     body = "\n".join(f"    x = {i}" for i in range(MAX_CODE_LINES + 1))
     assert too_large(Source("tasks.x", f"def f():\n    '''Doc.'''\n    # comment\n{body}")) == [
         "tasks.x: f has 41 lines of code"

@@ -1,6 +1,7 @@
 """The rules of the house: floors, faces, sizes, names. Each is a function of source text."""
 
 import ast
+import importlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -60,6 +61,42 @@ def imports(source: Source) -> Iterator[tuple[str, str | None]]:
             yield from ((alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             yield from ((node.module, alias.name) for alias in node.names)
+
+
+def missing_attributes(text: str) -> list[str]:
+    """`module.name` that a text reads of a module of this project, or of its tests, that has no
+    such name; only where the module's name means nothing else in the text.
+    """
+    tree = ast.parse(text)
+    modules: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            for alias in node.names:
+                modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+        elif isinstance(node, ast.Import):
+            modules |= {alias.asname: alias.name for alias in node.names if alias.asname}
+    modules = {name: m for name, m in modules.items() if m.partition(".")[0] in {*BELOW, "tests"}}
+    bound = {
+        node.arg if isinstance(node, ast.arg) else node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.arg)
+        or (isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load))
+    }
+    found = []
+    for node in ast.walk(tree):
+        is_read = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        if is_read and node.value.id in modules.keys() - bound:
+            name = modules[node.value.id]
+            module = importlib.import_module(name) if _is_module(name) else None
+            # One with a `__getattr__` finds its names when it runs.
+            if module and not (hasattr(module, node.attr) or hasattr(module, "__getattr__")):
+                found.append(f"{name}.{node.attr}")
+    return found
+
+
+def _is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
 def exported(text: str) -> set[str]:

@@ -13,6 +13,7 @@ import optax
 import pytest
 
 from learned_opt_lab.papers.donini2019 import (
+    image_classification_figures,
     image_classification_schedules,
     image_models,
     lr_schedules,
@@ -207,7 +208,7 @@ def test_image_classification_at_small_size(tmp_path):
     result = image_classification_schedules.run(config, tmp_path)
     for setting in config.settings:
         methods = result[setting]["methods"]
-        assert set(methods) == set(image_classification_schedules.figures.STYLES)
+        assert set(methods) == set(image_classification_figures.STYLES)
         assert {len(row["trials"]) for row in methods.values()} == {6}
         assert methods["MARTHE"]["accuracy"] > 0.4
         assert (tmp_path / f"{setting}.png").exists()
