@@ -24,7 +24,7 @@ MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PAT
 ELSEWHERE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Where it is 0 Ray takes 127.0.0.1 for the address of its node;
 it is so by default on Windows and macOS."""
-MAX_FOLDER = 40
+MAX_FOLDER = 38
 """Characters: the paths of Ray's Unix sockets, which lie below, may have 107."""
 KNOCK_SECONDS = 60
 
@@ -40,14 +40,17 @@ def local() -> Iterator[Path]:
     base = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     if len(base) > MAX_FOLDER and "RAY_TMPDIR" not in os.environ:
         base = "/tmp"
+    # Ray opens the folder that it is given to all users; the one around it stays this user's.
     folder = Path(tempfile.mkdtemp(prefix="learned-opt-ray-", dir=base))
+    inner = folder / "r"
+    inner.mkdir(mode=0o700)
     settings: dict[str, str | None] = {ELSEWHERE: "0"}
     if MODE not in os.environ:
         write_private(folder / "token", secrets.token_hex(32).encode())
         settings |= {MODE: "token", TOKEN: None, TOKEN_PATH: str(folder / "token")}
     try:
         with _environment(settings), _one_machine():
-            yield folder
+            yield inner
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

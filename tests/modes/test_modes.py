@@ -25,7 +25,6 @@ NO_JIT = {"jax_disable_jit": True}
 QUICK = {
     "x64, strict": STRICT | X64,
     "strict, ranks, nans, leaks": STRICT | RANKS | NANS | LEAKS,
-    "disable_jit": ORDINARY | NO_JIT,
 }
 """Each costs a compilation of everything; one setting at a time is tried with the slow ones."""
 SLOW = {
@@ -36,8 +35,9 @@ SLOW = {
     "leaks": ORDINARY | LEAKS,
     "debug_infs": ORDINARY | NANS | {"jax_debug_infs": True},
     "x64, strict, ranks, nans": STRICT | X64 | RANKS | NANS,
-    "disable_jit, x64, strict": STRICT | X64 | NO_JIT,
 }
+TOLERANCE = {"rtol": 1e-4, "atol": 5e-5}
+"""Operations in another order: the rounding of losses, over the size of a perturbation."""
 MODES = [*QUICK.items(), *(pytest.param(*item, marks=pytest.mark.slow) for item in SLOW.items())]
 
 
@@ -57,7 +57,22 @@ def test_jax(name, options, ordinary):
                 trained(jnp.float64), ordinary["trained"], rtol=1e-4, atol=1e-6
             )
     for use, values in found.items():
-        np.testing.assert_allclose(values, ordinary[use], rtol=1e-4, atol=1e-5, err_msg=use)
+        np.testing.assert_allclose(values, ordinary[use], **TOLERANCE, err_msg=use)
+
+
+@pytest.mark.parametrize("options", [ORDINARY | NO_JIT, STRICT | X64 | NO_JIT])
+def test_load_without_compiling(options, ordinary):
+    with mode(**options):
+        np.testing.assert_allclose(trained(), ordinary["trained"], **TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [ORDINARY | NO_JIT, STRICT | X64 | NO_JIT])
+def test_outer_steps_without_compiling(options, ordinary):
+    """Operation by operation, three outer steps take four minutes."""
+    with mode(**options):
+        found = outer_trained("persistent_es")
+    np.testing.assert_allclose(found, ordinary["persistent_es"], **TOLERANCE)
 
 
 def test_python_optimized_and_warnings_are_errors(ordinary):

@@ -76,9 +76,9 @@ def test_types_are_32_bit_on_x64():
     ("arguments", "message"),
     [
         ({"dim": 0}, "dim must be 1 or more; got 0"),
-        ({"dim": 2, "min_curvature": 0.0}, r"0 < min <= max; got 0\.0 and 1\.0"),
-        ({"dim": 2, "min_curvature": 2.0}, r"0 < min <= max; got 2\.0 and 1\.0"),
-        ({"dim": 2, "noise_std": -1.0}, r"must not be negative; got noise_std=-1\.0"),
+        ({"dim": 2, "min_curvature": 0.0}, r"0 < min <= max, in float32 too; got 0\.0 and 1\.0"),
+        ({"dim": 2, "min_curvature": 2.0}, r"0 < min <= max, in float32 too; got 2\.0 and 1\.0"),
+        ({"dim": 2, "noise_std": -1.0}, r"must not be negative, nor infinite; got noise_std=-1\.0"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

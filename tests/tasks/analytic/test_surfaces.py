@@ -66,7 +66,7 @@ def test_starts_are_those_asked_for():
     [
         (lambda: surfaces.beale((1.0, 2.0, 3.0)), r"start must have shape \(2,\), got \(3,\)"),
         (lambda: surfaces.double_well((1.0,)), r"start must have shape \(\), got \(1,\)"),
-        (lambda: surfaces.smoothed_bukin(epsilon=0.0), "epsilon must be > 0, got 0.0"),
+        (lambda: surfaces.smoothed_bukin(epsilon=0.0), "epsilon must be > 0 and finite, got 0.0"),
     ],
 )
 def test_bad_arguments_are_refused(build, message):

@@ -134,7 +134,7 @@ def test_bad_modules_are_refused(make):
         make((32, 0))
     with pytest.raises(ValueError, match="and 0 outputs"):
         make(num_classes=0)
-    with pytest.raises(ValueError, match=r"init_scale must be positive; got 0\.0"):
+    with pytest.raises(ValueError, match=r"init_scale must be positive and finite; got 0\.0"):
         make(init_scale=0.0)
 
 
