@@ -101,14 +101,9 @@ def explain(error: BaseException) -> tuple[int, list[str]]:
         or "out of memory" in lowered
     ):
         return FAILED, [f"error: there is not enough memory for this: {first}"]
-    if isinstance(error, RuntimeError) and (
-        "unable to initialize backend" in lowered or "unknown backend" in lowered
-    ):
-        asked = os.environ.get("JAX_PLATFORMS")
-        return BAD_INPUT, [
-            f"error: JAX cannot start{f' with JAX_PLATFORMS={_shown(asked)}' if asked else ''}: "
-            f"{first}"
-        ]
+    if (reason := _why_jax_cannot_start(error)) is not None:
+        asked = _shown(os.environ["JAX_PLATFORMS"])
+        return BAD_INPUT, [f"error: JAX cannot start with JAX_PLATFORMS={asked}: {reason}"]
     if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error.name)):
         return FAILED, [f'error: {error.name} is not installed: pip install "learned-opt[{extra}]"']
     if isinstance(error, ValueError | OSError):
@@ -119,6 +114,23 @@ def explain(error: BaseException) -> tuple[int, list[str]]:
     return FAILED, [
         f"error: {first} (a bug, or a limit of a library; {TRACEBACK}=1 shows the traceback)"
     ]
+
+
+def _why_jax_cannot_start(error: BaseException) -> str | None:
+    """Asked after an error: whatever came of it, platforms that are not there are its cause."""
+    jax = sys.modules.get("jax")
+    if jax is None or not os.environ.get("JAX_PLATFORMS"):
+        return None
+    told = str(error)
+    # JAX says so once; asked again, it gives the platforms that started.
+    if (start := told.lower().find("unable to initialize backend")) >= 0:
+        return _shown(told[start:].splitlines()[0])
+    try:
+        jax.devices()
+    except Exception as error:  # an AssertionError without a word, too
+        lines = str(error).splitlines() or ["there is no such backend here"]
+        return _shown(lines[0])
+    return None
 
 
 def _shown(line: str) -> str:

@@ -53,7 +53,9 @@ def test_the_constraints_are_the_bounds():
 
 def interpreter(version: str) -> str | None:
     """On the path, or below a pyenv's folder, PYENV_ROOT or ~/.pyenv."""
-    if found := shutil.which(f"python{version}"):
+    found = shutil.which(f"python{version}")
+    # A pyenv's shim is on the path for versions that are not chosen, too, and fails then.
+    if found and not subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode:
         return found
     root = Path(os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv"))
     found = sorted((root / "versions").glob(f"{version}.*/bin/python"))

@@ -142,7 +142,7 @@ def test_a_killed_learner_goes_on_from_its_checkpoint(tmp_path):
     rows = len(metrics.read_rows(run / "metrics.jsonl"))
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"num_outer_steps": rows + 20}))
-    assert main(["resume", str(run), *RAY[2:]]) == 0
+    assert main(["resume", str(run), "--allow-changed-config", *RAY[2:]]) == 0
     rows_now = metrics.read_rows(run / "metrics.jsonl")
     assert [row["outer_step"] for row in rows_now] == list(range(rows + 20))
     counted = [name for row in rows_now for name in row["gradients"]]

@@ -102,7 +102,8 @@ def test_a_lost_process_ends_the_other_and_one_resumes(tmp_path, lost, capsys):
     config = json.loads((run / "config.json").read_text())
     last = max(int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdigit())
     (run / "config.json").write_text(json.dumps(config | {"num_outer_steps": last + 20}))
-    assert main(["resume", str(run), "--num-devices", "2", "--no-compilation-cache"]) == 0
+    changed = ["--allow-changed-config", "--num-devices", "2", "--no-compilation-cache"]
+    assert main(["resume", str(run), *changed]) == 0
     rows = metrics.read_rows(run / "metrics.jsonl")
     assert [row["outer_step"] for row in rows] == list(range(last + 20))
     assert np.isfinite([row["outer_loss"] for row in rows]).all()
