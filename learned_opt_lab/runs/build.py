@@ -109,7 +109,9 @@ def build(
 
 
 def check_numbers(config: base.TrainConfig) -> None:
-    """Raises `ValueError` for counts that no factory sees."""
+    """Raises `ValueError` for what is no config, and for counts that no factory sees."""
+    if not isinstance(config, base.TrainConfig):
+        raise ValueError(f"a config must be a TrainConfig, got a {type(config).__name__}")
     for name in ("num_outer_steps", "checkpoint_every", "keep_checkpoints"):
         checks.check_count(**{name: getattr(config, name)})
     checks.check_count(**{particles_field(config.estimator): num_particles(config.estimator)})

@@ -12,6 +12,7 @@ from configs import base
 from learned_opt_lab.runs.moved_names import current_name
 
 MAX_DEPTH = 32
+LARGEST_INT32 = 2**31 - 1
 MAX_WHOLE_NUMBER = 2**63 - 1
 
 
@@ -72,6 +73,7 @@ def _from_json(value: Any, trust: bool, depth: int) -> Any:
             if is_dict
             else _from_json(field, trust, depth + 1)
         )
+        found[name] = _floating(found[name], hints[name])
         if not _fits(found[name], hints[name]):
             raise ValueError(f"{kind}.{name} cannot be {field!r:.80}")
     names = {k: current_name(found[k]) for k in getattr(cls, "code_fields", ()) if k in found}
@@ -149,6 +151,17 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is int:
         return type(value) is int and abs(value) <= MAX_WHOLE_NUMBER
     return isinstance(value, hint)
+
+
+def _floating(value: Any, hint: Any) -> Any:
+    """A whole number that JAX has no integer for, as the float that its field holds."""
+    if isinstance(value, tuple):
+        args = typing.get_args(hint)
+        kinds = args[:1] * len(value) if Ellipsis in args else args
+        return tuple(map(_floating, value, kinds)) if len(kinds) == len(value) else value
+    allowed = {hint, *typing.get_args(hint)}
+    is_large = type(value) is int and LARGEST_INT32 < abs(value) <= MAX_WHOLE_NUMBER
+    return float(value) if is_large and float in allowed and int not in allowed else value
 
 
 def near(name: str, names) -> str:

@@ -87,3 +87,9 @@ def test_the_start_of_an_mlp_may_be_four_of_its_fields():
 def test_json_names_what_is_wrong(value, message):
     with pytest.raises(ValueError, match=message):
         from_json(value)
+
+
+def test_a_whole_number_beyond_the_integers_of_jax_is_the_float_its_field_holds():
+    read = from_json({"type": "RandomQuadratic", "dim": 2, "weight": 2**63 - 1})
+    assert type(read.weight) is float
+    assert type(from_json({"type": "RandomQuadratic", "dim": 2, "weight": 3}).weight) is int
