@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from learned_opt.base import LearnedOptimizer
-from learned_opt.per_parameter.factored import mirrored, packed
 from learned_opt.per_parameter.features import FEATURE_KINDS, LOG_RMS, check_features, num_rows
+from learned_opt.per_parameter.layouts import mirrored, packed
 from learned_opt.per_parameter.theta import init_theta, settings_over_preset
 from learned_opt.trees.averages import Decays
 
@@ -59,6 +59,16 @@ class AdafactorMLPSettings(NamedTuple):
     def decays(self) -> Decays:
         """Of all running averages."""
         return Decays(self.momentum_decays, self.second_moment_decays, self.factored_decays)
+
+    @property
+    def kept(self) -> Decays:
+        """Of the running averages that the state keeps: all."""
+        return self.decays
+
+    @property
+    def input_bound(self) -> float | None:
+        """Inputs are seen as they are."""
+        return None
 
     @property
     def num_features(self) -> int:
@@ -146,6 +156,6 @@ def adafactor_mlp(
     check_features(settings.features, FEATURES, settings.decays)
     return LearnedOptimizer(
         init=lambda key: init_theta(settings, settings.num_features, key),
-        optimizer=lambda theta: mirrored(settings, theta),
-        packed=lambda theta: packed(settings, theta),
+        optimizer=lambda theta: mirrored("adafactor_mlp", settings, theta),
+        packed=lambda theta: packed("adafactor_mlp", settings, theta),
     )

@@ -9,35 +9,12 @@ a direction d and a magnitude m. The same weights serve all parameters:
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-import optax
-from jax import Array
-
-from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt.base import LearnedOptimizer
 from learned_opt.per_parameter.adam_start import AdamStart, as_adam_start, check_start, started
-from learned_opt.per_parameter.blocks import GroupState, tangent_once, update_group
 from learned_opt.per_parameter.features import FEATURE_KINDS, check_features, num_rows
-from learned_opt.per_parameter.rule import update_rule
+from learned_opt.per_parameter.layouts import mirrored, packed
 from learned_opt.per_parameter.theta import init_theta, settings_over_preset
-from learned_opt.ranges import bounded_gradient
-from learned_opt.trees.averages import Decays, accumulate
-from learned_opt.trees.mirrored import (
-    averages_of,
-    check_averages,
-    trained,
-    with_leaves,
-    zero_averages,
-)
-from learned_opt.trees.packing import (
-    Group,
-    computing_dtype,
-    group_leaves,
-    joined_averages,
-    pack,
-    place,
-    unpack,
-)
+from learned_opt.trees.averages import Decays
 
 FEATURES = tuple(
     name
@@ -45,25 +22,6 @@ FEATURES = tuple(
     if "factored" not in (kind.row_for_each, kind.pairs_with)
 )
 """Inputs that `mlp` can give: all but those of factored moments, which it does not keep."""
-
-
-class MLPState(NamedTuple):
-    """State of the optimizer.
-
-    Attributes:
-      count: int32 scalar, updates made so far.
-      momenta: running averages of the gradient: the parameters' tree, leaves
-        `[momentum decays, *shape]`.
-      second_moments: of the squared gradient: the parameters' tree, leaves
-        `[second-moment decays, *shape]`.
-
-    In the packed layout of outer-training the averages are, for each group of leaves,
-    `[decays, elements]`.
-    """
-
-    count: Array
-    momenta: Any
-    second_moments: Any
 
 
 class MLPSettings(NamedTuple):
@@ -100,6 +58,11 @@ class MLPSettings(NamedTuple):
     def kept(self) -> Decays:
         """Of the running averages that the state keeps."""
         return self.decays if self.live_second_moments else self.decays._replace(second_moments=())
+
+    @property
+    def rms_normalized(self) -> bool:
+        """Steps have the length that the MLP gives them."""
+        return False
 
     @property
     def num_features(self) -> int:
@@ -182,8 +145,8 @@ def mlp(
     settings = mlp_settings(**locals())  # all arguments
     return LearnedOptimizer(
         init=lambda key: started(settings, init_theta(settings, settings.num_features, key)),
-        optimizer=lambda theta: _transformation(settings, theta),
-        packed=lambda theta: _packed(settings, theta),
+        optimizer=lambda theta: mirrored("mlp", settings, theta),
+        packed=lambda theta: packed("mlp", settings, theta),
     )
 
 
@@ -197,91 +160,3 @@ def mlp_settings(
     if settings.input_bound is not None and not settings.input_bound > 0.0:
         raise ValueError(f"input_bound: got {settings.input_bound}, allowed are positive numbers")
     return settings
-
-
-def _transformation(settings: MLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
-    """What users get: averages mirror the parameters."""
-    kept = settings.kept
-    num_momenta, num_seconds = len(kept.momenta), len(kept.second_moments)
-
-    def init(params: Any) -> MLPState:
-        averages = (zero_averages(params, number) for number in (num_momenta, num_seconds))
-        return MLPState(jnp.zeros((), jnp.int32), *averages)
-
-    def update(
-        updates: Any, state: MLPState, params: Any = None, **extra: Any
-    ) -> tuple[Any, MLPState]:
-        del extra  # Optax passes every extra argument to every transformation.
-        which = trained("mlp", updates, params)
-        check_averages("mlp", "momenta", state.momenta, updates, num_momenta)
-        check_averages("mlp", "second_moments", state.second_moments, updates, num_seconds)
-        momenta, seconds = (
-            averages_of(which, tree) for tree in (state.momenta, state.second_moments)
-        )
-        out, gradients = list(which.params), {}
-        for group in group_leaves(which.params):
-            dtype = computing_dtype(group, theta)
-            for i in group.leaves:
-                gradients[i] = bounded_gradient(jnp.asarray(which.gradients[i], dtype))
-                momenta[i], seconds[i] = accumulate(kept, gradients[i], momenta[i], seconds[i])
-            packed = (
-                joined_averages([leaves[i] for i in group.leaves]) for leaves in (momenta, seconds)
-            )
-            of_group = GroupState(
-                pack(gradients, group, dtype), pack(which.params, group, dtype), *packed
-            )
-            place(out, unpack(_step(settings, theta, state.count, group, of_group), group, out))
-            for leaves in (momenta, seconds):
-                place(leaves, {i: leaves[i].astype(group.dtype) for i in group.leaves})
-        averages = (
-            with_leaves(which, *each)
-            for each in ((momenta, state.momenta), (seconds, state.second_moments))
-        )
-        return with_leaves(which, out), MLPState(optax.safe_increment(state.count), *averages)
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _packed(settings: MLPSettings, theta: Theta) -> optax.GradientTransformationExtraArgs:
-    """What outer-training uses: averages stay packed from step to step."""
-    kept = settings.kept
-
-    def init(params: Any) -> MLPState:
-        groups = group_leaves(jax.tree.leaves(params))
-        zeros = (
-            tuple(jnp.zeros((len(decays), g.size), g.dtype) for g in groups) for decays in kept[:2]
-        )
-        return MLPState(jnp.zeros((), jnp.int32), *zeros)
-
-    def update(
-        updates: Any, state: MLPState, params: Any = None, **extra: Any
-    ) -> tuple[Any, MLPState]:
-        del extra
-        which = trained("mlp", updates, params)
-        out, momenta, seconds = list(which.params), [], []
-        for group, *packed in zip(
-            group_leaves(which.params), state.momenta, state.second_moments, strict=True
-        ):
-            g = bounded_gradient(pack(which.gradients, group, computing_dtype(group, theta)))
-            g = tangent_once(g) if len(group.sizes) > 1 else g
-            of_group = GroupState(
-                g, pack(which.params, group, g.dtype), *accumulate(kept, g, *packed)
-            )
-            place(out, unpack(_step(settings, theta, state.count, group, of_group), group, out))
-            momenta.append(of_group.momenta.astype(group.dtype))
-            seconds.append(of_group.second_moments.astype(group.dtype))
-        return with_leaves(which, out), MLPState(
-            optax.safe_increment(state.count), tuple(momenta), tuple(seconds)
-        )
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _step(
-    settings: MLPSettings, theta: Theta, count: Array, group: Group, state: GroupState
-) -> Array:
-    """The update `[n]` of one group."""
-    rule = update_rule(
-        settings, theta, count, state.gradient.dtype, input_bound=settings.input_bound
-    )
-    return update_group(rule, state, group.sizes)

@@ -52,6 +52,11 @@ def inverse_norm(mean_square: Array) -> Array:
     return lax.rsqrt(NORMALIZE_EPS + mean_square)
 
 
+def inverse_rms(square: Array, number: Array) -> Array:
+    """The same of a sum of squares of so many numbers, or none."""
+    return inverse_norm(square / jnp.maximum(number, jnp.ones_like(number)))
+
+
 @jax.custom_jvp
 def inverse_root(x: Array) -> Array:
     """`1 / sqrt(x)` with a derivative that is finite at every float32;

@@ -44,10 +44,10 @@ def mlp_rows(
     Args:
       weights: `[inputs, outputs]` of each layer.
       biases: `[outputs]` of each layer.
-      rows: the inputs, `[n]` each; a scalar stands for `n` equal ones.
+      rows: the inputs, `[*shape]` each; a scalar stands for as many equal ones.
 
     Returns:
-      The outputs, `[n]` each.
+      The outputs, `[*shape]` each.
     """
     if is_summed(len(weights), len(rows)):
         return list(one_hidden_layer(tuple(weights), tuple(biases), tuple(rows)))
@@ -57,13 +57,16 @@ def mlp_rows(
 def matmul_rows(
     weights: Sequence[Array], biases: Sequence[Array], rows: Sequence[Array]
 ) -> list[Array]:
-    """`mlp_rows` by products, from weights `[outputs, inputs]`.
+    """`mlp_rows` by products, from weights `[outputs, inputs]` and rows of any shape; vectors go
+    over blocks.
 
     Products are fast where the common axis is the left one's last; but XLA takes a transpose inside
     the loop that calls this back into the product, so loops are to be given the weights this way
     round.
     """
     stacked = jnp.stack(jnp.broadcast_arrays(*rows))
+    if stacked.ndim > 2:  # it may be spread over devices
+        return list(matmul_mlp(weights, biases, stacked))
     return list(
         in_blocks(lambda inputs: matmul_mlp(weights, biases, inputs), stacked, FORWARD_BLOCK)
     )
@@ -77,13 +80,13 @@ def is_summed(num_layers: int, num_inputs: int) -> bool:
 
 
 def matmul_mlp(weights: Sequence[Array], biases: Sequence[Array], inputs: Array) -> Array:
-    """The MLP as matrix products: `[inputs, n] -> [outputs, n]`,
+    """The MLP as matrix products: `[inputs, *shape] -> [outputs, *shape]`,
     from weights `[outputs, inputs]`.
     """
     values = inputs
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         values = jax.nn.relu(values) if layer else values
-        values = _product(weight, values) + bias[:, None]
+        values = _product(weight, values) + jnp.expand_dims(bias, range(1, values.ndim))
     return values
 
 
@@ -183,6 +186,8 @@ def _one_hidden_layer_jvp(
     weights, biases, rows = primals
     d_weights, d_biases, d_rows = tangents
     rows, d_rows = jnp.broadcast_arrays(*rows), jnp.broadcast_arrays(*d_rows)
+    shape = rows[0].shape
+    rows, d_rows = ([row.reshape(-1) for row in each] for each in (rows, d_rows))
     # With a row of ones the first bias is a weight:
     # its gradient comes with theirs, from products of eight rows.
     first = jnp.concatenate([weights[0], biases[0][None]])
@@ -211,14 +216,15 @@ def _one_hidden_layer_jvp(
     out = in_halves(
         lambda part: one_hidden_layer(weights, biases, tuple(part)), rows, len(d_out), rows[0].dtype
     )
-    return tuple(out), tuple(d_out + d_biases[1][:, None])
+    d_out = d_out + d_biases[1][:, None]
+    return tuple(x.reshape(shape) for x in out), tuple(x.reshape(shape) for x in d_out)
 
 
 def _product(weight: Array, columns: Array) -> Array:
     """`weight @ columns`; at full precision,
     since accelerators round float32 products by default.
     """
-    return jnp.matmul(weight, columns, precision=lax.Precision.HIGHEST)
+    return jnp.tensordot(weight, columns, 1, precision=lax.Precision.HIGHEST)
 
 
 def _scalars(matrix: Array) -> list[list[Array]]:

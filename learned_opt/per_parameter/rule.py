@@ -5,11 +5,12 @@
 with the direction d and the magnitude m from the MLP, and no step where a parameter rests.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.typing import DTypeLike
 
 from learned_opt.base import Theta
@@ -57,26 +58,18 @@ class UpdateRule(NamedTuple):
     rms_normalized: bool = False
 
 
-def update_rule(
-    settings: Settings,
-    theta: Theta,
-    count: Array,
-    dtype: DTypeLike,
-    *,
-    input_bound: float | None = None,
-    rms_normalized: bool = False,
-) -> UpdateRule:
+def update_rule(settings: Settings, theta: Theta, count: Array, dtype: DTypeLike) -> UpdateRule:
     """The rule of an optimizer.
 
     Args:
-      settings: with `decays`, the `Decays` of its averages. Second moments that the state does not
-        keep are zero.
+      settings: of it: its features and multipliers, the `Decays` of its averages, the bound of its
+        inputs, whether its steps are normalized. Second moments that the state does not keep are
+        zero.
       theta: its weights.
       count: updates made before.
       dtype: in which all is computed.
-      input_bound: the MLP sees its inputs within plus and minus this.
-      rms_normalized: as in `UpdateRule`.
     """
+    rms_normalized, input_bound = settings.rms_normalized, settings.input_bound
     debias = debias_factors(settings.decays, (count + 1).astype(dtype))
     over_tensor = rows_over_tensor(settings.features, settings.decays)
     weights, biases = layers_at(settings, len(over_tensor), theta, count, dtype)
@@ -111,4 +104,24 @@ def update_rule(
         # What a factored average is to a parameter lies in its row and its column.
         is_one_loop=sums and not settings.decays.factored,
         rms_normalized=rms_normalized,
+    )
+
+
+def stepped(rule: UpdateRule, rows: list[Array], is_spread: bool = False) -> Step:
+    """The rule's step of rows of any shape, `[*shape]` each or scalars.
+
+    A vector in between, since products go over blocks of one, unless the rows may be spread.
+    """
+    if rule.is_one_loop:
+        # Without the barrier XLA computes the rows anew for each of their many readers.
+        return rule.step(rule.weights, lax.optimization_barrier(rows))
+    shape = jnp.broadcast_shapes(*(row.shape for row in rows))
+    if is_spread or len(shape) == 1:
+        return rule.step(rule.weights, rows)
+    step = rule.step(rule.weights, [row.reshape(-1) if row.ndim else row for row in rows])
+    return Step(
+        *(
+            None if x is None else jnp.broadcast_to(x, (math.prod(shape),)).reshape(shape)
+            for x in step
+        )
     )

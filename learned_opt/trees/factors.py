@@ -12,38 +12,53 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
-from jax.typing import DTypeLike
+import numpy as np
+from jax import Array
 
 from learned_opt.trees.averages import FactoredMoments, running_averages, split_rows
 
 
 class Factors(NamedTuple):
-    """Factored second moments of one tensor, seen as `[batch, rows, columns]`; f decays.
+    """Factored second moments of one tensor; f decays.
 
     Attributes:
-      rows: `[f, batch, rows]`, running averages of the squared gradient's means over columns.
-      columns: `[f, batch, columns]`, of its means over rows.
+      rows: `[f, *shape]`, running averages of the squared gradient's means over the columns' axis,
+        which has one element.
+      columns: `[f, *shape]`, of its means over the rows' axis, which has one element; a vector is
+        one row, and its columns are all there is.
     """
 
     rows: Array
     columns: Array
 
-    @property
-    def num_rows(self) -> int:
-        """Of all matrices of the batch."""
-        return math.prod(self.rows.shape[1:])
 
-    @property
-    def num_columns(self) -> int:
-        """Of each matrix: elements of a row."""
-        return self.columns.shape[2]
+class Parts(NamedTuple):
+    """What the parameters see of factors, `[f, *shape]` with one element along an axis where all
+    see the same.
+
+    Attributes:
+      rows: r_i.
+      shares: `r_i / mean(r)`.
+      columns: c_j.
+    """
+
+    rows: Array
+    shares: Array
+    columns: Array
 
 
 def factored_axes(shape: tuple[int, ...]) -> tuple[int, int]:
     """The two largest axes of a tensor of at least two, in order; of equal ones the last."""
     largest = sorted(range(len(shape)), key=lambda axis: (shape[axis], axis))[-2:]
     return min(largest), max(largest)
+
+
+def flat_axes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes along which a tensor's `rows` have one element, and its `columns`."""
+    if len(shape) < 2:
+        return tuple(range(len(shape))), ()
+    row, column = factored_axes(shape)
+    return (column,), (row,)
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -77,43 +92,29 @@ def from_matrices(x: Array, shape: tuple[int, ...]) -> Array:
     return jnp.moveaxis(x.reshape(*rest, shape[row], shape[column]), (-2, -1), (row, column))
 
 
-def zero_factors(num_decays: int, shape: tuple[int, ...], dtype: DTypeLike) -> Factors:
-    """Fresh factors of a tensor of that shape."""
-    batch, rows, columns = matrix_shape(shape)
-    return Factors(
-        jnp.zeros((num_decays, batch, rows), dtype), jnp.zeros((num_decays, batch, columns), dtype)
-    )
-
-
-def accumulate_factors(factors: Factors, gradient: Array, decays: Sequence[float]) -> Factors:
-    """One step on with a gradient `[batch, rows, columns]`, in its type."""
+def accumulate_factors(
+    factors: Factors, gradient: Array, decays: Sequence[float], flat: Sequence[Sequence[int]]
+) -> Factors:
+    """One step on with a gradient `[*shape]`, in its type; `flat` as in `flat_axes`."""
     square = gradient * gradient
-    means = (jnp.mean(square, axis=2), jnp.mean(square, axis=1))
+    means = [jnp.mean(square, axis=axes, keepdims=True) if axes else square for axes in flat]
     return Factors(
         *(running_averages(old, mean, decays) for old, mean in zip(factors, means, strict=True))
     )
 
 
-def expand(
-    factors: Factors, start: Array | int = 0, num_rows: int | None = None
-) -> FactoredMoments:
-    """What the parameters of `num_rows` rows from `start` on see, batch and rows counted as one;
-    of all by default.
-    """
-    num_rows = factors.num_rows if num_rows is None else num_rows
-    num_decays, batch, rows = factors.rows.shape
-    mean = jnp.mean(factors.rows, axis=2, keepdims=True)
-    parts = [
-        x.reshape(num_decays, batch * rows) for x in (factors.rows, _share(factors.rows, mean))
-    ]
-    row, scaled = (lax.dynamic_slice_in_dim(x, start, num_rows, axis=1)[:, :, None] for x in parts)
-    if batch == 1:
-        column = factors.columns
-    else:
-        column = jnp.take(factors.columns, (start + jnp.arange(num_rows)) // rows, axis=1)
-    shape = (num_decays, num_rows, factors.num_columns)
-    every = (scaled * column, jnp.broadcast_to(row, shape), jnp.broadcast_to(column, shape))
-    return FactoredMoments(*(split_rows(part.reshape(num_decays, -1)) for part in every))
+def parts_of(factors: Factors, flat: Sequence[Sequence[int]]) -> Parts:
+    """What the parameters see of factors; `flat` as in `flat_axes`."""
+    over_rows = tuple(1 + axis for axis in flat[1])
+    mean = jnp.mean(factors.rows, axis=over_rows, keepdims=True) if over_rows else factors.rows
+    return Parts(factors.rows, _share(factors.rows, mean), factors.columns)
+
+
+def expand(parts: Parts) -> FactoredMoments:
+    """What each parameter sees, `[*shape]`."""
+    shape = np.broadcast_shapes(parts.rows.shape, parts.columns.shape)
+    full = (parts.shares * parts.columns, parts.rows, parts.columns)
+    return FactoredMoments(*(split_rows(jnp.broadcast_to(part, shape)) for part in full))
 
 
 @jax.custom_jvp

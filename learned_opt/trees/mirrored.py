@@ -17,6 +17,7 @@ from jax.tree_util import PyTreeDef
 
 from learned_opt.trees.gradient_tree import is_float, is_trained
 from learned_opt.trees.packing import accumulator_dtype
+from learned_opt.trees.spread import zeros_beside
 from learned_opt.trees.state_check import check_mirrors, check_params
 
 
@@ -74,14 +75,18 @@ def with_leaves(which: Trained, leaves: Sequence[Any], tree: Any = None) -> Any:
 
 
 def zero_averages(
-    params: Any, num_decays: int, shape_of: Callable[[Array], tuple[int, ...]] = jnp.shape
+    params: Any,
+    num_decays: int,
+    flat: Callable[[tuple[int, ...]], Sequence[int]] = lambda shape: (),
 ) -> Any:
     """Fresh averages `[num_decays, *shape]` of every leaf of a floating type, `None` for others.
+
+    They lie on the devices as the leaf does.
 
     Args:
       params: any tree.
       num_decays: averages of each leaf.
-      shape_of: of a leaf's average; the leaf's own if not given.
+      flat: of a shape, the axes along which an average has one element.
 
     Raises:
       TypeError: if there are leaves, and none is of a floating type.
@@ -91,11 +96,9 @@ def zero_averages(
         accumulator_dtype(leaves[0])  # raises
 
     def zeros(leaf: Any) -> Array | None:
-        return (
-            jnp.zeros((num_decays, *shape_of(leaf)), accumulator_dtype(leaf))
-            if is_float(leaf)
-            else None
-        )
+        if not is_float(leaf):
+            return None
+        return zeros_beside(leaf, accumulator_dtype(leaf), num_decays, flat(jnp.shape(leaf)))
 
     return jax.tree.map(zeros, params)
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
+from jax import Array, lax
 from jax.typing import DTypeLike
 
 MAX_PACKED_LEAF = 16_384
@@ -18,6 +19,10 @@ MAX_PACKED_LEAF = 16_384
 to copy it into a common vector costs time and memory and no longer pays."""
 MAX_PACKED_GROUP = 65_536
 """Elements; a group takes no further leaf beyond it."""
+
+
+MANY_LEAVES = 16
+"""In a group, from which on it pays to compile a program for each shape instead of each leaf."""
 
 
 class Group(NamedTuple):
@@ -74,18 +79,27 @@ def as_update(step: Array, dtype: DTypeLike) -> Array:
     return step.astype(dtype)
 
 
-def group_leaves(leaves: Sequence[Array]) -> tuple[Group, ...]:
+def group_leaves(
+    leaves: Sequence[Array], *, alone: bool = False, by_size: bool = False
+) -> tuple[Group, ...]:
     """Groups small leaves by accumulator type.
 
     A leaf above `MAX_PACKED_LEAF` elements is a group of its own.
 
     Zero-size leaves are in no group.
+
+    Args:
+      leaves: of the tree.
+      alone: whether every leaf is a group of its own.
+      by_size: whether leaves are taken from the smallest to the largest, so that those of one size
+        are neighbours; else as they come.
     """
     groups: list[Group] = []
     open_groups: dict[DTypeLike, int] = {}
-    for index, leaf in enumerate(leaves):
-        dtype, size = accumulator_dtype(leaf), math.prod(jnp.shape(leaf))
-        position = open_groups.get(dtype)
+    sizes = [math.prod(jnp.shape(leaf)) for leaf in leaves]
+    for index in sorted(range(len(leaves)), key=lambda i: sizes[i] if by_size else i):
+        dtype, size = accumulator_dtype(leaves[index]), sizes[index]
+        position = None if alone else open_groups.get(dtype)
         if not size:
             continue
         if (
@@ -116,16 +130,49 @@ def pack(leaves: Sequence[Array] | Mapping[int, Array], group: Group, dtype: DTy
     return _joined([jnp.ravel(leaves[i]).astype(dtype) for i in group.leaves])
 
 
-def unpack(vector: Array, group: Group, like: Sequence[Array]) -> dict[int, Array]:
-    """Undoes `pack`: leaf index -> array with the shape and type of `like`'s leaf."""
-    out, start = {}, 0
-    for index, size in zip(group.leaves, group.sizes, strict=True):
-        leaf = like[index]
-        out[index] = as_update(
-            vector[start : start + size].reshape(jnp.shape(leaf)), jnp.result_type(leaf)
-        )
-        start += size
-    return out
+def unpack(
+    vector: Array, group: Group, like: Sequence[Array], count: Array | None = None
+) -> dict[int, Array]:
+    """Undoes `pack`: leaf index -> array with the shape and type of `like`'s leaf.
+
+    With a count, of updates, many leaves come by one program for each shape.
+    """
+    leaves = [like[i] for i in group.leaves]
+    if count is None or len(leaves) < MANY_LEAVES:
+        parts = split_packed(vector, group, [jnp.shape(leaf) for leaf in leaves])
+    else:
+        starts = at_run_time([sum(group.sizes[:i]) for i in range(len(leaves))], count)
+        parts = [
+            lax.dynamic_slice(vector, (start,), (size,)).reshape(jnp.shape(leaf))
+            for start, size, leaf in zip(starts, group.sizes, leaves, strict=True)
+        ]
+    return {
+        i: as_update(part, jnp.result_type(leaf))
+        for i, part, leaf in zip(group.leaves, parts, leaves, strict=True)
+    }
+
+
+def split_packed(packed: Array, group: Group, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """The leaves of `[..., group.size]`, each `[..., *shape]`."""
+    # Not slices, whose gradient is a sum of padded vectors.
+    parts = lax.split(packed, group.sizes, axis=packed.ndim - 1)
+    return [
+        part.reshape(*part.shape[:-1], *shape) for part, shape in zip(parts, shapes, strict=True)
+    ]
+
+
+def at_run_time(places: Sequence[int], count: Array) -> tuple[Array, ...]:
+    """Numbers that the compiler does not know.
+
+    A slice from a place that it knows is a program of its own, some 20 ms to compile. Slices of one
+    shape from places that are operands are the same program, compiled once.
+
+    Args:
+      places: the numbers.
+      count: of updates, at least 0, which it does not know to be so.
+    """
+    zeros = (np.int32(0),) * len(places)
+    return lax.cond(count >= 0, lambda: tuple(map(np.int32, places)), lambda: zeros)
 
 
 def joined_averages(averages: Sequence[Array]) -> Array:
@@ -133,7 +180,7 @@ def joined_averages(averages: Sequence[Array]) -> Array:
     return _joined([each.reshape(each.shape[0], math.prod(each.shape[1:])) for each in averages])
 
 
-def place(leaves: list[Array], new: Mapping[int, Array]) -> None:
+def place(leaves: list[Any], new: Mapping[int, Any]) -> None:
     """Puts new leaves in the place of old ones."""
     for index, leaf in new.items():
         leaves[index] = leaf

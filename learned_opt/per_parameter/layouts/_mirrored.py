@@ -1,0 +1,200 @@
+"""What users get: averages mirror the parameters."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.typing import DTypeLike
+
+from learned_opt.base import Theta
+from learned_opt.per_parameter.blocks import update_group
+from learned_opt.per_parameter.group import GroupState
+from learned_opt.per_parameter.layouts.repeated import REPEATED, update_repeated
+from learned_opt.per_parameter.layouts.states import AdafactorMLPState, MLPState
+from learned_opt.per_parameter.rule import UpdateRule, update_rule
+from learned_opt.ranges import bounded_gradient
+from learned_opt.trees.averages import Decays, accumulate
+from learned_opt.trees.factors import Factors, accumulate_factors, flat_axes, parts_of
+from learned_opt.trees.mirrored import (
+    Trained,
+    averages_of,
+    check_averages,
+    trained,
+    with_leaves,
+    zero_averages,
+)
+from learned_opt.trees.packing import (
+    as_update,
+    computing_dtype,
+    group_leaves,
+    joined_averages,
+    place,
+    unpack,
+)
+from learned_opt.trees.spread import may_be_spread, zero_count
+
+Settings = Any
+"""Of the optimizer: `MLPSettings` or `AdafactorMLPSettings`."""
+State = MLPState | AdafactorMLPState
+
+
+def mirrored(name: str, settings: Settings, theta: Theta) -> optax.GradientTransformationExtraArgs:
+    """The transformation of an optimizer.
+
+    Args:
+      name: of the optimizer, for messages.
+      settings: of it.
+      theta: its weights.
+    """
+    momenta, seconds, factored = map(len, settings.kept)
+
+    def init(params: Any) -> State:
+        averages = (zero_averages(params, number) for number in (momenta, seconds))
+        count = zero_count(params)
+        if not factored:
+            return MLPState(count, *averages)
+        factors = (
+            zero_averages(params, factored, lambda shape, i=i: flat_axes(shape)[i]) for i in (0, 1)
+        )
+        return AdafactorMLPState(count, *averages, Factors(*factors))
+
+    def update(updates: Any, state: State, params: Any = None, **extra: Any) -> tuple[Any, State]:
+        del extra  # Optax passes every extra argument to every transformation.
+        which = trained(name, updates, params)
+        _check_state(name, state, updates, settings.kept)
+        step, new = _update(settings, theta, state.count, which, _kept(which, state))
+        momenta, seconds = ([getattr(kept, kind) for kept in new] for kind in _Kept._fields[:2])
+        averages = (
+            with_leaves(which, momenta, state.momenta),
+            with_leaves(which, seconds, state.second_moments),
+        )
+        count = optax.safe_increment(state.count)
+        if not factored:
+            return with_leaves(which, step), MLPState(count, *averages)
+        factors = Factors(
+            *(
+                with_leaves(which, [kept.factors[i] for kept in new], tree)
+                for i, tree in enumerate(state.factors)
+            )
+        )
+        return with_leaves(which, step), AdafactorMLPState(count, *averages, factors)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_state(name: str, state: State, updates: Any, kept: Decays) -> None:
+    """Raises `ValueError` for a state of another tree."""
+    check_averages(name, "momenta", state.momenta, updates, len(kept.momenta))
+    check_averages(name, "second_moments", state.second_moments, updates, len(kept.second_moments))
+    for i, kind in enumerate(Factors._fields if kept.factored else ()):
+
+        def factor(g: Any, i: int = i) -> jax.ShapeDtypeStruct:
+            shape = jnp.shape(g)
+            flat = flat_axes(shape)[i]
+            shape = tuple(1 if axis in flat else n for axis, n in enumerate(shape))
+            return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+        wanted = jax.tree.map(factor, updates)
+        check_averages(name, f"factors.{kind}", state.factors[i], wanted, len(kept.factored))
+
+
+class _Kept(NamedTuple):
+    """The averages of one leaf; no factors where none are kept."""
+
+    momenta: Array
+    second_moments: Array
+    factors: Factors | None = None
+
+
+def _kept(which: Trained, state: State) -> list[_Kept]:
+    trees = [state.momenta, state.second_moments]
+    each = zip(*(averages_of(which, tree) for tree in trees), strict=True)
+    if isinstance(state, MLPState):
+        return [_Kept(*averages) for averages in each]
+    factors = zip(*(averages_of(which, tree) for tree in state.factors), strict=True)
+    return [_Kept(*averages, Factors(*f)) for averages, f in zip(each, factors, strict=True)]
+
+
+def _update(
+    settings: Settings, theta: Theta, count: Array, which: Trained, kept: list[_Kept]
+) -> tuple[list[Array], list[_Kept]]:
+    """The updates of the trained leaves, and their averages one step on."""
+    is_spread = may_be_spread([*which.gradients, *which.params, *jax.tree.leaves(kept)])
+    groups = group_leaves(which.params, alone=is_spread, by_size=True)
+    rules = {
+        dtype: update_rule(settings, theta, count, dtype)
+        for dtype in {computing_dtype(group, theta) for group in groups}
+    }
+    steps: list[Array] = list(which.params)
+    new, alone = list(kept), {}
+    for group in groups:
+        dtype = computing_dtype(group, theta)
+        states = []
+        for i in group.leaves:
+            gradient, parameter = which.gradients[i], which.params[i]
+            state, new[i] = _one(settings.kept, dtype, gradient, parameter, kept[i])
+            states.append(state)
+        if len(states) == 1:
+            alone[group.leaves[0]] = states[0], rules[dtype]
+        else:
+            update = update_group(rules[dtype], _joined(states), group.sizes)
+            place(steps, unpack(update, group, which.params, count))
+    for i, update in _updates_alone(alone, count, is_spread).items():
+        leaf = which.params[i]
+        steps[i] = as_update(update.reshape(jnp.shape(leaf)), jnp.result_type(leaf))
+    return steps, new
+
+
+@partial(jax.jit, static_argnums=(0, 1))  # traced once for a shape, not once for a layer
+def _one(
+    decays: Decays, dtype: DTypeLike, gradient: Array, parameter: Array, kept: _Kept
+) -> tuple[GroupState, _Kept]:
+    """What the update of a leaf alone reads, and its averages one step on."""
+    g = bounded_gradient(jnp.asarray(gradient, dtype))
+    momenta, seconds = accumulate(decays, g, kept.momenta, kept.second_moments)
+    factors, parts = None, ()
+    if kept.factors is not None:
+        flat = flat_axes(g.shape)
+        factors = accumulate_factors(kept.factors, g, decays.factored, flat)
+        parts = (parts_of(factors, flat),)
+    state = GroupState(g, jnp.asarray(parameter, dtype), momenta, seconds, parts)
+    if not g.ndim:  # A row without axes would stand for many equal ones.
+        state = state.map(lambda x: x[..., None])
+    new = _Kept(momenta, seconds, factors)
+    return state, jax.tree.map(lambda x, y: x.astype(y.dtype), new, kept)
+
+
+def _joined(states: Sequence[GroupState]) -> GroupState:
+    """Of small leaves that are updated together.
+
+    Their averages went on one by one: tensors of a shape then share a program, which parts of a
+    packed array, each at another place, do not.
+    """
+    gradients, params, momenta, seconds = zip(*(state.arrays for state in states), strict=True)
+    vectors = (jnp.concatenate([x.reshape(-1) for x in kind]) for kind in (gradients, params))
+    factors = tuple(parts for state in states for parts in state.factors)
+    return GroupState(*vectors, *map(joined_averages, (momenta, seconds)), factors)
+
+
+def _updates_alone(
+    alone: dict[int, tuple[GroupState, UpdateRule]], count: Array, is_spread: bool
+) -> dict[int, Array]:
+    """The updates of leaves alone; many of a shape in one program."""
+    same: dict[Any, list[int]] = {}
+    for i, (state, rule) in alone.items():
+        shared = not (is_spread or state.factors or rule.rms_normalized)
+        key = (state.gradient.shape, state.gradient.dtype.name) if shared else i
+        same.setdefault(key, []).append(i)
+    updates = {}
+    for indices in same.values():
+        states, rule = [alone[i][0] for i in indices], alone[indices[0]][1]
+        if len(indices) >= REPEATED:
+            updates |= zip(indices, update_repeated(rule, states, count), strict=True)
+        else:
+            for i, state in zip(indices, states, strict=True):
+                updates[i] = update_group(rule, state, (state.gradient.size,), is_spread)
+    return updates

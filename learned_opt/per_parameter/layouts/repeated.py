@@ -1,0 +1,92 @@
+"""Many tensors of one shape, as the layers of a deep network are: one loop over their blocks.
+
+Each tensor's update is a program of some seven hundred operations, and compiling one for each of
+two hundred kernels takes minutes. Here it is compiled once for a shape. A round reads a block of a
+tensor, which costs a copy of it in the cache, and writes one of the update.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from learned_opt.per_parameter.group import (
+    GroupState,
+    mean_squares_of_sample,
+    sample_of,
+    sampled_rows,
+    whole,
+)
+from learned_opt.per_parameter.rule import UpdateRule, stepped
+from learned_opt.trees.packing import at_run_time
+
+REPEATED = 9
+"""So many tensors of a shape share a program. Fewer have one each, which is faster to run."""
+BLOCK = 32_768
+"""Elements to a round."""
+
+
+def update_repeated(rule: UpdateRule, states: Sequence[GroupState], count: Array) -> list[Array]:
+    """Updates tensors of one shape.
+
+    Args:
+      rule: of this step, neither factored nor `rms_normalized`.
+      states: of each tensor.
+      count: of updates made before.
+
+    Returns:
+      The update of each, in its shape.
+    """
+    squares = _mean_squares(rule, states)
+    flat = [state.flat() for state in states]
+    n = flat[0].gradient.size
+    num_blocks = math.ceil(n / BLOCK)
+    size = math.ceil(n / num_blocks)
+
+    def reader(state: GroupState):
+        def read(start: Array) -> GroupState:
+            return state.map(lambda x: lax.dynamic_slice_in_dim(x, start, size, axis=-1))
+
+        return read
+
+    readers = [reader(state) for state in flat]
+
+    def next_block(index: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        updates, block, *place = carry
+        updates = lax.dynamic_update_slice(updates, block[None], place)
+        tensor, start = index // num_blocks, jnp.minimum(index % num_blocks * size, n - size)
+        rows = rule.rows(lax.switch(tensor, readers, start).averages())
+        of_tensor = [None if each is None else each[tensor] for each in squares]
+        update = stepped(rule, whole(rule, rows, of_tensor)).update
+        return updates, jnp.broadcast_to(update, (size,)), tensor, start
+
+    g = flat[0].gradient
+    updates, zero = jnp.broadcast_to(jnp.zeros_like(g), (len(states), n)), jnp.zeros((), jnp.int32)
+    carry = (updates, jnp.zeros_like(g[:size]), zero, zero)
+    updates, block, *place = lax.fori_loop(0, len(states) * num_blocks, next_block, carry)
+    updates = lax.dynamic_update_slice(updates, block[None], place)
+    shape = states[0].gradient.shape
+    return [
+        lax.dynamic_index_in_dim(updates, tensor, keepdims=False).reshape(shape)
+        for tensor in at_run_time(range(len(states)), count)
+    ]
+
+
+def _mean_squares(rule: UpdateRule, states: Sequence[GroupState]) -> list[Array | None]:
+    """Of each row, `[tensors]`; samples one tensor after the other, in the memory of one."""
+    is_sampled = sampled_rows(rule, states[0])
+    squares: list[Array | None] = [None] * len(is_sampled)
+    if any(is_sampled):
+        readers = [lambda state=state: sample_of(state) for state in states]
+
+        def of_tensor(tensor: Array) -> Array:
+            return mean_squares_of_sample(rule, is_sampled, lax.switch(tensor, readers))
+
+        found = iter(lax.map(of_tensor, jnp.arange(len(states))).T)
+        squares = [next(found) if sampled else None for sampled in is_sampled]
+    exact = [i for i, over in enumerate(rule.over_tensor) if over and not is_sampled[i]]
+    for i in exact:
+        rows = [rule.rows(state.averages())[i] for state in states]
+        squares[i] = jnp.stack([jnp.mean(row * row) for row in rows])
+    return squares

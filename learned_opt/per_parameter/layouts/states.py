@@ -1,0 +1,48 @@
+"""States of the per-parameter MLPs."""
+
+from typing import Any, NamedTuple
+
+from jax import Array
+
+
+class MLPState(NamedTuple):
+    """State of `mlp`.
+
+    Attributes:
+      count: int32 scalar, updates made so far.
+      momenta: running averages of the gradient: the parameters' tree, leaves
+        `[momentum decays, *shape]`.
+      second_moments: of the squared gradient: the parameters' tree, leaves
+        `[second-moment decays, *shape]`.
+
+    In the packed layout of outer-training the averages are, for each group of leaves,
+    `[decays, elements]`.
+    """
+
+    count: Array
+    momenta: Any
+    second_moments: Any
+
+
+class AdafactorMLPState(NamedTuple):
+    """State of `adafactor_mlp`.
+
+    Attributes:
+      count: int32 scalar, updates made so far.
+      momenta: running averages of the gradient: the parameters' tree, leaves
+        `[momentum decays, *shape]`.
+      second_moments: of the squared gradient: the parameters' tree, leaves
+        `[second-moment decays, *shape]`.
+      factors: `learned_opt.trees.factors.Factors` of the squared gradient: two trees like the
+        parameters', leaves `[factored decays, *shape]` with one element along the axis that was
+        averaged over.
+
+    In the packed layout of outer-training momenta and second moments are, for each group of leaves,
+    `[decays, elements]`, and factors, for each group, those of each of its leaves as matrices:
+    `[factored decays, batch, rows]` and `[factored decays, batch, columns]`.
+    """
+
+    count: Array
+    momenta: Any
+    second_moments: Any
+    factors: Any

@@ -1,0 +1,57 @@
+"""A sample of a large tensor: a lattice of its elements, so many apart along each axis.
+
+The same elements whatever the layout, and each device of a mesh picks them of its own part: strides
+are divisors that leave an axis as many parts as a mesh is likely to make of it.
+"""
+
+import math
+
+from jax import Array, lax
+
+from learned_opt.trees.spread import split_axis
+
+SAMPLE = 32_768
+"""Elements of a larger tensor that a mean square is taken of where a sample will do: one more pass
+over the state would cost as much as the update. Its logarithm is off by .002 decades."""
+PARTS = 64
+"""An even axis keeps as many factors of two as this has."""
+
+
+def lattice(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The stride along each axis, for a sample of at least `SAMPLE` elements.
+
+    It is at most twice that where the axes divide well.
+    """
+    strides, wanted = [1] * len(shape), math.prod(shape) // SAMPLE
+    while steps := [
+        (n // stride, axis, factor)
+        for axis, (n, stride) in enumerate(zip(shape, strides, strict=True))
+        if (factor := next_factor(n, stride)) * math.prod(strides) <= wanted and factor > 1
+    ]:
+        _, axis, factor = max(steps)
+        strides[axis] *= factor
+    return tuple(strides)
+
+
+def next_factor(n: int, stride: int, divides: bool = False) -> int:
+    """By how much a stride along an axis of n may grow; 1 is by nothing."""
+    if n % 2 and not divides:
+        # No mesh of an even number of devices parts it, so it need not divide.
+        return 2 if 2 * stride <= n else 1
+    left = n // stride
+    kept = math.gcd(n, PARTS)
+    return next((f for f in (2, 3, 5, 7, 11, 13) if left % (f * kept) == 0), 1)
+
+
+def picked(x: Array, strides: tuple[int, ...]) -> Array:
+    """Those elements of the last axes of `x`, as many as there are strides."""
+    first = x.ndim - len(strides)
+    for axis, stride in enumerate(strides, first):
+        if stride == 1:
+            continue
+        n = x.shape[axis]
+        if n % stride:
+            x = lax.slice_in_dim(x, stride // 2, n, stride, axis)
+        else:
+            x = lax.index_in_dim(split_axis(x, axis, stride), stride // 2, axis + 1, keepdims=False)
+    return x

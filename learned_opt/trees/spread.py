@@ -1,0 +1,114 @@
+"""Arrays spread over the devices of a mesh: what is known of where one lies, and how a new one is
+put beside it.
+
+An axis that lies in parts on several devices may be split with its parts outermost, and reduced;
+joined with another axis or reshaped at will, it is gathered first, and every device then holds and
+computes the whole. So an update of what may be spread goes over each tensor in its own shape.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.experimental.shard_alike import shard_alike
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.typing import DTypeLike
+
+
+def may_be_spread(arrays: Iterable[Any]) -> bool:
+    """Whether one of these may lie in parts on several devices.
+
+    A traced array tells if the axes of its mesh are explicit; else it may as soon as there are
+    several devices. What `shard_map` gives is one device's own, and whole.
+    """
+    return any(_may_be(x) for x in arrays)
+
+
+def _may_be(x: Any) -> bool:
+    if not isinstance(x, jax.core.Tracer):
+        sharding = getattr(x, "sharding", None)
+        return sharding is not None and not sharding.is_fully_replicated
+    sharding = jax.typeof(x).sharding
+    kinds = set(sharding.mesh.axis_types) if not sharding.mesh.empty else set()
+    if kinds and kinds <= {AxisType.Explicit, AxisType.Manual}:
+        return any(part is not None for part in sharding.spec)
+    return jax.device_count() > 1
+
+
+def zeros_beside(leaf: Any, dtype: DTypeLike, num: int, flat: Sequence[int] = ()) -> Array:
+    """Zeros `[num, *shape]` that lie as the leaf does, the axis in front whole on every device.
+
+    Args:
+      leaf: an array, traced or not, or a number.
+      dtype: of the zeros.
+      num: of copies.
+      flat: axes of the leaf that have one element here.
+    """
+    shape = tuple(1 if axis in flat else n for axis, n in enumerate(jnp.shape(leaf)))
+    if not isinstance(leaf, jax.core.Tracer):
+        return jnp.zeros((num, *shape), dtype, device=_lying_as(leaf, flat))
+    zeros = _alike(leaf).astype(dtype)
+    if flat:
+        zeros = jnp.sum(zeros, axis=tuple(flat), keepdims=True)
+    return jnp.broadcast_to(zeros[None], (num, *shape))
+
+
+def zero_count(params: Any) -> Array:
+    """A count of no updates, int32, whole on every device that the parameters lie on."""
+    for leaf in jax.tree.leaves(params):
+        sharding = getattr(leaf, "sharding", None)
+        if not isinstance(leaf, jax.core.Tracer) and isinstance(sharding, NamedSharding):
+            return jnp.zeros((), jnp.int32, device=NamedSharding(sharding.mesh, PartitionSpec()))
+    return jnp.zeros((), jnp.int32)
+
+
+def split_axis(x: Array, axis: int, num: int) -> Array:
+    """`[..., n, ...]` as `[..., n / num, num, ...]`: what lay on a device still does."""
+    shape = (*x.shape[:axis], x.shape[axis] // num, num, *x.shape[axis + 1 :])
+    spec = _explicit_spec(x)
+    if spec is None:
+        return x.reshape(shape)
+    spec = PartitionSpec(*spec[: axis + 1], None, *spec[axis + 1 :])
+    return lax.reshape(x, shape, out_sharding=NamedSharding(jax.typeof(x).sharding.mesh, spec))
+
+
+def joined_axis(x: Array, axis: int) -> Array:
+    """Undoes `split_axis`."""
+    shape = (*x.shape[:axis], x.shape[axis] * x.shape[axis + 1], *x.shape[axis + 2 :])
+    spec = _explicit_spec(x)
+    if spec is None:
+        return x.reshape(shape)
+    spec = PartitionSpec(*spec[: axis + 1], *spec[axis + 2 :])
+    return lax.reshape(x, shape, out_sharding=NamedSharding(jax.typeof(x).sharding.mesh, spec))
+
+
+def _explicit_spec(x: Array) -> tuple[Any, ...] | None:
+    """How a traced array lies on a mesh of explicit axes, an entry an axis; None on another."""
+    sharding = jax.typeof(x).sharding
+    if sharding.mesh.empty or AxisType.Explicit not in sharding.mesh.axis_types:
+        return None
+    return (*sharding.spec, *(None,) * (x.ndim - len(sharding.spec)))
+
+
+def _lying_as(leaf: Any, flat: Sequence[int]) -> Any:
+    """Where zeros with an axis in front lie; None is wherever JAX puts what is new."""
+    sharding = getattr(leaf, "sharding", None)
+    if not isinstance(sharding, NamedSharding):
+        is_one = sharding is not None and len(sharding.device_set) == 1 and leaf.committed
+        return sharding if is_one else None
+    spec = (*sharding.spec, *(None,) * (leaf.ndim - len(sharding.spec)))
+    parts = [None if axis in flat else part for axis, part in enumerate(spec)]
+    return NamedSharding(sharding.mesh, PartitionSpec(None, *parts))
+
+
+def _alike(leaf: Array) -> Array:
+    """Zeros that are laid out as the traced leaf, also where the compiler decides how that is."""
+    zeros = jnp.zeros_like(leaf)
+    mesh = jax.typeof(leaf).sharding.mesh
+    decided = not mesh.empty and AxisType.Auto not in mesh.axis_types
+    if decided or jax.device_count() == 1:
+        return zeros
+    # Behind the barrier the zeros are no constant, which would be whole on every device.
+    return shard_alike(leaf, lax.optimization_barrier(zeros))[1]
