@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 
 import learned_opt
-from learned_opt.per_parameter import blocks as blockwise
+from learned_opt.per_parameter import blocks, large
 from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp
 from learned_opt.trees.factors import as_matrices, factored_axes, from_matrices
 from tests.support.learned_opt.thetas import loud_theta
@@ -20,6 +20,11 @@ TIMESCALES = np.array([3, 10, 30, 100, 300, 1000, 3000, 10_000, 300_000.0])
 PAPER_TIMESCALES = np.array([1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000.0])
 SHAPES = {"matrix": (4, 3), "vector": (5,), "scalar": (), "kernel": (2, 5, 2, 3)}
 FACTORED = {"matrix": (0, 1), "kernel": (1, 3)}
+
+
+def set_block(monkeypatch, size):
+    for module in (blocks, large):
+        monkeypatch.setattr(module, "BLOCK", size)
 
 
 def factored(name, row, column):
@@ -149,7 +154,7 @@ def test_blocks_of_rows_equal_one_piece(monkeypatch):
         optimizer = adafactor_mlp((4,), preset=preset, rms_normalized=True)
         opt = optimizer.optimizer(loud_theta(optimizer))
         whole, state = jax.jit(opt.update)(g, opt.init(w), w)
-        monkeypatch.setattr(blockwise, "BLOCK", 60)
+        set_block(monkeypatch, 60)
         blocks, block_state = jax.jit(opt.update)(g, opt.init(w), w)
         monkeypatch.undo()
         np.testing.assert_allclose(
