@@ -199,9 +199,10 @@ def _optimizer(
     """The optimizer and the shapes of its theta, which takes no memory, however large it is."""
     if not is_own(name):
         _check_arguments(what, kwargs)
+    key = jax.random.key(0)  # starts JAX: where that fails, it is not the file's fault
     try:
         optimizer = make_optimizer(name, kwargs, factory)
-        return optimizer, jax.eval_shape(optimizer.init, jax.random.key(0))
+        return optimizer, jax.eval_shape(optimizer.init, key)
     except NotTrusted as error:
         raise NotTrusted(f"{what}: {error}") from None
     except ValueError as error:

@@ -99,12 +99,11 @@ def sampled_mean_squares(rule: UpdateRule, state: GroupState) -> list[Array | No
     return [next(squares) if sampled else None for sampled in is_sampled]
 
 
-def mean_squares(rule: UpdateRule, state: GroupState) -> list[Array | None]:
-    """Of all rows of a tensor alone that ask for theirs, of a sample where that will do."""
-    rows, squares = rule.rows(state.averages()), sampled_mean_squares(rule, state)
+def mean_squares(rule: UpdateRule, rows: Sequence[Array], known: MeanSquares) -> list[Array | None]:
+    """Of all rows of a tensor alone that ask for theirs; `known` are those of a sample."""
     return [
         jnp.mean(row * row) if square is None and over is not None else square
-        for row, over, square in zip(rows, rule.over_tensor, squares, strict=True)
+        for row, over, square in zip(rows, rule.over_tensor, known, strict=True)
     ]
 
 

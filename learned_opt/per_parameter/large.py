@@ -60,11 +60,11 @@ class _Blocks:
         wanted = math.ceil(n / BLOCK)
         self.axis = next((i for i, d in enumerate(shape) if d >= wanted), shape.index(max(shape)))
         self.length = shape[self.axis]
-        self.size = math.ceil(self.length / wanted)
         if len(shape) == 1:
-            self.size = min(_VECTOR * math.ceil(self.size / _VECTOR), self.length)
-        elif self.size > 1:
-            self.size = min(self.size, max(1, BLOCK * self.length // n))
+            size = _VECTOR * math.ceil(math.ceil(n / wanted) / _VECTOR)
+            self.size = min(size, self.length)
+        else:
+            self.size = max(1, BLOCK * self.length // n)
         self.num = math.ceil(self.length / self.size)
 
     def start(self, index: Array) -> Array:
@@ -145,8 +145,9 @@ def in_blocks(rule: UpdateRule, state: GroupState) -> Array:
 
 def in_parts(rule: UpdateRule, state: GroupState) -> Array:
     """The same of a tensor that may be spread over devices; nothing is sent but mean squares."""
-    shape, squares = state.gradient.shape, mean_squares(rule, state)
+    shape = state.gradient.shape
     axis, num = _parted(shape)
+    squares = mean_squares(rule, rule.rows(state.averages()), sampled_mean_squares(rule, state))
 
     def part(index: Array) -> tuple[Array, ...]:
         def cut(x: Array) -> Array:

@@ -18,9 +18,8 @@ PARTS = 64
 
 
 def lattice(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The stride along each axis, for a sample of at least `SAMPLE` elements.
-
-    It is at most twice that where the axes divide well.
+    """The stride along each axis, for a sample of at least `SAMPLE` elements;
+    of more where the axes do not divide well.
     """
     strides, wanted = [1] * len(shape), math.prod(shape) // SAMPLE
     while steps := [
@@ -34,7 +33,13 @@ def lattice(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def next_factor(n: int, stride: int, divides: bool = False) -> int:
-    """By how much a stride along an axis of n may grow; 1 is by nothing."""
+    """By how much a stride along an axis of n may grow; 1 is by nothing.
+
+    Args:
+      n: elements along the axis.
+      stride: so far.
+      divides: whether it has to be a divisor of n also where no mesh parts the axis.
+    """
     if n % 2 and not divides:
         # No mesh of an even number of devices parts it, so it need not divide.
         return 2 if 2 * stride <= n else 1

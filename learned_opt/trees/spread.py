@@ -17,6 +17,11 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
 
+def num_devices() -> int:
+    """That a traced array may lie on."""
+    return jax.device_count()
+
+
 def may_be_spread(arrays: Iterable[Any]) -> bool:
     """Whether one of these may lie in parts on several devices.
 
@@ -34,7 +39,12 @@ def _may_be(x: Any) -> bool:
     kinds = set(sharding.mesh.axis_types) if not sharding.mesh.empty else set()
     if kinds and kinds <= {AxisType.Explicit, AxisType.Manual}:
         return any(part is not None for part in sharding.spec)
-    return jax.device_count() > 1
+    return num_devices() > 1
+
+
+def flattened(shape: tuple[int, ...], flat: Sequence[int]) -> tuple[int, ...]:
+    """A shape with one element along the axes `flat`."""
+    return tuple(1 if axis in flat else n for axis, n in enumerate(shape))
 
 
 def zeros_beside(leaf: Any, dtype: DTypeLike, num: int, flat: Sequence[int] = ()) -> Array:
@@ -46,7 +56,7 @@ def zeros_beside(leaf: Any, dtype: DTypeLike, num: int, flat: Sequence[int] = ()
       num: of copies.
       flat: axes of the leaf that have one element here.
     """
-    shape = tuple(1 if axis in flat else n for axis, n in enumerate(jnp.shape(leaf)))
+    shape = flattened(jnp.shape(leaf), flat)
     if not isinstance(leaf, jax.core.Tracer):
         return jnp.zeros((num, *shape), dtype, device=_lying_as(leaf, flat))
     zeros = _alike(leaf).astype(dtype)
@@ -108,7 +118,7 @@ def _alike(leaf: Array) -> Array:
     zeros = jnp.zeros_like(leaf)
     mesh = jax.typeof(leaf).sharding.mesh
     decided = not mesh.empty and AxisType.Auto not in mesh.axis_types
-    if decided or jax.device_count() == 1:
+    if decided or num_devices() == 1:
         return zeros
     # Behind the barrier the zeros are no constant, which would be whole on every device.
     return shard_alike(leaf, lax.optimization_barrier(zeros))[1]

@@ -101,9 +101,13 @@ def explain(error: BaseException) -> tuple[int, list[str]]:
         or "out of memory" in lowered
     ):
         return FAILED, [f"error: there is not enough memory for this: {first}"]
-    if (reason := _why_jax_cannot_start(error)) is not None:
-        asked = _shown(os.environ["JAX_PLATFORMS"])
-        return BAD_INPUT, [f"error: JAX cannot start with JAX_PLATFORMS={asked}: {reason}"]
+    if _is_of_jax_starting(error):
+        asked = os.environ.get("JAX_PLATFORMS")
+        reason = first if lines else "there is no such backend here"
+        return BAD_INPUT, [
+            f"error: JAX cannot start{f' with JAX_PLATFORMS={_shown(asked)}' if asked else ''}: "
+            f"{reason}"
+        ]
     if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error.name)):
         return FAILED, [f'error: {error.name} is not installed: pip install "learned-opt[{extra}]"']
     if isinstance(error, ValueError | OSError):
@@ -116,21 +120,18 @@ def explain(error: BaseException) -> tuple[int, list[str]]:
     ]
 
 
-def _why_jax_cannot_start(error: BaseException) -> str | None:
-    """Asked after an error: whatever came of it, platforms that are not there are its cause."""
-    jax = sys.modules.get("jax")
-    if jax is None or not os.environ.get("JAX_PLATFORMS"):
-        return None
-    told = str(error)
-    # JAX says so once; asked again, it gives the platforms that started.
-    if (start := told.lower().find("unable to initialize backend")) >= 0:
-        return _shown(told[start:].splitlines()[0])
+def _is_of_jax_starting(error: BaseException) -> bool:
+    """Whether JAX found no backend: it says so, or fails an assertion without a word."""
+    lowered = str(error).lower()
+    if isinstance(error, RuntimeError):
+        return "unable to initialize backend" in lowered or "unknown backend" in lowered
+    if not isinstance(error, AssertionError) or lowered or "jax" not in sys.modules:
+        return False
     try:
-        jax.devices()
-    except Exception as error:  # an AssertionError without a word, too
-        lines = str(error).splitlines() or ["there is no such backend here"]
-        return _shown(lines[0])
-    return None
+        sys.modules["jax"].devices()
+    except Exception:  # the same assertion
+        return True
+    return False
 
 
 def _shown(line: str) -> str:

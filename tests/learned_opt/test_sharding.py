@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 import learned_opt
 from learned_opt.per_parameter.layouts import _mirrored
+from tests.support.learned_opt.thetas import loud_theta
 
 SHAPES = {"kernel": (256, 160), "bias": (160,), "scale": (64,), "temperature": ()}
 SPECS = {
@@ -96,20 +97,32 @@ def test_an_update_is_that_of_one_device(optimizer, layout, kind):
         assert found[name].sharding.is_equivalent_to(params[name].sharding, found[name].ndim)
 
 
-def test_the_ways_to_go_over_a_tree_agree(monkeypatch):
+WAYS = {
+    "load": lambda: learned_opt.load_theta("general"),
+    "metz2019": lambda: _loud(learned_opt.mlp(preset="metz2019")),
+    "metz2022": lambda: _loud(learned_opt.adafactor_mlp(preset="metz2022")),
+    "normalized": lambda: _loud(learned_opt.adafactor_mlp((4,), rms_normalized=True)),
+}
+
+
+def _loud(optimizer):
+    return optimizer, loud_theta(optimizer)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_the_ways_to_go_over_a_tree_agree(name, monkeypatch):
     shapes = SHAPES | {f"small_{i}": (7, 3) for i in range(20)}
-    shapes |= {f"layer_{i}": (200, 90) for i in range(10)} | {"empty": (0, 2)}
-    optimizer = learned_opt.load_theta("general")
+    shapes |= {f"layer_{i}": (200, 90) for i in range(10)} | {"empty": (0, 2), "image": (3, 3, 4)}
+    optimizer, theta = WAYS[name]()
     params, grads = drawn(shapes, 0), drawn(shapes, 1)
     found = {}
     for way in ("spread", "together", "packed"):
         monkeypatch.setattr(_mirrored, "may_be_spread", lambda arrays, way=way: way == "spread")
-        opt = (optimizer[0].packed if way == "packed" else optimizer[0].optimizer)(optimizer[1])
+        opt = (optimizer.packed if way == "packed" else optimizer.optimizer)(theta)
         state, update = opt.init(params), jax.jit(opt.update)
         for _ in range(2):
             found[way], state = update(grads, state, params)
-    for name in shapes:
+    for leaf in shapes:
         for way in ("together", "packed"):
-            np.testing.assert_allclose(
-                found[way][name], found["spread"][name], rtol=2e-5, atol=1e-7, err_msg=way
-            )
+            a, b = found[way][leaf], found["spread"][leaf]
+            np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6, err_msg=f"{way}: {leaf}")

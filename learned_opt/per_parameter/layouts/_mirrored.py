@@ -11,10 +11,10 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from learned_opt.base import Theta
-from learned_opt.per_parameter.blocks import update_group
 from learned_opt.per_parameter.group import GroupState
+from learned_opt.per_parameter.group_update import update_group
 from learned_opt.per_parameter.layouts.repeated import REPEATED, update_repeated
-from learned_opt.per_parameter.layouts.states import AdafactorMLPState, MLPState
+from learned_opt.per_parameter.layouts.states import AdafactorMLPState, MLPState, Settings
 from learned_opt.per_parameter.rule import UpdateRule, update_rule
 from learned_opt.ranges import bounded_gradient
 from learned_opt.trees.averages import Decays, accumulate
@@ -35,10 +35,8 @@ from learned_opt.trees.packing import (
     place,
     unpack,
 )
-from learned_opt.trees.spread import may_be_spread, zero_count
+from learned_opt.trees.spread import flattened, may_be_spread, zero_count
 
-Settings = Any
-"""Of the optimizer: `MLPSettings` or `AdafactorMLPSettings`."""
 State = MLPState | AdafactorMLPState
 
 
@@ -67,10 +65,9 @@ def mirrored(name: str, settings: Settings, theta: Theta) -> optax.GradientTrans
         which = trained(name, updates, params)
         _check_state(name, state, updates, settings.kept)
         step, new = _update(settings, theta, state.count, which, _kept(which, state))
-        momenta, seconds = ([getattr(kept, kind) for kept in new] for kind in _Kept._fields[:2])
         averages = (
-            with_leaves(which, momenta, state.momenta),
-            with_leaves(which, seconds, state.second_moments),
+            with_leaves(which, [kept.momenta for kept in new], state.momenta),
+            with_leaves(which, [kept.second_moments for kept in new], state.second_moments),
         )
         count = optax.safe_increment(state.count)
         if not factored:
@@ -94,9 +91,7 @@ def _check_state(name: str, state: State, updates: Any, kept: Decays) -> None:
 
         def factor(g: Any, i: int = i) -> jax.ShapeDtypeStruct:
             shape = jnp.shape(g)
-            flat = flat_axes(shape)[i]
-            shape = tuple(1 if axis in flat else n for axis, n in enumerate(shape))
-            return jax.ShapeDtypeStruct(shape, jnp.float32)
+            return jax.ShapeDtypeStruct(flattened(shape, flat_axes(shape)[i]), jnp.float32)
 
         wanted = jax.tree.map(factor, updates)
         check_averages(name, f"factors.{kind}", state.factors[i], wanted, len(kept.factored))

@@ -11,9 +11,9 @@ import optax
 from jax import Array
 
 from learned_opt.base import Theta
-from learned_opt.per_parameter.blocks import tangent_once, update_group
 from learned_opt.per_parameter.group import GroupState
-from learned_opt.per_parameter.layouts.states import AdafactorMLPState, MLPState
+from learned_opt.per_parameter.group_update import tangent_once, update_group
+from learned_opt.per_parameter.layouts.states import AdafactorMLPState, MLPState, Settings
 from learned_opt.per_parameter.rule import update_rule
 from learned_opt.ranges import bounded_gradient
 from learned_opt.trees.averages import accumulate
@@ -36,8 +36,6 @@ from learned_opt.trees.packing import (
     unpack,
 )
 
-Settings = Any
-"""Of the optimizer: `MLPSettings` or `AdafactorMLPSettings`."""
 _FLAT = (2,), (1,)
 """Axes of `[batch, rows, columns]` along which factors have one element."""
 

@@ -13,18 +13,18 @@ from jax import Array, lax
 
 from learned_opt.per_parameter.group import (
     GroupState,
+    mean_squares,
     mean_squares_of_sample,
     sample_of,
     sampled_rows,
     whole,
 )
+from learned_opt.per_parameter.large import BLOCK
 from learned_opt.per_parameter.rule import UpdateRule, stepped
 from learned_opt.trees.packing import at_run_time
 
 REPEATED = 9
 """So many tensors of a shape share a program. Fewer have one each, which is faster to run."""
-BLOCK = 32_768
-"""Elements to a round."""
 
 
 def update_repeated(rule: UpdateRule, states: Sequence[GroupState], count: Array) -> list[Array]:
@@ -85,8 +85,8 @@ def _mean_squares(rule: UpdateRule, states: Sequence[GroupState]) -> list[Array 
 
         found = iter(lax.map(of_tensor, jnp.arange(len(states))).T)
         squares = [next(found) if sampled else None for sampled in is_sampled]
-    exact = [i for i, over in enumerate(rule.over_tensor) if over and not is_sampled[i]]
-    for i in exact:
-        rows = [rule.rows(state.averages())[i] for state in states]
-        squares[i] = jnp.stack([jnp.mean(row * row) for row in rows])
-    return squares
+    each = [mean_squares(rule, rule.rows(state.averages()), squares) for state in states]
+    return [
+        known if known is not None or exact[0] is None else jnp.stack(exact)
+        for known, *exact in zip(squares, *each, strict=True)
+    ]

@@ -4,6 +4,9 @@ from typing import Any, NamedTuple
 
 from jax import Array
 
+Settings = Any
+"""Of the optimizer: `MLPSettings` or `AdafactorMLPSettings`."""
+
 
 class MLPState(NamedTuple):
     """State of `mlp`.
@@ -25,20 +28,17 @@ class MLPState(NamedTuple):
 
 
 class AdafactorMLPState(NamedTuple):
-    """State of `adafactor_mlp`.
+    """State of `adafactor_mlp`: that of `mlp`, and factors.
 
     Attributes:
-      count: int32 scalar, updates made so far.
-      momenta: running averages of the gradient: the parameters' tree, leaves
-        `[momentum decays, *shape]`.
-      second_moments: of the squared gradient: the parameters' tree, leaves
-        `[second-moment decays, *shape]`.
+      count: as in `MLPState`.
+      momenta: as there.
+      second_moments: as there.
       factors: `learned_opt.trees.factors.Factors` of the squared gradient: two trees like the
         parameters', leaves `[factored decays, *shape]` with one element along the axis that was
         averaged over.
 
-    In the packed layout of outer-training momenta and second moments are, for each group of leaves,
-    `[decays, elements]`, and factors, for each group, those of each of its leaves as matrices:
+    In the packed layout factors are, for each group, those of each of its leaves as matrices:
     `[factored decays, batch, rows]` and `[factored decays, batch, columns]`.
     """
 

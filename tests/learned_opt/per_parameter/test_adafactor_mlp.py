@@ -10,7 +10,6 @@ import pytest
 from jax import lax
 
 import learned_opt
-from learned_opt.per_parameter import blocks, large
 from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp
 from learned_opt.trees.factors import as_matrices, factored_axes, from_matrices
 from tests.support.learned_opt.thetas import loud_theta
@@ -20,11 +19,6 @@ TIMESCALES = np.array([3, 10, 30, 100, 300, 1000, 3000, 10_000, 300_000.0])
 PAPER_TIMESCALES = np.array([1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000.0])
 SHAPES = {"matrix": (4, 3), "vector": (5,), "scalar": (), "kernel": (2, 5, 2, 3)}
 FACTORED = {"matrix": (0, 1), "kernel": (1, 3)}
-
-
-def set_block(monkeypatch, size):
-    for module in (blocks, large):
-        monkeypatch.setattr(module, "BLOCK", size)
 
 
 def factored(name, row, column):
@@ -144,23 +138,6 @@ def test_equals_numpy(preset, rms_normalized, count):
         moved = np.max(np.abs(want[name] - np.asarray(params[name])))
         assert moved > 1e-3
         np.testing.assert_allclose(got[name], want[name], atol=2e-4 * moved + 1e-6)
-
-
-def test_blocks_of_rows_equal_one_piece(monkeypatch):
-    rng = np.random.default_rng(1)
-    # 37 rows of 11, and as the kernel of a convolution, whose batch of four has 13 rows of 11 each.
-    for shape, preset in (((37, 11), None), ((2, 2, 13, 11), "metz2022")):
-        w, g = (jnp.asarray(rng.normal(size=shape), jnp.float32) for _ in range(2))
-        optimizer = adafactor_mlp((4,), preset=preset, rms_normalized=True)
-        opt = optimizer.optimizer(loud_theta(optimizer))
-        whole, state = jax.jit(opt.update)(g, opt.init(w), w)
-        set_block(monkeypatch, 60)
-        blocks, block_state = jax.jit(opt.update)(g, opt.init(w), w)
-        monkeypatch.undo()
-        np.testing.assert_allclose(
-            blocks, whole, rtol=2e-4, atol=1e-6 * float(jnp.abs(whole).max())
-        )
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), block_state, state)
 
 
 def test_rms_normalized_steps_have_the_length_of_the_multiplier():

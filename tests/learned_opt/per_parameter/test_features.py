@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from learned_opt.per_parameter import _adafactor_mlp, _mlp
-from learned_opt.per_parameter.blocks import over_tensors
 from learned_opt.per_parameter.features import (
     FEATURE_KINDS,
     NORMALIZED,
@@ -14,6 +13,7 @@ from learned_opt.per_parameter.features import (
     num_rows,
     time_features,
 )
+from learned_opt.per_parameter.group_update import over_tensors
 from learned_opt.trees.averages import (
     Averages,
     Debias,

@@ -10,23 +10,11 @@ import pytest
 from jax import lax
 
 import learned_opt
-from learned_opt.per_parameter import blocks, group, large
-from learned_opt.trees import sample
 from learned_opt.trees.packing import group_leaves
 from tests.support.learned_opt.thetas import LOG_FEATURES, loud_theta
 
 DECAYS = np.array([0.5, 0.9, 0.99, 0.999, 0.9999])
 TIMESCALES = np.array([3, 10, 30, 100, 300, 1000, 3000, 10_000, 300_000.0])
-
-
-def set_block(monkeypatch, size):
-    for module in (blocks, large):
-        monkeypatch.setattr(module, "BLOCK", size)
-
-
-def set_sample(monkeypatch, size):
-    for module in (group, sample):
-        monkeypatch.setattr(module, "SAMPLE", size)
 
 
 def paper_features(g, w, m, v):
@@ -161,42 +149,6 @@ def test_bounded_inputs_make_bounded_steps(hidden_sizes):
     assert abs(free[1] - free[2]) > 0.1 * abs(free[1])
     with pytest.raises(ValueError, match=r"input_bound: got -1.0, allowed are positive numbers"):
         learned_opt.mlp(input_bound=-1.0)
-
-
-def test_blocks_equal_one_piece(monkeypatch):
-    rng = np.random.default_rng(0)
-    w, g = (
-        jnp.asarray(rng.normal(size=1003), jnp.float32),
-        jnp.asarray(rng.normal(size=1003), jnp.float32),
-    )
-    # One layer is a single loop, without blocks.
-    two_layers = {"hidden_sizes": (4, 4), "features": LOG_FEATURES}
-    for arguments in ({}, {"preset": "metz2019"}, two_layers):
-        optimizer = learned_opt.mlp(**arguments)
-        opt = optimizer.optimizer(loud_theta(optimizer))
-        set_block(monkeypatch, 10_000)
-        whole, state = jax.jit(opt.update)(g, opt.init(w), w)
-        set_block(monkeypatch, 100)
-        blocks, block_state = jax.jit(opt.update)(g, opt.init(w), w)
-        np.testing.assert_allclose(blocks, whole, rtol=2e-5, atol=1e-7)
-        np.testing.assert_array_equal(block_state.momenta, state.momenta)
-
-
-@pytest.mark.parametrize("hidden_sizes", [(4,), (4, 4)])
-def test_large_tensors_take_their_logarithms_of_a_sample(hidden_sizes, monkeypatch):
-    """Also with a power of two columns that differ by orders of magnitude."""
-    optimizer = learned_opt.mlp(
-        hidden_sizes, features=LOG_FEATURES, timescales=(), exp_multiplier=1.0
-    )
-    opt = optimizer.optimizer(optimizer.init(jax.random.key(0)))
-    columns = 10.0 ** jnp.linspace(-2, 1, 64)
-    params = jax.random.normal(jax.random.key(1), (1024, 64)) * columns
-    grads = jax.random.normal(jax.random.key(2), (1024, 64)) * columns
-    of_sample, _ = jax.jit(opt.update)(grads, opt.init(params), params)
-    set_sample(monkeypatch, 100_000)
-    of_all, _ = jax.jit(lambda *args: opt.update(*args))(grads, opt.init(params), params)
-    assert float(jnp.max(jnp.abs(of_sample - of_all))) > 0.0
-    assert float(jnp.linalg.norm(of_sample - of_all)) < 0.02 * float(jnp.linalg.norm(of_all))
 
 
 def test_inputs_of_the_tensor_alone():

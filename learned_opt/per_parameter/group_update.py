@@ -11,7 +11,7 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from learned_opt.per_parameter.features import OverTensor, inverse_rms
-from learned_opt.per_parameter.group import GroupState, mean_squares, whole
+from learned_opt.per_parameter.group import GroupState, mean_squares, sampled_mean_squares, whole
 from learned_opt.per_parameter.kernel import in_halves
 from learned_opt.per_parameter.large import BLOCK, in_blocks, in_parts
 from learned_opt.per_parameter.rule import Step, UpdateRule, stepped
@@ -43,7 +43,8 @@ def update_group(
 def _alone(rule: UpdateRule, state: GroupState, is_spread: bool) -> Array:
     """The update of one tensor at once."""
     rows = rule.rows(state.averages())
-    step = stepped(rule, whole(rule, rows, mean_squares(rule, state)), is_spread)
+    squares = mean_squares(rule, rows, sampled_mean_squares(rule, state))
+    step = stepped(rule, whole(rule, rows, squares), is_spread)
     if not rule.rms_normalized:
         return step.update
     number = jnp.sum(rows[-1], dtype=step.update.dtype)
@@ -83,14 +84,14 @@ def _step_once_jvp(
 
 
 def over_tensors(row: Array, over: OverTensor | None, sizes: Sequence[int]) -> Array:
-    """What becomes of each tensor's part of a packed row `[n]`;
-    of a single tensor it may be a scalar.
-    """
+    """What becomes of each tensor's part of a packed row `[n]`."""
     if over is None:
         return row
-    if len(sizes) == 1:
-        return over.function(row, jnp.mean(row * row))
-    return _over_runs(lambda part: over.function(part, _mean(part * part)), [row], sizes)
+
+    def of_each(part: Array) -> Array:
+        return over.function(part, jnp.mean(part * part, axis=1, keepdims=True))
+
+    return _over_runs(of_each, [row], sizes)
 
 
 def _normalized(step: Step, moving: Array, sizes: Sequence[int]) -> Array:
@@ -120,10 +121,6 @@ def _over_runs(
         out = function(*(x.reshape(num, size) for x in each))
         done.append(jnp.broadcast_to(out, (num, size)).reshape(-1))
     return done[0] if len(done) == 1 else jnp.concatenate(done)
-
-
-def _mean(x: Array) -> Array:
-    return jnp.mean(x, axis=1, keepdims=True)
 
 
 @jax.custom_jvp

@@ -1,0 +1,96 @@
+"""Large tensors: in blocks as in one piece, on one device and as on several; mean squares of a
+sample.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import learned_opt
+from learned_opt.per_parameter import group, group_update, large
+from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp
+from learned_opt.trees import sample, spread
+from tests.support.learned_opt.thetas import LOG_FEATURES, loud_theta
+
+TWO_LAYERS = {"hidden_sizes": (4, 4), "features": LOG_FEATURES}
+SHAPES = [(1003,), (37, 11), (2, 2, 13, 11), (40, 24), (3, 64, 8)]
+
+
+def set_block(monkeypatch, size):
+    for module in (group_update, large):
+        monkeypatch.setattr(module, "BLOCK", size)
+    monkeypatch.setattr(large, "SPREAD_BLOCK", size)
+
+
+@pytest.fixture(params=[1, 8], ids=["one device", "several"])
+def devices(request, monkeypatch):
+    monkeypatch.setattr(spread, "num_devices", lambda: request.param)
+
+
+def in_one_piece_and_in_blocks(optimizer, shape, monkeypatch, size):
+    rng = np.random.default_rng(1)
+    w, g = (jnp.asarray(rng.normal(size=shape), jnp.float32) for _ in range(2))
+    opt, found, loops = optimizer.optimizer(loud_theta(optimizer)), [], []
+    state = opt.init(w)
+    for block in (10_000, size):
+        set_block(monkeypatch, block)
+        # A function of its own: JAX would take the trace that it has of `opt.update`.
+        traced = jax.jit(lambda *args: opt.update(*args)).trace(g, state, w)
+        found.append(traced.lower().compile()(g, state, w))
+        loops.append(str(traced.jaxpr).count("= scan[") + str(traced.jaxpr).count("= while["))
+    return *found, loops[1] > loops[0]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("arguments", [{}, {"preset": "metz2019"}, TWO_LAYERS], ids=str)
+def test_blocks_equal_one_piece(arguments, shape, devices, monkeypatch):
+    optimizer = learned_opt.mlp(**arguments)
+    (whole, state), (blocks, block_state), has_blocks = in_one_piece_and_in_blocks(
+        optimizer, shape, monkeypatch, 100
+    )
+    np.testing.assert_allclose(blocks, whole, rtol=2e-5, atol=1e-7)
+    np.testing.assert_array_equal(block_state.momenta, state.momenta)
+    # One layer is a single loop, without blocks.
+    assert has_blocks == (arguments != {})
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("preset", [None, "metz2022"])
+def test_factored_blocks_equal_one_piece(preset, shape, devices, monkeypatch):
+    optimizer = adafactor_mlp((4,), preset=preset, rms_normalized=True)
+    (whole, state), (blocks, block_state), has_blocks = in_one_piece_and_in_blocks(
+        optimizer, shape, monkeypatch, 60
+    )
+    assert has_blocks
+    np.testing.assert_allclose(blocks, whole, rtol=2e-4, atol=1e-6 * float(jnp.abs(whole).max()))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), block_state, state)
+
+
+@pytest.mark.parametrize("hidden_sizes", [(4,), (4, 4)])
+def test_large_tensors_take_their_logarithms_of_a_sample(hidden_sizes, devices, monkeypatch):
+    """Also with a power of two columns that differ by orders of magnitude."""
+    optimizer = learned_opt.mlp(
+        hidden_sizes, features=LOG_FEATURES, timescales=(), exp_multiplier=1.0
+    )
+    opt = optimizer.optimizer(optimizer.init(jax.random.key(0)))
+    columns = 10.0 ** jnp.linspace(-2, 1, 64)
+    params = jax.random.normal(jax.random.key(1), (1024, 64)) * columns
+    grads = jax.random.normal(jax.random.key(2), (1024, 64)) * columns
+    of_sample, _ = jax.jit(opt.update)(grads, opt.init(params), params)
+    for module in (group, sample):
+        monkeypatch.setattr(module, "SAMPLE", 100_000)
+    of_all, _ = jax.jit(lambda *args: opt.update(*args))(grads, opt.init(params), params)
+    assert float(jnp.max(jnp.abs(of_sample - of_all))) > 0.0
+    assert float(jnp.linalg.norm(of_sample - of_all)) < 0.02 * float(jnp.linalg.norm(of_all))
+
+
+@pytest.mark.parametrize(
+    "shape", [(256, 256), (500, 500), (997, 991), (1_000_000,), (50_257, 768), (3, 3, 256, 256)]
+)
+def test_a_sample_is_large_enough_and_each_device_has_its_part(shape):
+    strides = sample.lattice(shape)
+    x = jax.eval_shape(lambda x: sample.picked(x, strides), jax.ShapeDtypeStruct(shape, "float32"))
+    assert sample.SAMPLE <= x.size <= 2 * sample.SAMPLE
+    for n, left in zip(shape, x.shape, strict=True):
+        assert n % 2 or left % np.gcd(n, sample.PARTS) == 0
