@@ -53,26 +53,48 @@ def run(num_repeats: int = 20, num_steps: int = 10, batch_size: int = 128) -> di
             name: _time_methods(inner, num_repeats, num_steps, batch_size)
             for name, inner in INNERS.items()
         }
-    ratio = {
-        name: {m: s / row["plain"] for m, s in row.items() if m != "plain"}
-        for name, row in seconds.items()
-    }
-    return {"seconds": seconds, "ratio": ratio}
+    return {"seconds": seconds, "ratio": {name: _to_plain(row) for name, row in seconds.items()}}
 
 
-def _time_methods(
-    inner: Callable, num_repeats: int, num_steps: int, batch_size: int
-) -> dict[str, float]:
+def count(batch_size: int = 128) -> dict[str, Any]:
+    """Counts what a step of every method takes, as compiled here; no clock.
+
+    Returns:
+      `flops[inner][method]` and `bytes[inner][method]`, ratios to the plain inner optimizer.
+    """
+    ratios: dict[str, Any] = {"flops": {}, "bytes": {}}
+    with jax.numpy_dtype_promotion("standard"):
+        for name, inner in INNERS.items():
+            costs = {
+                method: call.func.lower(*call.args).compile().cost_analysis()
+                for method, call in _methods(inner, 1, batch_size).items()
+            }
+            for short, of_xla in (("flops", "flops"), ("bytes", "bytes accessed")):
+                ratios[short][name] = _to_plain({m: cost[of_xla] for m, cost in costs.items()})
+    return ratios
+
+
+def _to_plain(row: dict[str, float]) -> dict[str, float]:
+    return {method: value / row["plain"] for method, value in row.items() if method != "plain"}
+
+
+def _methods(inner: Callable, num_steps: int, batch_size: int) -> dict[str, functools.partial]:
     methods = {
         "plain": inner(1e-3),
         "hd": hd(inner, 1e-3, 1e-8),
         "rtho": rtho(inner, 1e-3, 1e-8),
         "marthe": marthe(inner, 1e-3, meta_step=1e-8),
     }
-    calls = {
+    return {
         name: _steps(optax.with_extra_args_support(tx), num_steps, batch_size)
         for name, tx in methods.items()
     }
+
+
+def _time_methods(
+    inner: Callable, num_repeats: int, num_steps: int, batch_size: int
+) -> dict[str, float]:
+    calls = _methods(inner, num_steps, batch_size)
     for call in calls.values():
         jax.block_until_ready(call())
     timings = {name: [] for name in calls}
@@ -86,7 +108,7 @@ def _time_methods(
 
 def _steps(
     tx: optax.GradientTransformationExtraArgs, num_steps: int, batch_size: int
-) -> Callable[[], Any]:
+) -> functools.partial:
     """A compiled loop of steps, with its arguments."""
     module = MLP((256, 256), 10)
     key_images, key_labels, key_init = jax.random.split(jax.random.key(0), 3)
@@ -106,4 +128,4 @@ def _steps(
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(), indent=2))
+    print(json.dumps(run() | count(), indent=2))
