@@ -17,6 +17,7 @@ where gradients are noise and stay level where they agree.
 `FEATURE_KINDS` is the table of all. Each optimizer says which of them its users may name.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -218,12 +219,7 @@ def rows_over_tensor(features: Sequence[str], decays: Decays) -> list[OverTensor
     of it once its mean square over the tensor is known.
     """
     kinds = [FEATURE_KINDS[name] for name in features]
-    numbers = [
-        len(getattr(decays, kind.row_for_each)) if kind.row_for_each else 1 for kind in kinds
-    ]
-    return [
-        kind.over_tensor for kind, number in zip(kinds, numbers, strict=True) for _ in range(number)
-    ]
+    return [kind.over_tensor for kind in kinds for _ in range(_num_rows(kind, decays))]
 
 
 def num_rows(features: Sequence[str], decays: Decays) -> int:
@@ -231,7 +227,16 @@ def num_rows(features: Sequence[str], decays: Decays) -> int:
     return len(rows_over_tensor(features, decays))
 
 
-def feature_rows(features: Sequence[str], averages: Averages, debias: Debias) -> list[Array]:
+def _num_rows(kind: FeatureKind, each: Decays | Debias) -> int:
+    return len(getattr(each, kind.row_for_each)) if kind.row_for_each else 1
+
+
+def feature_rows(
+    features: Sequence[str],
+    averages: Averages,
+    debias: Debias,
+    wanted: Sequence[bool] | None = None,
+) -> list[Array]:
     """The inputs of the MLP that differ between parameters or tensors,
     each element still on its own.
 
@@ -239,11 +244,21 @@ def feature_rows(features: Sequence[str], averages: Averages, debias: Debias) ->
       features: names in `FEATURE_KINDS`, in the order of the first layer's rows.
       averages: of `n` parameters.
       debias: of these averages.
+      wanted: which of the rows; None for all. What is needed for others alone is not computed, not
+        even traced, which counts where a tree has hundreds of tensors.
 
     Returns:
       Rows `[n]`; what `rows_over_tensor` says is still to be made of them.
     """
-    return [row for name in features for row in FEATURE_KINDS[name].rows(averages, debias)]
+    kinds = [FEATURE_KINDS[name] for name in features]
+    if wanted is None:
+        return [row for kind in kinds for row in kind.rows(averages, debias)]
+    rows, left = [], iter(wanted)
+    for kind in kinds:
+        of_kind = list(itertools.islice(left, _num_rows(kind, debias)))
+        if any(of_kind):
+            rows += itertools.compress(kind.rows(averages, debias), of_kind)
+    return rows
 
 
 def time_features(count: Array, timescales: Sequence[float], dtype: jnp.dtype) -> Array:

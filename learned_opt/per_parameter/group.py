@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from learned_opt.per_parameter.rule import UpdateRule
+from learned_opt.ranges import bounded_gradient
 from learned_opt.trees.averages import Averages, FactoredMoments, split_rows
 from learned_opt.trees.factors import Parts, expand
 from learned_opt.trees.sample import SAMPLE, lattice, picked
@@ -48,6 +49,10 @@ class GroupState(NamedTuple):
         joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *each)
         return _averages(*self.arrays)._replace(factored=joined)
 
+    def bounded(self) -> "GroupState":
+        """With a gradient in the range that averages know it by."""
+        return self._replace(gradient=bounded_gradient(self.gradient))
+
     def map(self, function: Callable[[Array], Array]) -> "GroupState":
         """Of a tensor alone, with `function` of each array."""
         return jax.tree.map(function, self)
@@ -75,27 +80,28 @@ def sampled_rows(rule: UpdateRule, state: GroupState) -> list[bool]:
     return [is_large and over is not None and over.is_sampled for over in rule.over_tensor]
 
 
-def sample_of(state: GroupState) -> GroupState:
-    """A sample of a large tensor's elements."""
+def sample_of(state: GroupState, is_spread: bool = False) -> GroupState:
+    """A sample of a large tensor's elements; `is_spread` as in `update_group`."""
     strides = lattice(state.gradient.shape)
-    return state.map(lambda x: picked(x, strides))
+    return state.map(lambda x: picked(x, strides, is_spread))
 
 
 def mean_squares_of_sample(
     rule: UpdateRule, is_sampled: Sequence[bool], sample: GroupState
 ) -> Array:
     """Of those rows of a sample, in one reduction, which is one message where it is spread."""
-    rows = zip(rule.rows(sample.averages()), is_sampled, strict=True)
-    chosen = jnp.stack([row for row, sampled in rows if sampled])
+    chosen = jnp.stack(rule.some_rows(sample.averages(), is_sampled))
     return jnp.mean(chosen * chosen, axis=tuple(range(1, chosen.ndim)))
 
 
-def sampled_mean_squares(rule: UpdateRule, state: GroupState) -> list[Array | None]:
+def sampled_mean_squares(
+    rule: UpdateRule, state: GroupState, is_spread: bool = False
+) -> list[Array | None]:
     """Of the rows for which a sample will do."""
     is_sampled = sampled_rows(rule, state)
     if not any(is_sampled):
         return [None] * len(is_sampled)
-    squares = iter(mean_squares_of_sample(rule, is_sampled, sample_of(state)))
+    squares = iter(mean_squares_of_sample(rule, is_sampled, sample_of(state, is_spread)))
     return [next(squares) if sampled else None for sampled in is_sampled]
 
 

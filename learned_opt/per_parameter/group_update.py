@@ -43,7 +43,7 @@ def update_group(
 def _alone(rule: UpdateRule, state: GroupState, is_spread: bool) -> Array:
     """The update of one tensor at once."""
     rows = rule.rows(state.averages())
-    squares = mean_squares(rule, rows, sampled_mean_squares(rule, state))
+    squares = mean_squares(rule, rows, sampled_mean_squares(rule, state, is_spread))
     step = stepped(rule, whole(rule, rows, squares), is_spread)
     if not rule.rms_normalized:
         return step.update

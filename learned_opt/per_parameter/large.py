@@ -147,7 +147,8 @@ def in_parts(rule: UpdateRule, state: GroupState) -> Array:
     """The same of a tensor that may be spread over devices; nothing is sent but mean squares."""
     shape = state.gradient.shape
     axis, num = _parted(shape)
-    squares = mean_squares(rule, rule.rows(state.averages()), sampled_mean_squares(rule, state))
+    known = sampled_mean_squares(rule, state, is_spread=True)
+    squares = mean_squares(rule, rule.rows(state.averages()), known)
 
     def part(index: Array) -> tuple[Array, ...]:
         def cut(x: Array) -> Array:

@@ -39,6 +39,7 @@ class UpdateRule(NamedTuple):
     Attributes:
       rows: `averages -> rows [n]`, each element on its own: inputs, and last, as booleans, which
         parameters move.
+      some_rows: `(averages, wanted) -> rows [n]`, those of the inputs for which `wanted` is true.
       over_tensor: for each row what is made of it once its mean square over the tensor is known;
         None for nothing.
       step: `(weights, rows) -> Step`, from rows `[n]` or scalars that stand for as many equal ones;
@@ -51,6 +52,7 @@ class UpdateRule(NamedTuple):
     """
 
     rows: Callable[[Averages], list[Array]]
+    some_rows: Callable[[Averages, Sequence[bool]], list[Array]]
     over_tensor: Sequence[OverTensor | None]
     step: Callable[[Any, list[Array]], Step]
     weights: Any
@@ -75,12 +77,14 @@ def update_rule(settings: Settings, theta: Theta, count: Array, dtype: DTypeLike
     weights, biases = layers_at(settings, len(over_tensor), theta, count, dtype)
     sums = is_summed(len(weights), len(over_tensor))
 
-    def rows(averages: Averages) -> list[Array]:
-        moving = is_moving(averages, settings.decays)
+    def inputs(averages: Averages, wanted: Sequence[bool] | None = None) -> list[Array]:
         if not averages.second_moments:
             held = [jnp.zeros_like(averages.gradient)] * len(settings.decays.second_moments)
             averages = averages._replace(second_moments=held)
-        return [*feature_rows(settings.features, averages, debias), moving]
+        return feature_rows(settings.features, averages, debias, wanted)
+
+    def rows(averages: Averages) -> list[Array]:
+        return [*inputs(averages), is_moving(averages, settings.decays)]
 
     def step(layers: tuple[list[Array], list[Array]], rows: list[Array]) -> Step:
         *inputs, moving = rows
@@ -98,6 +102,7 @@ def update_rule(settings: Settings, theta: Theta, count: Array, dtype: DTypeLike
 
     return UpdateRule(
         rows=rows,
+        some_rows=inputs,
         over_tensor=[*over_tensor, None],
         step=step,
         weights=(weights if sums else [weight.T for weight in weights], biases),

@@ -48,9 +48,15 @@ def next_factor(n: int, stride: int, divides: bool = False) -> int:
     return next((f for f in (2, 3, 5, 7, 11, 13) if left % (f * kept) == 0), 1)
 
 
-def picked(x: Array, strides: tuple[int, ...]) -> Array:
-    """Those elements of the last axes of `x`, as many as there are strides."""
+def picked(x: Array, strides: tuple[int, ...], is_spread: bool) -> Array:
+    """Those elements of the last axes of `x`, as many as there are strides.
+
+    Of what may be spread over devices each picks its part; else it is one slice.
+    """
     first = x.ndim - len(strides)
+    if not is_spread:
+        starts = [0] * first + [stride // 2 for stride in strides]
+        return lax.slice(x, starts, x.shape, [1] * first + list(strides))
     for axis, stride in enumerate(strides, first):
         if stride == 1:
             continue

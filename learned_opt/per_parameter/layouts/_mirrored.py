@@ -136,7 +136,7 @@ def _update(
         if len(states) == 1:
             alone[group.leaves[0]] = states[0], rules[dtype]
         else:
-            update = update_group(rules[dtype], _joined(states), group.sizes)
+            update = update_group(rules[dtype], _joined(states).bounded(), group.sizes)
             place(steps, unpack(update, group, which.params, count))
     for i, update in _updates_alone(alone, count, is_spread).items():
         leaf = which.params[i]
@@ -148,15 +148,18 @@ def _update(
 def _one(
     decays: Decays, dtype: DTypeLike, gradient: Array, parameter: Array, kept: _Kept
 ) -> tuple[GroupState, _Kept]:
-    """What the update of a leaf alone reads, and its averages one step on."""
-    g = bounded_gradient(jnp.asarray(gradient, dtype))
+    """What the update of a leaf alone reads, its gradient still unbounded, and its averages one
+    step on.
+    """
+    raw = jnp.asarray(gradient, dtype)
+    g = bounded_gradient(raw)
     momenta, seconds = accumulate(decays, g, kept.momenta, kept.second_moments)
     factors, parts = None, ()
     if kept.factors is not None:
         flat = flat_axes(g.shape)
         factors = accumulate_factors(kept.factors, g, decays.factored, flat)
         parts = (parts_of(factors, flat),)
-    state = GroupState(g, jnp.asarray(parameter, dtype), momenta, seconds, parts)
+    state = GroupState(raw, jnp.asarray(parameter, dtype), momenta, seconds, parts)
     if not g.ndim:  # A row without axes would stand for many equal ones.
         state = state.map(lambda x: x[..., None])
     new = _Kept(momenta, seconds, factors)
@@ -191,5 +194,5 @@ def _updates_alone(
             updates |= zip(indices, update_repeated(rule, states, count), strict=True)
         else:
             for i, state in zip(indices, states, strict=True):
-                updates[i] = update_group(rule, state, (state.gradient.size,), is_spread)
+                updates[i] = update_group(rule, state.bounded(), (state.gradient.size,), is_spread)
     return updates

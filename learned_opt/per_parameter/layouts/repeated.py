@@ -13,12 +13,12 @@ from jax import Array, lax
 
 from learned_opt.per_parameter.group import (
     GroupState,
-    mean_squares,
     mean_squares_of_sample,
     sample_of,
     sampled_rows,
     whole,
 )
+from learned_opt.per_parameter.group_update import update_group
 from learned_opt.per_parameter.large import BLOCK
 from learned_opt.per_parameter.rule import UpdateRule, stepped
 from learned_opt.trees.packing import at_run_time
@@ -26,18 +26,32 @@ from learned_opt.trees.packing import at_run_time
 REPEATED = 9
 """So many tensors of a shape share a program. Fewer have one each, which is faster to run."""
 
+CACHED = 4 * BLOCK
+"""Elements of a tensor whose state is copied as a whole: it stays in the cache."""
+
 
 def update_repeated(rule: UpdateRule, states: Sequence[GroupState], count: Array) -> list[Array]:
     """Updates tensors of one shape.
 
     Args:
       rule: of this step, neither factored nor `rms_normalized`.
-      states: of each tensor.
+      states: of each tensor, its gradient unbounded: bounded ones of all tensors would take
+        memory.
       count: of updates made before.
 
     Returns:
       The update of each, in its shape.
     """
+    places = at_run_time(range(len(states)), count)
+    if states[0].gradient.size <= CACHED:
+        each = [lambda state=state: state for state in states]
+
+        def of_tensor(tensor: Array) -> Array:
+            state = lax.switch(tensor, each).bounded()
+            return update_group(rule, state, (state.gradient.size,))
+
+        updates = lax.map(of_tensor, jnp.arange(len(states)))
+        return [lax.dynamic_index_in_dim(updates, place, keepdims=False) for place in places]
     squares = _mean_squares(rule, states)
     flat = [state.flat() for state in states]
     n = flat[0].gradient.size
@@ -56,7 +70,7 @@ def update_repeated(rule: UpdateRule, states: Sequence[GroupState], count: Array
         updates, block, *place = carry
         updates = lax.dynamic_update_slice(updates, block[None], place)
         tensor, start = index // num_blocks, jnp.minimum(index % num_blocks * size, n - size)
-        rows = rule.rows(lax.switch(tensor, readers, start).averages())
+        rows = rule.rows(lax.switch(tensor, readers, start).bounded().averages())
         of_tensor = [None if each is None else each[tensor] for each in squares]
         update = stepped(rule, whole(rule, rows, of_tensor)).update
         return updates, jnp.broadcast_to(update, (size,)), tensor, start
@@ -69,24 +83,28 @@ def update_repeated(rule: UpdateRule, states: Sequence[GroupState], count: Array
     shape = states[0].gradient.shape
     return [
         lax.dynamic_index_in_dim(updates, tensor, keepdims=False).reshape(shape)
-        for tensor in at_run_time(range(len(states)), count)
+        for tensor in places
     ]
 
 
 def _mean_squares(rule: UpdateRule, states: Sequence[GroupState]) -> list[Array | None]:
-    """Of each row, `[tensors]`; samples one tensor after the other, in the memory of one."""
+    """Of each row, `[tensors]`."""
     is_sampled = sampled_rows(rule, states[0])
     squares: list[Array | None] = [None] * len(is_sampled)
     if any(is_sampled):
         readers = [lambda state=state: sample_of(state) for state in states]
 
         def of_tensor(tensor: Array) -> Array:
-            return mean_squares_of_sample(rule, is_sampled, lax.switch(tensor, readers))
+            return mean_squares_of_sample(rule, is_sampled, lax.switch(tensor, readers).bounded())
 
         found = iter(lax.map(of_tensor, jnp.arange(len(states))).T)
         squares = [next(found) if sampled else None for sampled in is_sampled]
-    each = [mean_squares(rule, rule.rows(state.averages()), squares) for state in states]
-    return [
-        known if known is not None or exact[0] is None else jnp.stack(exact)
-        for known, *exact in zip(squares, *each, strict=True)
+    is_exact = [
+        over is not None and not sampled
+        for over, sampled in zip(rule.over_tensor, is_sampled, strict=True)
     ]
+    if any(is_exact):
+        each = [rule.some_rows(state.bounded().averages(), is_exact) for state in states]
+        exact = (jnp.stack([jnp.mean(x * x) for x in rows]) for rows in zip(*each, strict=True))
+        squares = [next(exact) if e else s for e, s in zip(is_exact, squares, strict=True)]
+    return squares

@@ -90,7 +90,17 @@ def test_large_tensors_take_their_logarithms_of_a_sample(hidden_sizes, devices, 
 )
 def test_a_sample_is_large_enough_and_each_device_has_its_part(shape):
     strides = sample.lattice(shape)
-    x = jax.eval_shape(lambda x: sample.picked(x, strides), jax.ShapeDtypeStruct(shape, "float32"))
+    of = jax.ShapeDtypeStruct(shape, "float32")
+    x = jax.eval_shape(lambda x: sample.picked(x, strides, is_spread=True), of)
+    assert jax.eval_shape(lambda x: sample.picked(x, strides, is_spread=False), of) == x
     assert sample.SAMPLE <= x.size <= 2 * sample.SAMPLE
     for n, left in zip(shape, x.shape, strict=True):
         assert n % 2 or left % np.gcd(n, sample.PARTS) == 0
+
+
+@pytest.mark.parametrize("shape", [(64, 48), (96, 10), (7, 5), (500,)])
+def test_a_sample_is_the_same_elements_however_it_is_picked(shape):
+    x = jnp.arange(2 * np.prod(shape)).reshape(2, *shape)
+    strides = (4, 2) if len(shape) == 2 else (4,)
+    spread_out, at_once = (sample.picked(x, strides, is_spread) for is_spread in (True, False))
+    np.testing.assert_array_equal(spread_out, at_once)

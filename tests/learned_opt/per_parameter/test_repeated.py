@@ -1,0 +1,73 @@
+"""Many tensors of one shape share a program: the updates are those that each has alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import learned_opt
+from learned_opt.per_parameter import group
+from learned_opt.per_parameter.layouts import _mirrored, repeated
+from learned_opt.trees import packing, sample
+from tests.support.learned_opt.thetas import LOG_FEATURES, loud_theta
+
+OPTIMIZERS = {
+    "shipped": lambda: learned_opt.load_theta("general"),
+    "mlp": lambda: _loud(learned_opt.mlp((4,))),
+    "metz2019": lambda: _loud(learned_opt.mlp((4,), preset="metz2019")),
+    "two layers": lambda: _loud(learned_opt.mlp((4, 4), features=LOG_FEATURES)),
+}
+
+
+def _loud(optimizer):
+    return optimizer, loud_theta(optimizer)
+
+
+def layers(seed, num):
+    rng = np.random.default_rng(seed)
+    return {
+        str(i): {"w": jnp.asarray(10.0**-i * rng.normal(size=(24, 40)), jnp.float32)}
+        for i in range(num)
+    } | {"bias": jnp.asarray(rng.normal(size=5), jnp.float32)}
+
+
+def two_updates(opt, num):
+    params = layers(0, num)
+    update = jax.jit(lambda *args: opt.update(*args))
+    state = opt.init(params)
+    for seed in (1, 2):
+        updates, state = update(layers(seed, num), state, params)
+    return updates, state
+
+
+@pytest.mark.parametrize("cached", [10_000, 1], ids=["whole", "in blocks"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_many_tensors_of_a_shape_equal_each_alone(name, cached, monkeypatch):
+    optimizer, theta = OPTIMIZERS[name]()
+    opt, num = optimizer.optimizer(theta), 5
+    monkeypatch.setattr(packing, "MAX_PACKED_LEAF", 10)
+    for module in (group, sample):
+        monkeypatch.setattr(module, "SAMPLE", 400)
+    monkeypatch.setattr(_mirrored, "REPEATED", num + 1)
+    alone = two_updates(opt, num)
+    monkeypatch.setattr(_mirrored, "REPEATED", num)
+    monkeypatch.setattr(repeated, "CACHED", cached)
+    monkeypatch.setattr(repeated, "BLOCK", 700)
+    shared = two_updates(opt, num)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-7), shared, alone)
+
+
+@pytest.mark.parametrize("name", ["shipped", "mlp"])
+def test_programs_grow_with_shapes_and_not_with_tensors(name, monkeypatch):
+    optimizer, theta = OPTIMIZERS[name]()
+    opt = optimizer.optimizer(theta)
+    monkeypatch.setattr(packing, "MAX_PACKED_LEAF", 10)
+
+    def num_lines(num):
+        params = layers(0, num)
+        traced = jax.jit(lambda *args: opt.update(*args)).trace(params, opt.init(params), params)
+        return len(traced.lower().as_text().splitlines())
+
+    # A tensor more is its averages, a copy of its state, and its part of the updates.
+    assert (num_lines(40) - num_lines(20)) / 20 < 30
+    assert num_lines(20) > 400
