@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from learned_opt.catalog import near_names
-from learned_opt.tensor_names import Tensor, Words, tensors
+from learned_opt.trees.tensor_names import Tensor, Words, tensors
 
 KINDS = ("matrix", "embedding", "head", "vector")
 UNTRAINED = "untrained"

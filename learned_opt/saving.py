@@ -22,8 +22,9 @@ import optax
 from numpy.typing import NDArray
 
 from learned_opt.base import LearnedOptimizer, Theta
-from learned_opt.by_kind import Only, Others, with_others
+from learned_opt.by_kind import with_others
 from learned_opt.catalog import Factory, FromFile, NotTrusted, is_own, make_optimizer, near_names
+from learned_opt.choice import Only, Others
 from learned_opt.disk import files, reading, theta_file
 from learned_opt.per_parameter.adam_start import AdamStart
 from learned_opt.rate_and_decay import with_hooks

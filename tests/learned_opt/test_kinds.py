@@ -15,8 +15,8 @@ from flax.traverse_util import flatten_dict
 
 import learned_opt
 from learned_opt.kinds import KINDS
-from learned_opt.tensor_names import path_text
 from learned_opt.trees.gradient_tree import is_float
+from learned_opt.trees.tensor_names import path_text
 
 KEY = jax.random.key(0)
 TOKENS = jnp.zeros((1, 4), jnp.int32)
