@@ -22,7 +22,8 @@ def with_others(
 
     What has no gradient and is no number, as functions in an Equinox module, is given to `learned`,
     which leaves it alone, so that the others need not know of such leaves. A parameter whose
-    gradient is None does not move; to the others that gradient is zero.
+    gradient is None does not move; to the others that gradient is zero. Inside
+    `optax.inject_hyperparams` a function as `only` is among its `static_args`, as a `mask` is.
 
     Args:
       learned: the learned optimizer.

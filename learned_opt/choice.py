@@ -14,8 +14,9 @@ from learned_opt.kinds import KINDS, UNTRAINED, check_kinds, tensor_kinds
 from learned_opt.trees.tensor_names import path_keys, path_text
 
 LEARNED, OTHERS = "learned", "others"
-"""Names of the groups in the state: `state.inner_states["learned"]`, where `others` is one
-transformation, not a dict of them, `state.inner_states["others"]`."""
+"""Groups in the state's `inner_states`; the second is that of `others` unless it is a dict, of
+which the keys are the groups.
+"""
 
 Only = str | Iterable[str] | Callable[[optax.Params], Any] | Any
 Others = optax.GradientTransformation | Mapping[str, optax.GradientTransformation]
@@ -38,7 +39,12 @@ class Choice(NamedTuple):
 
 
 def checked_choice(only: Only | None, others: Others | None) -> tuple[Choice, dict[str, Any]]:
-    """What the arguments mean, as far as it can be known without parameters."""
+    """What the arguments mean, as far as it can be known without parameters; and the others by
+    their group.
+
+    Raises:
+      ValueError: as `learned_opt.by_kind.with_others`.
+    """
     if others is None:
         raise ValueError(
             "only says what is learned, and needs others=, an Optax transformation for the rest, "
@@ -93,7 +99,11 @@ def _are_names(only: Any) -> bool:
 
 
 def group_labels(params: Any, choice: Choice) -> Any:
-    """The name of its group at every parameter."""
+    """The name of its group at every parameter, for `optax.partition`.
+
+    Raises:
+      ValueError: if what `only` says does not match the parameters.
+    """
     found, treedef = tree_flatten_with_path(params)
     if not found:  # also what stands for the parameters in optax.tree.map_params
         return params

@@ -21,7 +21,10 @@ UNTRAINED = "untrained"
 _SCALES = {
     (word,) for word in ("beta", "gamma", "offset", "scale", "shift", "slope", "temperature")
 }
-_TABLES = {"codebook", "table", "tok", "tokens", "vocab", "wpe", "wte"}
+_TABLES = {
+    *("codebook", "latents", "prompt", "prompts", "registers", "table", "tok", "tokens", "vocab"),
+    *("wpe", "wte"),
+}
 _POSITIONS = {"pos", "position", "positional", "positions"}
 _NORMS = {"bn", "gn", "ln", "rms"}
 _ATTENTIONS = {"attention", "attn", "multi", "talking"}
@@ -125,7 +128,7 @@ def check_kinds(what: str, kinds: str | Iterable[str]) -> frozenset[str]:
     Raises:
       ValueError: for a name that is no kind, or none at all.
     """
-    names = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    names = tuple(kinds) if isinstance(kinds, Iterable) and not isinstance(kinds, str) else (kinds,)
     for name in names:
         if name not in KINDS:
             hint = near_names(name, list(KINDS)) if isinstance(name, str) else f"known are: {KINDS}"
@@ -197,7 +200,7 @@ def _is_vector(t: Tensor) -> bool:
 
 def _is_head_name(name: Words) -> bool:
     bare = [word for word in name if word not in _LAYERS]
-    is_head = bare[-1:] in (["head"], ["heads"]) and _ATTENTIONS.isdisjoint(bare)
+    is_head = bare[-1:] in (["head"], ["heads"]) and _ATTENTIONS.isdisjoint(bare[-2:])
     is_output = not _OUTPUTS.isdisjoint(name) and any(word.startswith("emb") for word in name)
     return is_head or is_output or any(word.startswith(_HEADS) for word in name)
 

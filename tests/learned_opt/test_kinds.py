@@ -254,6 +254,7 @@ NAMED = {
         "relative_position_bias_table": (9, 2),
         "relative_attention_bias/embedding": (32, 2),
         "register_tokens": (1, 4, 8),
+        "latents": (4, 8),
         "vq/codebook": (16, 8),
         "embed/kernel": (16, 8),
         "embed/lora_a": (16, 2),
@@ -280,6 +281,7 @@ NAMED = {
         "fc_out/kernel": (8, 16),
         "W_out": (8, 16),
         "head/lora_a": (8, 1),
+        "multi_task_head/kernel": (8, 4),
     },
     "vector": {
         "lm_head/bias": (16,),
@@ -386,6 +388,7 @@ def test_wrong_kinds_and_rules():
     for call, said in {
         lambda: learned_opt.of_kind("matrices"): "'matrices' is no kind of tensor; did you mean",
         lambda: learned_opt.of_kind(("matrix", 3)): "3 is no kind",
+        lambda: learned_opt.of_kind(None): "None is no kind",
         lambda: learned_opt.of_kind(()): "no kind of tensor, allowed are matrix, embedding",
         lambda: learned_opt.of_kind("matrix", {"w": "had"}): "rules: 'had' is no kind",
         lambda: learned_opt.tensor_kinds({}, {"(": "head"}): "rules: no regular expression",
