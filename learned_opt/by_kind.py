@@ -1,6 +1,6 @@
 """A learned optimizer for some of the parameters, Optax transformations for the rest."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
@@ -50,7 +50,7 @@ def with_others(
     if only is None and others is None:
         return learned
     choice, groups = checked_choice(only, others)
-    transforms = {LEARNED: learned} | groups
+    transforms: dict[Hashable, optax.GradientTransformation] = {LEARNED: learned, **groups}
 
     def parted(labels):
         # As a function: a tree of labels in the shape of a model may be callable too.
@@ -108,14 +108,12 @@ def _filled(grads: Any, params: Any, labels: Any) -> Any:
     return jax.tree.map(fill, params, grads, labels, is_leaf=_is_none)
 
 
-def _check_state(state: Any, transforms: Mapping[str, Any]) -> None:
+def _check_state(state: Any, transforms: Mapping[Hashable, Any]) -> None:
     groups = getattr(state, "inner_states", None)
     if not isinstance(groups, Mapping) or set(groups) != set(transforms):
         got = sorted(groups) if isinstance(groups, Mapping) else f"a {type(state).__name__}"
-        raise ValueError(
-            f"load: the state is not of the groups {', '.join(sorted(transforms))}, got {got}; "
-            f"{REMEDY}"
-        )
+        known = ", ".join(sorted(map(str, transforms)))
+        raise ValueError(f"load: the state is not of the groups {known}, got {got}; {REMEDY}")
 
 
 def _none_at_leaves(updates: Any, params: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import numpy as np
@@ -91,7 +91,7 @@ def _kinds(only: Only | None, groups: Mapping[str, Any] | None) -> frozenset[str
     return kinds
 
 
-def _are_names(only: Any) -> bool:
+def _are_names(only: Any) -> TypeGuard[str | Iterable[str]]:
     if isinstance(only, str | set | frozenset):
         return True
     is_sequence = isinstance(only, list | tuple) and not hasattr(only, "_fields")
