@@ -4,6 +4,7 @@ from learned_opt import catalog, ranges
 from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.hypergradient._marthe import hd, marthe, rtho
 from learned_opt.hypergradient.search import find_hyper_learning_rate
+from learned_opt.kinds import matrices, of_kind, tensor_kinds
 from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp
 from learned_opt.per_parameter._mlp import mlp
 from learned_opt.per_parameter.adam_start import AdamStart
@@ -20,9 +21,12 @@ __all__ = [
     "load",
     "load_theta",
     "marthe",
+    "matrices",
     "mlp",
+    "of_kind",
     "pretrained_names",
     "ranges",
     "rtho",
     "save",
+    "tensor_kinds",
 ]

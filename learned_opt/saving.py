@@ -22,7 +22,9 @@ import optax
 from numpy.typing import NDArray
 
 from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt.by_kind import with_others
 from learned_opt.catalog import Factory, FromFile, NotTrusted, is_own, make_optimizer, near_names
+from learned_opt.choice import Only, Others
 from learned_opt.disk import files, reading, theta_file
 from learned_opt.per_parameter.adam_start import AdamStart
 from learned_opt.rate_and_decay import with_hooks
@@ -153,6 +155,8 @@ def load(
     learning_rate: optax.ScalarOrSchedule | None = None,
     weight_decay: float = 0.0,
     mask: Any | Callable[[optax.Params], Any] | None = None,
+    only: Only | None = None,
+    others: Others | None = None,
     factory: Factory | None = None,
     trust: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -166,17 +170,27 @@ def load(
       weight_decay: share of a parameter taken away a step, times `learning_rate`; decoupled, as in
         AdamW.
       mask: which parameters decay, as in `optax.add_decayed_weights`.
+      only: what is learned: kinds of `learned_opt.tensor_kinds`, `"matrix"` or several, or a mask
+        as in `optax.masked`, such as `learned_opt.matrices`; `learned_opt.by_kind` has all forms.
+        Rate, decay and mask are of these parameters only.
+      others: the Optax transformation of the rest, such as `optax.adamw(1e-3)`, or a dict, kind ->
+        transformation.
       factory: as in `load_theta`.
       trust: as in `load_theta`; without it nothing that the files hold or name is run.
 
     Raises:
       FileNotFoundError: if there is no such name or path.
-      ValueError: as in `load_theta`; for a rate or decay that is negative or not finite.
+      ValueError: as in `load_theta`; for a rate or decay that is negative or not finite; for one
+        of `only` and `others` without the other, or what they do not mean.
       OSError: if the files cannot be read.
+
+    Example:
+      >>> optimizer = load(only="matrix", others=optax.adamw(1e-3))
     """
     name_or_path = DEFAULT_PRETRAINED if name_or_path is None else name_or_path
     optimizer, theta = load_theta(name_or_path, factory=factory, trust=trust)
-    return with_hooks(optimizer.optimizer(theta), learning_rate, weight_decay, mask)
+    learned = with_hooks(optimizer.optimizer(theta), learning_rate, weight_decay, mask)
+    return with_others(learned, only, others)
 
 
 def optimizer_name(name_or_path: str | os.PathLike) -> str:

@@ -19,12 +19,13 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     blocks = re.findall(
         r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
     )
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names = {}
     with jax.numpy_dtype_promotion("standard"):  # as users have it
         for block in blocks:
             exec(compile(block, "README.md", "exec"), names)
     assert int(names["state"].step) == 3
+    assert names["kinds"] == {"bias": "vector", "kernel": "matrix"}
     assert np.isfinite(float(names["metrics"]["outer_loss"]))
     _, theta = learned_opt.load_theta("regression.npz")
     np.testing.assert_array_equal(
