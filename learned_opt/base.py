@@ -1,6 +1,7 @@
 """How it is optimized: the contract `LearnedOptimizer`."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import optax
@@ -17,17 +18,26 @@ class LearnedOptimizer(NamedTuple):
       init: `key -> theta`, fresh outer parameters; the key is a typed one, as `jax.random.key`
         makes it.
       optimizer: `theta -> optax.GradientTransformationExtraArgs`; differentiable in theta, so theta
-        may be traced.
+        may be traced. Per-parameter MLPs take the keywords `stacked` and `state_dtype` of
+        `learned_opt.load` too.
       packed: the same with a state in a layout of its own, which is faster for many small models
-        side by side; outer- training and evaluation use it where there is one. None stands for
+        side by side; outer-training and evaluation use it where there is one. None stands for
         `optimizer`.
     """
 
     init: Callable[[Array], Theta]
-    optimizer: Callable[[Theta], optax.GradientTransformationExtraArgs]
+    optimizer: Callable[..., optax.GradientTransformationExtraArgs]
     packed: Callable[[Theta], optax.GradientTransformationExtraArgs] | None = None
 
     @property
     def fastest(self) -> Callable[[Theta], optax.GradientTransformationExtraArgs]:
         """`packed` if there is one, else `optimizer`."""
         return self.packed or self.optimizer
+
+
+def check_choices(what: str, optimizer: LearnedOptimizer, choices: Mapping[str, Any]) -> None:
+    """Raises `ValueError` for keywords that `optimizer.optimizer` does not take."""
+    takes = inspect.signature(optimizer.optimizer).parameters
+    for name, value in choices.items():
+        if name not in takes:
+            raise ValueError(f"{what} has no choice of {name}, got {value!r}")

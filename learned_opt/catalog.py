@@ -45,6 +45,13 @@ class NotTrusted(ValueError):
     """A file names code, and nobody said that the file is trusted."""
 
 
+MAX_ARGUMENTS = 256
+"""Numbers and names among the arguments of an optimizer of this library,
+for those that a file gives."""
+MAX_NUMBER = 2**31 - 1
+"""Size of a number among them."""
+
+
 def near_names(name: str, names: list[str]) -> str:
     """A hint for a mistyped name: the near ones, or all of them when none is near."""
     near = difflib.get_close_matches(name[:200], names, n=3)
@@ -176,3 +183,19 @@ def make_optimizer(
     if not isinstance(optimizer, LearnedOptimizer):
         raise ValueError(f"{name} must return a LearnedOptimizer, got {type(optimizer).__name__}")
     return optimizer
+
+
+def check_arguments(what: str, kwargs: dict[str, Any]) -> None:
+    """Raises `ValueError` for more than an optimizer is made of:
+    a thousand layers take minutes to be told apart.
+    """
+    waiting, count = [kwargs], 0
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list):
+            waiting += value.values() if isinstance(value, dict) else value
+        count += 1
+        if count > MAX_ARGUMENTS:
+            raise ValueError(f"{what}: more than {MAX_ARGUMENTS} arguments")
+        if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
+            raise ValueError(f"{what}: the argument {value!r} is out of range")

@@ -19,24 +19,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import DTypeLike
 from numpy.typing import NDArray
 
-from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt.base import LearnedOptimizer, Theta, check_choices
 from learned_opt.by_kind import with_others
-from learned_opt.catalog import Factory, FromFile, NotTrusted, is_own, make_optimizer, near_names
+from learned_opt.catalog import (
+    Factory,
+    FromFile,
+    NotTrusted,
+    check_arguments,
+    is_own,
+    make_optimizer,
+    near_names,
+)
 from learned_opt.choice import Only, Others
 from learned_opt.disk import files, reading, theta_file
 from learned_opt.per_parameter.adam_start import AdamStart
 from learned_opt.rate_and_decay import with_hooks
+from learned_opt.trees.stacked import Stacked
 
 DEFAULT_PRETRAINED = "general"
 """What `load()` gives without a name."""
 PRETRAINED_DIR = Path(__file__).parent / "pretrained"
-MAX_ARGUMENTS = 256
-"""Numbers and names among the arguments of an optimizer of this library,
-for those that a file gives."""
-MAX_NUMBER = 2**31 - 1
-"""Size of a number among them."""
 
 
 def save(
@@ -157,6 +162,8 @@ def load(
     mask: Any | Callable[[optax.Params], Any] | None = None,
     only: Only | None = None,
     others: Others | None = None,
+    stacked: Stacked | None = None,
+    state_dtype: DTypeLike | None = None,
     factory: Factory | None = None,
     trust: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -175,13 +182,19 @@ def load(
         Rate, decay and mask are of these parameters only.
       others: the Optax transformation of the rest, such as `optax.adamw(1e-3)`, or a dict, kind ->
         transformation.
+      stacked: which parameters hold layers along their first axis, as `scan` over layers makes
+        them: each layer is then updated as a parameter of its own. The name of a key on their path,
+        or several; a tree of booleans, or of numbers of leading axes; or a function that gives one.
+      state_dtype: `"bfloat16"` keeps running averages in half the memory, rounded at random so that
+        they are right in the mean.
       factory: as in `load_theta`.
       trust: as in `load_theta`; without it nothing that the files hold or name is run.
 
     Raises:
       FileNotFoundError: if there is no such name or path.
-      ValueError: as in `load_theta`; for a rate or decay that is negative or not finite; for one
-        of `only` and `others` without the other, or what they do not mean.
+      ValueError: as in `load_theta`; for a rate or decay that is negative or not finite; for
+        `stacked` or `state_dtype` of an optimizer without them; for one of `only` and `others`
+        without the other, or what they do not mean.
       OSError: if the files cannot be read.
 
     Example:
@@ -189,7 +202,10 @@ def load(
     """
     name_or_path = DEFAULT_PRETRAINED if name_or_path is None else name_or_path
     optimizer, theta = load_theta(name_or_path, factory=factory, trust=trust)
-    learned = with_hooks(optimizer.optimizer(theta), learning_rate, weight_decay, mask)
+    choices = {"stacked": stacked, "state_dtype": state_dtype}
+    chosen = {name: value for name, value in choices.items() if value is not None}
+    check_choices(f"the optimizer of {name_or_path}", optimizer, chosen)
+    learned = with_hooks(optimizer.optimizer(theta, **chosen), learning_rate, weight_decay, mask)
     return with_others(learned, only, others)
 
 
@@ -212,7 +228,7 @@ def _optimizer(
 ) -> tuple[LearnedOptimizer, Theta]:
     """The optimizer and the shapes of its theta, which takes no memory, however large it is."""
     if not is_own(name):
-        _check_arguments(what, kwargs)
+        check_arguments(what, kwargs)
     key = jax.random.key(0)  # starts JAX: where that fails, it is not the file's fault
     try:
         optimizer = make_optimizer(name, kwargs, factory)
@@ -223,22 +239,6 @@ def _optimizer(
         raise ValueError(f"{what}: {error}") from error
     except Exception as error:  # whatever comes of arguments that nobody meant
         raise ValueError(f"{what}: {type(error).__name__}: {error!s:.200}") from error
-
-
-def _check_arguments(what: str, kwargs: dict[str, Any]) -> None:
-    """Raises `ValueError` for more than an optimizer is made of:
-    a thousand layers take minutes to be told apart.
-    """
-    waiting, count = [kwargs], 0
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict | list):
-            waiting += value.values() if isinstance(value, dict) else value
-        count += 1
-        if count > MAX_ARGUMENTS:
-            raise ValueError(f"{what}: more than {MAX_ARGUMENTS} arguments")
-        if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
-            raise ValueError(f"{what}: the argument {value!r} is out of range")
 
 
 def _shapes(what: str, example: Theta) -> dict[str, tuple[int, ...]]:

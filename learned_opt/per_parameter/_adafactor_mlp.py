@@ -13,6 +13,7 @@ for Adam.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from learned_opt.base import LearnedOptimizer
@@ -156,6 +157,6 @@ def adafactor_mlp(
     check_features(settings.features, FEATURES, settings.decays)
     return LearnedOptimizer(
         init=lambda key: init_theta(settings, settings.num_features, key),
-        optimizer=lambda theta: mirrored("adafactor_mlp", settings, theta),
+        optimizer=partial(mirrored, "adafactor_mlp", settings),
         packed=lambda theta: packed("adafactor_mlp", settings, theta),
     )

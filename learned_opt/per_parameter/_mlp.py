@@ -7,6 +7,7 @@ a direction d and a magnitude m. The same weights serve all parameters:
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from learned_opt.base import LearnedOptimizer
@@ -145,7 +146,7 @@ def mlp(
     settings = mlp_settings(**locals())  # all arguments
     return LearnedOptimizer(
         init=lambda key: started(settings, init_theta(settings, settings.num_features, key)),
-        optimizer=lambda theta: mirrored("mlp", settings, theta),
+        optimizer=partial(mirrored, "mlp", settings),
         packed=lambda theta: packed("mlp", settings, theta),
     )
 

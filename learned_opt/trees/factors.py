@@ -53,12 +53,18 @@ def factored_axes(shape: tuple[int, ...]) -> tuple[int, int]:
     return min(largest), max(largest)
 
 
-def flat_axes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The axes along which a tensor's `rows` have one element, and its `columns`."""
+def flat_axes(shape: tuple[int, ...], layers: int = 0) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes along which a tensor's `rows` have one element, and its `columns`.
+
+    Args:
+      shape: of the tensor.
+      layers: leading axes that count layers, of which each has factors of its own.
+    """
+    shape = shape[layers:]
     if len(shape) < 2:
-        return tuple(range(len(shape))), ()
+        return tuple(range(layers, layers + len(shape))), ()
     row, column = factored_axes(shape)
-    return (column,), (row,)
+    return (layers + column,), (layers + row,)
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:

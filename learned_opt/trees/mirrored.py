@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import PyTreeDef
+from jax.typing import DTypeLike
 
 from learned_opt.trees.gradient_tree import is_float, is_trained
 from learned_opt.trees.packing import accumulator_dtype
@@ -77,7 +78,9 @@ def with_leaves(which: Trained, leaves: Sequence[Any], tree: Any = None) -> Any:
 def zero_averages(
     params: Any,
     num_decays: int,
-    flat: Callable[[tuple[int, ...]], Sequence[int]] = lambda shape: (),
+    flat: Callable[[tuple[int, ...], int], Sequence[int]] = lambda shape, layers: (),
+    layers: Any = None,
+    dtype: DTypeLike | None = None,
 ) -> Any:
     """Fresh averages `[num_decays, *shape]` of every leaf of a floating type, `None` for others.
 
@@ -86,7 +89,10 @@ def zero_averages(
     Args:
       params: any tree.
       num_decays: averages of each leaf.
-      flat: of a shape, the axes along which an average has one element.
+      flat: of a shape and its number of leading axes that count layers, the axes along which an
+        average has one element.
+      layers: that number for each leaf, a tree; None is 0.
+      dtype: of the averages; None is that in which they are computed.
 
     Raises:
       TypeError: if there are leaves, and none is of a floating type.
@@ -95,12 +101,13 @@ def zero_averages(
     if leaves and not any(is_float(leaf) for leaf in leaves):
         accumulator_dtype(leaves[0])  # raises
 
-    def zeros(leaf: Any) -> Array | None:
+    def zeros(leaf: Any, layers: int = 0) -> Array | None:
         if not is_float(leaf):
             return None
-        return zeros_beside(leaf, accumulator_dtype(leaf), num_decays, flat(jnp.shape(leaf)))
+        kept_in = accumulator_dtype(leaf) if dtype is None else dtype
+        return zeros_beside(leaf, kept_in, num_decays, flat(jnp.shape(leaf), layers))
 
-    return jax.tree.map(zeros, params)
+    return jax.tree.map(zeros, params, *(() if layers is None else (layers,)))
 
 
 def check_averages(optimizer: str, what: str, averages: Any, updates: Any, num_decays: int) -> None:

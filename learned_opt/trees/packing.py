@@ -5,7 +5,7 @@ Averages `[decays, *shape]` of the leaves are packed alike, into `[decays, eleme
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -80,7 +80,11 @@ def as_update(step: Array, dtype: DTypeLike) -> Array:
 
 
 def group_leaves(
-    leaves: Sequence[Array], *, alone: bool = False, by_size: bool = False
+    leaves: Sequence[Array],
+    *,
+    alone: bool = False,
+    by_size: bool = False,
+    each: Collection[int] = (),
 ) -> tuple[Group, ...]:
     """Groups small leaves by accumulator type.
 
@@ -93,13 +97,15 @@ def group_leaves(
       alone: whether every leaf is a group of its own.
       by_size: whether leaves are taken from the smallest to the largest, so that those of one size
         are neighbours; else as they come.
+      each: indices of leaves that are groups of their own.
     """
     groups: list[Group] = []
     open_groups: dict[DTypeLike, int] = {}
     sizes = [math.prod(jnp.shape(leaf)) for leaf in leaves]
     for index in sorted(range(len(leaves)), key=lambda i: sizes[i] if by_size else i):
         dtype, size = accumulator_dtype(leaves[index]), sizes[index]
-        position = None if alone else open_groups.get(dtype)
+        is_alone = alone or index in each
+        position = None if is_alone else open_groups.get(dtype)
         if not size:
             continue
         if (
@@ -112,7 +118,7 @@ def group_leaves(
                 leaves=(*group.leaves, index), sizes=(*group.sizes, size)
             )
             continue
-        if size <= MAX_PACKED_LEAF:
+        if size <= MAX_PACKED_LEAF and not is_alone:
             open_groups[dtype] = len(groups)
         groups.append(Group((index,), (size,), dtype))
     return tuple(groups)

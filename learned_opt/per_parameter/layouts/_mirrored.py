@@ -1,6 +1,6 @@
 """What users get: averages mirror the parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -35,36 +35,53 @@ from learned_opt.trees.packing import (
     place,
     unpack,
 )
+from learned_opt.trees.rounding import check_state_dtype, rounded
 from learned_opt.trees.spread import flattened, may_be_spread, zero_count
+from learned_opt.trees.stacked import Stacked, num_stacked
 
 State = MLPState | AdafactorMLPState
 
 
-def mirrored(name: str, settings: Settings, theta: Theta) -> optax.GradientTransformationExtraArgs:
+def mirrored(
+    name: str,
+    settings: Settings,
+    theta: Theta,
+    *,
+    stacked: Stacked | None = None,
+    state_dtype: DTypeLike | None = None,
+) -> optax.GradientTransformationExtraArgs:
     """The transformation of an optimizer.
 
     Args:
       name: of the optimizer, for messages.
       settings: of it.
       theta: its weights.
+      stacked: which parameters hold layers, as `learned_opt.load` says.
+      state_dtype: of the averages, as there.
+
+    Raises:
+      ValueError: for another type of averages.
     """
     momenta, seconds, factored = map(len, settings.kept)
+    kept_in = check_state_dtype(state_dtype)
 
     def init(params: Any) -> State:
-        averages = (zero_averages(params, number) for number in (momenta, seconds))
-        count = zero_count(params)
+        averages = (zero_averages(params, number, dtype=kept_in) for number in (momenta, seconds))
+        count, layers = zero_count(params), num_stacked(stacked, params)
         if not factored:
             return MLPState(count, *averages)
         factors = (
-            zero_averages(params, factored, lambda shape, i=i: flat_axes(shape)[i]) for i in (0, 1)
+            zero_averages(params, factored, lambda *args, i=i: flat_axes(*args)[i], layers, kept_in)
+            for i in (0, 1)
         )
         return AdafactorMLPState(count, *averages, Factors(*factors))
 
     def update(updates: Any, state: State, params: Any = None, **extra: Any) -> tuple[Any, State]:
         del extra  # Optax passes every extra argument to every transformation.
         which = trained(name, updates, params)
-        _check_state(name, state, updates, settings.kept)
-        step, new = _update(settings, theta, state.count, which, _kept(which, state))
+        layers = averages_of(which, num_stacked(stacked, params))
+        _check_state(name, state, which, layers, settings.kept)
+        step, new = _update(settings, theta, state.count, which, layers, _kept(which, state))
         averages = (
             with_leaves(which, [kept.momenta for kept in new], state.momenta),
             with_leaves(which, [kept.second_moments for kept in new], state.second_moments),
@@ -83,17 +100,21 @@ def mirrored(name: str, settings: Settings, theta: Theta) -> optax.GradientTrans
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _check_state(name: str, state: State, updates: Any, kept: Decays) -> None:
+def _check_state(
+    name: str, state: State, which: Trained, layers: Sequence[int], kept: Decays
+) -> None:
     """Raises `ValueError` for a state of another tree."""
+    updates = with_leaves(which, which.gradients)
     check_averages(name, "momenta", state.momenta, updates, len(kept.momenta))
     check_averages(name, "second_moments", state.second_moments, updates, len(kept.second_moments))
     for i, kind in enumerate(Factors._fields if kept.factored else ()):
 
-        def factor(g: Any, i: int = i) -> jax.ShapeDtypeStruct:
+        def factor(g: Any, layers: int = 0, i: int = i) -> jax.ShapeDtypeStruct:
             shape = jnp.shape(g)
-            return jax.ShapeDtypeStruct(flattened(shape, flat_axes(shape)[i]), jnp.float32)
+            return jax.ShapeDtypeStruct(flattened(shape, flat_axes(shape, layers)[i]), jnp.float32)
 
-        wanted = jax.tree.map(factor, updates)
+        of_trained = [factor(*each) for each in zip(which.gradients, layers, strict=True)]
+        wanted = with_leaves(which, of_trained, jax.tree.map(factor, updates))
         check_averages(name, f"factors.{kind}", state.factors[i], wanted, len(kept.factored))
 
 
@@ -115,11 +136,17 @@ def _kept(which: Trained, state: State) -> list[_Kept]:
 
 
 def _update(
-    settings: Settings, theta: Theta, count: Array, which: Trained, kept: list[_Kept]
+    settings: Settings,
+    theta: Theta,
+    count: Array,
+    which: Trained,
+    layers: Sequence[int],
+    kept: list[_Kept],
 ) -> tuple[list[Array], list[_Kept]]:
     """The updates of the trained leaves, and their averages one step on."""
     is_spread = may_be_spread([*which.gradients, *which.params, *jax.tree.leaves(kept)])
-    groups = group_leaves(which.params, alone=is_spread, by_size=True)
+    of_layers = {i for i, number in enumerate(layers) if number}
+    groups = group_leaves(which.params, alone=is_spread, by_size=True, each=of_layers)
     rules = {
         dtype: update_rule(settings, theta, count, dtype)
         for dtype in {computing_dtype(group, theta) for group in groups}
@@ -128,11 +155,18 @@ def _update(
     new, alone = list(kept), {}
     for group in groups:
         dtype = computing_dtype(group, theta)
+        one_step = partial(_one, settings.kept, dtype, count)
         states = []
         for i in group.leaves:
-            gradient, parameter = which.gradients[i], which.params[i]
-            state, new[i] = _one(settings.kept, dtype, gradient, parameter, kept[i])
+            leaf = which.gradients[i], which.params[i], kept[i]
+            if i in of_layers:
+                step = partial(_layer, one_step, rules[dtype], is_spread)
+                steps[i], new[i] = _over_layers(step, layers[i])(*leaf)
+                continue
+            state, new[i] = one_step(*leaf)
             states.append(state)
+        if not states:
+            continue
         if len(states) == 1:
             alone[group.leaves[0]] = states[0], rules[dtype]
         else:
@@ -144,9 +178,27 @@ def _update(
     return steps, new
 
 
+def _over_layers(step: Callable[..., tuple], number: int) -> Callable[..., tuple]:
+    """`step` of a leaf with so many leading axes of layers, each layer on its own."""
+    for _ in range(number):
+        # The decays stand in front of the layers.
+        step = jax.vmap(step, in_axes=(0, 0, 1), out_axes=(0, 1))
+    return step
+
+
+def _layer(
+    one_step: Callable[..., tuple], rule: UpdateRule, is_spread: bool, *leaf: Any
+) -> tuple[Array, _Kept]:
+    """The update of one layer of a leaf, and its averages one step on."""
+    state, new = one_step(*leaf)
+    update = update_group(rule, state.bounded(), (state.gradient.size,), is_spread)
+    parameter = leaf[1]
+    return as_update(update.reshape(jnp.shape(parameter)), jnp.result_type(parameter)), new
+
+
 @partial(jax.jit, static_argnums=(0, 1))  # traced once for a shape, not once for a layer
 def _one(
-    decays: Decays, dtype: DTypeLike, gradient: Array, parameter: Array, kept: _Kept
+    decays: Decays, dtype: DTypeLike, count: Array, gradient: Array, parameter: Array, kept: _Kept
 ) -> tuple[GroupState, _Kept]:
     """What the update of a leaf alone reads, its gradient still unbounded, and its averages one
     step on.
@@ -163,7 +215,7 @@ def _one(
     if not g.ndim:  # A row without axes would stand for many equal ones.
         state = state.map(lambda x: x[..., None])
     new = _Kept(momenta, seconds, factors)
-    return state, jax.tree.map(lambda x, y: x.astype(y.dtype), new, kept)
+    return state, jax.tree.map(lambda x, y: rounded(x, y.dtype, count), new, kept)
 
 
 def _joined(states: Sequence[GroupState]) -> GroupState:

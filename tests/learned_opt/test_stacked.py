@@ -1,0 +1,130 @@
+"""Layers in one tensor: each is updated as a tensor of its own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import learned_opt
+from learned_opt.trees import packing, sample, spread
+from learned_opt.trees.stacked import num_stacked
+from tests.support.learned_opt.thetas import LOG_FEATURES, loud_theta
+
+OPTIMIZERS = {
+    "shipped": lambda: learned_opt.load_theta("general"),
+    "metz2019": lambda: _loud(learned_opt.mlp((4,), preset="metz2019")),
+    "two layers": lambda: _loud(learned_opt.mlp((4, 4), features=LOG_FEATURES)),
+    "factored": lambda: _loud(learned_opt.adafactor_mlp((4,), rms_normalized=True)),
+    "metz2022": lambda: _loud(learned_opt.adafactor_mlp(preset="metz2022")),
+}
+SHAPES = {"w": (3, 6, 4), "b": (3, 4), "scale": (3,), "experts": (3, 2, 5, 7), "head": (4, 2)}
+LAYERS = {"w": 1, "b": 1, "scale": 1, "experts": 2, "head": 0}
+
+
+def _loud(optimizer):
+    return optimizer, loud_theta(optimizer)
+
+
+def tree(seed):
+    rng = np.random.default_rng(seed)
+    by_layer = 10.0 ** -np.arange(3)  # A mean over all layers would be that of the first.
+    return {
+        name: jnp.asarray(
+            rng.normal(size=shape) * by_layer.reshape(-1, *(1,) * (len(shape) - 1))
+            if LAYERS[name]
+            else rng.normal(size=shape),
+            jnp.float32,
+        )
+        for name, shape in SHAPES.items()
+    }
+
+
+def unstacked(tree):
+    def layers(x, number):
+        return [layers(part, number - 1) for part in x] if number else x
+
+    return {name: layers(x, LAYERS[name]) for name, x in tree.items()}
+
+
+def three_updates(opt, change=lambda tree: tree):
+    params, state = change(tree(0)), opt.init(change(tree(0)))
+    update = jax.jit(opt.update)
+    for seed in (1, 2, 3):
+        updates, state = update(change(tree(seed)), state, params)
+    return updates, state
+
+
+@pytest.mark.parametrize("num_devices", [1, 8], ids=["one device", "several"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_layers_in_a_tensor_equal_layers_apart(name, num_devices, monkeypatch):
+    monkeypatch.setattr(spread, "num_devices", lambda: num_devices)
+    optimizer, theta = OPTIMIZERS[name]()
+    apart, _ = three_updates(optimizer.optimizer(theta), unstacked)
+    updates, state = three_updates(optimizer.optimizer(theta, stacked=LAYERS))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6 * jnp.abs(b).max()),
+        unstacked(updates),
+        apart,
+    )
+    for leaf, param in zip(jax.tree.leaves(state.momenta), jax.tree.leaves(tree(0)), strict=True):
+        assert leaf.shape[1:] == param.shape
+    together, _ = three_updates(optimizer.optimizer(theta))
+    assert not np.allclose(together["w"], updates["w"], rtol=1e-3)
+
+
+def test_large_layers_have_a_sample_each(monkeypatch):
+    for module in (learned_opt.per_parameter.group, sample):
+        monkeypatch.setattr(module, "SAMPLE", 10)
+    monkeypatch.setattr(packing, "MAX_PACKED_LEAF", 1)
+    optimizer, theta = OPTIMIZERS["shipped"]()
+    apart, _ = three_updates(optimizer.optimizer(theta), unstacked)
+    updates, _ = three_updates(optimizer.optimizer(theta, stacked=LAYERS))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6 * jnp.abs(b).max()),
+        unstacked(updates),
+        apart,
+    )
+
+
+@pytest.mark.parametrize(
+    "stacked",
+    [
+        "blocks",
+        ("blocks", "else"),
+        {"blocks": True, "head": False},
+        lambda params: {"blocks": 1, "head": 0},
+        lambda params: jax.tree.map(lambda x: x.ndim == 3, params),
+    ],
+    ids=["name", "names", "prefix", "function", "by shape"],
+)
+def test_ways_to_say_it(stacked):
+    params = {"blocks": {"w": jnp.ones((2, 3, 4)), "none": None}, "head": jnp.ones((3, 2))}
+    numbers = num_stacked(stacked, params)
+    assert numbers["blocks"]["w"] == 1 and numbers["head"] == 0
+    assert jax.tree.structure(numbers) == jax.tree.structure(params, is_leaf=lambda x: x is None)
+
+
+@pytest.mark.parametrize(
+    ("stacked", "message"),
+    [
+        ("layers", "no parameter lies under a key named layers"),
+        ({"head": True}, "a tree of the parameters' shape or a prefix"),
+        ({"blocks": 4, "head": 0}, r"\['blocks'\].*shape \(2, 3, 4\), which has no 4 axes"),
+        (-1, "must be a boolean or a number of axes, got -1"),
+        (1.5, "must be a boolean or a number of axes, got 1.5"),
+    ],
+)
+def test_what_it_cannot_mean_is_refused(stacked, message):
+    params = {"blocks": {"w": jnp.ones((2, 3, 4))}, "head": jnp.ones((3, 2))}
+    with pytest.raises(ValueError, match=message):
+        learned_opt.load(stacked=stacked).init(params)
+
+
+def test_an_optimizer_without_layers_says_so(tmp_path):
+    path = learned_opt.save(tmp_path, "sgd", {}, _sgd_theta())
+    with pytest.raises(ValueError, match="has no choice of stacked"):
+        learned_opt.load(path, stacked=True)
+
+
+def _sgd_theta():
+    return learned_opt.catalog.make_optimizer("sgd", {}).init(jax.random.key(0))
