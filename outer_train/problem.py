@@ -138,8 +138,8 @@ def inner_problem(
         update = optimizer.fastest(theta).update
         updates, opt_state = update(grads, state.opt_state, state.params, value=value)
         params = optax.apply_updates(state.params, updates)
-        measured = params, model_state
-        loss = _outer_loss(task, measured, key_loss, data, OBJECTIVES[objective], num_loss_batches)
+        trained = params, model_state
+        loss = _outer_loss(task, trained, key_loss, data, OBJECTIVES[objective], num_loss_batches)
         loss = clip_loss(loss, loss_clip)
         is_last = state.step == num_steps - 1
         if reduction == "mean_log":
@@ -150,8 +150,7 @@ def inner_problem(
             loss = jnp.where(is_last, num_steps * loss, jnp.zeros_like(loss))
         if family.weight != 1.0:
             loss = family.weight * loss
-        state = InnerState(params, opt_state, state.task_params, state.step + 1, model_state)
-        return state, loss
+        return InnerState(params, opt_state, state.task_params, state.step + 1, model_state), loss
 
     return UnrolledSystem(init, step, num_steps, family.data, reduction)
 
@@ -179,11 +178,11 @@ def _training_loss(task, state, key, batch):
     return value, model_state, grads
 
 
-def _outer_loss(task, measured, key, data, split, num_batches):
+def _outer_loss(task, trained, key, data, split, num_batches):
     def one(key):
         key_batch, key_loss = threefry.split(key, 2)
         batch = task.sample_batch(data, key_batch, split)
-        return task.eval_loss(*measured, key_loss, batch)[0]
+        return task.eval_loss(*trained, key_loss, batch)[0]
 
     loss = (
         one(key)

@@ -78,15 +78,17 @@ def _without_state(task: Task) -> StatefulTask:
 
 def _checked(task: StatefulTask) -> StatefulTask:
     def init(key: Key) -> tuple[Params, ModelState]:
-        params, model_state = _pair(task.init(key), "init", "(params, model_state)")
+        found = task.init(key)
+        params, model_state = _pair(found, "init", "(params, model_state)", found)
         return params, _as_arrays(model_state)
 
     def loss(
         params: Params, model_state: ModelState, key: Key, batch: Batch
     ) -> tuple[Array, tuple[ModelState, Metrics]]:
         form, model_state = "(loss, (model_state, metrics))", _as_arrays(model_state)
-        value, beside = _pair(task.loss(params, model_state, key, batch), "loss", form)
-        new_state, metrics = _pair(beside, "loss", form)
+        found = task.loss(params, model_state, key, batch)
+        value, beside = _pair(found, "loss", form, found)
+        new_state, metrics = _pair(beside, "loss", form, found)
         new_state = _as_arrays(new_state)
         _check_kept(model_state, new_state)
         return _scalar(value, "loss"), (new_state, metrics)
@@ -95,17 +97,18 @@ def _checked(task: StatefulTask) -> StatefulTask:
         params: Params, model_state: ModelState, key: Key, batch: Batch
     ) -> tuple[Array, Metrics]:
         found = task.eval_loss(params, model_state, key, batch)
-        value, metrics = _pair(found, "eval_loss", "(loss, metrics)")
+        value, metrics = _pair(found, "eval_loss", "(loss, metrics)", found)
         return _scalar(value, "eval_loss"), metrics
 
     return StatefulTask(init, loss, eval_loss, task.sample_batch)
 
 
-def _pair(found: Any, name: str, form: str) -> tuple[Any, Any]:
+def _pair(part: Any, name: str, form: str, whole: Any) -> tuple[Any, Any]:
     # A dict of two metrics would unpack as well.
-    if not isinstance(found, tuple) or len(found) != 2:
-        raise ValueError(f"{name} of a stateful task must return {form}, got {_shown(found)}")
-    return found
+    if not isinstance(part, tuple) or len(part) != 2:
+        kinds = jax.tree.map(_kind, whole)
+        raise ValueError(f"{name} of a stateful task must return {form}, got {kinds}")
+    return part
 
 
 def _scalar(value: Any, name: str) -> Array:
@@ -154,7 +157,3 @@ def _kinds(tree: Any) -> dict[str, str]:
 
 def _kind(leaf: Any) -> str:
     return f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else type(leaf).__name__
-
-
-def _shown(found: Any) -> str:
-    return str(jax.tree.map(_kind, found))
