@@ -6,6 +6,7 @@ from tasks.images.class_subsets import class_split, class_subset_family, fixed_f
 from tasks.images.datasets import DatasetNotPrepared, digits, tfds_images
 from tasks.images.image_data import FRACTIONS, ImageData, from_arrays, sample_images
 from tasks.images.networks import ACTIVATIONS, MLP, ConvNet, classification_task
+from tasks.images.resnet import ResNet
 from tasks.model_state import as_stateful, check_model_state
 from tasks.suite_tasks import NUM_TRAIN_CLASSES, Suite, SuiteTask, task_key
 from tasks.suites import suite
@@ -26,6 +27,7 @@ __all__ = [
     "Key",
     "Params",
     "Quadratic",
+    "ResNet",
     "StatefulTask",
     "Suite",
     "SuiteTask",

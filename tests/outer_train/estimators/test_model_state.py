@@ -157,7 +157,7 @@ def normalized_family(keep=lambda state: state):
     return TaskFamily(lambda key: (), lambda drawn: task, (inputs, targets))
 
 
-@pytest.mark.parametrize("name", ["sgd", pytest.param("adam", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_forward_equals_reverse_equals_finite_differences(name):
     num_steps = 7
     with jax.enable_x64(True):
@@ -190,7 +190,6 @@ def test_forward_equals_reverse_equals_finite_differences(name):
         assert abs(float(found.grad[rate] - constant.grad[rate])) > 1e-3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["persistent_es", "merged", "forward_mode"])
 def test_two_devices_give_what_one_gives(name):
     problem = inner_problem(summing_family(), rate_alone(), T, loss_clip=1e6)
