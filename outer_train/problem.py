@@ -13,7 +13,7 @@ from jax import Array
 from learned_opt import LearnedOptimizer, Theta
 from learned_opt.trees import at_least_float32
 from outer_train.checks import check_count, check_positive
-from tasks import Data, Key, TaskFamily
+from tasks import Data, Key, TaskFamily, as_stateful, check_model_state
 from tasks.numerics import threefry
 
 State = Any
@@ -51,14 +51,15 @@ InnerProblem = UnrolledSystem
 
 
 class InnerState(NamedTuple):
-    """One inner training run: its parameters, its optimizer's state,
-    which task it is, and its step (int32).
+    """One inner training run: its parameters, its optimizer's state, which task it is, its step
+    (int32), and the network's own state, `()` if it has none.
     """
 
     params: Any
     opt_state: Any
     task_params: Any
     step: Array
+    model_state: Any = ()
 
 
 def inner_problem(
@@ -76,7 +77,9 @@ def inner_problem(
     as a system unrolled in theta (Metz et al. 2019, arXiv 1810.10180, fig 1).
 
     A step draws a training batch, applies the optimizer, and returns the loss of the new parameters
-    on fresh batches.
+    on fresh batches. A `tasks.StatefulTask` goes on from the model state of the training batch; the
+    fresh batches are seen as at test time, with that state, and do not change it. Estimators carry
+    it with the parameters, and gradients flow through it.
 
     Args:
       family: each episode draws one of its tasks. Its weight multiplies what `step` returns.
@@ -105,7 +108,7 @@ def inner_problem(
 
     Raises:
       ValueError: for a length or batch count below 1, a clip, offset or weight that is not positive
-        and finite, or an unknown name.
+        and finite, an unknown name, or tasks that do not keep their model state's shapes and types.
     """
     check_count(num_steps=num_steps, num_loss_batches=num_loss_batches)
     check_positive(loss_clip=loss_clip, log_offset=log_offset)
@@ -118,24 +121,25 @@ def inner_problem(
         )
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    check_model_state(family)
 
     def init(theta, key):
         key_task, key_params = jax.random.split(key)
         task_params = family.sample(key_task)
-        params = family.task(task_params).init(key_params)
+        params, model_state = as_stateful(family.task(task_params)).init(key_params)
         opt_state = optimizer.fastest(theta).init(params)
-        return InnerState(params, opt_state, task_params, jnp.int32(0))
+        return InnerState(params, opt_state, task_params, jnp.int32(0), model_state)
 
     def step(theta, state, key, data):
         key_batch, key_train, key_loss = threefry.split(key, 3)
-        task = family.task(state.task_params)
+        task = as_stateful(family.task(state.task_params))
         batch = task.sample_batch(data, key_batch, "train")
-        value_fn = lambda params: task.loss(params, key_train, batch)[0]
-        value, grads = jax.value_and_grad(value_fn)(state.params)
+        value, model_state, grads = _training_loss(task, state, key_train, batch)
         update = optimizer.fastest(theta).update
         updates, opt_state = update(grads, state.opt_state, state.params, value=value)
         params = optax.apply_updates(state.params, updates)
-        loss = _outer_loss(task, params, key_loss, data, OBJECTIVES[objective], num_loss_batches)
+        trained = params, model_state
+        loss = _outer_loss(task, trained, key_loss, data, OBJECTIVES[objective], num_loss_batches)
         loss = clip_loss(loss, loss_clip)
         is_last = state.step == num_steps - 1
         if reduction == "mean_log":
@@ -146,7 +150,7 @@ def inner_problem(
             loss = jnp.where(is_last, num_steps * loss, jnp.zeros_like(loss))
         if family.weight != 1.0:
             loss = family.weight * loss
-        return InnerState(params, opt_state, state.task_params, state.step + 1), loss
+        return InnerState(params, opt_state, state.task_params, state.step + 1, model_state), loss
 
     return UnrolledSystem(init, step, num_steps, family.data, reduction)
 
@@ -163,10 +167,22 @@ def clip_loss(loss: Array, loss_clip: float) -> Array:
     return jnp.where(jnp.isnan(loss), jnp.full_like(loss, loss_clip), jnp.clip(loss, max=loss_clip))
 
 
-def _outer_loss(task, params, key, data, split, num_batches):
+def _training_loss(task, state, key, batch):
+    """The loss at the state's parameters, the model state that comes with it, and the gradient."""
+
+    def loss(params):
+        value, (model_state, _) = task.loss(params, state.model_state, key, batch)
+        return value, model_state
+
+    (value, model_state), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+    return value, model_state, grads
+
+
+def _outer_loss(task, trained, key, data, split, num_batches):
     def one(key):
         key_batch, key_loss = threefry.split(key, 2)
-        return task.loss(params, key_loss, task.sample_batch(data, key_batch, split))[0]
+        batch = task.sample_batch(data, key_batch, split)
+        return task.eval_loss(*trained, key_loss, batch)[0]
 
     loss = (
         one(key)

@@ -1,11 +1,13 @@
 """What is optimized: tasks, task families, data sets."""
 
 from tasks.analytic.random_quadratic import Quadratic, random_quadratic_family
-from tasks.base import SPLITS, Batch, Data, Key, Params, Task, TaskFamily
+from tasks.base import SPLITS, Batch, Data, Key, Params, StatefulTask, Task, TaskFamily
 from tasks.images.class_subsets import class_split, class_subset_family, fixed_family
 from tasks.images.datasets import DatasetNotPrepared, digits, tfds_images
 from tasks.images.image_data import FRACTIONS, ImageData, from_arrays, sample_images
 from tasks.images.networks import ACTIVATIONS, MLP, ConvNet, classification_task
+from tasks.images.resnet import ResNet
+from tasks.model_state import as_stateful, check_model_state
 from tasks.suite_tasks import NUM_TRAIN_CLASSES, Suite, SuiteTask, task_key
 from tasks.suites import suite
 from tasks.text import char_family
@@ -25,11 +27,15 @@ __all__ = [
     "Key",
     "Params",
     "Quadratic",
+    "ResNet",
+    "StatefulTask",
     "Suite",
     "SuiteTask",
     "Task",
     "TaskFamily",
+    "as_stateful",
     "char_family",
+    "check_model_state",
     "class_split",
     "class_subset_family",
     "classification_task",

@@ -1,4 +1,4 @@
-"""What is optimized: the contracts `Task` and `TaskFamily`.
+"""What is optimized: the contracts `Task`, `StatefulTask` and `TaskFamily`.
 
 A task is a NamedTuple of pure functions. Its data is an argument, never a closed-over array: a
 closed-over array becomes a constant of the compiled program, and a replicated array cannot be
@@ -14,6 +14,8 @@ Key = Array
 """A typed PRNG key, as `jax.random.key` makes it."""
 Params = Any
 """Inner parameters: a tree of arrays."""
+ModelState = Any
+"""What a network keeps between steps and no gradient trains: a tree of arrays of any type."""
 Batch = Any
 Data = Any
 """Arrays that are handed to jitted code as an argument."""
@@ -39,13 +41,50 @@ class Task(NamedTuple):
     sample_batch: Callable[[Data, Key, str], Batch]
 
 
+class StatefulTask(NamedTuple):
+    """A training problem whose network keeps a state beside its parameters: the statistics of batch
+    normalization, a codebook, a counter, a PRNG key.
+
+    A training step computes the gradient of `loss` and goes on from the state that came with it.
+    Everything that is measured, a validation objective included, is `eval_loss`: it takes the state
+    as the network wants it at test time and changes nothing. Shapes, types and structure of the
+    state are those of `init` for ever. Its floating-point numbers stay finite: a particle of an
+    estimator that holds another starts a new episode.
+
+    Attributes:
+      init: `key -> (params, model_state)`; the state may be empty, for a network that is only
+        another one at test time (dropout).
+      loss: `(params, model_state, key, batch) -> (scalar loss, (model_state, metrics))`, in
+        training. Outer gradients go through the new state.
+      eval_loss: `(params, model_state, key, batch) -> (scalar loss, metrics)`, at test time.
+      sample_batch: as of a `Task`.
+
+    Example, a running mean of the inputs that is taken off them:
+
+      def loss(params, mean, key, batch):
+          mean = 0.9 * mean + 0.1 * batch.mean()
+          return jnp.square(params * batch - mean).mean(), (mean, {})
+
+      def eval_loss(params, mean, key, batch):
+          return jnp.square(params * batch - mean).mean(), {}
+
+      StatefulTask(lambda key: (jnp.ones(()), jnp.zeros(())), loss, eval_loss, sample_batch)
+    """
+
+    init: Callable[[Key], tuple[Params, ModelState]]
+    loss: Callable[[Params, ModelState, Key, Batch], tuple[Array, tuple[ModelState, Metrics]]]
+    eval_loss: Callable[[Params, ModelState, Key, Batch], tuple[Array, Metrics]]
+    sample_batch: Callable[[Data, Key, str], Batch]
+
+
 class TaskFamily(NamedTuple):
     """A distribution over tasks of one structure, so that tasks of one family vmap together.
 
     Attributes:
       sample: `key -> task_params`, arrays that tell one task from another (which classes, which
         curvatures).
-      task: `task_params -> Task`; called under `jax.vmap`, so it must not branch on values.
+      task: `task_params -> Task`, or a `StatefulTask`; called under `jax.vmap`, so it must not
+        branch on values.
       data: arrays shared by all tasks; passed to jitted code as an argument and replicated over the
         mesh.
       weight: how much its outer loss counts where several families are outer-trained on. Losses
@@ -53,6 +92,6 @@ class TaskFamily(NamedTuple):
     """
 
     sample: Callable[[Key], TaskParams]
-    task: Callable[[TaskParams], Task]
+    task: Callable[[TaskParams], Task | StatefulTask]
     data: Data = ()
     weight: float = 1.0

@@ -1,11 +1,13 @@
 """Weight-scale augmentation: the same tasks in other units of their parameters."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from tasks.base import Batch, Data, Key, Metrics, Params, Task, TaskFamily, TaskParams
+from tasks.base import Key, ModelState, Params, StatefulTask, Task, TaskFamily, TaskParams
 
 
 def rescaled_weights(family: TaskFamily, max_scale: float) -> TaskFamily:
@@ -46,23 +48,30 @@ def rescaled_weights(family: TaskFamily, max_scale: float) -> TaskFamily:
         )
         return jax.tree.unflatten(treedef, list(jnp.exp(logs)))
 
-    def task(drawn: TaskParams) -> Task:
+    def task(drawn: TaskParams) -> Task | StatefulTask:
         inner_params, words = drawn
         inner = family.task(inner_params)
 
-        def init(key: Key) -> Params:
-            params = inner.init(key)
+        def held(params: Params) -> Params:
             return jax.tree.map(lambda w, c: w / c.astype(w.dtype), params, scales(words, params))
 
-        def loss(params: Params, key: Key, batch: Batch) -> tuple[jax.Array, Metrics]:
-            unscaled = jax.tree.map(
-                lambda w, c: w * c.astype(w.dtype), params, scales(words, params)
-            )
-            return inner.loss(unscaled, key, batch)
+        def unscaled(loss: Callable) -> Callable:
+            def of_held(params: Params, *rest: Any) -> Any:
+                own = jax.tree.map(
+                    lambda w, c: w * c.astype(w.dtype), params, scales(words, params)
+                )
+                return loss(own, *rest)
 
-        def sample_batch(data: Data, key: Key, split: str) -> Batch:
-            return inner.sample_batch(data, key, split)
+            return of_held
 
-        return Task(init, loss, sample_batch)
+        scaled = inner._replace(loss=unscaled(inner.loss))
+        if isinstance(scaled, StatefulTask):
+
+            def init(key: Key) -> tuple[Params, ModelState]:
+                params, model_state = inner.init(key)
+                return held(params), model_state
+
+            return scaled._replace(init=init, eval_loss=unscaled(scaled.eval_loss))
+        return scaled._replace(init=lambda key: held(inner.init(key)))
 
     return TaskFamily(sample, task, family.data, family.weight)

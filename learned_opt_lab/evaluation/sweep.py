@@ -21,9 +21,10 @@ import optax
 from jax import Array
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
+from learned_opt_lab.evaluation.training import Runs, measure, start_run
 from outer_train import compiler_options, memory
 from outer_train.particles import vary
-from tasks import SPLITS, Data, Key, Task, TaskFamily
+from tasks import SPLITS, Data, Key, TaskFamily, check_model_state
 
 Hyperparameters = Any
 Factory = Callable[[Hyperparameters], optax.GradientTransformation]
@@ -36,13 +37,6 @@ EXTRA_ARGS = ("value", "grad", "value_fn", "objective_grad")
 BYTES_OF_KEYS = 24
 """Of one run, while they are made."""
 _AXIS = "sweep"
-
-
-class Runs(NamedTuple):
-    """The keys of the runs, each `[num_runs]`: which task, which initialization and batches."""
-
-    task: Key
-    seed: Key
 
 
 class _Plan(NamedTuple):
@@ -103,9 +97,10 @@ def make_sweep(
 
     Raises:
       ValueError: for a number of steps, an interval, a split or an extra argument outside the
-        above.
+        above, or tasks that do not keep their model state's shapes and types.
     """
     _check(num_steps, splits, eval_every, num_eval_batches, extra_args)
+    check_model_state(family)
     plan = _Plan(num_steps, splits, eval_every, num_eval_batches, extra_args)
     program = _sharded(functools.partial(_run, plan, family, factory))
 
@@ -217,11 +212,11 @@ def _run(
 
     def measured(carry, point):
         key = jax.random.fold_in(eval_key, point)
-        measure = functools.partial(_measure, task, splits, data, carry[0])
+        of_batch = functools.partial(measure, task, splits, data, carry)
         if num_eval_batches == 1:
-            measurements = measure(key)
+            measurements = of_batch(key)
         else:
-            each = jax.vmap(measure)(jax.random.split(key, num_eval_batches))
+            each = jax.vmap(of_batch)(jax.random.split(key, num_eval_batches))
             measurements = jax.tree.map(lambda values: jnp.mean(values, axis=0), each)
         first = point * eval_every
         # The last point has no steps left: one loop body serves all points, and is compiled once.
@@ -233,68 +228,3 @@ def _run(
     carry = vary(start, axis_name)
     curves = jax.lax.scan(measured, carry, jnp.arange(num_steps // eval_every + 1))[1]
     return vary(curves, axis_name)
-
-
-def start_run(
-    family: TaskFamily,
-    factory: Factory,
-    hyperparameters: Hyperparameters,
-    run: Runs,
-    data: Data,
-    extra_args: tuple[str, ...],
-) -> tuple[Task, tuple[Any, Any], Callable[[Array, tuple[Any, Any]], tuple[Any, Any]]]:
-    """One configuration at the start of one run:
-    its task, `(params, state)`, and a step `(index, (params, state))`.
-    """
-    init_key, train_key, _ = jax.random.split(run.seed, 3)
-    task = family.task(family.sample(run.task))
-    with jax.numpy_dtype_promotion("standard"):
-        optimizer = optax.with_extra_args_support(factory(hyperparameters))
-        params = task.init(init_key)
-        state = optimizer.init(params)
-
-    def step(index, carry):
-        return train_step(
-            task, optimizer, extra_args, data, jax.random.fold_in(train_key, index), *carry
-        )
-
-    return task, (params, state), step
-
-
-def train_step(
-    task: Task, optimizer, extra_args: tuple[str, ...], data: Data, key: Key, params, state
-):
-    """One inner step on a fresh `train` batch: `(params, state)` of the next step."""
-    batch_key, loss_key, valid_batch_key, valid_loss_key = jax.random.split(key, 4)
-    batch = task.sample_batch(data, batch_key, "train")
-
-    def value_fn(at):
-        return task.loss(at, loss_key, batch)[0]
-
-    def valid_fn(at):
-        return task.loss(
-            at, valid_loss_key, task.sample_batch(data, valid_batch_key, "inner_valid")
-        )[0]
-
-    value, grad = jax.value_and_grad(value_fn)(params)
-    available = {"value": lambda: value, "grad": lambda: grad, "value_fn": lambda: value_fn}
-    available["objective_grad"] = lambda: jax.grad(valid_fn)(params)
-    extra = {name: available[name]() for name in extra_args}
-    with jax.numpy_dtype_promotion("standard"):
-        updates, state = optimizer.update(grad, state, params, **extra)
-        return optax.apply_updates(params, updates), state
-
-
-def _measure(
-    task: Task, splits: tuple[str, ...], data: Data, params, key: Key
-) -> dict[str, dict[str, Array]]:
-    """Loss and metrics on one fresh batch of each split;
-    its key does not depend on the other splits asked for.
-    """
-    measurements = {}
-    for split in splits:
-        batch_key, loss_key = jax.random.split(jax.random.fold_in(key, SPLITS.index(split)))
-        loss, metrics = task.loss(params, loss_key, task.sample_batch(data, batch_key, split))
-        scalars = {name: value for name, value in metrics.items() if jnp.ndim(value) == 0}
-        measurements[split] = {**scalars, "loss": loss}
-    return measurements

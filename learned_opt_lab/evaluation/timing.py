@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from learned_opt_lab.evaluation.sweep import Factory, Runs, start_run
+from learned_opt_lab.evaluation.sweep import Factory
+from learned_opt_lab.evaluation.training import Runs, start_run
 from tasks import TaskFamily
 
 
@@ -78,6 +79,7 @@ def _time_once(compiled: Callable, args: tuple, num_steps: int) -> float:
 def _make_loop(family: TaskFamily, factory: Factory, extra_args: tuple[str, ...]) -> Callable:
     def loop(hyperparameters, run, data, num_steps):
         _, start, step = start_run(family, factory, hyperparameters, run, data, extra_args)
-        return jax.lax.fori_loop(0, num_steps, step, start)[0]
+        # What the optimizer keeps for a further step is not asked for.
+        return jax.lax.fori_loop(0, num_steps, step, start)[:2]
 
     return loop

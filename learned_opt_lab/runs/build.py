@@ -26,7 +26,7 @@ from outer_train import (
     truncation,
 )
 from outer_train.estimators import GradientEstimator
-from tasks import TaskFamily
+from tasks import TaskFamily, as_stateful
 
 
 class Built(NamedTuple):
@@ -144,8 +144,8 @@ def _check_held_out_fits(
     """Refuses before training what could not be scored after it."""
 
     def start(key):
-        params = family.task(family.sample(key)).init(key)
-        return params, optimizer.fastest(theta).init(params)
+        params, model_state = as_stateful(family.task(family.sample(key))).init(key)
+        return params, model_state, optimizer.fastest(theta).init(params)
 
     size = (
         memory.num_bytes(jax.eval_shape(start, jax.random.key(0)))

@@ -20,10 +20,12 @@ from tasks.images import (
     datasets,
     mnist1d,
     tfds_autoencoder_family,
+    tfds_resnet_family,
 )
 
 FAMILIES: dict[str, Callable[..., TaskFamily]] = {
     "tasks.images:tfds_autoencoder_family": tfds_autoencoder_family,
+    "tasks.images:tfds_resnet_family": tfds_resnet_family,
     "tasks:char_family": char_family,
 }
 """The project's own among custom families: any file may name them."""

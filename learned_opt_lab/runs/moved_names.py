@@ -17,6 +17,7 @@ MODULES = {
 """Module -> where its names are, beside those of `learned_opt`."""
 FACES = {
     "tasks.images.autoencoder:tfds_autoencoder_family": "tasks.images:tfds_autoencoder_family",
+    "tasks.images.resnet:tfds_resnet_family": "tasks.images:tfds_resnet_family",
     "tasks.text:char_family": "tasks:char_family",
 }
 """Name -> by which this project's configs have it, and any file may."""

@@ -7,7 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks.base import SPLITS, Batch, Data, Key, Task, TaskFamily, TaskParams
+from tasks.base import (
+    SPLITS,
+    Batch,
+    Data,
+    Key,
+    StatefulTask,
+    Task,
+    TaskFamily,
+    TaskParams,
+)
 from tasks.images.image_data import ImageData, sample_images
 from tasks.images.networks import classification_task
 
@@ -46,7 +55,8 @@ def class_subset_family(
 
     Args:
       data: the data set.
-      module: `images -> logits [batch, outputs]`, with at least k outputs.
+      module: `images -> logits [batch, outputs]`, with at least k outputs; as for
+        `tasks.classification_task`.
       num_classes_per_task: k.
       classes: the classes to draw from; None means all. See `class_split` for a held-out family.
       batch_size: examples in every batch, drawn with replacement.
@@ -78,7 +88,7 @@ def class_subset_family(
     def sample(key: Key) -> TaskParams:
         return jax.random.permutation(key, jnp.array(pool, jnp.int32))[:num_classes_per_task]
 
-    def task(drawn: TaskParams) -> Task:
+    def task(drawn: TaskParams) -> Task | StatefulTask:
         return template._replace(sample_batch=sample_batch_of(drawn))
 
     return TaskFamily(sample, task, data)
@@ -112,6 +122,6 @@ def _check_batch_size(
             )
 
 
-def fixed_family(task: Task, data: Data = ()) -> TaskFamily:
+def fixed_family(task: Task | StatefulTask, data: Data = ()) -> TaskFamily:
     """The family that holds one task: nothing is drawn, and the task parameters are `()`."""
     return TaskFamily(sample=lambda key: (), task=lambda task_params: task, data=data)

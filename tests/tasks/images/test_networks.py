@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tasks.base import StatefulTask
 from tasks.images.networks import (
     ACTIVATIONS,
     MLP,
@@ -28,10 +29,12 @@ def test_the_papers_network_has_about_20k_weights():
     assert count(jax.eval_shape(task.init, jax.random.key(0))) == sizes == 19_722
 
 
-def test_strided_convolution_equals_the_library_one():
+@pytest.mark.parametrize(("stride", "use_bias"), [(2, True), (1, False)])
+def test_strided_convolution_equals_the_library_one(stride, use_bias):
     key_params, key_images = jax.random.split(jax.random.key(0))
     images = jax.random.normal(key_images, (2, 7, 8, 3))  # An odd and an even size.
-    ours, theirs = StridedConv(4), nn.Conv(4, (3, 3), strides=2, padding=1)
+    ours = StridedConv(4, stride=stride, use_bias=use_bias)
+    theirs = nn.Conv(4, (3, 3), strides=stride, padding=1, use_bias=use_bias)
     variables = jax.jit(theirs.init)(key_params, images)
     shapes = jax.tree.map(jnp.shape, variables)
     assert jax.tree.map(jnp.shape, jax.eval_shape(ours.init, key_params, images)) == shapes
@@ -124,6 +127,23 @@ def test_dropout_is_driven_by_the_losss_key():
     assert first == again != other
 
 
+def test_a_module_that_takes_train_drops_nothing_at_test_time():
+    class Dropped(nn.Module):
+        @nn.compact
+        def __call__(self, images, train):
+            return nn.Dropout(0.5, deterministic=not train)(nn.Dense(64)(images))
+
+    task = classification_task(Dropped(), no_batch, (3,))
+    params, state = jax.jit(task.init)(jax.random.key(0))
+    assert isinstance(task, StatefulTask)
+    assert state == {}
+    batch = {"image": jnp.ones((4, 3)), "label": jnp.zeros(4, jnp.int32)}
+    of_keys = lambda loss: [float(loss(params, {}, jax.random.key(i), batch)[0]) for i in (1, 1, 2)]
+    first, again, other = of_keys(jax.jit(task.loss))
+    assert first == again != other
+    assert len(set(of_keys(jax.jit(task.eval_loss)))) == 1
+
+
 @pytest.mark.parametrize("make", [MLP, ConvNet])
 def test_bad_modules_are_refused(make):
     with pytest.raises(
@@ -147,5 +167,7 @@ def test_modules_that_do_not_fit_are_refused():
         def __call__(self, images):
             return nn.BatchNorm(use_running_average=False)(images)
 
-    with pytest.raises(ValueError, match=r"parameters only; it also has \['batch_stats'\]"):
+    with pytest.raises(
+        ValueError, match=r"\['batch_stats'\] besides its parameters, and must take"
+    ):
         classification_task(Normalised(), no_batch, (3,))

@@ -1,0 +1,104 @@
+"""One training run of an evaluation: where it starts, its steps, and what is measured of it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from tasks import SPLITS, Data, Key, StatefulTask, TaskFamily, as_stateful
+
+
+class Runs(NamedTuple):
+    """The keys of the runs, each `[num_runs]`: which task, which initialization and batches."""
+
+    task: Key
+    seed: Key
+
+
+class Trained(NamedTuple):
+    """How far a run has come: parameters, the network's own state (`()` if it has none), and the
+    optimizer's.
+    """
+
+    params: Any
+    model_state: Any
+    opt_state: Any
+
+
+def start_run(
+    family: TaskFamily,
+    factory: Callable[[Any], optax.GradientTransformation],
+    hyperparameters: Any,
+    run: Runs,
+    data: Data,
+    extra_args: tuple[str, ...],
+) -> tuple[StatefulTask, Trained, Callable[[Array, Trained], Trained]]:
+    """One configuration at the start of one run: its task, where it starts, and a step
+    `(index, Trained) -> Trained`.
+    """
+    init_key, train_key, _ = jax.random.split(run.seed, 3)
+    task = as_stateful(family.task(family.sample(run.task)))
+    with jax.numpy_dtype_promotion("standard"):
+        optimizer = optax.with_extra_args_support(factory(hyperparameters))
+        params, model_state = task.init(init_key)
+        start = Trained(params, model_state, optimizer.init(params))
+
+    def step(index, trained):
+        key = jax.random.fold_in(train_key, index)
+        return train_step(task, optimizer, extra_args, data, key, trained)
+
+    return task, start, step
+
+
+def train_step(
+    task: StatefulTask,
+    optimizer: optax.GradientTransformationExtraArgs,
+    extra_args: tuple[str, ...],
+    data: Data,
+    key: Key,
+    trained: Trained,
+) -> Trained:
+    """One inner step on a fresh `train` batch.
+
+    What the optimizer may ask about other parameters is answered at the model state before the
+    step: by `value_fn` as in training, by the gradient of the `inner_valid` batch as at test time.
+    """
+    params, model_state, opt_state = trained
+    batch_key, loss_key, valid_batch_key, valid_loss_key = jax.random.split(key, 4)
+    batch = task.sample_batch(data, batch_key, "train")
+
+    def train_fn(at):
+        value, (new_state, _) = task.loss(at, model_state, loss_key, batch)
+        return value, new_state
+
+    def valid_fn(at):
+        valid_batch = task.sample_batch(data, valid_batch_key, "inner_valid")
+        return task.eval_loss(at, model_state, valid_loss_key, valid_batch)[0]
+
+    (value, new_state), grad = jax.value_and_grad(train_fn, has_aux=True)(params)
+    available = {"value": lambda: value, "grad": lambda: grad}
+    available["value_fn"] = lambda: lambda at: train_fn(at)[0]
+    available["objective_grad"] = lambda: jax.grad(valid_fn)(params)
+    extra = {name: available[name]() for name in extra_args}
+    with jax.numpy_dtype_promotion("standard"):
+        updates, opt_state = optimizer.update(grad, opt_state, params, **extra)
+        return Trained(optax.apply_updates(params, updates), new_state, opt_state)
+
+
+def measure(
+    task: StatefulTask, splits: tuple[str, ...], data: Data, trained: Trained, key: Key
+) -> dict[str, dict[str, Array]]:
+    """Loss and metrics, as at test time, on one fresh batch of each split;
+    its key does not depend on the other splits asked for.
+    """
+    measurements = {}
+    for split in splits:
+        batch_key, loss_key = jax.random.split(jax.random.fold_in(key, SPLITS.index(split)))
+        batch = task.sample_batch(data, batch_key, split)
+        loss, metrics = task.eval_loss(trained.params, trained.model_state, loss_key, batch)
+        scalars = {name: value for name, value in metrics.items() if jnp.ndim(value) == 0}
+        measurements[split] = {**scalars, "loss": loss}
+    return measurements
