@@ -31,7 +31,7 @@ from learned_opt.hypergradient.step_tangent import (
     zero_tangent,
 )
 from learned_opt.ranges import require, require_non_negative
-from learned_opt.trees.spread import scalar_beside, state_beside, zero_count
+from learned_opt.trees.spread import scalar_beside, state_beside
 from learned_opt.trees.state_check import check_mirrors, check_params, check_precision, check_type
 
 ADAPTIVE = "adaptive"
@@ -213,7 +213,7 @@ def _first_state(
         mu=scalar(0 if adaptive else mu),
         hyper_learning_rate=scalar(hyper_learning_rate),
         hypergradient=scalar(0),
-        num_non_finite=zero_count(params),
+        num_non_finite=scalar_beside(params, 0, jnp.int32),
         horizon=scalar(0),
         tangent=Tangent(tracked, () if one_step else zero_tangent(inner_state)),
         partial=zero_tangent(params) if adaptive else (),

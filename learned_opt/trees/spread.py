@@ -70,7 +70,9 @@ def zeros_beside(
 
 
 def scalar_beside(params: Any, value: Any, dtype: DTypeLike) -> Array:
-    """A new scalar, whole on every device that the parameters lie on.
+    """A new scalar that depends on the parameters, whole on every device that they lie on.
+
+    Inside `shard_map` it is a device's own as soon as one of the parameters is.
 
     Args:
       params: any tree.
@@ -78,12 +80,17 @@ def scalar_beside(params: Any, value: Any, dtype: DTypeLike) -> Array:
       dtype: of the scalar.
     """
     device = None if isinstance(value, jax.core.Tracer) else _whole(params)
-    return jnp.array(value, dtype, copy=True, device=device)
+    scalar = jnp.array(value, dtype, copy=True, device=device)
+    own = frozenset().union(*(_varies_over(leaf) for leaf in jax.tree.leaves(params)))
+    new = tuple(sorted(own - _varies_over(scalar)))
+    return lax.pcast(scalar, new, to="varying") if new else scalar
 
 
 def zero_count(params: Any) -> Array:
-    """A count of no updates, int32, whole on every device that the parameters lie on."""
-    return scalar_beside(params, 0, jnp.int32)
+    """A count of no updates, int32, the same and whole on every device
+    that the parameters lie on.
+    """
+    return jnp.zeros((), jnp.int32, device=_whole(params))
 
 
 def state_beside(state: Any, params: Any) -> Any:
@@ -155,6 +162,15 @@ def _whole(params: Any) -> Any:
         if isinstance(sharding := getattr(leaf, "sharding", None), NamedSharding):
             return NamedSharding(sharding.mesh, PartitionSpec())
     return next((leaf.sharding for leaf in leaves if _is_on_one(leaf)), None)
+
+
+def _varies_over(leaf: Any) -> frozenset[str]:
+    """Axes of a mesh over which `shard_map` has an array differ."""
+    if not isinstance(leaf, jax.core.Tracer):
+        return frozenset()
+    kind = jax.typeof(leaf)
+    # The name before JAX 0.10.
+    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma
 
 
 def _is_on_one(leaf: Any) -> bool:
