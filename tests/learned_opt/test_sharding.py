@@ -36,6 +36,8 @@ GROUPS = {
     **{name: (name,) for name in PER_PARAMETER},
 }
 """Those whose programs are small are compiled as one."""
+SUMS = {"hand_designed": (0, 0), "adafactor_mlp": (3, 100)}
+"""Reductions for each tensor at most, and numbers in them; means of rows and columns are many."""
 
 
 def loss(params):
@@ -132,8 +134,9 @@ def test_an_update_is_that_of_one_device(group, layout, kind):
             assert all(x.is_deleted() for x in jax.tree.leaves(before))
         assert_lies(state, wanted)
     sums = sent(update.as_text())
-    assert len(sums) <= (0 if group == "hand_designed" else len(SHAPES))
-    assert sum(sums) <= 8 * len(SHAPES) * len(GROUPS[group])
+    most, numbers = SUMS.get(group, (1, 10))
+    assert len(sums) <= most * len(SHAPES)
+    assert sum(sums) <= numbers * len(SHAPES) * len(GROUPS[group])
     for name, updates in of_one_device(group).items():
         for leaf, expected in updates.items():
             np.testing.assert_allclose(
