@@ -69,7 +69,7 @@ def spread(tree, num_devices):
     return jax.tree.map_with_path(place, tree)
 
 
-@every_optimizer
+@by_name(EVERY, quick=("adam8", "marthe_adam"))
 def test_orbax_restores_on_other_devices(name, tmp_path):
     tx = compiled(name)
     params, state = spread(drawn(0), 8), tx.init(spread(drawn(0), 8))
