@@ -157,15 +157,7 @@ def differentiate_step(
             (one,),
             has_aux=True,
         )
-        untrained = jax.tree.map(
-            lambda g, x: None if is_trained(g) else zero_tangent(x),
-            at.grads,
-            at.params,
-            is_leaf=_is_none,
-        )
-        partial = kept_where_untrained(
-            at.grads, _widen(_finite_where_inputs_are(partial_dot, ())[0]), untrained
-        )
+        partial = _zero_where_untrained(at, _widen(_finite_where_inputs_are(partial_dot, ())[0]))
         if tangent is None:
             return StepResult(updates, new_state, Tangent(partial, ()), ())
         primals = (at.learning_rate, at.grads, floats, weights)
@@ -178,6 +170,12 @@ def differentiate_step(
         inner_state=_place_floats(treedef, at.inner_state, floats_dot),
     )
     return StepResult(updates, new_state, new_tangent, partial if with_partial else ())
+
+
+def _zero_where_untrained(at, tangent):
+    """A weights' tangent, with zeros where there is no gradient."""
+    fill = lambda g, z, x: z if is_trained(g) else zero_tangent(x)
+    return jax.tree.map(fill, at.grads, tangent, at.params, is_leaf=_is_none)
 
 
 def _push(step, one, primals, tangent, params, value_fn):
