@@ -21,6 +21,11 @@ def spread_over(mesh):
     return {"a": place(jnp.ones((4, 8)), "x", "y"), "b": place(jnp.ones(8), "y")}
 
 
+def plain_zeros(params):
+    """As a transformation may make them that has never heard of a mesh."""
+    return jax.tree.map(lambda x: jnp.zeros(x.shape), params)
+
+
 def specs(tree):
     plain = lambda spec: tuple(spec)[: max((i + 1 for i, s in enumerate(spec) if s), default=0)]
     return {
@@ -63,6 +68,7 @@ def test_a_state_of_optax_lies_beside_its_parameters(mesh, how):
             optax.masked(optax.trace(0.9), {"a": True, "b": False}),
             optax.scale_by_factored_rms(min_dim_size_to_factor=2),
             optax.scale_by_adam(),
+            optax.GradientTransformation(plain_zeros, None),
         ),
     )
     init = lambda p: spread.state_beside(tx.init(p), p)
@@ -75,6 +81,7 @@ def test_a_state_of_optax_lies_beside_its_parameters(mesh, how):
         "[1].v['b']": ("y",),
         "[2].mu['a']": ("x", "y"),
         "[2].nu['b']": ("y",),
+        "[3]['a']": ("x", "y"),
     }
     assert {path: found[path] for path in mirrored} == mirrored
     assert found["[2].count"] == ()
