@@ -183,10 +183,10 @@ def _alike(leaf: Array, fresh: Array) -> Array:
     """A fresh array laid out as the traced leaf, also where the compiler decides how that is."""
     sharding = jax.typeof(leaf).sharding
     kinds = set(sharding.mesh.axis_types) if not sharding.mesh.empty else set()
-    if num_devices() == 1:
-        return fresh
-    if kinds and AxisType.Auto not in kinds:
-        is_there = AxisType.Manual in kinds or jax.typeof(fresh).sharding == sharding
+    if num_devices() == 1 or AxisType.Manual in kinds:
+        return fresh  # XLA stops at a layout that `shard_map` has chosen in part only.
+    if kinds == {AxisType.Explicit}:
+        is_there = jax.typeof(fresh).sharding == sharding
         return fresh if is_there else jax.sharding.reshard(fresh, sharding)
     # Behind the barrier it is no constant, which would be whole on every device.
     return shard_alike(leaf, lax.optimization_barrier(fresh))[1]

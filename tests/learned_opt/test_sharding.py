@@ -192,6 +192,34 @@ def test_inside_shard_map_a_device_has_parameters_of_its_own(group):
             )
 
 
+@pytest.mark.parametrize("group", ["hypergradient", pytest.param("load", marks=pytest.mark.slow)])
+def test_an_axis_may_be_left_to_the_compiler(group):
+    """By a `shard_map` over the other one, and by a mesh with an axis of each kind."""
+    tx, shapes = together(group), {"kernel": (8, 4), "bias": (8,)}
+    specs = {"kernel": P("x", "y"), "bias": P("x")}
+
+    def first_step(params):
+        return tx.update(params, tx.init(params), params)[0]
+
+    def place(mesh):
+        put = lambda x, spec: jax.device_put(x, NamedSharding(mesh, spec))
+        return jax.tree.map(put, drawn(shapes, 0), specs)
+
+    mesh = jax.make_mesh((2, 4), ("x", "y"), axis_types=(AxisType.Auto,) * 2)
+    inside = jax.shard_map(
+        first_step, mesh=mesh, in_specs=P("x"), out_specs=P("x"), axis_names={"x"}
+    )
+    half = jax.tree.map(lambda x: x[: x.shape[0] // 2], drawn(shapes, 0))
+    with jax.set_mesh(mesh):
+        found = jax.jit(inside)(place(mesh))
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
+    jax.tree.map(lambda a, b: close(a[: b.shape[0]], b), found, jax.jit(first_step)(half))
+    mesh = jax.make_mesh((2, 4), ("x", "y"), axis_types=(AxisType.Auto, AxisType.Explicit))
+    with jax.set_mesh(mesh):
+        found = jax.jit(first_step)(place(mesh))
+    jax.tree.map(close, found, jax.jit(first_step)(drawn(shapes, 0)))
+
+
 WAYS = {
     "load": lambda: learned_opt.load_theta("general"),
     "metz2019": lambda: _loud(learned_opt.mlp(preset="metz2019")),
