@@ -95,7 +95,7 @@ def zero_count(params: Any) -> Array:
 
 def state_beside(state: Any, params: Any) -> Any:
     """A fresh state of another optimizer, with what mirrors a parameter where that lies, and the
-    rest whole on every device.
+    rest whole on every device unless it has a place already.
 
     A leaf mirrors the parameter whose path ends its own, if both have one shape. Where the compiler
     decides how arrays lie, zeros would be whole on every device, whatever they mirror.
@@ -111,8 +111,10 @@ def state_beside(state: Any, params: Any) -> Any:
         leaf = next((leaf for leaf in ends if jnp.shape(leaf) == jnp.shape(x)), None)
         if isinstance(x, jax.core.Tracer):
             return _alike(leaf, x) if isinstance(leaf, jax.core.Tracer) else x
+        if not isinstance(x, jax.Array) or (leaf is None and x.committed):
+            return x
         sharding = whole if leaf is None else _lying_as(leaf, 0)
-        return x if sharding is None or not hasattr(x, "dtype") else jax.device_put(x, sharding)
+        return x if sharding is None else jax.device_put(x, sharding)
 
     return tree_map_with_path(placed, state)
 

@@ -8,6 +8,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+import learned_opt
 from learned_opt.trees import spread
 
 
@@ -69,6 +70,7 @@ def test_a_state_of_optax_lies_beside_its_parameters(mesh, how):
             optax.scale_by_factored_rms(min_dim_size_to_factor=2),
             optax.scale_by_adam(),
             optax.GradientTransformation(plain_zeros, None),
+            learned_opt.load("mlp"),
         ),
     )
     init = lambda p: spread.state_beside(tx.init(p), p)
@@ -82,6 +84,7 @@ def test_a_state_of_optax_lies_beside_its_parameters(mesh, how):
         "[2].mu['a']": ("x", "y"),
         "[2].nu['b']": ("y",),
         "[3]['a']": ("x", "y"),
+        "[4].momenta['a']": (None, "x", "y"),
     }
     assert {path: found[path] for path in mirrored} == mirrored
     assert found["[2].count"] == ()
