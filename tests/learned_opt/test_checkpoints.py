@@ -55,6 +55,13 @@ def third_updates(name, state):
     return compiled(name).update(drawn(3), state, drawn(0))[0]
 
 
+def map_params(tx, function, state, *rest, **kwargs):
+    """`optax.tree.map_params`, also where the state holds a part of the tree only."""
+    is_masked = lambda x: isinstance(x, optax.MaskedNode)
+    at_leaf = lambda x, *others: x if is_masked(x) else function(x, *others)
+    return optax.tree.map_params(tx, at_leaf, state, *rest, is_leaf=is_masked, **kwargs)
+
+
 def assert_same(found, expected):
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     jax.tree.map(np.testing.assert_array_equal, found, expected)
@@ -107,9 +114,7 @@ def test_params_of_a_state_are_told_from_the_rest(name):
     """`optax.tree.map_params` gives each average its parameter."""
     tx, (state, _) = compiled(name), trained(name)
     names = jax.tree.map_with_path(lambda path, _: jax.tree_util.keystr(path), drawn(0))
-    pairs = optax.tree.map_params(
-        tx, lambda x, w: w, state, names, transform_non_params=lambda x: ""
-    )
+    pairs = map_params(tx, lambda x, w: w, state, names, transform_non_params=lambda x: "")
     for path, mirrored in jax.tree.leaves_with_path(pairs):
         path = jax.tree_util.keystr(path)
         assert path.endswith(mirrored), path
@@ -121,9 +126,7 @@ def test_one_layer_is_reset(name):
     """Its state is as fresh, and the other layer's, and its updates, are as they were."""
     tx, (state, expected) = compiled(name), trained(name)
     chosen = jax.tree.map_with_path(lambda path, _: path[0].key == "lower", drawn(0))
-    reset = optax.tree.map_params(
-        tx, lambda x, is_chosen: jnp.zeros_like(x) if is_chosen else x, state, chosen
-    )
+    reset = map_params(tx, lambda x, is_chosen: 0 * x if is_chosen else x, state, chosen)
     fresh = dict(jax.tree.leaves_with_path(tx.init(drawn(0))))
     old = dict(jax.tree.leaves_with_path(state))
     for path, x in jax.tree.leaves_with_path(reset):

@@ -33,6 +33,7 @@ GROUPS = {
     "hand_designed": tuple(HAND_DESIGNED),
     "hypergradient": tuple(AROUND),
     "load": ("load_general",),
+    "others": ("load_matrices",),
     **{name: (name,) for name in PER_PARAMETER},
 }
 """Those whose programs are small are compiled as one."""

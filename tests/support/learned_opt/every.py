@@ -37,7 +37,10 @@ AROUND = {
     )
     for inner, around in ((optax.sgd, optax.sgd), (optax.adam, ADAM))
 }
-EVERY = PRETRAINED | PER_PARAMETER | HAND_DESIGNED | AROUND
+OTHERS = {
+    "load_matrices": lambda: learned_opt.load("mlp", only="matrix", others=optax.sgd(0.1, 0.9)),
+}
+EVERY = PRETRAINED | PER_PARAMETER | HAND_DESIGNED | AROUND | OTHERS
 """Name -> function that makes the transformation."""
 
 assert set(EVERY) >= set(OPTIMIZERS)
