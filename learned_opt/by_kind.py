@@ -9,6 +9,7 @@ import optax
 
 from learned_opt.choice import LEARNED, Only, Others, checked_choice, group_labels
 from learned_opt.trees.gradient_tree import map_trained
+from learned_opt.trees.spread import state_beside
 from learned_opt.trees.state_check import REMEDY, check_params
 from learned_opt.trees.tensor_names import is_number
 
@@ -57,7 +58,7 @@ def with_others(
         return optax.partition(transforms, lambda _: labels)
 
     def init(params):
-        return parted(group_labels(params, choice)).init(params)
+        return state_beside(parted(group_labels(params, choice)).init(params), params)
 
     def update(updates, state, params=None, **extra_args):
         _check_state(state, transforms)

@@ -11,6 +11,7 @@ from jax import Array
 from learned_opt import ranges
 from learned_opt.trees.gradient_tree import map_trained, widened
 from learned_opt.trees.packing import as_update
+from learned_opt.trees.spread import zero_count
 
 
 def with_hooks(
@@ -79,9 +80,8 @@ def _scale(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformatio
     """
 
     def init(params):
-        del params
         return (
-            optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+            optax.ScaleByScheduleState(zero_count(params))
             if callable(learning_rate)
             else optax.EmptyState()
         )

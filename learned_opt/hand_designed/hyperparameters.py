@@ -32,6 +32,7 @@ from learned_opt.trees.gradient_tree import (
     zeros_for,
 )
 from learned_opt.trees.packing import as_update
+from learned_opt.trees.spread import zero_count
 from learned_opt.trees.state_check import check_mirrors, check_params, check_precision, check_type
 
 
@@ -208,9 +209,7 @@ def _learned(
     """
 
     def init(params):
-        return MomentState(
-            jnp.zeros((), jnp.int32), **{moment: zeros_for(params) for moment in moments}
-        )
+        return MomentState(zero_count(params), **{m: zeros_for(params) for m in moments})
 
     def check(grads, state, params):
         check_type(name, state, MomentState)

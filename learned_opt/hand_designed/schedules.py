@@ -33,6 +33,7 @@ from learned_opt.trees.gradient_tree import (
     zeros_for,
 )
 from learned_opt.trees.packing import as_update
+from learned_opt.trees.spread import zero_count
 from learned_opt.trees.state_check import check_mirrors, check_params, check_precision, check_type
 
 Shape = Callable[[Any, Array], tuple[Array, Array]]
@@ -179,7 +180,7 @@ def scheduled_sgd(
     """
 
     def init(params):
-        return MomentumState(jnp.zeros((), jnp.int32), zeros_for(params))
+        return MomentumState(zero_count(params), zeros_for(params))
 
     def update(grads, state, params=None, **extra_args):
         del extra_args

@@ -31,6 +31,7 @@ from learned_opt.hypergradient.step_tangent import (
     zero_tangent,
 )
 from learned_opt.ranges import require, require_non_negative
+from learned_opt.trees.spread import scalar_beside, state_beside
 from learned_opt.trees.state_check import check_mirrors, check_params, check_precision, check_type
 
 ADAPTIVE = "adaptive"
@@ -202,16 +203,17 @@ def _first_state(
     dtype = tangent_dtype(*jax.tree.leaves(params))
     # Copies, and a zero for each: a state that holds one buffer twice,
     # or the caller's, cannot be donated.
-    scalar = lambda value: jnp.array(value, dtype, copy=True)
+    scalar = lambda value: scalar_beside(params, value, dtype)
     tracked = zero_tangent(params)
     with jax.numpy_dtype_promotion("standard"):
-        inner_state = inner(scalar(learning_rate)).init(floats_of(params, tracked))
+        floats = floats_of(params, tracked)
+        inner_state = state_beside(inner(scalar(learning_rate)).init(floats), floats)
     return HypergradientState(
         learning_rate=scalar(learning_rate),
         mu=scalar(0 if adaptive else mu),
         hyper_learning_rate=scalar(hyper_learning_rate),
         hypergradient=scalar(0),
-        num_non_finite=jnp.zeros((), jnp.int32),
+        num_non_finite=scalar_beside(params, 0, jnp.int32),
         horizon=scalar(0),
         tangent=Tangent(tracked, () if one_step else zero_tangent(inner_state)),
         partial=zero_tangent(params) if adaptive else (),

@@ -20,6 +20,7 @@ import optax
 from jax import Array
 
 from learned_opt.trees.gradient_tree import is_float, is_trained, kept_where_untrained, map_trained
+from learned_opt.trees.spread import zeros_beside
 
 InnerFactory = Callable[[Any], optax.GradientTransformation]
 
@@ -43,10 +44,11 @@ def tangent_dtype(*leaves: Any) -> Any:
 
 
 def zero_tangent(tree: Any) -> Any:
-    """Zeros in the tangent's dtype, `None` for leaves that are no floats."""
-    return jax.tree.map(
-        lambda x: jnp.zeros(jnp.shape(x), tangent_dtype(x)) if is_float(x) else None, tree
-    )
+    """Zeros in the tangent's dtype, `None` for leaves that are no floats.
+
+    They lie on the devices as the leaf does.
+    """
+    return jax.tree.map(lambda x: zeros_beside(x, tangent_dtype(x)) if is_float(x) else None, tree)
 
 
 def inner_product(tangent: optax.Params, grad: optax.Params) -> Array:
@@ -155,9 +157,7 @@ def differentiate_step(
             (one,),
             has_aux=True,
         )
-        partial = kept_where_untrained(
-            at.grads, _widen(_finite_where_inputs_are(partial_dot, ())[0]), zero_tangent(at.params)
-        )
+        partial = _zero_where_untrained(at, _widen(_finite_where_inputs_are(partial_dot, ())[0]))
         if tangent is None:
             return StepResult(updates, new_state, Tangent(partial, ()), ())
         primals = (at.learning_rate, at.grads, floats, weights)
@@ -170,6 +170,12 @@ def differentiate_step(
         inner_state=_place_floats(treedef, at.inner_state, floats_dot),
     )
     return StepResult(updates, new_state, new_tangent, partial if with_partial else ())
+
+
+def _zero_where_untrained(at, tangent):
+    """A weights' tangent, with zeros where there is no gradient."""
+    fill = lambda g, z, x: z if is_trained(g) else zero_tangent(x)
+    return jax.tree.map(fill, at.grads, tangent, at.params, is_leaf=_is_none)
 
 
 def _push(step, one, primals, tangent, params, value_fn):

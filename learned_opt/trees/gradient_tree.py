@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 
 from learned_opt.trees.packing import at_least_float32
+from learned_opt.trees.spread import zeros_beside
 
 
 def is_float(leaf: Any) -> bool:
@@ -30,15 +31,13 @@ def is_trained(gradient: Any) -> bool:
 def zeros_for(params: Any) -> Any:
     """Zeros of at least float32 at every floating leaf, None at others.
 
-    One buffer each, so that it can be donated.
+    One buffer each, so that it can be donated; they lie on the devices as the leaf does.
 
     Raises:
       ValueError: for complex parameters.
     """
     return jax.tree.map(
-        lambda x: (
-            jnp.zeros(jnp.shape(x), _wide_dtype(x)) if is_float(x) or _is_complex(x) else None
-        ),
+        lambda x: zeros_beside(x, _wide_dtype(x)) if is_float(x) or _is_complex(x) else None,
         params,
     )
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental.shard_alike import shard_alike
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.tree_util import tree_flatten_with_path, tree_map_with_path
 from jax.typing import DTypeLike
 
 
@@ -47,31 +48,75 @@ def flattened(shape: tuple[int, ...], flat: Sequence[int]) -> tuple[int, ...]:
     return tuple(1 if axis in flat else n for axis, n in enumerate(shape))
 
 
-def zeros_beside(leaf: Any, dtype: DTypeLike, num: int, flat: Sequence[int] = ()) -> Array:
+def zeros_beside(
+    leaf: Any, dtype: DTypeLike, num: int | None = None, flat: Sequence[int] = ()
+) -> Array:
     """Zeros `[num, *shape]` that lie as the leaf does, the axis in front whole on every device.
 
     Args:
       leaf: an array, traced or not, or a number.
       dtype: of the zeros.
-      num: of copies.
+      num: of copies; None is one, `[*shape]`.
       flat: axes of the leaf that have one element here.
     """
-    shape = flattened(jnp.shape(leaf), flat)
+    front = () if num is None else (num,)
+    shape = (*front, *flattened(jnp.shape(leaf), flat))
     if not isinstance(leaf, jax.core.Tracer):
-        return jnp.zeros((num, *shape), dtype, device=_lying_as(leaf, flat))
-    zeros = _alike(leaf).astype(dtype)
+        return jnp.zeros(shape, dtype, device=_lying_as(leaf, len(front), flat))
+    zeros = _alike(leaf, jnp.zeros_like(leaf)).astype(dtype)
     if flat:
         zeros = jnp.sum(zeros, axis=tuple(flat), keepdims=True)
-    return jnp.broadcast_to(zeros[None], (num, *shape))
+    return jnp.broadcast_to(zeros[None], shape) if front else zeros
+
+
+def scalar_beside(params: Any, value: Any, dtype: DTypeLike) -> Array:
+    """A new scalar that depends on the parameters, whole on every device that they lie on.
+
+    Inside `shard_map` it is a device's own as soon as one of the parameters is.
+
+    Args:
+      params: any tree.
+      value: of the scalar; may be traced.
+      dtype: of the scalar.
+    """
+    device = None if isinstance(value, jax.core.Tracer) else _whole(params)
+    scalar = jnp.array(value, dtype, copy=True, device=device)
+    own = frozenset().union(*(_varies_over(leaf) for leaf in jax.tree.leaves(params)))
+    new = tuple(sorted(own - _varies_over(scalar)))
+    return lax.pcast(scalar, new, to="varying") if new else scalar
 
 
 def zero_count(params: Any) -> Array:
-    """A count of no updates, int32, whole on every device that the parameters lie on."""
-    for leaf in jax.tree.leaves(params):
-        sharding = getattr(leaf, "sharding", None)
-        if not isinstance(leaf, jax.core.Tracer) and isinstance(sharding, NamedSharding):
-            return jnp.zeros((), jnp.int32, device=NamedSharding(sharding.mesh, PartitionSpec()))
-    return jnp.zeros((), jnp.int32)
+    """A count of no updates, int32, the same and whole on every device
+    that the parameters lie on.
+    """
+    return jnp.zeros((), jnp.int32, device=_whole(params))
+
+
+def state_beside(state: Any, params: Any) -> Any:
+    """A fresh state of another optimizer, with what mirrors a parameter where that lies, and the
+    rest whole on every device unless it has a place already.
+
+    A leaf mirrors the parameter whose path ends its own, if both have one shape. Where the compiler
+    decides how arrays lie, zeros would be whole on every device, whatever they mirror.
+
+    Args:
+      state: of an Optax transformation, as its `init` gives it.
+      params: that it was given.
+    """
+    leaves, whole = dict(tree_flatten_with_path(params)[0]), _whole(params)
+
+    def placed(path: tuple, x: Any) -> Any:
+        ends = (leaves[path[i:]] for i in range(len(path) + 1) if path[i:] in leaves)
+        leaf = next((leaf for leaf in ends if jnp.shape(leaf) == jnp.shape(x)), None)
+        if isinstance(x, jax.core.Tracer):
+            return _alike(leaf, x) if isinstance(leaf, jax.core.Tracer) else x
+        if not isinstance(x, jax.Array) or (leaf is None and x.committed):
+            return x
+        sharding = whole if leaf is None else _lying_as(leaf, 0)
+        return x if sharding is None else jax.device_put(x, sharding)
+
+    return tree_map_with_path(placed, state)
 
 
 def split_axis(x: Array, axis: int, num: int) -> Array:
@@ -102,23 +147,48 @@ def _explicit_spec(x: Array) -> tuple[Any, ...] | None:
     return (*sharding.spec, *(None,) * (x.ndim - len(sharding.spec)))
 
 
-def _lying_as(leaf: Any, flat: Sequence[int]) -> Any:
-    """Where zeros with an axis in front lie; None is wherever JAX puts what is new."""
+def _lying_as(leaf: Any, num_front: int, flat: Sequence[int] = ()) -> Any:
+    """Where an array with axes in front lies; None is wherever JAX puts what is new."""
     sharding = getattr(leaf, "sharding", None)
     if not isinstance(sharding, NamedSharding):
-        is_one = sharding is not None and len(sharding.device_set) == 1 and leaf.committed
-        return sharding if is_one else None
+        return sharding if _is_on_one(leaf) else None
     spec = (*sharding.spec, *(None,) * (leaf.ndim - len(sharding.spec)))
     parts = [None if axis in flat else part for axis, part in enumerate(spec)]
-    return NamedSharding(sharding.mesh, PartitionSpec(None, *parts))
+    return NamedSharding(sharding.mesh, PartitionSpec(*(None,) * num_front, *parts))
 
 
-def _alike(leaf: Array) -> Array:
-    """Zeros that are laid out as the traced leaf, also where the compiler decides how that is."""
-    zeros = jnp.zeros_like(leaf)
-    mesh = jax.typeof(leaf).sharding.mesh
-    decided = not mesh.empty and AxisType.Auto not in mesh.axis_types
-    if decided or num_devices() == 1:
-        return zeros
-    # Behind the barrier the zeros are no constant, which would be whole on every device.
-    return shard_alike(leaf, lax.optimization_barrier(zeros))[1]
+def _whole(params: Any) -> Any:
+    """Where what is no part of a parameter lies; None is wherever JAX puts what is new."""
+    leaves = [x for x in jax.tree.leaves(params) if not isinstance(x, jax.core.Tracer)]
+    for leaf in leaves:
+        if isinstance(sharding := getattr(leaf, "sharding", None), NamedSharding):
+            return NamedSharding(sharding.mesh, PartitionSpec())
+    return next((leaf.sharding for leaf in leaves if _is_on_one(leaf)), None)
+
+
+def _varies_over(leaf: Any) -> frozenset[str]:
+    """Axes of a mesh over which `shard_map` has an array differ."""
+    if not isinstance(leaf, jax.core.Tracer):
+        return frozenset()
+    kind = jax.typeof(leaf)
+    # The name before JAX 0.10.
+    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma
+
+
+def _is_on_one(leaf: Any) -> bool:
+    """Whether a leaf lies on a device by its user's will."""
+    sharding = getattr(leaf, "sharding", None)
+    return sharding is not None and len(sharding.device_set) == 1 and leaf.committed
+
+
+def _alike(leaf: Array, fresh: Array) -> Array:
+    """A fresh array laid out as the traced leaf, also where the compiler decides how that is."""
+    sharding = jax.typeof(leaf).sharding
+    kinds = set(sharding.mesh.axis_types) if not sharding.mesh.empty else set()
+    if num_devices() == 1 or AxisType.Manual in kinds:
+        return fresh  # XLA stops at a layout that `shard_map` has chosen in part only.
+    if kinds == {AxisType.Explicit}:
+        is_there = jax.typeof(fresh).sharding == sharding
+        return fresh if is_there else jax.sharding.reshard(fresh, sharding)
+    # Behind the barrier it is no constant, which would be whole on every device.
+    return shard_alike(leaf, lax.optimization_barrier(fresh))[1]

@@ -100,7 +100,8 @@ def test_large_layers_have_a_sample_each(monkeypatch):
 def test_ways_to_say_it(stacked):
     params = {"blocks": {"w": jnp.ones((2, 3, 4)), "none": None}, "head": jnp.ones((3, 2))}
     numbers = num_stacked(stacked, params)
-    assert numbers["blocks"]["w"] == 1 and numbers["head"] == 0
+    assert numbers["blocks"]["w"] == 1
+    assert numbers["head"] == 0
     assert jax.tree.structure(numbers) == jax.tree.structure(params, is_leaf=lambda x: x is None)
 
 

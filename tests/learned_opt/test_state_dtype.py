@@ -55,7 +55,8 @@ def test_averages_follow_those_in_float32(name):
         states = [u(grads, s, params)[1] for u, s in zip(updates, states, strict=True)]
     for a, b in zip(*(jax.tree.leaves(s) for s in states), strict=True):
         if a.ndim:
-            assert b.dtype == jnp.bfloat16 and b.nbytes == a.nbytes / 2
+            assert b.dtype == jnp.bfloat16
+            assert b.nbytes == a.nbytes / 2
             axes = tuple(range(1, a.ndim))
             mean = jnp.mean(b.astype(jnp.float32), axis=axes)
             np.testing.assert_allclose(mean, jnp.mean(a, axis=axes), rtol=0.01)
@@ -68,10 +69,11 @@ def test_a_parameter_without_gradient_rests():
     state, update = opt.init(params), jax.jit(opt.update)
     for _ in range(20):
         updates, state = update(grads, state, params)
-        assert not updates["frozen"].any() and updates["w"].all()
+        assert not updates["frozen"].any()
+        assert updates["w"].all()
 
 
 @pytest.mark.parametrize("dtype", ["float16", "int8", "bf16", 3])
 def test_other_types_are_refused(dtype):
-    with pytest.raises(ValueError, match="state_dtype: got .*, allowed are float32 and bfloat16"):
+    with pytest.raises(ValueError, match=r"state_dtype: got .*, allowed are float32 and bfloat16"):
         learned_opt.load(state_dtype=dtype)

@@ -53,8 +53,8 @@ class Config:
       num_outer_steps: of outer-training at the default scale.
       num_training_pairs: antithetic pairs of outer-training.
       outer_learning_rate: Adam's.
-      step_multiplier: of the learned optimizer's steps; at .1 fresh theta makes smooth unrolls, at .3
-        some seeds start rough.
+      step_multiplier: of the learned optimizer's steps; at .1 fresh theta makes smooth unrolls, at
+        .3 those of some seeds are rough from the start.
       dim: of the random quadratics.
       loss_clip: of the step losses there.
       seed: of everything random.
