@@ -6,9 +6,8 @@ configuration sees the same runs: the keys of tasks, initial parameters and batc
 run alone. The batches are drawn once for each run, so that the first layer of all configurations is
 one large matmul.
 
-The larger saving is that one program serves all rates: rates are traced, never constants. Sharded
-with `jax.shard_map` over a one-dimensional mesh, along whichever of the two axes wastes less on
-padding.
+One program serves all rates, which are traced. Sharded with `jax.shard_map` over a one-dimensional
+mesh, along whichever of the two axes wastes less on padding.
 """
 
 import functools
@@ -32,8 +31,9 @@ Curves = dict[str, dict[str, Array]]
 """split -> metric (`loss`, and what the task's own metrics hold)
 -> `[configurations, runs, points]`."""
 
-EXTRA_ARGS = ("value", "grad", "value_fn", "objective_grad")
-"""What an `update` may ask for: for line searches; the gradient of an `inner_valid` batch."""
+EXTRA_ARGS = ("value", "grad", "value_fn", "obj_fn", "objective_grad")
+"""What an `update` may ask for: for line searches; `value_fn` as Sophia calls it; the gradient of
+an `inner_valid` batch."""
 BYTES_OF_KEYS = 24
 """Of one run, while they are made."""
 _AXIS = "sweep"
