@@ -77,6 +77,11 @@ class Tuned(NamedTuple):
     finite: list[int] = []  # noqa: RUF012  A NamedTuple's default; never changed.
 
 
+def contestant(name: str | Contestant) -> Contestant:
+    """One of the table of baselines by its name; any other as it is."""
+    return name if isinstance(name, Contestant) else Contestant(name, baseline(name))
+
+
 def default_cache_dir() -> Path | None:
     """`LEARNED_OPT_CACHE`, or else `~/.cache/learned_opt`;
     None where there is neither it nor a home.
@@ -133,7 +138,7 @@ def tune(
       warn: called with one line.
     """
     family = task.build() if family is None else family
-    who = name if isinstance(name, Contestant) else Contestant(name, baseline(name))
+    who = contestant(name)
     configurations = who.baseline.search_space(budget, seed)
     key = _cache_key(task, family, who, configurations, num_seeds, seed)
     path = _path(cache_dir or default_cache_dir(), key)

@@ -6,6 +6,7 @@ its hyperparameters by name, which are traced: one program serves all configurat
 `weight_decay`, and the factory does not take, is put around it, as around a learned optimizer.
 """
 
+import hashlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +125,9 @@ def _from_file(rival: Rival, path: Path) -> Rival:
     space = search_space(_with_rate(file, parameters), defaults, path)
     if not space.axes:
         raise ValueError(f"{path} has nothing in [default] or [search]")
-    given = rival._replace(factory=_bound(rival.factory, file.given), space=space)
+    given = rival._replace(
+        factory=_bound(rival.factory, file.given), space=space, fingerprint=_digest(file.given)
+    )
     around = {name for name in _AROUND if name in space.axes and name not in parameters}
     return _surrounded(given, set() if takes_any else around)
 
@@ -144,6 +147,13 @@ def _with_rate(file: SearchFile, parameters: dict[str, inspect.Parameter]) -> Se
 
 def _bound(factory: Callable, given: dict[str, Any]) -> Callable:
     return (lambda **hyperparameters: factory(**given, **hyperparameters)) if given else factory
+
+
+def _digest(given: dict[str, Any]) -> str:
+    """Of the files that arguments name: other weights under the same name are another optimizer."""
+    paths = [Path(value) for value in given.values() if isinstance(value, str)]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()]
+    return " ".join(digest[:16] for digest in digests)
 
 
 def _surrounded(rival: Rival, around: set[str]) -> Rival:

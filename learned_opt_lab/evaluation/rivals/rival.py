@@ -32,6 +32,7 @@ class Rival(NamedTuple):
       description: one line for reports.
       extra_args: what its `update` is given, of `learned_opt_lab.evaluation.sweep.EXTRA_ARGS`.
       takes_num_steps: whether the factory asks for `num_steps`, the length of the run.
+      fingerprint: of what its code and its space do not tell, such as a file of weights.
     """
 
     factory: Callable[..., optax.GradientTransformation]
@@ -40,6 +41,7 @@ class Rival(NamedTuple):
     description: str
     extra_args: tuple[str, ...] = ()
     takes_num_steps: bool = False
+    fingerprint: str = ""
 
     def optimizer(
         self, hyperparameters: Mapping[str, Array], num_steps: int
@@ -97,16 +99,20 @@ RATE_AND_DECAY = SearchSpace(
 """Of an optimizer that has no hyperparameters of its own: a learned one."""
 
 
-def learned_rival(optimizer: optax.GradientTransformation, description: str) -> Rival:
+def learned_rival(
+    optimizer: optax.GradientTransformation, description: str, fingerprint: str = ""
+) -> Rival:
     """A learned optimizer as a rival: untuned it is itself; what is searched is put around it.
 
     Args:
       optimizer: its updates are to be added to the parameters.
       description: one line for reports.
+      fingerprint: of its weights.
     """
     return Rival(
         functools.partial(with_rate_and_decay, optimizer),
         RATE_AND_DECAY,
         "its theta",
         description,
+        fingerprint=fingerprint,
     )
