@@ -1,4 +1,4 @@
-"""list: the configs, tasks, optimizers, estimators and experiments that can be named."""
+"""list: the configs, tasks, optimizers, baselines, estimators and experiments that can be named."""
 
 import dataclasses
 import importlib
@@ -14,7 +14,7 @@ class Args:
     """List what can be named on the command line and in configs."""
 
     what: tyro.conf.Positional[
-        Literal["all", "configs", "tasks", "optimizers", "estimators", "experiments"]
+        Literal["all", "configs", "tasks", "optimizers", "baselines", "estimators", "experiments"]
     ] = "all"
     """Only these."""
 
@@ -25,6 +25,7 @@ def run(args: Args) -> int:
         "configs": _configs,
         "tasks": lambda: _kinds(base.Family),
         "optimizers": _optimizers,
+        "baselines": _baselines,
         "estimators": lambda: _kinds(base.Estimator),
         "experiments": _experiments,
     }
@@ -64,6 +65,20 @@ def _optimizers() -> dict[str, str]:
         f"{name} (weights)": f"Ships with the library; made by `{recipe_of(name)}`."
         for name in pretrained_names()
     }
+
+
+def _baselines() -> dict[str, str]:
+    from learned_opt_lab.evaluation.baselines import BASELINES
+    from learned_opt_lab.evaluation.rivals.table import RIVALS
+
+    def told(name: str) -> str:
+        description = BASELINES[name].description
+        if name not in RIVALS:
+            return f"{description}."
+        rate = RIVALS[name].space.default["learning_rate"]
+        return f"{description}; untuned at rate {rate:g} ({RIVALS[name].source})."
+
+    return {name: told(name) for name in BASELINES}
 
 
 def _experiments() -> dict[str, str]:

@@ -6,8 +6,11 @@ its hyperparameters by name, which are traced: one program serves all configurat
 `weight_decay`, and the factory does not take, is put around it, as around a learned optimizer.
 """
 
+import difflib
+import functools
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,12 +91,13 @@ def outside_rival(target: str, path: Path | None = None) -> Rival:
     try:
         factory = catalog.resolve(target)
     except ValueError as error:
-        raise ValueError(f"unknown optimizer: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"unknown optimizer: {reason}{_near_attributes(target)}") from error
     if not callable(factory):
-        raise ValueError(f"{target} is no factory of an optimizer: it is a {_kind(factory)}")
+        raise ValueError(f"{target} is no factory of an optimizer: got {_kind(factory)}")
     parameters = _parameters(target, factory)
     rival = Rival(
-        factory,
+        _checked(factory),
         SearchSpace({}, {}),
         target if path is None else str(path),
         f"{target}, of the user's own",
@@ -108,6 +112,12 @@ def outside_rival(target: str, path: Path | None = None) -> Rival:
         rival = rival._replace(space=_around_its_rate(target, parameters))
     _try(target, rival)
     return rival
+
+
+def _near_attributes(target: str) -> str:
+    module_name, _, name = target.partition(":")
+    near = difflib.get_close_matches(name, vars(sys.modules.get(module_name, object)), n=3)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def _from_file(rival: Rival, path: Path) -> Rival:
@@ -197,6 +207,21 @@ def _numbers(parameters: dict[str, inspect.Parameter]):
             yield name, float(default)
 
 
+def _checked(factory: Callable) -> Callable[..., optax.GradientTransformation]:
+    """The factory, with a `TypeError` in place of what is no Optax transformation."""
+
+    @functools.wraps(factory)
+    def checked(**hyperparameters):
+        optimizer = factory(**hyperparameters)
+        if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
+            raise TypeError(
+                f"it must return an optax.GradientTransformation, got {_kind(optimizer)}"
+            )
+        return optimizer
+
+    return checked
+
+
 def _try(target: str, rival: Rival) -> None:
     """Makes the optimizer with its default, and its state, as a search will: traced.
 
@@ -206,12 +231,7 @@ def _try(target: str, rival: Rival) -> None:
     params = {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)}
 
     def state(hyperparameters):
-        optimizer = rival.optimizer(hyperparameters, _TRIED_STEPS)
-        if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
-            raise TypeError(
-                f"it must return an optax.GradientTransformation, got a {_kind(optimizer)}"
-            )
-        return optax.with_extra_args_support(optimizer).init(params)
+        return rival.optimizer(hyperparameters, _TRIED_STEPS).init(params)
 
     default = {name: values[0] for name, values in rival.space.draw(1, 0).items()}
     try:

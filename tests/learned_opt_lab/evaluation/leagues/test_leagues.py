@@ -210,6 +210,6 @@ def test_bad_leagues(change, message):
 
 
 def test_who_has_no_default_is_in_no_league(small, settings, tmp_path):
-    with pytest.raises(ValueError, match="marthe has no published default.*adam"):
+    with pytest.raises(ValueError, match=r"marthe has no published default.*adam"):
         evaluate(tmp_path / "x", small, parse_entries(["marthe"]), settings)
     assert not (tmp_path / "x").exists()
