@@ -95,6 +95,10 @@ def outside_rival(target: str, path: Path | None = None) -> Rival:
         raise ValueError(f"unknown optimizer: {reason}{_near_attributes(target)}") from error
     if not callable(factory):
         raise ValueError(f"{target} is no factory of an optimizer: got {_kind(factory)}")
+    try:
+        catalog.check_gives(factory, optax.GradientTransformation)
+    except TypeError as error:
+        raise ValueError(f"{target} is no factory of an optimizer: {error}") from error
     parameters = _parameters(target, factory)
     rival = Rival(
         _checked(factory),

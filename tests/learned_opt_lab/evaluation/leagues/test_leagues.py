@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from learned_opt_lab.cli.commands.evaluate import print_report
 from learned_opt_lab.evaluation.leagues.run import budgets_of
 from learned_opt_lab.evaluation.suite._evaluate import evaluate
 from learned_opt_lab.evaluation.suite.entries import Entry, parse_entries
@@ -189,6 +190,18 @@ def test_nobody_tunes_alone_searches_nothing(small, settings, tmp_path, monkeypa
     assert found["leagues"]["reference"] == {"label": "sgd", "budget": 1, "is_tuned": False}
     assert found["leagues"]["equal_budgets"] == {}
     assert found["league"] == "untuned"
+
+
+def test_every_board_is_printed(report, capsys):
+    print_report(report)
+    lines = capsys.readouterr().out.splitlines()
+    heads = [line for line in lines if not line.startswith((" ", "rank", "score"))]
+    assert heads == ["nobody tunes"] + [
+        f"equal budgets: {words} each"
+        for words in ("1 configuration", "3 configurations", "8 configurations")
+    ]
+    assert sum(line.split()[1:2] == ["nan"] for line in lines) == 4
+    assert f"score: 0 is tuned {report['reference']}, 1 is no progress; lower is better" in lines
 
 
 def test_tuning_has_runs_of_its_own(small):
