@@ -21,7 +21,7 @@ class Args:
 
     optimizers: tyro.conf.Positional[tuple[str, ...]]
     """Each [LABEL=]SPEC.
-    A baseline: `learned-opt list baselines` names them.
+    A baseline: `learned-opt list optimizers` names them.
     One with another schedule or search space: adam@cosine, adam@search.toml.
     An Optax factory of your own: module:name, or module:name@search.toml; its module is run.
     A shipped optimizer's name, a theta file or a run directory.

@@ -1,4 +1,4 @@
-"""list: the configs, tasks, optimizers, baselines, estimators and experiments that can be named."""
+"""list: the configs, tasks, optimizers, estimators and experiments that can be named."""
 
 import dataclasses
 import importlib
@@ -14,7 +14,7 @@ class Args:
     """List what can be named on the command line and in configs."""
 
     what: tyro.conf.Positional[
-        Literal["all", "configs", "tasks", "optimizers", "baselines", "estimators", "experiments"]
+        Literal["all", "configs", "tasks", "optimizers", "estimators", "experiments"]
     ] = "all"
     """Only these."""
 
@@ -25,7 +25,6 @@ def run(args: Args) -> int:
         "configs": _configs,
         "tasks": lambda: _kinds(base.Family),
         "optimizers": _optimizers,
-        "baselines": _baselines,
         "estimators": lambda: _kinds(base.Estimator),
         "experiments": _experiments,
     }
@@ -61,13 +60,15 @@ def _optimizers() -> dict[str, str]:
     from learned_opt_lab.runs.catalog import recipe_of
 
     names = {name: summary_of(factory.__doc__) for name, factory in catalog.OPTIMIZERS.items()}
-    return names | {
+    weights = {
         f"{name} (weights)": f"Ships with the library; made by `{recipe_of(name)}`."
         for name in pretrained_names()
     }
+    return names | weights | _baselines()
 
 
 def _baselines() -> dict[str, str]:
+    """What `evaluate` and `tune` know by name, with the published default of a rival."""
     from learned_opt_lab.evaluation.baselines import BASELINES
     from learned_opt_lab.evaluation.rivals.table import RIVALS
 
@@ -78,7 +79,7 @@ def _baselines() -> dict[str, str]:
         rate = RIVALS[name].space.default["learning_rate"]
         return f"{description}; untuned at rate {rate:g} ({RIVALS[name].source})."
 
-    return {name: told(name) for name in BASELINES}
+    return {f"{name} (baseline)": told(name) for name in BASELINES}
 
 
 def _experiments() -> dict[str, str]:

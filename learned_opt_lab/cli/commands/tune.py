@@ -21,7 +21,7 @@ class Args:
     """
 
     baselines: tyro.conf.Positional[tuple[str, ...]]
-    """Names, as `learned-opt list baselines` has them: those with a grid try all of it, the others
+    """Names, as `learned-opt list optimizers` has them: those with a grid try all of it, the others
     as many random configurations as the budget."""
     suite: str = "quick"
     """quick, heldout, or one axis: width, depth, horizon, dataset, architecture."""

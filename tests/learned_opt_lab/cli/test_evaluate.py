@@ -49,10 +49,10 @@ def test_bad_rivals_are_one_line(arguments, message, tmp_path, capsys):
 
 
 def test_baselines_are_listed(capsys):
-    assert main(["list", "baselines"]) == 0
+    assert main(["list", "optimizers"]) == 0
     out = capsys.readouterr().out
     for name in ("muon", "schedule_free", "sophia", "adam8", "marthe"):
-        assert f"\n  {name} " in out
+        assert f"\n  {name} (baseline) " in out
     assert "untuned at rate 0.001 (arXiv 1412.6980" in out
 
 
