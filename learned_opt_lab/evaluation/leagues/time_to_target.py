@@ -1,5 +1,4 @@
-"""Time-to-target profiles of optimizers over tasks, as AlgoPerf draws them (arXiv 2306.07179,
-section 4.3).
+"""Time-to-target profiles of optimizers over tasks, as AlgoPerf draws them (arXiv 2306.07179).
 
 Of each task and optimizer the time to a validation target is the median over runs, infinite where
 that never reaches it. Divided by the shortest time on the task it is a ratio. A profile is the

@@ -62,7 +62,7 @@ def prepare_folder(out: Path, suite: Suite, entries: list[Entry], settings: Sett
 def describe(suite: Suite, entries: list[Entry], settings: Settings) -> dict[str, Any]:
     """What makes two evaluations the same one."""
     named = settings._asdict() | {
-        "leagues": list(settings.leagues),
+        "leagues": sorted(set(settings.leagues)),
         "budgets": sorted(set(settings.budgets)),
         "reference": settings.reference or (None if settings.leagues else DEFAULT_REFERENCE),
     }
