@@ -6,8 +6,9 @@ configuration sees the same runs: the keys of tasks, initial parameters and batc
 run alone. The batches are drawn once for each run, so that the first layer of all configurations is
 one large matmul.
 
-One program serves all rates, which are traced. Sharded with `jax.shard_map` over a one-dimensional
-mesh, along whichever of the two axes wastes less on padding.
+The larger saving is that one program serves all rates: rates are traced, never constants. Sharded
+with `jax.shard_map` over a one-dimensional mesh, along whichever of the two axes wastes less on
+padding.
 """
 
 import functools
