@@ -1,12 +1,15 @@
 """Hand-designed optimizers and the search each one is entitled to:
 one open table, name -> `Baseline`.
 
+A name that has a grid of its own here is searched by it; the other names of
+`learned_opt_lab.evaluation.rivals.table` by random draws from their search space.
+
 A factory takes a dict of traced hyperparameters, so that one program serves every configuration of
 the search. Adam with eight hyperparameters follows METZ (arXiv 1810.10180, figure 6) with the
 ranges of TaskSet (arXiv 2002.11887, appendix), its learning rates narrowed to 1e-5..10.
 """
 
-import difflib
+import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -17,8 +20,10 @@ import optax
 from jax import Array
 from numpy.typing import NDArray
 
-from learned_opt import ranges
+from learned_opt import catalog, ranges
 from learned_opt.hypergradient import hd, marthe, rtho
+from learned_opt_lab.evaluation.rivals.rival import Rival
+from learned_opt_lab.evaluation.rivals.table import RIVALS
 
 LEARNING_RATES = tuple(float(rate) for rate in np.logspace(-4, 1, 11))
 """The minimum of honest tuning: 11 log-spaced rates from 1e-4 to 10."""
@@ -42,6 +47,7 @@ _RANGES = {
     "l2": (0.0, ranges.LARGEST),
     "weight_decay": (0.0, ranges.LARGEST),
     "momentum": (0.0, 1.0 - ranges.SMALLEST_COMPLEMENT),
+    "warmup": (0.0, 1.0 - ranges.SMALLEST_COMPLEMENT),
 }
 """A hyperparameter of another name may be any finite number."""
 
@@ -56,13 +62,32 @@ class Baseline(NamedTuple):
       search: "grid" or "random".
       extra_args: what its `update` is given, of `learned_opt_lab.evaluation.sweep.EXTRA_ARGS`.
       description: one line for reports.
+      knows_horizon: whether the factory takes the number of steps of the run as well.
+      words: of hyperparameters that are words, what their values are indices of.
     """
 
-    factory: Callable[[Mapping[str, Array]], optax.GradientTransformation]
+    factory: Callable[..., optax.GradientTransformation]
     configurations: Callable[[int, int], Configurations]
     search: str
     description: str
     extra_args: tuple[str, ...] = ()
+    knows_horizon: bool = False
+    words: Mapping[str, tuple[str, ...]] = {}
+
+    def factory_for(
+        self, num_steps: int
+    ) -> Callable[[Mapping[str, Array]], optax.GradientTransformation]:
+        """The factory of a run of `num_steps` inner steps."""
+        if not self.knows_horizon:
+            return self.factory
+        return functools.partial(self.factory, num_steps=num_steps)
+
+    def told(self, hyperparameters: Mapping[str, float]) -> dict[str, float | str]:
+        """A configuration for reports: words in place of their indices."""
+        return {
+            name: self.words[name][int(value)] if name in self.words else float(value)
+            for name, value in hyperparameters.items()
+        }
 
     def search_space(self, budget: int, seed: int) -> Configurations:
         """The configurations, checked: a search over nan, or over a decay of 1,
@@ -190,7 +215,22 @@ def _marthe(
     return marthe(inner, learning_rate, meta_step=meta_step)
 
 
-BASELINES: dict[str, Baseline] = {
+def searched(rival: Rival) -> Baseline:
+    """A rival as a baseline: its default, then random draws, of which a larger budget keeps those
+    of a smaller one.
+    """
+    return Baseline(
+        rival.optimizer,
+        rival.space.draw,
+        "random",
+        rival.description,
+        rival.extra_args,
+        knows_horizon=True,
+        words=rival.space.words,
+    )
+
+
+_GRIDS: dict[str, Baseline] = {
     "sgd": _tuned_rate(optax.sgd, "SGD"),
     "momentum": _tuned_rate(optax.sgd, "SGD with momentum .9", momentum=0.9),
     "rmsprop": _tuned_rate(optax.rmsprop, "RMSProp, decay .9"),
@@ -211,6 +251,7 @@ BASELINES: dict[str, Baseline] = {
         _marthe, (1e-9, 1e-8, 1e-7, 1e-6), "SGD, rate by MARTHE; tuned: its meta step"
     ),
 }
+BASELINES = {name: searched(rival) for name, rival in RIVALS.items()} | _GRIDS
 """Open: a further entry is a baseline everywhere (`evaluate`, `tune`, tests)."""
 
 
@@ -221,9 +262,5 @@ def baseline(name: str) -> Baseline:
       ValueError: for an unknown name, with near ones.
     """
     if name not in BASELINES:
-        near = difflib.get_close_matches(name, BASELINES, n=3)
-        hint = (
-            f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(BASELINES)}"
-        )
-        raise ValueError(f"unknown baseline {name!r}; {hint}")
+        raise ValueError(f"unknown baseline {name!r}; {catalog.near_names(name, list(BASELINES))}")
     return BASELINES[name]

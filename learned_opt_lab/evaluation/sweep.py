@@ -32,8 +32,9 @@ Curves = dict[str, dict[str, Array]]
 """split -> metric (`loss`, and what the task's own metrics hold)
 -> `[configurations, runs, points]`."""
 
-EXTRA_ARGS = ("value", "grad", "value_fn", "objective_grad")
-"""What an `update` may ask for: for line searches; the gradient of an `inner_valid` batch."""
+EXTRA_ARGS = ("value", "grad", "value_fn", "obj_fn", "objective_grad")
+"""What an `update` may ask for: for line searches; `value_fn` as Sophia calls it; the gradient of
+an `inner_valid` batch."""
 BYTES_OF_KEYS = 24
 """Of one run, while they are made."""
 _AXIS = "sweep"

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from learned_opt_lab.evaluation.evaluation_parameters import evaluation_params
 from tasks import SPLITS, Data, Key, StatefulTask, TaskFamily, as_stateful
 
 
@@ -80,7 +81,7 @@ def train_step(
 
     (value, new_state), grad = jax.value_and_grad(train_fn, has_aux=True)(params)
     available = {"value": lambda: value, "grad": lambda: grad}
-    available["value_fn"] = lambda: lambda at: train_fn(at)[0]
+    available["value_fn"] = available["obj_fn"] = lambda: lambda at: train_fn(at)[0]
     available["objective_grad"] = lambda: jax.grad(valid_fn)(params)
     extra = {name: available[name]() for name in extra_args}
     with jax.numpy_dtype_promotion("standard"):
@@ -94,11 +95,11 @@ def measure(
     """Loss and metrics, as at test time, on one fresh batch of each split;
     its key does not depend on the other splits asked for.
     """
-    measurements = {}
+    measurements, params = {}, evaluation_params(trained.params, trained.opt_state)
     for split in splits:
         batch_key, loss_key = jax.random.split(jax.random.fold_in(key, SPLITS.index(split)))
         batch = task.sample_batch(data, batch_key, split)
-        loss, metrics = task.eval_loss(trained.params, trained.model_state, loss_key, batch)
+        loss, metrics = task.eval_loss(params, trained.model_state, loss_key, batch)
         scalars = {name: value for name, value in metrics.items() if jnp.ndim(value) == 0}
         measurements[split] = {**scalars, "loss": loss}
     return measurements

@@ -14,20 +14,35 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from learned_opt.disk import files
+from learned_opt_lab.drawing.text import file_name
 from learned_opt_lab.evaluation.baselines import Baseline, baseline
 from learned_opt_lab.evaluation.measures import final_losses
 from learned_opt_lab.evaluation.sweep import Runs, make_sweep
 from learned_opt_lab.results import cells, content, folder
 from tasks import SuiteTask, TaskFamily, task_key
 
-TUNING_VERSION = 2
+TUNING_VERSION = 3
 """Part of the cache's key: raised when its files hold something else."""
 CHUNK = 64
 """Configurations that run at once;
 more are taken in turn, so that memory does not grow with the budget."""
+
+
+class Contestant(NamedTuple):
+    """Who is searched.
+
+    Attributes:
+      name: in messages and names of files.
+      baseline: optimizer and search space.
+      fingerprint: of what the factory's code does not tell, such as a theta.
+    """
+
+    name: str
+    baseline: Baseline
+    fingerprint: str = ""
 
 
 class Tuned(NamedTuple):
@@ -45,6 +60,7 @@ class Tuned(NamedTuple):
       search: "grid" or "random".
       made: when, in UTC.
       cached: whether it was read from the cache.
+      finite: of all configurations, how many measurements were finite.
     """
 
     hyperparameters: dict[str, float]
@@ -58,6 +74,12 @@ class Tuned(NamedTuple):
     search: str
     made: str = ""
     cached: bool = False
+    finite: list[int] = []  # noqa: RUF012  A NamedTuple's default; never changed.
+
+
+def contestant(name: str | Contestant) -> Contestant:
+    """One of the table of baselines by its name; any other as it is."""
+    return name if isinstance(name, Contestant) else Contestant(name, baseline(name))
 
 
 def default_cache_dir() -> Path | None:
@@ -93,7 +115,7 @@ def runs_of(task: SuiteTask, role: str, num_seeds: int, seed: int) -> Runs:
 def tune(
     task: SuiteTask,
     family: TaskFamily | None,
-    name: str,
+    name: str | Contestant,
     *,
     budget: int,
     num_seeds: int,
@@ -108,7 +130,7 @@ def tune(
     Args:
       task: the suite's task: its number of steps, measuring interval and cap.
       family: what `task.build()` gave; None builds it.
-      name: in `learned_opt_lab.evaluation.baselines.BASELINES`.
+      name: in `learned_opt_lab.evaluation.baselines.BASELINES`, or one that has no name there.
       budget: configurations of a random search; a grid has its own number.
       num_seeds: runs of each configuration.
       seed: of the random search and of the runs.
@@ -116,18 +138,20 @@ def tune(
       warn: called with one line.
     """
     family = task.build() if family is None else family
-    configurations = baseline(name).search_space(budget, seed)
-    key = _cache_key(task, family, name, configurations, num_seeds, seed)
+    who = contestant(name)
+    configurations = who.baseline.search_space(budget, seed)
+    key = _cache_key(task, family, who, configurations, num_seeds, seed)
     path = _path(cache_dir or default_cache_dir(), key)
     if (found := _read(path, key, warn)) is not None:
         return found._replace(cached=True)
     scores, finite = _scores(
-        task, family, name, configurations, runs_of(task, "tune", num_seeds, seed)
+        task, family, who.baseline, configurations, runs_of(task, "tune", num_seeds, seed)
     )
-    best = int(np.lexsort((-finite, scores))[0])
+    best = lowest_first(scores, finite)
     if scores[best] >= task.loss_cap:
         warn(
-            f"{name} on {task.name}: no configuration stayed below the loss cap, {task.loss_cap:g}"
+            f"{who.name} on {task.name}: no configuration stayed below the loss cap, "
+            f"{task.loss_cap:g}"
         )
     tuned = Tuned(
         hyperparameters={k: float(values[best]) for k, values in configurations.items()},
@@ -140,23 +164,32 @@ def tune(
         num_configurations=len(scores),
         num_seeds=num_seeds,
         seed=seed,
-        search=baseline(name).search,
+        search=who.baseline.search,
         made=now(),
+        finite=[int(number) for number in finite],
     )
     _write(path, {"key": key, "tuned": tuned._asdict()}, warn)
     return tuned
 
 
+def lowest_first(scores: ArrayLike, finite: ArrayLike) -> int:
+    """Index of the lowest score; of equals, of the one with the most finite measurements."""
+    return int(np.lexsort((-np.asarray(finite), scores))[0])
+
+
 def _scores(
-    task: SuiteTask, family: TaskFamily, name: str, configurations: dict[str, NDArray], runs: Runs
+    task: SuiteTask,
+    family: TaskFamily,
+    entry: Baseline,
+    configurations: dict[str, NDArray],
+    runs: Runs,
 ) -> tuple[NDArray, NDArray]:
     """Of each configuration: final `outer_valid` loss, and how many measurements are finite;
     chunks of one program.
     """
-    entry = baseline(name)
     sweep = make_sweep(
         family,
-        entry.factory,
+        entry.factory_for(task.num_steps),
         num_steps=task.num_steps,
         splits=("outer_valid",),
         eval_every=task.eval_every,
@@ -178,7 +211,7 @@ def _scores(
 def _cache_key(
     task: SuiteTask,
     family: TaskFamily,
-    name: str,
+    who: Contestant,
     configurations: dict[str, NDArray],
     num_seeds: int,
     seed: int,
@@ -191,13 +224,14 @@ def _cache_key(
         "num_steps": task.num_steps,
         "eval_every": task.eval_every,
         "loss_cap": task.loss_cap,
-        "baseline": name,
+        "baseline": who.name,
         "budget": len(next(iter(configurations.values()))),
         "num_seeds": num_seeds,
         "seed": seed,
         "configurations": content.data(configurations),
         **task_content(task, family),
-        "baseline_code": baseline_content(baseline(name)),
+        "baseline_code": baseline_content(who.baseline),
+        "fingerprint": who.fingerprint,
         "versions": content.environment(),
     }
 
@@ -224,7 +258,7 @@ def _path(cache_dir: Path | None, key: dict[str, Any]) -> Path | None:
     name = (
         f"{key['task']}.v{key['task_version']}.{key['baseline']}.{key['budget']}x{key['num_seeds']}"
     )
-    return cache_dir / f"{name}.seed{key['seed']}.{digest}.json"
+    return cache_dir / f"{file_name(name)}.seed{key['seed']}.{digest}.json"
 
 
 def _read(path: Path | None, key: dict[str, Any], warn: Callable[[str], None]) -> Tuned | None:

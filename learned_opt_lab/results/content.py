@@ -34,7 +34,11 @@ SHIPPED = (
     *(f"learned_opt_lab.{name}." for name in ("evaluation", "results", "drawing")),
 )
 """Packages whose modules count by `shipped_code`, not by the files that a callable leads to."""
-_OF_INNER_LOOP = ("baselines", "sweep", "tuning", "measures", "held_out", "suite/run")
+_OF_INNER_LOOP = (
+    *("baselines", "sweep", "training", "evaluation_parameters", "tuning", "measures", "held_out"),
+    *("suite/run", "leagues/run"),
+    *(f"rivals/{name}" for name in ("adapter", "rival", "schedules", "search_space", "table")),
+)
 """Modules of `learned_opt_lab.evaluation` that numbers follow from; the others only show them."""
 
 

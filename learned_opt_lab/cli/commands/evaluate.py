@@ -7,6 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import tyro
 
@@ -20,7 +21,9 @@ class Args:
 
     optimizers: tyro.conf.Positional[tuple[str, ...]]
     """Each [LABEL=]SPEC.
-    A baseline: sgd, momentum, rmsprop, adam, adamw, nadamw, adam8, ...
+    A baseline: `learned-opt list optimizers` names them.
+    One with another schedule or search space: adam@cosine, adam@search.toml.
+    An Optax factory of your own: module:name, or module:name@search.toml; its module is run.
     A shipped optimizer's name, a theta file or a run directory.
     Several run directories (a glob in quotes, or a comma list): seeds of one config.
     The one with the lowest outer-training loss is shown."""
@@ -28,15 +31,22 @@ class Args:
     """Folder for report.json, report.html, curves.npz and figures."""
     suite: str = "quick"
     """quick, heldout, or one axis: width, depth, horizon, dataset, architecture."""
-    reference: str = "adam"
+    reference: str | None = None
     """Label of the tuned baseline that everything is measured against;
-    added where it is not among the optimizers."""
+    added where it is not among the optimizers.
+    Adam if not given, and in leagues the best tuned hand-designed optimizer."""
+    leagues: tuple[Literal["untuned", "equal_budgets"], ...] = ()
+    """In place of each baseline's own search.
+    untuned: every optimizer at its published default.
+    equal_budgets: each tries as many configurations, a learned one too."""
+    budgets: tuple[int, ...] = (1, 5, 11, 64)
+    """Configurations that each optimizer tries in the league equal_budgets."""
     num_seeds: int = 5
     """Runs of each task that are reported."""
     num_tuning_seeds: int = 3
     """Runs of each configuration in a baseline's search; none of them is reported."""
     budget: int = 64
-    """Configurations of a random search (adam8); a learning-rate grid always has 11."""
+    """Configurations of a random search, without leagues; a learning-rate grid always has 11."""
     seed: int = 0
     """Of runs and searches."""
     cache_dir: Path | None = None
@@ -68,6 +78,8 @@ def run(args: Args) -> int:
     for name in ("num_seeds", "num_tuning_seeds", "budget"):
         if getattr(args, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(args, name)}")
+    if args.budgets and min(args.budgets) < 1:
+        raise ValueError(f"budgets must be at least 1, got {min(args.budgets)}")
     chosen = suite(args.suite)
     # Before theta is read: that starts JAX.
     surroundings.start_jax(args.num_devices, args.compilation_cache)
@@ -81,10 +93,12 @@ def run(args: Args) -> int:
         args.seed,
         args.reference,
         args.cache_dir,
+        tuple(args.leagues),
+        tuple(args.budgets),
     )
     with shown_progress() as progress:
         report = evaluate(args.out, chosen, entries, settings, progress)
-    print_ranking(report)
+    print_report(report)
     for optimizer in report["optimizers"]:
         for name in ("tuning_source", "training_tasks"):
             if optimizer.get(name):
@@ -95,7 +109,22 @@ def run(args: Args) -> int:
     return 0
 
 
-def print_ranking(report: dict) -> None:
+def print_report(report: dict[str, Any]) -> None:
+    """The ranking, or that of each board of the leagues."""
+    if not (leagues := report.get("leagues")):
+        print_ranking(report)
+        return
+    reference = leagues["reference"]
+    own = {"reference": reference["label"], "is_tuned": reference["is_tuned"]}
+    if leagues["untuned"]:
+        print("nobody tunes")
+        print_ranking(leagues["untuned"] | own)
+    for budget, board in leagues["equal_budgets"].items():
+        print(f"equal budgets: {budget} configuration{'s' if budget != '1' else ''} each")
+        print_ranking(board | own)
+
+
+def print_ranking(report: dict[str, Any]) -> None:
     """One line for each optimizer: normalized score with its interval,
     against the reference, divergence.
     """
@@ -117,7 +146,8 @@ def print_ranking(report: dict) -> None:
             f"{optimizer['rank']:>4} {optimizer['label']:<24} {show(score['estimate'], 3):>9} "
             f"{interval:>21} {better:>9} {optimizer['divergence_rate']:>8.0%}"
         )
-    print(f"score: 0 is tuned {report['reference']}, 1 is no progress; lower is better")
+    tuned = "tuned" if report.get("is_tuned", True) else "untuned"
+    print(f"score: 0 is {tuned} {report['reference']}, 1 is no progress; lower is better")
 
 
 @contextlib.contextmanager

@@ -60,10 +60,26 @@ def _optimizers() -> dict[str, str]:
     from learned_opt_lab.runs.catalog import recipe_of
 
     names = {name: summary_of(factory.__doc__) for name, factory in catalog.OPTIMIZERS.items()}
-    return names | {
+    weights = {
         f"{name} (weights)": f"Ships with the library; made by `{recipe_of(name)}`."
         for name in pretrained_names()
     }
+    return names | weights | _baselines()
+
+
+def _baselines() -> dict[str, str]:
+    """What `evaluate` and `tune` know by name, with the published default of a rival."""
+    from learned_opt_lab.evaluation.baselines import BASELINES
+    from learned_opt_lab.evaluation.rivals.table import RIVALS
+
+    def told(name: str) -> str:
+        description = BASELINES[name].description
+        if name not in RIVALS:
+            return f"{description}."
+        rate = RIVALS[name].space.default["learning_rate"]
+        return f"{description}; untuned at rate {rate:g} ({RIVALS[name].source})."
+
+    return {f"{name} (baseline)": told(name) for name in BASELINES}
 
 
 def _experiments() -> dict[str, str]:

@@ -21,7 +21,8 @@ class Args:
     """
 
     baselines: tyro.conf.Positional[tuple[str, ...]]
-    """Names: sgd, momentum, rmsprop, adam, adamw, nadamw (11 rates each), adam8 (searched), ..."""
+    """Names, as `learned-opt list optimizers` has them: those with a grid try all of it, the others
+    as many random configurations as the budget."""
     suite: str = "quick"
     """quick, heldout, or one axis: width, depth, horizon, dataset, architecture."""
     task: str | None = None
@@ -80,15 +81,19 @@ def run(args: Args) -> int:
                     seed=args.seed,
                     cache_dir=args.cache_dir,
                 )
-                lines.append(f"{task.name:<28} {name:<10} {_told(tuned)}")
+                lines.append(f"{task.name:<28} {name:<10} {_told(name, tuned)}")
     print(f"{'task':<28} {'baseline':<10} {'loss':>9}  chosen", *lines, sep="\n")
     print(f"kept in {args.cache_dir or default_cache_dir() or 'no cache: there is no home'}")
     return 0
 
 
-def _told(tuned: "Tuned") -> str:
+def _told(name: str, tuned: "Tuned") -> str:
     """The loss, what was chosen, and where that is from."""
-    chosen = ", ".join(f"{key} {value:.3g}" for key, value in tuned.hyperparameters.items())
+    from learned_opt_lab.drawing.text import format_number
+    from learned_opt_lab.evaluation.baselines import baseline
+
+    told = baseline(name).told(tuned.hyperparameters)
+    chosen = ", ".join(f"{key} {format_number(value)}" for key, value in told.items())
     searched = f"{tuned.num_configurations} x {tuned.num_seeds} runs"
     source = f"cached, made on {tuned.made[:10]}" if tuned.cached else searched
     return f"{tuned.validation_loss:>9.4g}  {chosen}  ({source})"

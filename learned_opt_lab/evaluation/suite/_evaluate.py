@@ -8,11 +8,15 @@ from learned_opt.disk import files
 from learned_opt_lab.drawing import training_figures
 from learned_opt_lab.drawing.text import file_name
 from learned_opt_lab.evaluation.baselines import BASELINES
+from learned_opt_lab.evaluation.leagues.boards import league_report, main_results
+from learned_opt_lab.evaluation.leagues.contestants import league_rival
+from learned_opt_lab.evaluation.leagues.run import budgets_of, run_leagues
 from learned_opt_lab.evaluation.suite import page
 from learned_opt_lab.evaluation.suite.entries import Entry, parse_entries
 from learned_opt_lab.evaluation.suite.figures import suite_figures
 from learned_opt_lab.evaluation.suite.report import build_report, curve_arrays
-from learned_opt_lab.evaluation.suite.run import Results, Settings, prepare_folder, run_suite
+from learned_opt_lab.evaluation.suite.run import Results, run_suite
+from learned_opt_lab.evaluation.suite.settings import DEFAULT_REFERENCE, Settings, prepare_folder
 from outer_train.run import lock
 from tasks import Suite
 
@@ -45,18 +49,39 @@ def evaluate(
         call goes on with it.
     """
     settings = settings or Settings()
+    if settings.reference is None and not settings.leagues:
+        settings = settings._replace(reference=DEFAULT_REFERENCE)
     entries = with_reference(entries, settings.reference)
+    if settings.leagues:
+        check_leagues(entries, settings)
     started = prepare_folder(out, suite, entries, settings)
     with lock.hold(out):
-        results = run_suite(out, suite, entries, settings, progress, started)
-        return write_report(out, suite, entries, settings, results)
+        if settings.leagues:
+            found = run_leagues(out, suite, entries, settings, progress, started)
+            report, results = league_report(suite, entries, settings, found), main_results(found)
+        else:
+            results = run_suite(out, suite, entries, settings, progress, started)
+            report = build_report(suite, entries, settings, results)
+        write_report(out, suite, report, results)
+    return report
 
 
-def write_report(
-    out: Path, suite: Suite, entries: list[Entry], settings: Settings, results: Results
-) -> dict[str, Any]:  # fmt: skip
-    """Writes what `evaluate` does besides the cells; returns the content of `report.json`."""
-    report = build_report(suite, entries, settings, results)
+def check_leagues(entries: list[Entry], settings: Settings) -> None:
+    """Raises `ValueError` for leagues or budgets that are none, or who has no place in a league."""
+    budgets_of(settings)
+    for entry in entries:
+        league_rival(entry)
+
+
+def write_report(out: Path, suite: Suite, report: dict[str, Any], results: Results) -> None:
+    """Writes what `evaluate` does besides the cells.
+
+    Args:
+      out: the folder.
+      suite: the tasks.
+      report: the content of `report.json`.
+      results: what the curves are taken from.
+    """
     curves = curve_arrays(suite, results)
     files.write_json(out / "report.json", report, indent=1)
     files.write_npz(out / "curves.npz", curves, compressed=True)
@@ -64,15 +89,20 @@ def write_report(
     for name, captioned in drawn.items():
         training_figures.save(captioned.figure, out / "figures" / f"{file_name(name)}.png")
     files.write_text(out / "report.html", page.render(report, drawn))
-    return report
 
 
-def with_reference(entries: list[Entry], reference: str) -> list[Entry]:
+def with_reference(entries: list[Entry], reference: str | None) -> list[Entry]:
     """The entries with the reference among them: without a tuned opponent no score means anything.
+
+    None is the best hand-designed one: Adam is added where there is none.
 
     Raises:
       ValueError: where the reference is neither an entry's label nor a baseline.
     """
+    if reference is None:
+        if any(entry.kind == "baseline" for entry in entries):
+            return entries
+        reference = DEFAULT_REFERENCE
     if reference in [entry.label for entry in entries]:
         return entries
     if reference not in BASELINES:

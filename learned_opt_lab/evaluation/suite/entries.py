@@ -2,10 +2,11 @@
 
 SPEC is a baseline's name, a shipped optimizer's name, a theta file, a run directory, or several run
 directories (a comma list or a glob): seeds of one config, of which the one with the lowest
-outer-training loss is shown. Held-out losses have no part in that choice.
+outer-training loss is shown. Held-out losses have no part in that choice. A rival may be given with
+another schedule or search space, and a `"module:name"` is a rival of the user's own
+(`learned_opt_lab.evaluation.rivals.outside`).
 """
 
-import difflib
 import glob
 import json
 import math
@@ -15,11 +16,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from learned_opt import LearnedOptimizer, Theta, load_theta
+from learned_opt import LearnedOptimizer, Theta, catalog, load_theta, pretrained_names
 from learned_opt_lab.drawing.text import well_formed
 from learned_opt_lab.evaluation import statistics
-from learned_opt_lab.evaluation.baselines import BASELINES
+from learned_opt_lab.evaluation.baselines import BASELINES, searched
+from learned_opt_lab.evaluation.rivals.outside import named_rival
+from learned_opt_lab.evaluation.rivals.rival import Rival
+from learned_opt_lab.evaluation.rivals.table import RIVALS
 from learned_opt_lab.evaluation.suite import training_tasks
+from learned_opt_lab.evaluation.tuning import Contestant
 from learned_opt_lab.results import content
 
 
@@ -29,11 +34,11 @@ class Entry(NamedTuple):
     Attributes:
       label: its name in the report.
       spec: what the user wrote.
-      baseline: a key of `learned_opt_lab.evaluation.baselines.BASELINES`, or None for a learned
-        optimizer.
+      baseline: a key of `learned_opt_lab.evaluation.baselines.BASELINES`, or None.
       optimizer: the learned optimizer, or None.
       theta: its outer parameters, or None.
       details: what the report says about it; JSON.
+      rival: of one with a schedule or a search space of its own, or from outside; or None.
     """
 
     label: str
@@ -42,13 +47,30 @@ class Entry(NamedTuple):
     optimizer: LearnedOptimizer | None = None
     theta: Theta = None
     details: dict[str, Any] = {}  # noqa: RUF012  A NamedTuple's default; never changed.
+    rival: Rival | None = None
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the optimizer does: a digest of its weights, or the baseline's name."""
+        """Changes when the optimizer does: a digest of its weights, or its name."""
         if self.baseline is not None:
             return f"baseline:{self.baseline}"
+        if self.rival is not None:
+            return f"rival:{self.spec} {self.rival.fingerprint}".rstrip()
         return f"theta:{content.data(self.theta)[:16]}"
+
+    @property
+    def kind(self) -> str:
+        """ "baseline" for one that is hand-designed, "learned", or "outside" for who knows what."""
+        if self.rival is not None:
+            return "baseline" if self.spec.partition("@")[0] in RIVALS else "outside"
+        return "learned" if self.baseline is None else "baseline"
+
+    @property
+    def searched(self) -> str | Contestant | None:
+        """What `learned_opt_lab.evaluation.tuning.tune` takes; None where nothing is searched."""
+        if self.rival is None:
+            return self.baseline
+        return Contestant(self.spec, searched(self.rival), self.rival.fingerprint)
 
 
 def parse_entries(specs: list[str] | tuple[str, ...], *, trust: bool = False) -> list[Entry]:
@@ -88,18 +110,22 @@ def _parse(argument: str, trust: bool) -> Entry:
             baseline=spec,
             details={"description": BASELINES[spec].description},
         )
+    if (rival := named_rival(spec)) is not None:
+        name = spec if spec.partition("@")[0] in RIVALS else spec.rpartition(":")[2]
+        details = {"description": rival.description, "default": rival.source}
+        return Entry(well_formed(label or name), spec, details=details, rival=rival)
+    return _parse_learned(label, spec, trust)
+
+
+def _parse_learned(label: str, spec: str, trust: bool) -> Entry:
     paths = _several(spec)
     path, details = (spec, {}) if paths is None else pick_by_outer_loss(paths)
     try:
         optimizer, theta = load_theta(path, trust=trust)
     except FileNotFoundError as error:
-        near = difflib.get_close_matches(spec, BASELINES, n=2)
-        hint = (
-            f"did you mean {' or '.join(near)}?"
-            if near
-            else f"baselines are {', '.join(BASELINES)}"
-        )
-        raise ValueError(f"{error}\n{hint}") from error
+        reason = str(error).partition("; known are")[0]
+        hint = catalog.near_names(spec, [*BASELINES, *pretrained_names()])
+        raise ValueError(f"{reason}; {hint}") from error
     num_weights = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(theta))
     details = {
         "description": f"learned optimizer, {num_weights} weights",

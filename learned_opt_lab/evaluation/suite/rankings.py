@@ -27,20 +27,27 @@ def _column(rows: list[dict], label: str, *path: str) -> NDArray:
     return np.asarray(values, np.float64)
 
 
-def summaries(entries: list[Entry], rows: list[dict], reference: str) -> list[dict[str, Any]]:
-    """One summary for each optimizer, best first:
-    by interquartile mean, then by mean, of the normalized scores.
+def summaries(
+    entries: list[Entry], rows: list[dict], reference_rows: list[dict]
+) -> list[dict[str, Any]]:
+    """One summary for each optimizer, best first: by interquartile mean, then by mean, of the
+    normalized scores, then by how many runs diverged.
 
     Equal ones share a rank. An optimizer whose score is unknown stands behind all others.
+
+    Args:
+      entries: the optimizers.
+      rows: one for each task and optimizer.
+      reference_rows: those of the reference, one for each task; they need not be among the rows.
     """
-    reference_scores = _column(rows, reference, "normalized", "runs")
+    reference_scores = np.asarray([row["normalized"]["runs"] for row in reference_rows], float)
     summaries = []
     for entry in entries:
         scores = _column(rows, entry.label, "normalized", "runs")
         summary = {
             "label": entry.label,
             "spec": entry.spec,
-            "kind": "learned" if entry.baseline is None else "baseline",
+            "kind": entry.kind,
             "fingerprint": entry.fingerprint,
             **entry.details,
             "normalized": statistics.stratified_bootstrap(scores)._asdict(),
@@ -51,7 +58,7 @@ def summaries(entries: list[Entry], rows: list[dict], reference: str) -> list[di
             "divergence_rate": float(
                 np.mean([r["divergence_rate"] for r in rows if r["optimizer"] == entry.label])
             ),
-            "validation_at_most_reference": _at_most(rows, entry.label, reference),
+            "validation_at_most_reference": _at_most(rows, entry.label, reference_rows),
             **{
                 f"steps_to_{name}": _ratios(rows, entry.label, f"steps_to_{name}")
                 for name in ("target", "best")
@@ -69,21 +76,21 @@ def summaries(entries: list[Entry], rows: list[dict], reference: str) -> list[di
 def _place(summary: dict[str, Any]) -> tuple:
     """What optimizers are sorted by; nan, which compares with nothing, is behind everything."""
     scores = [summary[name]["estimate"] for name in ("normalized", "normalized_mean")]
+    scores.append(summary["divergence_rate"])
     return tuple((math.isnan(score), 0.0 if math.isnan(score) else score) for score in scores)
 
 
-def _at_most(rows: list[dict], label: str, reference: str) -> dict[str, int]:
+def _at_most(rows: list[dict], label: str, reference_rows: list[dict]) -> dict[str, int]:
     """On how many of the tasks on which both are known the final validation loss is no higher
     than the reference's.
     """
-    final = {(row["task"], row["optimizer"]): row["validation_loss"]["estimate"] for row in rows}
-    tasks = {
-        task
-        for task, _ in final
-        if not np.isnan([final[task, label], final[task, reference]]).any()
+    reference = {row["task"]: row["validation_loss"]["estimate"] for row in reference_rows}
+    final = {
+        row["task"]: row["validation_loss"]["estimate"] for row in rows if row["optimizer"] == label
     }
+    tasks = [task for task in final if not np.isnan([final[task], reference[task]]).any()]
     return {
-        "tasks": sum(final[task, label] <= final[task, reference] for task in tasks),
+        "tasks": sum(final[task] <= reference[task] for task in tasks),
         "num_tasks": len(tasks),
     }
 

@@ -4,22 +4,26 @@ Every number of the figures and of the page is taken from here. What is unknown 
 is null.
 """
 
-import math
+import functools
 import platform
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_opt_lab.evaluation import measures, statistics
+from learned_opt_lab.evaluation import measures
 from learned_opt_lab.evaluation.suite import rankings, training_tasks
 from learned_opt_lab.evaluation.suite.entries import Entry
-from learned_opt_lab.evaluation.suite.run import FORMAT_VERSION, SPLITS, Cell, Results, Settings
+from learned_opt_lab.evaluation.suite.rows import reference_of, row_of
+from learned_opt_lab.evaluation.suite.run import Cell, Results
+from learned_opt_lab.evaluation.suite.settings import (
+    DEFAULT_REFERENCE,
+    FORMAT_VERSION,
+    Settings,
+)
 from learned_opt_lab.results.folder import finite
 from tasks import Suite, SuiteTask
-
-_NAMES = {"train": "train_loss", "outer_valid": "validation_loss", "test": "test_loss"}
 
 
 def build_report(
@@ -30,19 +34,22 @@ def build_report(
     Raises:
       ValueError: when no task could be run.
     """
-    tasks = [task for task in suite.tasks if task.name not in results.skipped]
-    if not tasks:
-        raise ValueError(
-            f"no task of suite {suite.name!r} could be run\n{next(iter(results.skipped.values()))}"
-        )
-    rows = []
-    for task in tasks:
-        cells = {entry.label: results.cells[task.name, entry.label] for entry in entries}
-        reference = _reference(task, cells[settings.reference])
-        rows.extend(
-            _row(task, entry, cells[entry.label], reference, results.started) for entry in entries
-        )
-    report = {
+    label = settings.reference or DEFAULT_REFERENCE
+    (entry,) = (entry for entry in entries if entry.label == label)
+    cells = {task: cell for (task, name), cell in results.cells.items() if name == label}
+    head = header(suite, settings, label, results.skipped)
+    return finite(head | build_board(suite, entries, results, Against(entry, cells)))
+
+
+def header(
+    suite: Suite, settings: Settings, reference: str, skipped: dict[str, str]
+) -> dict[str, Any]:
+    """What a report says besides its results.
+
+    Raises:
+      ValueError: when no task could be run.
+    """
+    return {
         "format_version": FORMAT_VERSION,
         "suite": {
             "name": suite.name,
@@ -50,15 +57,49 @@ def build_report(
             "description": suite.description,
             "axis": suite.axis,
         },
-        "settings": {**settings._asdict(), "cache_dir": None},
-        "reference": settings.reference,
+        "settings": {**settings._asdict(), "reference": reference, "cache_dir": None},
+        "reference": reference,
         "environment": _environment(),
         "definitions": measures.DEFINITIONS,
-        "tasks": [_task(task) for task in tasks],
-        "skipped": [{"task": name, "reason": reason} for name, reason in results.skipped.items()],
+        "tasks": [_task(task) for task in tasks_that_ran(suite, skipped)],
+        "skipped": [{"task": name, "reason": reason} for name, reason in skipped.items()],
+    }
+
+
+def tasks_that_ran(suite: Suite, skipped: dict[str, str]) -> list[SuiteTask]:
+    """The tasks that could be built.
+
+    Raises:
+      ValueError: when there is none.
+    """
+    tasks = [task for task in suite.tasks if task.name not in skipped]
+    if not tasks:
+        raise ValueError(
+            f"no task of suite {suite.name!r} could be run\n{next(iter(skipped.values()))}"
+        )
+    return tasks
+
+
+class Against(NamedTuple):
+    """The reference: its entry, and task name -> its cell, which need not be one of the board's."""
+
+    entry: Entry
+    cells: dict[str, Cell]
+
+
+def build_board(
+    suite: Suite, entries: list[Entry], results: Results, against: Against
+) -> dict[str, Any]:
+    """Rows, ranks, pairs and profiles of optimizers that are compared with one another."""
+    rows, own = [], []
+    for task in tasks_that_ran(suite, results.skipped):
+        reference = reference_of(task, against.cells[task.name])
+        row = functools.partial(row_of, task, reference=reference, started=results.started)
+        rows.extend(row(entry, results.cells[task.name, entry.label]) for entry in entries)
+        own.append(row(against.entry, against.cells[task.name]))
+    return {
         "optimizers": [
-            _with_sources(s, rows, suite)
-            for s in rankings.summaries(entries, rows, settings.reference)
+            _with_sources(s, rows, suite) for s in rankings.summaries(entries, rows, own)
         ],
         "rows": rows,
         "probability_of_improvement": rankings.pairwise(entries, rows),
@@ -69,7 +110,6 @@ def build_report(
             for run in row["diverged_runs"]
         ],
     }
-    return finite(report)
 
 
 def curve_arrays(suite: Suite, results: Results) -> dict[str, NDArray]:
@@ -109,33 +149,6 @@ def _environment() -> dict[str, Any]:
     }
 
 
-def _losses(cell: Cell) -> dict[str, NDArray]:
-    return {split: cell.curves[split]["loss"] for split in SPLITS}
-
-
-def _reference(task: SuiteTask, cell: Cell) -> dict[str, float]:
-    """What the others are measured against:
-    losses of the tuned reference, and when its mean curve reached them.
-    """
-    losses, cap = _losses(cell), task.loss_cap
-    validation = measures.cap_losses(losses["outer_valid"], cap).mean(axis=0, keepdims=True)
-    target = float(measures.final_losses(validation, cap)[0])
-    best = float(measures.smooth(validation, cap).min())
-    steps = {
-        name: float(measures.steps_to(validation, value, task.eval_every, cap)[0])
-        for name, value in (("target", target), ("best", best))
-    }
-    return {
-        "start": float(measures.cap_losses(losses["test"], cap)[:, 0].mean()),
-        "test": float(measures.final_losses(losses["test"], cap).mean()),
-        "target": target,
-        "best": best,
-        "steps_to_target": steps["target"],
-        "steps_to_best": steps["best"],
-        "seconds_per_step": cell.record["seconds_per_step"],
-    }
-
-
 def _with_sources(summary: dict[str, Any], rows: list[dict], suite: Suite) -> dict[str, Any]:
     """A summary that says what came from a cache,
     and which tasks may not be new to a learned optimizer.
@@ -169,101 +182,3 @@ def _tuning_source(summary: dict[str, Any], rows: list[dict]) -> str | None:
     return (
         f"tuning read from the cache on {len(cached)} of {len(tunings)} tasks, made on {made} (UTC)"
     )
-
-
-def _tuning(record: dict[str, Any], started: str) -> dict[str, Any] | None:
-    """A search that this very evaluation made and, interrupted, read again is from no cache."""
-    tuning = record["tuning"]
-    if not tuning or "cached" not in tuning:
-        return tuning
-    return tuning | {"cached": tuning["cached"] and tuning["made"] < started}
-
-
-def _row(
-    task: SuiteTask, entry: Entry, cell: Cell, reference: dict[str, float], started: str
-) -> dict[str, Any]:
-    losses, record = _losses(cell), cell.record
-    has_diverged = measures.diverged(losses, task.loss_cap)
-    final = {split: measures.final_losses(losses[split], task.loss_cap) for split in SPLITS}
-    final = {
-        split: np.where(has_diverged, np.maximum(f, reference["start"]), f)
-        for split, f in final.items()
-    }
-    scores = measures.normalized_scores(
-        final["test"], has_diverged, reference["start"], reference["test"]
-    )
-    overhead = np.maximum(0.0, record["seconds_per_step"] - record["plain_seconds_per_step"])
-    return {
-        "task": task.name,
-        "optimizer": entry.label,
-        "num_runs": len(scores),
-        "normalized": _summary(scores, statistics.interquartile_mean),
-        **{_NAMES[split]: _summary(values) for split, values in final.items()},
-        **_accuracies(cell),
-        "start_loss": reference["start"],
-        "target_loss": reference["target"],
-        "best_loss": reference["best"],
-        "steps_to_target": _steps(task, losses, reference, record, "target"),
-        "steps_to_best": _steps(task, losses, reference, record, "best"),
-        "seconds_per_step": record["seconds_per_step"],
-        "overhead_seconds_per_step": float(overhead),
-        "compile_seconds": record["compile_seconds"],
-        "divergence_rate": float(has_diverged.mean()),
-        "diverged_runs": _diverged_runs(losses, has_diverged, task.eval_every),
-        "hyperparameters": record["hyperparameters"],
-        "tuning": _tuning(record, started),
-    }
-
-
-def _diverged_runs(losses, has_diverged: NDArray, eval_every: int) -> list[dict[str, Any]]:
-    first = lambda run: measures.first_non_finite_step(losses, run, eval_every)
-    runs = np.flatnonzero(has_diverged).tolist()
-    return [{"run": run, "first_non_finite_step": first(run)} for run in runs]
-
-
-def _accuracies(cell: Cell) -> dict[str, Any]:
-    """Of the splits whose accuracy was measured."""
-    curves = {split: cell.curves[split] for split in SPLITS if "accuracy" in cell.curves[split]}
-    name = lambda split: _NAMES[split].replace("loss", "accuracy")
-    return {
-        name(split): _summary(_final_accuracy(of_split["accuracy"]))
-        for split, of_split in curves.items()
-    }
-
-
-def _final_accuracy(curves: NDArray) -> NDArray:
-    """`[runs]`, mean of the last tenth;
-    nan where it was not measured, since it has no worst value as a loss has.
-    """
-    tail = np.asarray(curves, np.float64)[..., -max(1, curves.shape[-1] // 10) :]
-    return tail.mean(axis=-1)
-
-
-def _summary(values: NDArray, statistic=statistics.mean) -> dict[str, Any]:
-    interval = statistics.stratified_bootstrap(values[None], statistic)
-    return {**interval._asdict(), "runs": values.tolist()}
-
-
-def _steps(
-    task: SuiteTask, losses, reference: dict[str, float], record: dict, name: str
-) -> dict[str, Any]:
-    """Steps and seconds to a loss of the reference, of the mean curve and of each run,
-    and their ratios to its own.
-    """
-    curves, target, cap = losses["outer_valid"], reference[name], task.loss_cap
-    mean_curve = measures.cap_losses(curves, cap).mean(axis=0, keepdims=True)
-    steps = float(measures.steps_to(mean_curve, target, task.eval_every, cap)[0])
-    runs = measures.steps_to(curves, target, task.eval_every, cap)
-    own_steps = reference[f"steps_to_{name}"]
-    # Where the reference never improved: no ratio.
-    own_steps = own_steps if 0 < own_steps < math.inf else math.nan
-    speed = record["seconds_per_step"] / reference["seconds_per_step"]
-    return {
-        "steps": steps,
-        "seconds": steps * record["seconds_per_step"],
-        "steps_ratio": steps / own_steps,
-        "seconds_ratio": steps / own_steps * speed,
-        "runs": runs.tolist(),
-        "steps_ratio_runs": (runs / own_steps).tolist(),
-        "seconds_ratio_runs": (runs / own_steps * speed).tolist(),
-    }

@@ -8,6 +8,8 @@ an evaluation of; another evaluation does not go in. What is not asked for but n
 again.
 """
 
+import functools
+import operator
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_opt_lab.drawing.text import file_name
-from learned_opt_lab.evaluation.baselines import baseline
 from learned_opt_lab.evaluation.suite.entries import Entry
+from learned_opt_lab.evaluation.suite.settings import Settings
 from learned_opt_lab.evaluation.sweep import Factory, Runs, make_sweep
 from learned_opt_lab.evaluation.timing import time_plain_gradient_descent, time_training
 from learned_opt_lab.evaluation.tuning import (
-    TUNING_VERSION,
     baseline_content,
-    now,
+    contestant,
     runs_of,
     task_content,
     tune,
@@ -35,33 +36,11 @@ from learned_opt_lab.results import content, folder
 from tasks import Suite, SuiteTask, TaskFamily
 from tasks.images import DatasetNotPrepared
 
-FORMAT_VERSION = 3
 NUM_EVAL_BATCHES = 4
 """With one batch a point, the lowest validation loss of a run is a matter of luck: on the 81
 validation images of the held-out digits tuned Adam's lowest smoothed loss was .017, half its mean
 over the last tenth of the run."""
 SPLITS = ("train", "outer_valid", "test")
-
-
-class Settings(NamedTuple):
-    """What an evaluation does besides the suite and the optimizers.
-
-    Attributes:
-      num_seeds: runs of each task that are reported.
-      num_tuning_seeds: runs of each configuration in a baseline's search, other runs than those
-        reported.
-      budget: configurations of a random search.
-      seed: of runs and searches.
-      reference: label of the baseline everything is measured against.
-      cache_dir: of tuning results; None is the default.
-    """
-
-    num_seeds: int = 5
-    num_tuning_seeds: int = 3
-    budget: int = 64
-    seed: int = 0
-    reference: str = "adam"
-    cache_dir: Path | None = None
 
 
 class Cell(NamedTuple):
@@ -77,6 +56,22 @@ class Cell(NamedTuple):
     record: dict[str, Any]
 
 
+class Place(NamedTuple):
+    """A task that cells are made on.
+
+    Attributes:
+      task: of the suite.
+      family: what it builds.
+      made_of: digests of what its numbers follow from.
+      plain_seconds: of a step of gradient descent, measured when first asked for.
+    """
+
+    task: SuiteTask
+    family: TaskFamily
+    made_of: dict[str, Any]
+    plain_seconds: Callable[[], float]
+
+
 class Results(NamedTuple):
     """All cells, and the tasks that could not be built.
 
@@ -89,32 +84,6 @@ class Results(NamedTuple):
     cells: dict[tuple[str, str], Cell]
     skipped: dict[str, str]
     started: str = ""
-
-
-def prepare_folder(out: Path, suite: Suite, entries: list[Entry], settings: Settings) -> str:
-    """Makes the folder, or checks that it holds this very evaluation; returns when it was made.
-
-    Raises:
-      ValueError: where it holds another one, or other files.
-    """
-    wanted = describe(suite, entries, settings)
-    started = {"started": now()}
-    found = folder.prepare_folder(
-        out, "evaluation.json", wanted, "evaluation", "choose another folder", beside=started
-    )  # fmt: skip
-    return found.get("started", "")
-
-
-def describe(suite: Suite, entries: list[Entry], settings: Settings) -> dict[str, Any]:
-    """What makes two evaluations the same one."""
-    return {
-        "format_version": FORMAT_VERSION,
-        "tuning_version": TUNING_VERSION,
-        "suite": suite.name,
-        "suite_version": suite.version,
-        "optimizers": {entry.label: entry.fingerprint for entry in entries},
-        **{name: value for name, value in settings._asdict().items() if name != "cache_dir"},
-    }
 
 
 def run_suite(
@@ -135,6 +104,30 @@ def run_suite(
       progress: called with cells done, cells in all, and what is being done.
       started: what `prepare_folder` returned.
     """
+
+    def cell_of(at: Place, entry: Entry) -> Cell:
+        stem = cell_stem(out, at.task, entry)
+        made_of = at.made_of | {"optimizer_code": _optimizer_content(entry, settings)}
+        cell = read_cell(stem, made_of)
+        if cell is None:
+            cell = run_cell(at.task, at.family, entry, settings, at.plain_seconds())
+            write_cell(stem, cell, made_of)
+        return cell
+
+    cells, skipped = each_cell(suite, entries, settings, cell_of, progress)
+    return Results(cells, skipped, started)
+
+
+def each_cell(
+    suite: Suite,
+    entries: list[Entry],
+    settings: Settings,
+    cell_of: Callable[[Place, Entry], Any],
+    progress: Callable[[int, int, str], None],
+) -> tuple[dict[tuple[str, str], Any], dict[str, str]]:
+    """Goes through all cells, task by task: (task name, label) -> what `cell_of` gives, and the
+    tasks that could not be built.
+    """
     cells, skipped = {}, {}
     total = len(suite.tasks) * len(entries)
     for row, task in enumerate(suite.tasks):
@@ -144,34 +137,34 @@ def run_suite(
         except DatasetNotPrepared as error:
             skipped[task.name] = str(error).splitlines()[0]
             continue
-        of_task, plain_seconds = (
-            task_content(task, family) | {"versions": content.environment()},
-            None,
-        )
+        made_of = task_content(task, family) | {"versions": content.environment()}
+        plain = functools.cache(functools.partial(_plain_seconds, task, family, settings))
         for column, entry in enumerate(entries):
             if column:
                 progress(row * len(entries) + column, total, f"{task.name}: {entry.label}")
-            stem = out / "cells" / file_name(task.name) / file_name(entry.label)
-            made_of = of_task | {"optimizer_code": _optimizer_content(entry, settings)}
-            cell = read_cell(stem, made_of)
-            if cell is None:
-                if plain_seconds is None:
-                    runs = runs_of(task, "evaluate", settings.num_seeds, settings.seed)
-                    plain_seconds = time_plain_gradient_descent(family, runs).seconds_per_step
-                cell = run_cell(task, family, entry, settings, plain_seconds)
-                write_cell(stem, cell, made_of)
-            cells[task.name, entry.label] = cell
+            cells[task.name, entry.label] = cell_of(Place(task, family, made_of, plain), entry)
     progress(total, total, "report")
-    return Results(cells, skipped, started)
+    return cells, skipped
+
+
+def cell_stem(out: Path, task: SuiteTask, entry: Entry) -> Path:
+    """Of the two files of a cell."""
+    return out / "cells" / file_name(task.name) / file_name(entry.label)
+
+
+def _plain_seconds(task: SuiteTask, family: TaskFamily, settings: Settings) -> float:
+    runs = runs_of(task, "evaluate", settings.num_seeds, settings.seed)
+    return time_plain_gradient_descent(family, runs).seconds_per_step
 
 
 def _optimizer_content(entry: Entry, settings: Settings) -> str:
     """Digest of an optimizer's code, with the configurations of a baseline's search."""
-    if entry.baseline is None:
+    if entry.searched is None:
         return content.code(entry.optimizer)
-    known = baseline(entry.baseline)
-    configurations = content.data(known.configurations(settings.budget, settings.seed))
-    return content.of_json([baseline_content(known), configurations])
+    who = contestant(entry.searched)
+    configurations = content.data(who.baseline.configurations(settings.budget, settings.seed))
+    parts = [baseline_content(who.baseline), configurations]
+    return content.of_json([*parts, who.fingerprint] if who.fingerprint else parts)
 
 
 def run_cell(
@@ -180,36 +173,40 @@ def run_cell(
     """Tunes (a baseline), trains and times one optimizer on one task."""
     runs = runs_of(task, "evaluate", settings.num_seeds, settings.seed)
     record: dict[str, Any] = {"hyperparameters": None, "tuning": None}
-    if entry.baseline is not None:
+    if entry.searched is not None:
+        who = contestant(entry.searched)
         tuned = tune(
             task,
             family,
-            entry.baseline,
+            who,
             budget=settings.budget,
             num_seeds=settings.num_tuning_seeds,
             seed=settings.seed,
             cache_dir=settings.cache_dir,
         )
         chosen = tuned._asdict()
-        record = {"hyperparameters": chosen.pop("hyperparameters"), "tuning": chosen}
+        told = who.baseline.told(chosen.pop("hyperparameters"))
+        record = {"hyperparameters": told, "tuning": chosen}
         hyperparameters = jax.tree.map(jnp.float32, tuned.hyperparameters)
-        factory, extra_args = baseline(entry.baseline).factory, baseline(entry.baseline).extra_args
+        factory, extra_args = who.baseline.factory_for(task.num_steps), who.baseline.extra_args
     else:
         hyperparameters, factory, extra_args = entry.theta, entry.optimizer.fastest, ()
-    curves = _train(task, family, factory, hyperparameters, runs, extra_args)
+    one_configuration = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], hyperparameters)
+    (curves,) = train(task, family, factory, one_configuration, runs, extra_args)
     timing = time_training(family, factory, hyperparameters, runs, extra_args=extra_args)
     record.update(timing._asdict(), plain_seconds_per_step=plain_seconds)
     return Cell(curves, record)
 
 
-def _train(
+def train(
     task: SuiteTask,
     family: TaskFamily,
     factory: Factory,
-    hyperparameters: Any,
+    configurations: Any,
     runs: Runs,
     extra_args: tuple[str, ...],
-) -> dict[str, dict[str, NDArray]]:
+) -> list[dict[str, dict[str, NDArray]]]:
+    """Of each configuration: split -> metric -> raw values `[runs, points]`."""
     sweep = make_sweep(
         family,
         factory,
@@ -219,8 +216,9 @@ def _train(
         num_eval_batches=NUM_EVAL_BATCHES,
         extra_args=extra_args,
     )
-    one_configuration = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], hyperparameters)
-    return jax.tree.map(lambda curve: np.asarray(curve)[0], sweep(one_configuration, runs))
+    curves = jax.tree.map(np.asarray, sweep(configurations, runs))
+    number = jax.tree.leaves(configurations)[0].shape[0]
+    return [jax.tree.map(operator.itemgetter(i), curves) for i in range(number)]
 
 
 def write_cell(stem: Path, cell: Cell, made_of: dict[str, Any] | None = None) -> None:

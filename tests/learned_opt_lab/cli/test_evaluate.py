@@ -26,6 +26,36 @@ def test_bad_input_to_evaluate(arguments, message, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "adma"], "did you mean adam"),
+        (["evaluate", "moun", "adam"], "did you mean muon"),
+        (["evaluate", "math:sqrt"], "math:sqrt is no factory of an optimizer"),
+        (["evaluate", "optax:adma"], "did you mean adam"),
+        (["evaluate", "adam@linaer"], "did you mean linear"),
+        (["evaluate", "adam", "--leagues", "equal_budgets", "--budgets", "5", "0"], "got 0"),
+        (["evaluate", "adam", "--leagues", "equal_budgets", "--budgets"], "at least one budget"),
+        (["evaluate", "rtho", "--leagues", "untuned"], "rtho has no published default"),
+    ],
+)
+def test_bad_rivals_are_one_line(arguments, message, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "out")]
+    status = main([arguments[0], *out, "--no-compilation-cache", *arguments[1:]])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert status == 2
+    assert message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_baselines_are_listed(capsys):
+    assert main(["list", "optimizers"]) == 0
+    out = capsys.readouterr().out
+    for name in ("muon", "schedule_free", "sophia", "adam8", "marthe"):
+        assert f"\n  {name} (baseline) " in out
+    assert "untuned at rate 0.001 (arXiv 1412.6980" in out
+
+
 def test_a_damaged_theta_and_a_foreign_folder(tmp_path, capsys):
     (tmp_path / "theta.npz").write_bytes(b"PK cut short")
     (tmp_path / "theta.json").write_text(

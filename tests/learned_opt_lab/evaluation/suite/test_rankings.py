@@ -36,9 +36,8 @@ def make_rows(scores):
 @pytest.mark.parametrize("order", [list(SCORES), list(SCORES)[::-1]])
 def test_unknown_is_last_and_equals_share_a_rank(order):
     entries = [Entry(label, label, baseline="adam") for label in order]
-    ranked = rankings.summaries(
-        entries, make_rows({label: SCORES[label] for label in order}), "adam"
-    )
+    rows = make_rows({label: SCORES[label] for label in order})
+    ranked = rankings.summaries(entries, rows, [r for r in rows if r["optimizer"] == "adam"])
     assert {s["label"]: s["rank"] for s in ranked} == {
         "adam": 1,
         "same": 2,

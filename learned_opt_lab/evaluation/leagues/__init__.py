@@ -1,0 +1,1 @@
+"""Two leagues that are never mixed: nobody tunes, and equal budgets."""

@@ -1,0 +1,1 @@
+"""What people would pick today: optimizers with their published defaults and search spaces."""

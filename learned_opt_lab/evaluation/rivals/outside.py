@@ -1,0 +1,257 @@
+"""Optimizers from outside: any Optax factory `"module:name"`, other people's learned ones too.
+
+The name is typed on the command line, so its module is imported and run. The factory is called with
+its hyperparameters by name, which are traced: one program serves all configurations. If it takes
+`num_steps`, it is told the length of the run. What its file does not give of `learning_rate` and
+`weight_decay`, and the factory does not take, is put around it, as around a learned optimizer.
+"""
+
+import difflib
+import functools
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from learned_opt import catalog
+from learned_opt_lab.evaluation.rivals.rival import (
+    COMPLEMENT,
+    NO_SCHEDULE,
+    RATE_AND_DECAY,
+    WITH_SCHEDULE,
+    Rival,
+    with_rate_and_decay,
+)
+from learned_opt_lab.evaluation.rivals.schedules import SCHEDULES
+from learned_opt_lab.evaluation.rivals.search_file import (
+    SearchFile,
+    read_search_file,
+    search_space,
+)
+from learned_opt_lab.evaluation.rivals.search_space import LogUniform, SearchSpace
+from learned_opt_lab.evaluation.rivals.table import RIVALS
+from learned_opt_lab.runs.user_path import add_to_path
+
+EXTRA_ARGS = ("value", "grad", "value_fn", "obj_fn")
+"""What the `update` of one from outside is given, if it takes extra arguments."""
+_AROUND = ("learning_rate", "weight_decay")
+_TRIED_STEPS = 100
+
+
+def named_rival(spec: str) -> Rival | None:
+    """What `NAME`, `NAME@SCHEDULE`, `NAME@FILE` mean, NAME of the table or a `"module:name"`.
+
+    Returns:
+      None where NAME is neither: the spec is something else.
+
+    Raises:
+      ValueError: for a schedule, file or factory that is none.
+    """
+    name, at, variant = spec.partition("@")
+    is_known = name in RIVALS
+    if not is_known and (not catalog.is_own(name) or Path(spec).exists()):
+        return None
+    if at and not variant:
+        raise ValueError(f"{spec!r} names no schedule and no file after the @")
+    if variant in SCHEDULES and (is_known or not Path(variant).exists()):
+        rival = RIVALS[name] if is_known else outside_rival(name)
+        if "schedule" not in rival.space.axes:
+            raise ValueError(f"{name} has no schedule to choose, so {spec!r} means nothing")
+        return rival.with_schedule(variant)
+    path = Path(variant) if at else None
+    if path is not None and not path.is_file():
+        hint = catalog.near_names(variant, list(SCHEDULES))
+        raise ValueError(f"{variant!r} of {spec!r} is neither a file nor a schedule; {hint}")
+    if is_known:
+        rival = RIVALS[name] if path is None else _from_file(RIVALS[name], path)
+        _try(spec, rival)
+        return rival
+    return outside_rival(name, path)
+
+
+def outside_rival(target: str, path: Path | None = None) -> Rival:
+    """The rival that a factory makes.
+
+    Args:
+      target: `"module:name"`; the module is looked for in the working directory too.
+      path: its search file; without one its rate is searched two decades around its own default,
+        or, where it takes none, what is searched of a learned optimizer.
+
+    Raises:
+      ValueError: for a factory that is none, that does not take what the file names, or that does
+        not give an Optax transformation.
+    """
+    add_to_path(Path.cwd())
+    try:
+        factory = catalog.resolve(target)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"unknown optimizer: {reason}{_near_attributes(target)}") from error
+    if not callable(factory):
+        raise ValueError(f"{target} is no factory of an optimizer: got {_kind(factory)}")
+    try:
+        catalog.check_gives(factory, optax.GradientTransformation)
+    except TypeError as error:
+        raise ValueError(f"{target} is no factory of an optimizer: {error}") from error
+    parameters = _parameters(target, factory)
+    rival = Rival(
+        _checked(factory),
+        SearchSpace({}, {}),
+        target if path is None else str(path),
+        f"{target}, of the user's own",
+        extra_args=EXTRA_ARGS,
+        takes_num_steps="num_steps" in parameters,
+    )
+    if path is not None:
+        rival = _from_file(rival, path)
+    elif "learning_rate" not in parameters:
+        rival = _surrounded(rival._replace(space=RATE_AND_DECAY), set(_AROUND))
+    else:
+        rival = rival._replace(space=_around_its_rate(target, parameters))
+    _try(target, rival)
+    return rival
+
+
+def _near_attributes(target: str) -> str:
+    module_name, _, name = target.partition(":")
+    near = difflib.get_close_matches(name, vars(sys.modules.get(module_name, object)), n=3)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _from_file(rival: Rival, path: Path) -> Rival:
+    """The rival with the space of a file."""
+    file = read_search_file(path)
+    parameters = _parameters(str(path), rival.factory)
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    own = set(parameters) | (set() if takes_any else set(_AROUND))
+    for name in [*file.given, *file.default, *file.axes]:
+        plain = name.removeprefix(COMPLEMENT)
+        if plain not in own and name not in NO_SCHEDULE and not takes_any:
+            hint = catalog.near_names(plain, sorted(own))
+            raise ValueError(f"{path}: the factory takes no {plain!r}; {hint}")
+    defaults = {**RATE_AND_DECAY.default, **dict(_numbers(parameters)), **rival.space.default}
+    space = search_space(_with_rate(file, parameters), defaults, path)
+    if not space.axes:
+        raise ValueError(f"{path} has nothing in [default] or [search]")
+    given = rival._replace(
+        factory=_bound(rival.factory, file.given), space=space, fingerprint=_digest(file.given)
+    )
+    around = {name for name in _AROUND if name in space.axes and name not in parameters}
+    return _surrounded(given, set() if takes_any else around)
+
+
+def _with_rate(file: SearchFile, parameters: dict[str, inspect.Parameter]) -> SearchFile:
+    """A schedule needs a rate: one that is neither given nor searched is the factory's own, or a
+    factor of one.
+    """
+    scheduled = any(name in file.axes or name in file.default for name in NO_SCHEDULE)
+    if not scheduled or "learning_rate" in {**file.axes, **file.default}:
+        return file
+    own = dict(_numbers(parameters)) if "learning_rate" in parameters else RATE_AND_DECAY.default
+    if "learning_rate" not in own:
+        return file
+    return file._replace(default={"learning_rate": own["learning_rate"], **file.default})
+
+
+def _bound(factory: Callable, given: dict[str, Any]) -> Callable:
+    return (lambda **hyperparameters: factory(**given, **hyperparameters)) if given else factory
+
+
+def _digest(given: dict[str, Any]) -> str:
+    """Of the files that arguments name: other weights under the same name are another optimizer."""
+    paths = [Path(value) for value in given.values() if isinstance(value, str)]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()]
+    return " ".join(digest[:16] for digest in digests)
+
+
+def _surrounded(rival: Rival, around: set[str]) -> Rival:
+    """The rival with what its factory does not take put around its optimizer."""
+    if not around:
+        return rival
+    inner = rival.factory
+
+    def factory(**hyperparameters):
+        outer = {name: hyperparameters.pop(name) for name in around}
+        return with_rate_and_decay(inner(**hyperparameters), **outer)
+
+    return rival._replace(factory=factory)
+
+
+def _around_its_rate(target: str, parameters: dict[str, inspect.Parameter]) -> SearchSpace:
+    rate = dict(_numbers(parameters)).get("learning_rate", 0.0)
+    if rate <= 0:
+        raise ValueError(
+            f"{target} has no default learning_rate: give one, and what is searched, in a file: "
+            f"{target}@FILE.toml"
+        )
+    return SearchSpace(
+        {"learning_rate": rate, **NO_SCHEDULE},
+        {"learning_rate": LogUniform(rate / 100, rate * 100), **WITH_SCHEDULE},
+    )
+
+
+def _parameters(target: str, factory: Callable) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(factory).parameters)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{target} is no factory of an optimizer: {error}") from error
+
+
+def _numbers(parameters: dict[str, inspect.Parameter]):
+    """Names and defaults of the parameters whose default is a number."""
+    for name, parameter in parameters.items():
+        default = parameter.default
+        if isinstance(default, int | float) and not isinstance(default, bool):
+            yield name, float(default)
+
+
+def _checked(factory: Callable) -> Callable[..., optax.GradientTransformation]:
+    """The factory, with a `TypeError` in place of what is no Optax transformation."""
+
+    @functools.wraps(factory)
+    def checked(**hyperparameters):
+        optimizer = factory(**hyperparameters)
+        if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
+            raise TypeError(
+                f"it must return an optax.GradientTransformation, got {_kind(optimizer)}"
+            )
+        return optimizer
+
+    return checked
+
+
+def _try(target: str, rival: Rival) -> None:
+    """Makes the optimizer with its default, and its state, as a search will: traced.
+
+    Raises:
+      ValueError: in one line, whatever goes wrong.
+    """
+    params = {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)}
+
+    def state(hyperparameters):
+        return rival.optimizer(hyperparameters, _TRIED_STEPS).init(params)
+
+    default = {name: values[0] for name, values in rival.space.draw(1, 0).items()}
+    try:
+        with jax.numpy_dtype_promotion("standard"):
+            jax.eval_shape(state, default)
+    except jax.errors.ConcretizationTypeError as error:
+        raise ValueError(
+            f"{target} decides by the value of a hyperparameter, which is traced; give it in "
+            "[given] of its file"
+        ) from error
+    except Exception as error:  # whatever a factory raises
+        what = " ".join(str(error).split())[:200] or "no reason"
+        raise ValueError(
+            f"{target} is no factory of an optimizer: {type(error).__name__}: {what}"
+        ) from error
+
+
+def _kind(value: Any) -> str:
+    return value.__name__ if isinstance(value, type) else type(value).__name__
