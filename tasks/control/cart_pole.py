@@ -28,7 +28,7 @@ def _reset(key: Key) -> Array:
 
 
 def _step(state: Array, action: Array) -> tuple[Array, Array, Array]:
-    position, velocity, angle, spin = state
+    _, velocity, angle, spin = state
     force = jnp.where(action == 1, FORCE, -FORCE).astype(state.dtype)
     mass = CART_MASS + POLE_MASS
     sin, cos = jnp.sin(angle), jnp.cos(angle)

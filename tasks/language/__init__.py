@@ -1,6 +1,6 @@
 """Text, and the tasks made of it: a language model, word embeddings, fine-tuning."""
 
-from tasks.language.byte_text import ByteText, byte_text
+from tasks.language.byte_data import ByteText, byte_text
 from tasks.language.fine_tuning import fine_tuning_family
 from tasks.language.language_model import byte_transformer_family
 from tasks.language.skip_gram import skip_gram_family

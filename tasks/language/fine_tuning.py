@@ -14,7 +14,7 @@ from jaxtyping import Int, UInt
 from tasks.base import SPLITS, Batch, Data, Key, Metrics, Params, Task, TaskFamily
 from tasks.images.class_subsets import fixed_family
 from tasks.images.networks import softmax_cross_entropy
-from tasks.language.byte_text import SHARES, library_files
+from tasks.language.byte_data import SHARES, library_files
 from tasks.language.transformer import ByteTransformer
 from tasks.language.trunk import pretrained_trunk
 from tasks.transformer_block import check_sizes

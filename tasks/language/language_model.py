@@ -9,7 +9,7 @@ from jax import Array
 from tasks.base import SPLITS, Batch, Data, Key, Metrics, Params, Task, TaskFamily
 from tasks.images.class_subsets import fixed_family
 from tasks.images.networks import softmax_cross_entropy
-from tasks.language.byte_text import ByteText, byte_text
+from tasks.language.byte_data import ByteText, byte_text
 from tasks.language.transformer import NUM_BYTES, ByteTransformer
 
 

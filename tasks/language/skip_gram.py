@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tasks.base import SPLITS, Batch, Data, Key, Metrics, Params, Task, TaskFamily
 from tasks.images.class_subsets import fixed_family
-from tasks.language.byte_text import byte_text
+from tasks.language.byte_data import byte_text
 from tasks.transformer_block import check_sizes
 
 MIN_COUNT = 5
@@ -58,7 +58,7 @@ def skip_gram_family(
       window: a context is at most so many words away.
       num_negatives: words drawn at random for each pair.
       batch_size: pairs in a batch.
-      text: as in `tasks.language.byte_text.byte_text`.
+      text: as in `tasks.language.byte_text`.
       max_bytes: the same.
 
     Returns:

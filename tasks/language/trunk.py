@@ -20,7 +20,8 @@ import optax
 
 from tasks import transformer_block
 from tasks.base import Params
-from tasks.language import byte_text, language_model, transformer
+from tasks.language import language_model, transformer
+from tasks.language.byte_data import byte_text
 from tasks.language.transformer import ByteTransformer
 
 LEARNING_RATE = 2e-3
@@ -40,7 +41,7 @@ def pretrained_trunk(module: ByteTransformer, num_steps: int, text: str = "libra
     Args:
       module: the sizes.
       num_steps: of the run; 0 gives the initialization.
-      text: as in `tasks.language.byte_text.byte_text`.
+      text: as in `tasks.language.byte_text`.
 
     Returns:
       A tree of NumPy arrays.
@@ -50,7 +51,7 @@ def pretrained_trunk(module: ByteTransformer, num_steps: int, text: str = "libra
     """
     if num_steps < 0:
         raise ValueError(f"num_steps must be 0 or more; got {num_steps}")
-    read = byte_text.byte_text(text)
+    read = byte_text(text)
     family = language_model.next_byte_family(module, read, BATCH_SIZE)
     shapes = jax.eval_shape(family.task(()).init, jax.random.key(_SEED))
     path = _path(_digest(module, num_steps, np.asarray(read.tokens), read.bounds))
