@@ -52,7 +52,7 @@ def tabular_family(
     | `"breast_cancer"` | 569 | 30 | 2 classes | cross-entropy, near ln 2 at first | `accuracy` |
     | `"wine"` | 178 | 13 | 3 classes | near ln 3 | `accuracy` |
     | `"iris"` | 150 | 4 | 3 classes | near ln 3 | `accuracy` |
-    | `"diabetes"` | 442 | 10 | a number | mean squared error of unit targets, 1 to 3 | `r_squared` |
+    | `"diabetes"` | 442 | 10 | a number | squared error of unit targets, 1 to 3 | `r_squared` |
 
     Batches of a classification draw classes uniformly, so the accuracy is a balanced one.
     (features + 1) width + (depth - 1) (width + 1) width + (width + 1) outputs parameters.

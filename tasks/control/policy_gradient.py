@@ -59,10 +59,10 @@ def policy_gradient_family(
 ) -> TaskFamily:
     """One task: the policy that keeps the most reward.
 
-    The loss is 1 - mean return / length: the share of the reward that was missed, within 0..1, lower
-    is better, and the same for every optimizer. Its gradient is that of the `surrogate`, which
-    enters as surrogate - stop_gradient(surrogate), and so adds nothing to the value. Actions follow
-    from the loss's key; a fresh key and fresh initial states come with every step.
+    The loss is 1 - mean return / length: the share of the reward that was missed, within 0..1,
+    lower is better, and the same for every optimizer. Its gradient is that of the `surrogate`,
+    which enters as surrogate - stop_gradient(surrogate), and so adds nothing to the value. Actions
+    follow from the loss's key; a fresh key and fresh initial states come with every step.
 
     | environment | observations | actions | a random policy's loss, 200 steps |
     |---|---|---|---|
@@ -70,7 +70,7 @@ def policy_gradient_family(
     | `"pendulum"` | 3 | 3 | .40 |
 
     Two MLPs of (features + 1) width + (depth - 1) (width + 1) width + (width + 1) outputs
-    parameters each: 9,027 together for cart-pole with the defaults.
+    parameters each: 9,155 together for cart-pole with the defaults.
 
     Args:
       environment: one of the above.

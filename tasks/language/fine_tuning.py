@@ -61,7 +61,7 @@ def fine_tuning_family(
     |---|---|---|
     | `"full"` | trunk and head | those of the `ByteTransformer` + 8 width + 8 |
     | `"frozen"` | the head | 8 width + 8 |
-    | `"lora"` | A and B of each kernel W + 2 B A, and the head | 16 depth rank width + 8 width + 8 |
+    | `"lora"` | A, B of each kernel W + 2 A B, and the head | 16 depth rank width + 8 width + 8 |
 
     Args:
       mode: one of the above.
