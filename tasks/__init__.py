@@ -8,6 +8,7 @@ from tasks.images.datasets import DatasetNotPrepared, digits, tfds_images
 from tasks.images.image_data import FRACTIONS, ImageData, from_arrays, sample_images
 from tasks.images.networks import ACTIVATIONS, MLP, ConvNet, classification_task
 from tasks.language import byte_transformer_family, fine_tuning_family, skip_gram_family
+from tasks.real_suites import noisy_labels_family
 from tasks.suite_tasks import NUM_TRAIN_CLASSES, Suite, SuiteTask, suite_task, task_key
 from tasks.suites import suite
 from tasks.tabular import regression_family, tabular_family
@@ -41,6 +42,7 @@ __all__ = [
     "fine_tuning_family",
     "fixed_family",
     "from_arrays",
+    "noisy_labels_family",
     "policy_gradient_family",
     "random_quadratic_family",
     "regression_family",

@@ -23,7 +23,8 @@ class Args:
     baselines: tyro.conf.Positional[tuple[str, ...]]
     """Names: sgd, momentum, rmsprop, adam, adamw, nadamw (11 rates each), adam8 (searched), ..."""
     suite: str = "quick"
-    """quick, heldout, or one axis: width, depth, horizon, dataset, architecture."""
+    """quick, heldout, real, real_quick, or one axis: width, depth, horizon, dataset, architecture.
+    Your own: a .py file that defines `suite`, or "module:name"."""
     task: str | None = None
     """Only this task of the suite."""
     budget: int = 64
@@ -49,10 +50,10 @@ def run(args: Args) -> int:
     from learned_opt_lab.cli import surroundings
     from learned_opt_lab.cli.commands.evaluate import shown_progress
     from learned_opt_lab.evaluation.baselines import baseline
+    from learned_opt_lab.evaluation.suite.user_suite import is_users
     from learned_opt_lab.evaluation.tuning import default_cache_dir, tune
     from tasks.images import DatasetNotPrepared
 
-    tasks = _tasks(args)
     for name in args.baselines:
         baseline(name)
     if args.budget < 1 or args.num_tuning_seeds < 1:
@@ -60,7 +61,10 @@ def run(args: Args) -> int:
             f"budget and num_tuning_seeds must be at least 1, got {args.budget}, "
             f"{args.num_tuning_seeds}"
         )
+    tasks = None if is_users(args.suite) else _tasks(args)
+    # Before a suite of the user's own is read: that starts JAX.
     surroundings.start_jax(args.num_devices, args.compilation_cache)
+    tasks = tasks or _tasks(args)
     lines = []
     with shown_progress() as progress:
         for done, task in enumerate(tasks):
@@ -95,9 +99,9 @@ def _told(tuned: "Tuned") -> str:
 
 
 def _tasks(args: Args) -> tuple:
-    from tasks import suite
+    from learned_opt_lab.evaluation.suite.user_suite import find_suite
 
-    tasks = suite(args.suite).tasks
+    tasks = find_suite(args.suite).tasks
     if args.task is None:
         return tasks
     if args.task not in (names := [task.name for task in tasks]):
