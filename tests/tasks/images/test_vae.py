@@ -75,5 +75,5 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="sizes must be at least 1"):
         vae_family("digits", num_latents=0)
     floats = from_arrays(np.random.default_rng(0).normal(size=(40, 2, 2)), np.arange(40) % 2)
-    with pytest.raises(ValueError, match="integers within 0..255"):
+    with pytest.raises(ValueError, match=r"integers within 0\.\.255"):
         vae_family(floats)

@@ -1,5 +1,7 @@
 """The byte transformer is causal and tied, starts at ln 256, and learns; texts fall into parts."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -127,15 +129,12 @@ def test_a_text_set_of_tfds_keeps_its_own_test_split(monkeypatch, tmp_path):
 
     texts = {"train": [b"a" * 40, b"b" * 39], "test": [b"c" * 12]}
 
-    class Builder:
-        class info:
-            features = {"label": tfds.features.Scalar("int32"), "text": tfds.features.Text()}
-            splits = texts
-
-        def as_data_source(self, split):
-            return [{"text": text, "label": 0} for text in texts[split]]
-
-    monkeypatch.setattr("tasks.language.byte_data.open_prepared", lambda name, where: Builder())
+    features = {"label": tfds.features.Scalar("int32"), "text": tfds.features.Text()}
+    builder = SimpleNamespace(
+        info=SimpleNamespace(features=features, splits=texts),
+        as_data_source=lambda split: [{"text": text, "label": 0} for text in texts[split]],
+    )
+    monkeypatch.setattr("tasks.language.byte_data.open_prepared", lambda name, where: builder)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     read = byte_text("tfds:letters")
     assert bytes(np.asarray(read.tokens)) == b"a" * 40 + b"\n" + b"b" * 39 + b"c" * 12
