@@ -126,7 +126,7 @@ def real() -> Suite:
             "real_policy_gradient",
             "cart-pole, REINFORCE with a baseline",
             policy_gradient_family,
-            1000,
+            1500,
             width=72,
         ),
         _task(

@@ -129,7 +129,7 @@ def test_a_text_set_of_tfds_keeps_its_own_test_split(monkeypatch, tmp_path):
 
     texts = {"train": [b"a" * 40, b"b" * 39], "test": [b"c" * 12]}
 
-    features = {"label": tfds.features.Scalar("int32"), "text": tfds.features.Text()}
+    features = {"label": tfds.features.Scalar(np.int32), "text": tfds.features.Text()}
     builder = SimpleNamespace(
         info=SimpleNamespace(features=features, splits=texts),
         as_data_source=lambda split: [{"text": text, "label": 0} for text in texts[split]],

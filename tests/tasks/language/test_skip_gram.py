@@ -32,14 +32,17 @@ def test_loss_and_accuracy_equal_numpy(family):
     v = v[batch["center"]]
     near = (u[batch["context"]] * v).sum(-1)
     far = (u[batch["negatives"]] * v[:, None]).sum(-1)
-    nats = np.log1p(np.exp(-near)) + np.log1p(np.exp(far)).sum(-1)
+    same = np.asarray(batch["negatives"] == batch["context"][:, None])
+    assert same.any()
+    nats = np.log1p(np.exp(-near)) + (np.log1p(np.exp(far)) * ~same).sum(-1)
+    far[same] = -np.inf
     np.testing.assert_allclose(float(loss), nats.mean(), rtol=1e-5)
     assert float(metrics["accuracy"]) == pytest.approx((near > far.max(-1)).mean())
 
 
 def test_it_starts_at_the_uniform_and_learns(family):
     losses = adam_losses(family, 150, 3e-2)
-    np.testing.assert_allclose(losses[0], 4 * np.log(2), rtol=1e-5)
+    np.testing.assert_allclose(losses[0], 4 * np.log(2), rtol=0.05)
     assert losses[-20:].mean() < 2.3
 
 
@@ -49,10 +52,8 @@ def test_most_rows_have_no_gradient(family):
     batch = task.sample_batch(family.data, jax.random.key(1), "train")
     grad = jax.grad(lambda p: task.loss(p, jax.random.key(2), batch)[0])(params)
     rows = np.abs(np.asarray(grad["context"])).sum(-1) > 0
-    seen = set(np.asarray(batch["context"]).tolist()) | set(
-        np.asarray(batch["negatives"]).ravel().tolist()
-    )
-    assert set(np.flatnonzero(rows).tolist()) == seen
+    seen = np.union1d(batch["context"], batch["negatives"])
+    np.testing.assert_array_equal(np.flatnonzero(rows), seen)
 
 
 def test_pairs_are_near_and_of_one_part(family):
