@@ -54,135 +54,140 @@ def _task(
 _OF_IMAGES = {"data": IMAGES, "source_split": IMAGE_SPLIT}
 
 
+_REAL = (
+    _task(
+        "real_byte_transformer",
+        "Python's library, byte-level transformer 2 x 64",
+        byte_transformer_family,
+        1000,
+        length=32,
+    ),
+    _task(
+        "real_vit",
+        "Fashion-MNIST 28x28, ViT 2 x 48",
+        vit_family,
+        1000,
+        width=48,
+        batch_size=16,
+        **_OF_IMAGES,
+    ),
+    _task(
+        "real_conv_next",
+        "Fashion-MNIST 28x28, ConvNeXt 2 x 32",
+        conv_next_family,
+        1000,
+        depth=2,
+        width=32,
+        batch_size=16,
+        **_OF_IMAGES,
+    ),
+    _task(
+        "real_vae",
+        "Fashion-MNIST 28x28, VAE 128-16-128",
+        vae_family,
+        3000,
+        loss_cap=1000.0,
+        **_OF_IMAGES,
+    ),
+    _task(
+        "real_tabular_regression",
+        "diabetes, MLP 128-128",
+        tabular_family,
+        5000,
+        table="diabetes",
+    ),
+    _task(
+        "real_skip_gram",
+        "Python's library, skip-gram of 3,285 words x 128",
+        skip_gram_family,
+        1000,
+        width=128,
+    ),
+    _task(
+        "real_fine_tuning",
+        "which package a text is from, trained transformer as a whole",
+        fine_tuning_family,
+        1000,
+        mode="full",
+        length=32,
+        batch_size=8,
+    ),
+    _task(
+        "real_lora",
+        "which package a text is from, trained transformer by LoRA 8",
+        fine_tuning_family,
+        1000,
+        length=32,
+        batch_size=8,
+    ),
+    _task(
+        "real_policy_gradient",
+        "cart-pole, REINFORCE with a baseline",
+        policy_gradient_family,
+        1500,
+        width=72,
+    ),
+    _task(
+        "real_noisy_labels",
+        "Fashion-MNIST 28x28, 100 a class, 30 % wrong labels, MLP 128-128",
+        noisy_labels_family,
+        3000,
+    ),
+)
+"""Ten tasks of 1,000 to 5,000 steps; `docs/tasks.md` has a table of what each costs."""
+
+_SHORT = {"width": 32, "length": 32}
+_REAL_QUICK = (
+    _task(
+        "real_quick_byte_transformer",
+        "Python's library, byte-level transformer 1 x 32",
+        byte_transformer_family,
+        500,
+        depth=1,
+        **_SHORT,
+    ),
+    _task(
+        "real_quick_tabular_classification",
+        "breast cancer, MLP 64-64",
+        tabular_family,
+        500,
+        width=64,
+    ),
+    _task(
+        "real_quick_skip_gram",
+        "Python's library, skip-gram of 3,285 words x 16",
+        skip_gram_family,
+        500,
+        width=16,
+    ),
+    _task(
+        "real_quick_lora",
+        "which package a text is from, trained transformer by LoRA 4",
+        fine_tuning_family,
+        300,
+        rank=4,
+        num_trunk_steps=500,
+        **_SHORT,
+    ),
+    _task(
+        "real_quick_policy_gradient",
+        "cart-pole, 100 steps, REINFORCE with a baseline",
+        policy_gradient_family,
+        200,
+        width=32,
+        length=100,
+    ),
+)
+"""None needs a prepared data set."""
+
+
 def real() -> Suite:
-    """Ten tasks of 1,000 to 5,000 steps; `docs/tasks.md` has a table of what each costs."""
-    tasks = (
-        _task(
-            "real_byte_transformer",
-            "Python's library, byte-level transformer 2 x 64",
-            byte_transformer_family,
-            1000,
-            length=32,
-        ),
-        _task(
-            "real_vit",
-            "Fashion-MNIST 28x28, ViT 2 x 48",
-            vit_family,
-            1000,
-            width=48,
-            batch_size=16,
-            **_OF_IMAGES,
-        ),
-        _task(
-            "real_conv_next",
-            "Fashion-MNIST 28x28, ConvNeXt 2 x 32",
-            conv_next_family,
-            1000,
-            depth=2,
-            width=32,
-            batch_size=16,
-            **_OF_IMAGES,
-        ),
-        _task(
-            "real_vae",
-            "Fashion-MNIST 28x28, VAE 128-16-128",
-            vae_family,
-            3000,
-            loss_cap=1000.0,
-            **_OF_IMAGES,
-        ),
-        _task(
-            "real_tabular_regression",
-            "diabetes, MLP 128-128",
-            tabular_family,
-            5000,
-            table="diabetes",
-        ),
-        _task(
-            "real_skip_gram",
-            "Python's library, skip-gram of 3,285 words x 128",
-            skip_gram_family,
-            1000,
-            width=128,
-        ),
-        _task(
-            "real_fine_tuning",
-            "which package a text is from, trained transformer as a whole",
-            fine_tuning_family,
-            1000,
-            mode="full",
-            length=32,
-            batch_size=8,
-        ),
-        _task(
-            "real_lora",
-            "which package a text is from, trained transformer by LoRA 8",
-            fine_tuning_family,
-            1000,
-            length=32,
-            batch_size=8,
-        ),
-        _task(
-            "real_policy_gradient",
-            "cart-pole, REINFORCE with a baseline",
-            policy_gradient_family,
-            1500,
-            width=72,
-        ),
-        _task(
-            "real_noisy_labels",
-            "Fashion-MNIST 28x28, 100 a class, 30 % wrong labels, MLP 128-128",
-            noisy_labels_family,
-            3000,
-        ),
-    )
+    """Ten tasks of 1,000 to 5,000 steps."""
     about = "Tasks that people train, on data that no config outer-trains on."
-    return Suite("real", 1, about, tasks)
+    return Suite("real", 1, about, _REAL)
 
 
 def real_quick() -> Suite:
-    """Five small ones of 200 to 500 steps; none needs a prepared data set."""
-    text = {"width": 32, "length": 32}
-    tasks = (
-        _task(
-            "real_quick_byte_transformer",
-            "Python's library, byte-level transformer 1 x 32",
-            byte_transformer_family,
-            500,
-            depth=1,
-            **text,
-        ),
-        _task(
-            "real_quick_tabular_classification",
-            "breast cancer, MLP 64-64",
-            tabular_family,
-            500,
-            width=64,
-        ),
-        _task(
-            "real_quick_skip_gram",
-            "Python's library, skip-gram of 3,285 words x 16",
-            skip_gram_family,
-            500,
-            width=16,
-        ),
-        _task(
-            "real_quick_lora",
-            "which package a text is from, trained transformer by LoRA 4",
-            fine_tuning_family,
-            300,
-            rank=4,
-            num_trunk_steps=500,
-            **text,
-        ),
-        _task(
-            "real_quick_policy_gradient",
-            "cart-pole, 100 steps, REINFORCE with a baseline",
-            policy_gradient_family,
-            200,
-            width=32,
-            length=100,
-        ),
-    )
+    """Five small ones of 200 to 500 steps."""
     about = "Five small tasks of the kinds that people train: a first look within ten minutes."
-    return Suite("real_quick", 1, about, tasks)
+    return Suite("real_quick", 1, about, _REAL_QUICK)

@@ -11,9 +11,9 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from tasks.base import SPLITS, Batch, Data, Key, Metrics, Params, Task, TaskFamily
-from tasks.control.cart_pole import cart_pole
+from tasks.control._cart_pole import cart_pole
+from tasks.control._pendulum import pendulum
 from tasks.control.environment import Environment
-from tasks.control.pendulum import pendulum
 from tasks.images.class_subsets import fixed_family
 from tasks.images.networks import MLP
 from tasks.transformer_block import check_sizes

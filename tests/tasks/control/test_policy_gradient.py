@@ -124,7 +124,7 @@ def test_pendulum_moves_and_pays_as_its_equations_say():
 
 
 def test_splits_are_disjoint_and_it_learns():
-    family = policy_gradient_family(width=16, length=60, batch_size=8)
+    family = policy_gradient_family(width=16, batch_size=8)
     starts = np.asarray(family.data)
     assert starts.shape == (4, 1024, 4)
     assert len(np.unique(starts.reshape(-1, 4), axis=0)) == 4 * 1024
@@ -132,8 +132,9 @@ def test_splits_are_disjoint_and_it_learns():
         drawn = family.task(()).sample_batch(family.data, jax.random.key(0), split)
         assert all((starts[i] == row).all(-1).any() for row in np.asarray(drawn))
     losses = adam_losses(family, 60, 3e-2)
-    assert losses[:10].mean() > 0.5
-    assert losses[-10:].mean() < 0.75 * losses[:10].mean()
+    # An untrained policy keeps the pole up for some twenty of 200 steps.
+    assert 0.7 < losses[:2].mean() < 0.95
+    assert losses[-10:].mean() < 0.6
 
 
 @pytest.mark.parametrize(
