@@ -9,7 +9,7 @@ from tasks.images.image_data import FRACTIONS, ImageData, from_arrays, sample_im
 from tasks.images.networks import ACTIVATIONS, MLP, ConvNet, classification_task
 from tasks.language import byte_transformer_family, fine_tuning_family, skip_gram_family
 from tasks.real_suites import noisy_labels_family
-from tasks.suite_tasks import NUM_TRAIN_CLASSES, Suite, SuiteTask, suite_task, task_key
+from tasks.suite_tasks import NUM_TRAIN_CLASSES, Suite, SuiteTask, task_key
 from tasks.suites import suite
 from tasks.tabular import regression_family, tabular_family
 from tasks.text import char_family
@@ -50,7 +50,6 @@ __all__ = [
     "sample_images",
     "skip_gram_family",
     "suite",
-    "suite_task",
     "tabular_family",
     "task_key",
     "tfds_images",

@@ -39,7 +39,7 @@ class ByteTransformer(nn.Module):
         )
         super().__post_init__()
 
-    def setup(self):
+    def setup(self) -> None:
         """Makes the parts, which both methods share."""
         init = nn.initializers.normal(0.02)
         self.embedding = self.param("embedding", init, (NUM_BYTES, self.width))

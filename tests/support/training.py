@@ -26,3 +26,21 @@ def adam_losses(family, num_steps, rate, task_key=None):
 
     with jax.numpy_dtype_promotion("standard"):
         return run(family.data)
+
+
+def at_start(family, split="train", change=lambda params: params):
+    """`(params, batch, key of the loss, loss, metrics, gradient)` at the start, in one program.
+
+    `change` makes other parameters of the fresh ones.
+    """
+    task = family.task(family.sample(jax.random.key(0)))
+    key = jax.random.key(2)
+
+    @jax.jit
+    def first(data):
+        params = change(task.init(jax.random.key(0)))
+        batch = task.sample_batch(data, jax.random.key(1), split)
+        (loss, metrics), grad = jax.value_and_grad(task.loss, has_aux=True)(params, key, batch)
+        return params, batch, key, loss, metrics, grad
+
+    return first(family.data)

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.base import SPLITS
 from tasks.tabular import TABLES, regression_family, tabular_family
-from tests.support.training import adam_losses
+from tests.support.training import adam_losses, at_start
 
 RNG = np.random.default_rng(0)
 INPUTS = RNG.normal(size=(200, 3)) * [1.0, 50.0, 0.0] + 7
@@ -18,9 +18,7 @@ TARGETS = 1000 * INPUTS[:, 0] + 3 * INPUTS[:, 1]
 @pytest.mark.parametrize("table", TABLES)
 def test_every_table_starts_near_the_known_loss(table):
     family = tabular_family(table, width=8, depth=1, batch_size=10)
-    task = family.task(family.sample(jax.random.key(0)))
-    batch = task.sample_batch(family.data, jax.random.key(1), "train")
-    loss, metrics = task.loss(task.init(jax.random.key(2)), jax.random.key(3), batch)
+    _, _, _, loss, metrics, _ = at_start(family)
     classes = getattr(family.data, "num_classes", None)
     if TABLES[table] == "regression":
         assert 0.3 < float(loss) < 4
@@ -33,7 +31,7 @@ def test_every_table_starts_near_the_known_loss(table):
 def test_r_squared_of_a_whole_split_is_numpy_s():
     family = regression_family(INPUTS, TARGETS, (4,), batch_size=30)
     task = family.task(())
-    params = task.init(jax.random.key(0))
+    params = at_start(family)[0]
     data = jax.tree.map(np.asarray, family.data)
     rows = slice(120, 140)  # inner_valid: the second tenth after 60 %
     batch = {"inputs": data.inputs[rows], "targets": data.targets[rows]}

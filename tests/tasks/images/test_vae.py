@@ -7,7 +7,9 @@ import pytest
 
 from tasks.images import from_arrays, vae_family
 from tasks.images.vae import VAE
-from tests.support.training import adam_losses
+from tests.support.training import adam_losses, at_start
+
+APPLY = jax.jit(VAE(64, 3, 8).apply)
 
 
 @pytest.fixture(scope="module")
@@ -15,19 +17,17 @@ def family():
     return vae_family("digits", num_latents=3, width=8, batch_size=4)
 
 
+def with_last_layer(params):
+    """Its zeros would hide the decoder."""
+    kernel = jax.random.normal(jax.random.key(4), (8, 64), jnp.float32)
+    return {**params, "Dense_3": {**params["Dense_3"], "kernel": kernel}}
+
+
 def test_the_bound_equals_numpy(family):
-    task = family.task(())
-    params = task.init(jax.random.key(0))
-    # Its zeros would hide the decoder.
-    last = {"kernel": jax.random.normal(jax.random.key(4), (8, 64), jnp.float32)}
-    params["Dense_3"] = {**params["Dense_3"], **last}
-    batch = task.sample_batch(family.data, jax.random.key(1), "test")
-    key = jax.random.key(2)
-    loss, metrics = task.loss(params, key, batch)
+    params, batch, key, loss, metrics, _ = at_start(family, "test", with_last_layer)
     noise = jax.random.normal(key, (4, 3), jnp.float32)
     logits, mean, log_std = (
-        np.asarray(x, np.float64)
-        for x in VAE(64, 3, 8).apply({"params": params}, batch["pixels"], noise)
+        np.asarray(x, np.float64) for x in APPLY({"params": params}, batch["pixels"], noise)
     )
     x, p, variance = np.asarray(batch["pixels"]), 1 / (1 + np.exp(-logits)), np.exp(2 * log_std)
     assert x.min() >= 0
@@ -42,12 +42,10 @@ def test_the_bound_equals_numpy(family):
 
 
 def test_the_code_is_the_mean_plus_the_deviation_times_the_noise(family):
-    params = family.task(()).init(jax.random.key(0))
-    last = {"kernel": jax.random.normal(jax.random.key(4), (8, 64), jnp.float32)}
-    params["Dense_3"] = {**params["Dense_3"], **last}
-    pixels, noise = jnp.ones((1, 64)), jnp.array([[1.0, -2.0, 0.5]])
-    module = VAE(64, 3, 8)
-    logits, mean, log_std = module.apply({"params": params}, pixels, noise)
+    params = jax.jit(lambda key: with_last_layer(family.task(()).init(key)))(jax.random.key(0))
+    last = params["Dense_3"]
+    pixels, noise = jnp.ones((4, 64)), jnp.array([[1.0, -2.0, 0.5]] * 4)
+    logits, mean, log_std = APPLY({"params": params}, pixels, noise)
     z = np.asarray(mean + jnp.exp(log_std) * noise, np.float64)
     hidden = z @ params["Dense_2"]["kernel"] + params["Dense_2"]["bias"]
     hidden = np.asarray(jax.nn.gelu(jnp.asarray(hidden, jnp.float32)))

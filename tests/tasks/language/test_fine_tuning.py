@@ -11,7 +11,7 @@ from tasks.base import SPLITS
 from tasks.language import ByteTransformer, fine_tuning_family, pretrained_trunk, trunk
 from tasks.language.byte_data import PACKAGES
 from tasks.language.fine_tuning import CLASSES, MODES, lora_adapters, with_adapters
-from tests.support.training import adam_losses
+from tests.support.training import adam_losses, at_start
 
 SMALL = {"depth": 1, "width": 8, "length": 8, "batch_size": 32, "num_trunk_steps": 2}
 
@@ -31,17 +31,15 @@ def families(cache):
     return {mode: fine_tuning_family(mode, 2, **SMALL) for mode in MODES}
 
 
-def loss_with_head(family, key):
-    """The loss at the start, with a head that is not zero."""
-    task = family.task(())
-    params = task.init(jax.random.key(0))
-    params["head"]["kernel"] = jax.random.normal(key, params["head"]["kernel"].shape, jnp.float32)
-    batch = task.sample_batch(family.data, jax.random.key(1), "train")
-    return jax.value_and_grad(lambda p: task.loss(p, jax.random.key(2), batch)[0])(params)
+def with_head(params):
+    """The head is not zero."""
+    kernel = params["head"]["kernel"]
+    drawn = jax.random.normal(jax.random.key(5), kernel.shape, jnp.float32)
+    return {**params, "head": {**params["head"], "kernel": drawn}}
 
 
 def test_all_modes_start_as_one_model(families):
-    losses = {mode: loss_with_head(families[mode], jax.random.key(5)) for mode in MODES}
+    losses = {mode: at_start(families[mode], change=with_head)[3::2] for mode in MODES}
     for mode in MODES:
         np.testing.assert_allclose(losses[mode][0], losses["frozen"][0], rtol=1e-6)
         heads = (losses[mode][1]["head"]["kernel"], losses["frozen"][1]["head"]["kernel"])
@@ -82,9 +80,10 @@ def test_adapters_add_their_product():
 
 
 def test_it_starts_at_ln_8_and_learns(families):
-    losses = adam_losses(families["lora"], 150, 5e-2)
+    losses = adam_losses(families["lora"], 150, 1e-2)
     np.testing.assert_allclose(losses[0], np.log(8), rtol=1e-5)
-    assert losses[-20:].mean() < 1.95
+    # Windows of eight bytes tell little.
+    assert losses[-50:].mean() < np.log(8) - 0.04
 
 
 def test_windows_stay_in_their_block(families):
@@ -103,31 +102,37 @@ def test_windows_stay_in_their_block(families):
     assert not set(CLASSES) & set(PACKAGES)
 
 
-def test_the_trunk_is_made_once_and_kept(cache, monkeypatch):
-    module = ByteTransformer(1, 8, 2, 8)
+def test_the_trunk_is_made_once_and_kept(cache, families, monkeypatch):
+    module = ByteTransformer(1, 8, 4, 8)
     pretrained_trunk.cache_clear()
-    first = pretrained_trunk(module, 3)
-    files = sorted(cache.glob("byte_transformer.*.npz"))
+    first = pretrained_trunk(module, 2)  # which the families have made
+    (file,) = cache.glob("byte_transformer.*.npz")
+    made, train = [], trunk._train
+    monkeypatch.setattr(trunk, "_train", lambda *of: made.append(train(*of)) or made[0])
     pretrained_trunk.cache_clear()
-    with monkeypatch.context() as patch:
-        patch.setattr(trunk, "_train", None)  # calling it would fail
-        again = pretrained_trunk(module, 3)
-    jax.tree.map(np.testing.assert_array_equal, first, again)
-    # A damaged file, and one of other shapes, are made again, to the same numbers.
-    for content in (b"PK cut", None):
-        for file in files:
-            np.savez(file, wrong=np.ones(3)) if content is None else file.write_bytes(content)
-        pretrained_trunk.cache_clear()
-        jax.tree.map(np.testing.assert_array_equal, first, pretrained_trunk(module, 3))
-    start = module.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"]
-    assert jax.tree.map(jnp.shape, start) == jax.tree.map(jnp.shape, first)
+    jax.tree.map(np.testing.assert_array_equal, first, pretrained_trunk(module, 2))
+    assert made == []
+    # A damaged file is made again, to the same numbers.
+    file.write_bytes(b"PK cut")
+    pretrained_trunk.cache_clear()
+    jax.tree.map(np.testing.assert_array_equal, first, pretrained_trunk(module, 2))
+    assert len(made) == 1
+    # So is one of other arrays.
+    monkeypatch.setattr(trunk, "_train", lambda *of: made.append(None) or made[0])
+    np.savez(file, wrong=np.ones(3))
+    pretrained_trunk.cache_clear()
+    jax.tree.map(np.testing.assert_array_equal, first, pretrained_trunk(module, 2))
+    assert len(made) == 2
+    with np.load(file) as stored:
+        assert len(stored.files) == len(jax.tree.leaves(first))
 
 
 def test_no_room_for_the_cache_is_no_failure(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("LEARNED_OPT_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(trunk, "_train", lambda family, num_steps: {"made": num_steps})
     pretrained_trunk.cache_clear()
-    assert pretrained_trunk(ByteTransformer(1, 8, 2, 8), 0)["embedding"].shape == (256, 8)
+    assert pretrained_trunk(ByteTransformer(1, 8, 2, 8), 7) == {"made": 7}
     pretrained_trunk.cache_clear()
 
 

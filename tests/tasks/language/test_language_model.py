@@ -10,7 +10,7 @@ import pytest
 from tasks.base import SPLITS
 from tasks.language import ByteTransformer, byte_text, byte_transformer_family
 from tasks.language.byte_data import PACKAGES, library_files
-from tests.support.training import adam_losses
+from tests.support.training import adam_losses, at_start
 
 SMALL = {"depth": 1, "width": 16, "num_heads": 2, "length": 8, "batch_size": 4}
 
@@ -19,7 +19,7 @@ SMALL = {"depth": 1, "width": 16, "num_heads": 2, "length": 8, "batch_size": 4}
 def model():
     module = ByteTransformer(depth=2, width=8, num_heads=2, length=6)
     tokens = jax.random.randint(jax.random.key(0), (2, 6), 0, 256, jnp.int32)
-    return module, module.init(jax.random.key(1), tokens)["params"], tokens
+    return module, jax.jit(module.init)(jax.random.key(1), tokens)["params"], tokens
 
 
 def test_a_later_byte_changes_no_earlier_logit(model):
@@ -32,8 +32,8 @@ def test_a_later_byte_changes_no_earlier_logit(model):
 
 def test_the_output_layer_is_the_embedding(model):
     module, params, tokens = model
-    features = module.apply({"params": params}, tokens, method="features")
-    logits = module.apply({"params": params}, tokens)
+    apply = jax.jit(module.apply, static_argnames="method")
+    features, logits = (apply({"params": params}, tokens, method=m) for m in ("features", None))
     np.testing.assert_allclose(logits, features @ params["embedding"].T, atol=1e-6)
     assert sum(leaf.shape.count(256) for leaf in jax.tree.leaves(params)) == 1
 
@@ -47,14 +47,13 @@ def test_number_of_parameters_is_as_documented(sizes):
     assert count == 256 * width + length * width + depth * (12 * width**2 + 13 * width) + 2 * width
 
 
-def test_loss_and_metrics_equal_numpy_and_start_at_the_uniform(model):
+def test_loss_and_metrics_equal_numpy_and_start_at_the_uniform():
     family = byte_transformer_family(**SMALL, max_bytes=4000)
-    task = family.task(())
-    params = task.init(jax.random.key(0))
-    batch = task.sample_batch(family.data, jax.random.key(1), "test")
-    loss, metrics = task.loss(params, jax.random.key(2), batch)
+    params, batch, _, loss, metrics, grad = at_start(family, "test")
     module = ByteTransformer(1, 16, 2, 8)
-    logits = np.asarray(module.apply({"params": params}, batch[:, :-1]), np.float64)
+    logits = jax.jit(lambda p, x: module.apply({"params": p}, x))(params, batch[:, :-1])
+    logits = np.asarray(logits, np.float64)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grad))
     targets = np.asarray(batch[:, 1:])
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     nats = -np.take_along_axis(log_p, targets[..., None], -1).mean()

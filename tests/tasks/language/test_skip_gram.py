@@ -7,7 +7,7 @@ import pytest
 
 from tasks.base import SPLITS
 from tasks.language.skip_gram import _table, _words, skip_gram_family
-from tests.support.training import adam_losses
+from tests.support.training import adam_losses, at_start
 
 SMALL = {"vocabulary": 200, "width": 8, "window": 2, "num_negatives": 3, "batch_size": 64}
 BYTES = 200_000
@@ -19,15 +19,13 @@ def family():
 
 
 def test_loss_and_accuracy_equal_numpy(family):
-    task = family.task(())
-    params = task.init(jax.random.key(0))
+    drawn = jax.random.normal(jax.random.key(3), (200, 8), jnp.float32)
+    change = lambda params: {**params, "context": drawn}
+    params, batch, _, loss, metrics, _ = at_start(family, change=change)
     assert {name: leaf.shape for name, leaf in params.items()} == {
         "center": (200, 8),
         "context": (200, 8),
     }
-    params["context"] = jax.random.normal(jax.random.key(3), (200, 8), jnp.float32)
-    batch = task.sample_batch(family.data, jax.random.key(1), "train")
-    loss, metrics = task.loss(params, jax.random.key(2), batch)
     v, u = (np.asarray(params[name], np.float64) for name in ("center", "context"))
     v = v[batch["center"]]
     near = (u[batch["context"]] * v).sum(-1)
@@ -47,10 +45,7 @@ def test_it_starts_at_the_uniform_and_learns(family):
 
 
 def test_most_rows_have_no_gradient(family):
-    task = family.task(())
-    params = task.init(jax.random.key(0))
-    batch = task.sample_batch(family.data, jax.random.key(1), "train")
-    grad = jax.grad(lambda p: task.loss(p, jax.random.key(2), batch)[0])(params)
+    _, batch, _, _, _, grad = at_start(family)
     rows = np.abs(np.asarray(grad["context"])).sum(-1) > 0
     seen = np.union1d(batch["context"], batch["negatives"])
     np.testing.assert_array_equal(np.flatnonzero(rows), seen)
