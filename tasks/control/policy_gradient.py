@@ -151,7 +151,9 @@ def rollout(
         rewards = jnp.where(alive, rewards, jnp.zeros_like(rewards))
         return (states, alive & goes_on), Trajectories(observations, actions, rewards, alive)
 
-    # From the states, so that over devices it varies as they do.
+    # What a scan carries varies over devices from its start or never: later states follow from the
+    # parameters, so the first ones have to, by a zero (nan where a parameter is not finite).
+    starts = starts + 0 * jax.tree.leaves(params["policy"])[0].ravel()[0]
     alive = jnp.all(jnp.isfinite(starts), axis=-1)
     return jax.lax.scan(step, (starts, alive), jnp.arange(length, dtype=jnp.int32))[1]
 
@@ -168,7 +170,7 @@ def discounted_returns(
         now = reward + jnp.asarray(discount, reward.dtype) * later
         return now, now
 
-    sums = jax.lax.scan(step, jnp.zeros_like(rewards[0]), rewards, reverse=True)[1]
+    sums = jax.lax.scan(step, 0 * rewards[0], rewards, reverse=True)[1]
     return sums * jnp.asarray(scale, rewards.dtype)
 
 
