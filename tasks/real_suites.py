@@ -25,7 +25,7 @@ IMAGE_SPLIT = "test"
 
 
 def noisy_labels_family(
-    share: float = 0.3, num_per_class: int = 100, width: int = 128, batch_size: int = 64
+    share: float = 0.3, num_per_class: int = 300, width: int = 128, batch_size: int = 64
 ) -> TaskFamily:
     """Few images, a share of them under a wrong label, by an MLP of two hidden layers.
 
@@ -93,7 +93,7 @@ _REAL = (
         "real_tabular_regression",
         "diabetes, MLP 128-128",
         tabular_family,
-        5000,
+        1000,
         table="diabetes",
     ),
     _task(
@@ -124,17 +124,17 @@ _REAL = (
         "real_policy_gradient",
         "cart-pole, REINFORCE with a baseline",
         policy_gradient_family,
-        1500,
+        1000,
         width=72,
     ),
     _task(
         "real_noisy_labels",
-        "Fashion-MNIST 28x28, 100 a class, 30 % wrong labels, MLP 128-128",
+        "Fashion-MNIST 28x28, 300 a class, 30 % wrong labels, MLP 128-128",
         noisy_labels_family,
-        3000,
+        1000,
     ),
 )
-"""Ten tasks of 1,000 to 5,000 steps; `docs/tasks.md` has a table of what each costs."""
+"""Ten tasks of 1,000 to 3,000 steps; `docs/tasks.md` has a table of what each costs."""
 
 _SHORT = {"width": 32, "length": 32}
 _REAL_QUICK = (
@@ -182,7 +182,7 @@ _REAL_QUICK = (
 
 
 def real() -> Suite:
-    """Ten tasks of 1,000 to 5,000 steps."""
+    """Ten tasks of 1,000 to 3,000 steps."""
     about = "Tasks that people train, on data that no config outer-trains on."
     return Suite("real", 1, about, _REAL)
 
