@@ -8,6 +8,7 @@ list or one of its tasks does.
 
 import difflib
 
+from tasks.real_suites import real, real_quick
 from tasks.suite_tasks import (
     Suite,
     digits_autoencoder,
@@ -254,6 +255,16 @@ def _architecture() -> Suite:
 
 
 SUITES: dict[str, Suite] = {
-    suite.name: suite
-    for suite in (_quick(), _heldout(), _width(), _depth(), _horizon(), _dataset(), _architecture())
+    each.name: each
+    for each in (
+        _quick(),
+        _heldout(),
+        _width(),
+        _depth(),
+        _horizon(),
+        _dataset(),
+        _architecture(),
+        real(),
+        real_quick(),
+    )
 }

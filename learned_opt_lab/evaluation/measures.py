@@ -17,6 +17,8 @@ DIVERGENCE_FACTOR = 2.0
 DEFINITIONS = {
     "point": "a measured loss is the mean over 4 batches",
     "final": "mean of the last tenth of the measurements of a run",
+    "metrics": "what a task measures beside its loss (accuracy, bits a byte, R squared, mean "
+    "return); mean of the last tenth of the measurements, as of a loss, and not capped",
     "cap": "a loss above a task's loss_cap, or not finite, counts as loss_cap",
     "diverged": "some measured loss is not finite, or the final test loss exceeds twice the loss "
     "before the first step",

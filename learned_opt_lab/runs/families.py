@@ -10,23 +10,45 @@ from configs import base
 from learned_opt import catalog
 from learned_opt_lab.runs.builders import builder_of
 from learned_opt_lab.runs.user_path import add_to_path
-from tasks import TaskFamily, char_family, rescaled_weights
+from tasks import (
+    TaskFamily,
+    byte_transformer_family,
+    char_family,
+    fine_tuning_family,
+    noisy_labels_family,
+    policy_gradient_family,
+    rescaled_weights,
+    skip_gram_family,
+    tabular_family,
+)
 from tasks.analytic import random_quadratic_family
 from tasks.images import (
     MLP,
     ConvNet,
     class_split,
     class_subset_family,
+    conv_next_family,
     datasets,
     mnist1d,
     tfds_autoencoder_family,
     tfds_resnet_family,
+    vae_family,
+    vit_family,
 )
 
 FAMILIES: dict[str, Callable[..., TaskFamily]] = {
     "tasks.images:tfds_autoencoder_family": tfds_autoencoder_family,
     "tasks.images:tfds_resnet_family": tfds_resnet_family,
+    "tasks.images:conv_next_family": conv_next_family,
+    "tasks.images:vae_family": vae_family,
+    "tasks.images:vit_family": vit_family,
+    "tasks:byte_transformer_family": byte_transformer_family,
     "tasks:char_family": char_family,
+    "tasks:fine_tuning_family": fine_tuning_family,
+    "tasks:noisy_labels_family": noisy_labels_family,
+    "tasks:policy_gradient_family": policy_gradient_family,
+    "tasks:skip_gram_family": skip_gram_family,
+    "tasks:tabular_family": tabular_family,
 }
 """The project's own among custom families: any file may name them."""
 

@@ -5,9 +5,7 @@ Nothing here needs TensorFlow or the network: prepared sets are read from their 
 
 import functools
 import io
-import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,17 +13,11 @@ from typing import Any
 import numpy as np
 
 from tasks.images.image_data import FRACTIONS, ImageData, from_arrays
+from tasks.images.prepared import DatasetNotPrepared as DatasetNotPrepared
+from tasks.images.prepared import open_prepared, prepared_dir
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _BLOCK = 1024
-_FEATURES = "tensorflow_datasets.core.features."
-
-
-class DatasetNotPrepared(ValueError):
-    """The data set is not on this machine in a form that can be read.
-
-    The message says how to prepare it.
-    """
 
 
 @functools.cache
@@ -50,6 +42,7 @@ def tfds_images(
     max_per_class: int | None = None,
     fractions: tuple[float, ...] = FRACTIONS,
     seed: int = 0,
+    source_split: str | None = None,
 ) -> ImageData:
     """An image-classification set of tensorflow-datasets, prepared beforehand in array_record form.
 
@@ -66,6 +59,8 @@ def tfds_images(
       max_per_class: keeps only the first so many examples of each class in each split of the set.
       fractions: share of each of `SPLITS`.
       seed: of the division into splits.
+      source_split: a split of the set that alone is divided into all four, such as `"test"` for
+        images that no task of the whole set trains on.
 
     Raises:
       DatasetNotPrepared: if the set is not there, or not in array_record form. The network is never
@@ -76,10 +71,23 @@ def tfds_images(
     for option, value in (("image_size", image_size), ("max_per_class", max_per_class)):
         if value is not None and value < 1:
             raise ValueError(f"{option} must be 1 or more; got {value}")
-    where = Path(
-        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    ).expanduser()
-    return _load(name, image_size, grayscale, where, max_per_class, tuple(fractions), seed)
+    options = (image_size, grayscale, prepared_dir(data_dir), max_per_class, tuple(fractions), seed)
+    return _load(name, *options, source_split)
+
+
+def image_set(data: ImageData | str, source_split: str | None = None) -> ImageData:
+    """Images by name: `"digits"`, or a set of tensorflow-datasets as `tfds_images` reads it; images
+    that are given stay as they are.
+
+    Raises:
+      DatasetNotPrepared: the set is not on this machine.
+      ValueError: for a `source_split` of what is no set of tensorflow-datasets.
+    """
+    if isinstance(data, str) and data != "digits":
+        return tfds_images(data, source_split=source_split)
+    if source_split is not None:
+        raise ValueError(f"only sets of tensorflow-datasets have a source_split {source_split!r}")
+    return digits() if isinstance(data, str) else data
 
 
 @functools.cache
@@ -91,18 +99,20 @@ def _load(
     max_per_class: int | None,
     fractions: tuple[float, ...],
     seed: int,
+    source_split: str | None,
 ) -> ImageData:
-    builder = _open(name, data_dir)
-    splits = set(builder.info.splits)
-    if "train" not in splits:
+    builder = open_prepared(name, data_dir)
+    splits, source = set(builder.info.splits), source_split or "train"
+    if source not in splits:
         raise ValueError(
-            f"data set {name!r} has no split 'train'; it has {', '.join(sorted(splits))}"
+            f"data set {name!r} has no split {source!r}; it has {', '.join(sorted(splits))}"
         )
     read = functools.partial(
         _read, builder, image_size=image_size, grayscale=grayscale, max_per_class=max_per_class
     )
-    images, labels = read("train")
-    test = next((split for split in ("test", "validation") if split in splits), None)
+    images, labels = read(source)
+    own = () if source_split else ("test", "validation")
+    test = next((split for split in own if split in splits), None)
     test_images, test_labels = read(test) if test else (None, None)
     return from_arrays(
         images,
@@ -111,76 +121,6 @@ def _load(
         test_labels=test_labels,
         fractions=fractions,
         seed=seed,
-    )
-
-
-def _open(name: str, data_dir: Path) -> Any:
-    """The read-only TFDS builder of a prepared set.
-
-    Opening by directory, not by name: `tfds.builder(name)` asks a server about sets that it does
-    not find.
-    """
-    base, _, version = name.partition(":")
-    root = data_dir / base
-    versions = [path.parent for path in root.glob("*/dataset_info.json")]
-    versions = [
-        path
-        for path in versions
-        if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and version in ("", path.name)
-    ]
-    if not versions:
-        raise _not_prepared(f"data set {name!r} is not prepared in {data_dir}", base, data_dir)
-    directory = max(versions, key=lambda path: [int(n) for n in path.name.split(".")])
-    _check_features(directory / "features.json")
-    import tensorflow_datasets as tfds  # Digits and user arrays should not pay for this import.
-
-    builder = tfds.builder_from_directory(directory)
-    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
-        form = builder.info.file_format.value
-        raise _not_prepared(
-            f"data set {name!r} is prepared as {form}, not as array_record", base, data_dir
-        )
-    missing = [
-        f
-        for split in builder.info.splits.values()
-        for f in split.filepaths
-        if not os.path.isfile(f)
-    ]
-    if missing:
-        raise _not_prepared(
-            f"data set {name!r} lacks {len(missing)} files, such as {missing[0]}", base, data_dir
-        )
-    return builder
-
-
-def _check_features(path: Path) -> None:
-    """Raises `ValueError` for types of features that are not TFDS's own:
-    it imports the modules that they name.
-    """
-    try:
-        waiting = [json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []
-        while waiting:
-            value = waiting.pop()
-            if isinstance(value, list):
-                waiting += value
-            elif isinstance(value, dict):
-                waiting += value.values()
-                for key in ("pythonClassName", "python_class_name", "type"):
-                    kind = value.get(key)
-                    if isinstance(kind, str) and "." in kind and not kind.startswith(_FEATURES):
-                        raise ValueError(
-                            f"{kind[:100]!r} is no type of features of tensorflow-datasets"
-                        )
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be used: {error}") from error
-
-
-def _not_prepared(what: str, name: str, data_dir: Path) -> DatasetNotPrepared:
-    return DatasetNotPrepared(
-        f"{what}\n"
-        "Prepare it once, with network and TensorFlow (reading it needs neither):\n"
-        f"  tfds build {name} --file_format=array_record --data_dir={data_dir}\n"
-        "or set TFDS_DATA_DIR to the directory that holds it."
     )
 
 

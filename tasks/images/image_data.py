@@ -183,7 +183,7 @@ def _divide(
 def _on_device(images: np.ndarray, labels: np.ndarray, blocks: list[list[np.ndarray]]) -> ImageData:
     counts = np.array([[len(rows) for rows in split] for split in blocks], np.int32)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).reshape(counts.shape).astype(np.int32)
-    mean, std = _moments(images, np.concatenate(blocks[0]))
+    mean, std = moments(images, np.concatenate(blocks[0]))
     rows = np.concatenate([np.concatenate(split) for split in blocks])
     # The result may be cached by the caller,
     # so it must be concrete even when this runs while something is traced.
@@ -198,7 +198,7 @@ def _on_device(images: np.ndarray, labels: np.ndarray, blocks: list[list[np.ndar
         )
 
 
-def _moments(images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def moments(images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation over all axes but the last, in blocks:
     a float64 copy of ImageNet would take 30 GB.
     """

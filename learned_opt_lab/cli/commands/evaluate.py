@@ -30,7 +30,8 @@ class Args:
     out: Path
     """Folder for report.json, report.html, curves.npz and figures."""
     suite: str = "quick"
-    """quick, heldout, or one axis: width, depth, horizon, dataset, architecture."""
+    """quick, heldout, real, real_quick, or one axis: width, depth, horizon, dataset, architecture.
+    Your own: a .py file that defines `suite`, or "module:name"."""
     reference: str | None = None
     """Label of the tuned baseline that everything is measured against;
     added where it is not among the optimizers.
@@ -72,17 +73,18 @@ def run(args: Args) -> int:
     from learned_opt_lab.evaluation.suite._evaluate import evaluate
     from learned_opt_lab.evaluation.suite.entries import parse_entries
     from learned_opt_lab.evaluation.suite.run import Settings
+    from learned_opt_lab.evaluation.suite.user_suite import find_suite, is_users
     from learned_opt_lab.runs.user_path import add_to_path
-    from tasks import suite
 
     for name in ("num_seeds", "num_tuning_seeds", "budget"):
         if getattr(args, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(args, name)}")
     if args.budgets and min(args.budgets) < 1:
         raise ValueError(f"budgets must be at least 1, got {min(args.budgets)}")
-    chosen = suite(args.suite)
-    # Before theta is read: that starts JAX.
+    chosen = None if is_users(args.suite) else find_suite(args.suite)
+    # Before theta is read, or a suite of the user's own: that starts JAX.
     surroundings.start_jax(args.num_devices, args.compilation_cache)
+    chosen = chosen or find_suite(args.suite)
     if args.trust:
         add_to_path(Path.cwd())
     entries = parse_entries(args.optimizers, trust=args.trust)

@@ -24,7 +24,8 @@ class Args:
     """Names, as `learned-opt list optimizers` has them: those with a grid try all of it, the others
     as many random configurations as the budget."""
     suite: str = "quick"
-    """quick, heldout, or one axis: width, depth, horizon, dataset, architecture."""
+    """quick, heldout, real, real_quick, or one axis: width, depth, horizon, dataset, architecture.
+    Your own: a .py file that defines `suite`, or "module:name"."""
     task: str | None = None
     """Only this task of the suite."""
     budget: int = 64
@@ -50,10 +51,10 @@ def run(args: Args) -> int:
     from learned_opt_lab.cli import surroundings
     from learned_opt_lab.cli.commands.evaluate import shown_progress
     from learned_opt_lab.evaluation.baselines import baseline
+    from learned_opt_lab.evaluation.suite.user_suite import is_users
     from learned_opt_lab.evaluation.tuning import default_cache_dir, tune
     from tasks.images import DatasetNotPrepared
 
-    tasks = _tasks(args)
     for name in args.baselines:
         baseline(name)
     if args.budget < 1 or args.num_tuning_seeds < 1:
@@ -61,7 +62,10 @@ def run(args: Args) -> int:
             f"budget and num_tuning_seeds must be at least 1, got {args.budget}, "
             f"{args.num_tuning_seeds}"
         )
+    tasks = None if is_users(args.suite) else _tasks(args)
+    # Before a suite of the user's own is read: that starts JAX.
     surroundings.start_jax(args.num_devices, args.compilation_cache)
+    tasks = tasks or _tasks(args)
     lines = []
     with shown_progress() as progress:
         for done, task in enumerate(tasks):
@@ -100,9 +104,9 @@ def _told(name: str, tuned: "Tuned") -> str:
 
 
 def _tasks(args: Args) -> tuple:
-    from tasks import suite
+    from learned_opt_lab.evaluation.suite.user_suite import find_suite
 
-    tasks = suite(args.suite).tasks
+    tasks = find_suite(args.suite).tasks
     if args.task is None:
         return tasks
     if args.task not in (names := [task.name for task in tasks]):

@@ -35,7 +35,6 @@ _RANKING = (
 _ROWS = (
     ("normalized score", "normalized"),
     ("test loss", "test_loss"),
-    ("test accuracy", "test_accuracy"),
     ("validation loss", "validation_loss"),
     ("training loss", "train_loss"),
     ("steps to target", "steps_to_target.steps"),
@@ -72,8 +71,20 @@ def render(report: dict[str, Any], figures: dict[str, Captioned]) -> str:
         lost=_lost(report),
         terms=_terms(report),
         value_at=functools.partial(_lookup, report),
+        row_columns=_row_columns(report["rows"]),
         json=Markup(json_for_script(report)),
     )
+
+
+def _row_columns(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """`_ROWS`, with the metrics that some task has behind its test loss.
+
+    A metric's name is its task's own; one that is no plain word has no path.
+    """
+    names = [name for row in rows for name in row if re.fullmatch(r"test_[A-Za-z]\w*", name)]
+    metrics = [name for name in dict.fromkeys(names) if name != "test_loss"]
+    at = [path for _, path in _ROWS].index("test_loss") + 1
+    return [*_ROWS[:at], *((name.replace("_", " "), name) for name in metrics), *_ROWS[at:]]
 
 
 @functools.cache
@@ -92,7 +103,6 @@ def _template() -> jinja2.Template:
         "css": Markup(_resource("page.css")),
         "js": Markup(_resource("page.js")),
         "ranking_columns": _RANKING,
-        "row_columns": _ROWS,
         "unknown": UNKNOWN,
         "format_number": format_number,
         "chosen": _chosen,

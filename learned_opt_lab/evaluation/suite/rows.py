@@ -78,7 +78,7 @@ def row_of(
         "num_runs": len(scores),
         "normalized": _summary(scores, statistics.interquartile_mean),
         **{_NAMES[split]: _summary(values) for split, values in final.items()},
-        **_accuracies(cell),
+        **_metrics(cell),
         "start_loss": reference["start"],
         "target_loss": reference["target"],
         "best_loss": reference["best"],
@@ -100,17 +100,17 @@ def _diverged_runs(losses, has_diverged: NDArray, eval_every: int) -> list[dict[
     return [{"run": run, "first_non_finite_step": first(run)} for run in runs]
 
 
-def _accuracies(cell: Cell) -> dict[str, Any]:
-    """Of the splits whose accuracy was measured."""
-    curves = {split: cell.curves[split] for split in SPLITS if "accuracy" in cell.curves[split]}
-    name = lambda split: _NAMES[split].replace("loss", "accuracy")
+def _metrics(cell: Cell) -> dict[str, Any]:
+    """`test_accuracy`, `validation_bits_per_byte`, ...: every metric that the task's loss gives."""
     return {
-        name(split): _summary(_final_accuracy(of_split["accuracy"]))
-        for split, of_split in curves.items()
+        _NAMES[split].replace("loss", metric): _summary(_final_metric(curves))
+        for split in SPLITS
+        for metric, curves in cell.curves[split].items()
+        if metric != "loss"
     }
 
 
-def _final_accuracy(curves: NDArray) -> NDArray:
+def _final_metric(curves: NDArray) -> NDArray:
     """`[runs]`, mean of the last tenth;
     nan where it was not measured, since it has no worst value as a loss has.
     """

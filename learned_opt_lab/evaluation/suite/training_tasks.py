@@ -7,6 +7,7 @@ would call held out.
 """
 
 import functools
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,22 @@ _CLASSES_OF = {
     "mnist1d_mlp": "mnist1d",
 }
 """Builder in `tasks.suite_tasks` -> the data set whose held-out classes its tasks tell apart."""
-_FAMILY_OF = {"quadratic": "RandomQuadratic", "char_family": "tasks:char_family"}
+_FAMILY_OF = {
+    "quadratic": "RandomQuadratic",
+    "char_family": "tasks:char_family",
+    "byte_transformer_family": "tasks:byte_transformer_family",
+    "fine_tuning_family": "tasks:fine_tuning_family",
+    "skip_gram_family": "tasks:skip_gram_family",
+    "policy_gradient_family": "tasks:policy_gradient_family",
+    "tabular_family": "tasks:tabular_family",
+    "vit_family": "tasks.images:vit_family",
+    "conv_next_family": "tasks.images:conv_next_family",
+    "vae_family": "tasks.images:vae_family",
+    "noisy_labels_family": "tasks:noisy_labels_family",
+}
+"""Builder -> the family of a config that draws the same."""
+_DATA_ARGUMENTS = ("text", "table", "environment", "data", "source_split")
+"""Arguments of builders that say which data they are of; sizes make no other task of it."""
 
 
 def trained_on(path: str | Path) -> list[dict[str, Any]] | None:
@@ -84,8 +100,11 @@ def _target(family: dict[str, Any]) -> str:
 
 
 def _holds(family: dict[str, Any], task: SuiteTask) -> bool:
-    build = task.build
-    name = getattr(build.func if isinstance(build, functools.partial) else build, "__name__", "")
+    build = functools.partial(task.build)
+    # A suite of the user's own may have builders of these names.
+    if not getattr(build.func, "__module__", "").startswith("tasks."):
+        return False
+    name = build.func.__name__
     if family.get("type") == "ClassSubset":
         return _CLASSES_OF.get(name) == family["dataset"] and bool(
             _held_out() & _training_classes(family)
@@ -103,10 +122,15 @@ def _training_classes(family: dict[str, Any]) -> set[int]:
 
 
 def _same_arguments(family: dict[str, Any], build: functools.partial) -> bool:
-    """Whether a quadratic has the suite's number of dimensions,
-    or a model of text the suite's kind and text.
+    """Whether a quadratic has the suite's number of dimensions, a model of characters the suite's
+    kind and text, any other family the suite's data.
     """
     if family["type"] == "RandomQuadratic":
         return build.args == (family["dim"],)
     kwargs = family.get("kwargs", {})
-    return build.args == (kwargs.get("model"),) and "text" not in kwargs
+    if build.func.__name__ == "char_family":
+        return build.args == (kwargs.get("model"),) and "text" not in kwargs
+    defaults = inspect.signature(build.func).parameters
+    names = [name for name in _DATA_ARGUMENTS if name in defaults]
+    of = lambda given: [given.get(name, defaults[name].default) for name in names]
+    return of(kwargs) == of(build.keywords)

@@ -11,6 +11,7 @@ from learned_opt_lab.cli.main import main
     ("arguments", "message"),
     [
         (["evaluate", "adam", "--suite", "quik"], "unknown suite 'quik'; did you mean quick?"),
+        (["evaluate", "adam", "--suite", "reall"], "unknown suite 'reall'; did you mean real"),
         (["evaluate", "nosuch"], "no learned optimizer 'nosuch'"),
         (["evaluate", "adam", "--num-seeds", "0"], "num_seeds must be at least 1"),
         (["evaluate", "adam", "--reference", "x"], "unknown reference 'x'"),

@@ -1,5 +1,6 @@
 """Tasks that an optimizer was trained on are said not to be held out."""
 
+import functools
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from configs import base
 from learned_opt_lab.evaluation.suite import training_tasks
 from learned_opt_lab.runs.catalog import CONFIGS, load
 from learned_opt_lab.runs.config_json import to_json
+from tasks import Suite, SuiteTask
 from tasks.suites import SUITES
 
 DIGITS = ["quick_digits_mlp"]
@@ -17,9 +19,51 @@ def families_of(config):
     return [to_json(config)["family"], *to_json(config)["extra_families"]]
 
 
+@pytest.mark.parametrize("suite", ["heldout", "real", "real_quick"])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_no_shipped_config_trains_on_a_task_of_the_heldout_suite(name):
-    assert training_tasks.seen_tasks(SUITES["heldout"], families_of(load(name)[0])) == []
+def test_no_shipped_config_trains_on_a_held_out_task(name, suite):
+    """By name and by data; the images of `real` are compared in `tests/tasks`."""
+    config = load(name)[0]
+    assert training_tasks.seen_tasks(SUITES[suite], families_of(config)) == []
+    families = {
+        each.target for each in families_of_kind(config) if isinstance(each, base.CustomFamily)
+    }
+    builders = {functools.partial(task.build).func.__name__ for task in SUITES["real"].tasks}
+    assert not {target.partition(":")[2] for target in families} & builders
+
+
+def families_of_kind(config):
+    return (config.family, *config.extra_families)
+
+
+@pytest.mark.parametrize(
+    ("target", "kwargs", "seen"),
+    [
+        ("tasks:byte_transformer_family", {"depth": 9}, ["real_byte_transformer"]),
+        ("tasks:byte_transformer_family", {"text": "mine.txt"}, []),
+        ("tasks.images:vit_family", {}, []),
+        (
+            "tasks.images:vit_family",
+            {"data": "fashion_mnist", "source_split": "test"},
+            ["real_vit"],
+        ),
+        ("tasks:fine_tuning_family", {"mode": "frozen"}, ["real_fine_tuning", "real_lora"]),
+        ("tasks:tabular_family", {"table": "diabetes"}, ["real_tabular_regression"]),
+        ("tasks:tabular_family", {}, []),
+    ],
+)
+def test_tasks_of_the_real_suite(target, kwargs, seen):
+    family = {"type": "CustomFamily", "target": target, "kwargs": kwargs}
+    assert training_tasks.seen_tasks(SUITES["real"], [family]) == seen
+
+
+def test_a_builder_of_the_users_is_no_builder_of_ours():
+    def quadratic():
+        raise AssertionError
+
+    task = SuiteTask("mine", quadratic, 10, 10, "")
+    family = {"type": "RandomQuadratic", "dim": 20}
+    assert training_tasks.seen_tasks(Suite("mine", 1, "", (task,)), [family]) == []
 
 
 @pytest.mark.parametrize(

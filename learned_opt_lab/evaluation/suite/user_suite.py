@@ -1,0 +1,171 @@
+"""Suites by name: those that ship, and a user's own from a `.py` file or as `"module:name"`.
+
+What is named on the command line is the user's own code, as a config file is: it is run.
+"""
+
+import importlib.util
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from learned_opt import catalog
+from learned_opt_lab.runs.config_json import near
+from learned_opt_lab.runs.user_path import add_to_path
+from tasks import Suite, SuiteTask, TaskFamily, suite, task_key
+from tasks.images import DatasetNotPrepared
+
+_MODULE = "user_suite"
+
+
+def is_users(name: str) -> bool:
+    """Whether a name means a file or a module of the user's."""
+    return name.endswith(".py") or catalog.is_own(name)
+
+
+def find_suite(name: str) -> Suite:
+    """The suite of a name.
+
+    Args:
+      name: of `tasks.suites.SUITES`; or a path that ends in `.py`, of a file that defines `suite`;
+        or `"module:name"`. What is defined is a `tasks.Suite`, or a function without arguments that
+        returns one.
+
+    Raises:
+      ValueError: there is no such suite, with near names; the file or module fails; what it
+        defines is no suite, or one that cannot be evaluated.
+      FileNotFoundError: there is no such file.
+    """
+    if name.endswith(".py"):
+        found, where = _from_file(Path(name)), f"suite file {name}"
+    elif is_users(name):
+        found, where = _from_module(name), f"suite {name}"
+    else:
+        return suite(name)
+    return checked(_called(found, where), where)
+
+
+def _from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no suite file {path}")
+    add_to_path(path.absolute().parent)
+    spec = importlib.util.spec_from_file_location(_MODULE, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[_MODULE] = module  # dataclasses, and digests of code, look for the module there
+    _run(lambda: spec.loader.exec_module(module), f"suite file {path} cannot be run")
+    if not hasattr(module, "suite"):
+        raise ValueError(
+            f"suite file {path} must define `suite`, a tasks.Suite{_near('suite', module)}"
+        )
+    return module.suite
+
+
+def _from_module(name: str) -> Any:
+    add_to_path(Path.cwd())
+    try:
+        return catalog.resolve(name)
+    except ValueError as error:
+        module = sys.modules.get(name.partition(":")[0])
+        hint = _near(name.partition(":")[2], module) if module else ""
+        raise ValueError(f"suite {error}{hint}") from error
+
+
+def _near(name: str, module: Any) -> str:
+    return near(name, [known for known in vars(module) if not known.startswith("_")])
+
+
+def _run(call: Callable[[], Any], what: str) -> Any:
+    """What the user's code gives; one line on what it raises."""
+    try:
+        return call()
+    except DatasetNotPrepared:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        first = next(iter(str(error).splitlines()), "")
+        raise ValueError(f"{what}: {type(error).__name__}: {first}") from error
+
+
+def _called(found: Any, where: str) -> Suite:
+    """The suite itself, or what a function gives."""
+    if not isinstance(found, Suite) and callable(found):
+        try:
+            catalog.check_call(found, {})
+            catalog.check_gives(found, Suite)
+        except TypeError as error:
+            raise ValueError(
+                f"{where} must be a tasks.Suite, or a function without arguments that returns one: "
+                f"{error}"
+            ) from error
+        found = _run(found, f"{where} cannot be made")
+    if not isinstance(found, Suite):
+        raise ValueError(f"{where} must be a tasks.Suite, got {type(found).__name__}")
+    return found
+
+
+def checked(found: Suite, where: str) -> Suite:
+    """The suite, if all of it can be evaluated; tasks whose data is not prepared are left for the
+    evaluation to skip.
+
+    Raises:
+      ValueError: what is wrong with the first task that cannot be.
+    """
+    tasks = found.tasks
+    if not isinstance(tasks, list | tuple) or not tasks:
+        raise ValueError(f"{where} must have tasks, got {tasks!r:.80}")
+    if wrong := [task for task in tasks if not isinstance(task, SuiteTask)]:
+        raise ValueError(f"{where}: tasks must be tasks.SuiteTask, got {type(wrong[0]).__name__}")
+    names = [task.name for task in tasks]
+    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ValueError(f"{where}: two tasks have the name {repeated[0]!r}")
+    for task in tasks:
+        _check_numbers(task, where)
+    for task in tasks:
+        _check_start(task, where)
+    return found
+
+
+def _check_numbers(task: SuiteTask, where: str) -> None:
+    steps = (task.num_steps, task.eval_every)
+    if not all(isinstance(n, int) and n > 0 for n in steps) or task.num_steps % task.eval_every:
+        raise ValueError(
+            f"{where}: num_steps of task {task.name!r} must be a positive multiple of eval_every, "
+            f"got {steps[0]} and {steps[1]}"
+        )
+    if not (isinstance(task.loss_cap, int | float) and 0 < task.loss_cap < math.inf):
+        raise ValueError(
+            f"{where}: loss_cap of task {task.name!r} must be positive and finite, got "
+            f"{task.loss_cap!r:.80}"
+        )
+    if not callable(task.build):
+        raise ValueError(f"{where}: build of task {task.name!r} must be a function")
+
+
+def _check_start(task: SuiteTask, where: str) -> None:
+    """Builds the task, and measures its loss once."""
+    what = f"{where}: task {task.name!r}"
+    try:
+        family = _run(task.build, f"{what} cannot be built")
+    except DatasetNotPrepared:
+        return
+    if not isinstance(family, TaskFamily):
+        raise ValueError(f"{what} must build a tasks.TaskFamily, got {type(family).__name__}")
+    value = _run(lambda: np.asarray(_first_loss(task, family)), f"{what} has no loss")
+    if value.shape != () or not np.isfinite(value):
+        got = f"shape {list(value.shape)}" if value.shape else f"{value}"
+        raise ValueError(f"{what} must start at a finite scalar loss, got {got}")
+
+
+def _first_loss(task: SuiteTask, family: TaskFamily) -> jax.Array:
+    drawn = family.task(family.sample(task_key(task)))
+    keys = jax.random.split(jax.random.key(0), 3)
+
+    @jax.jit
+    def first(data: Any) -> jax.Array:
+        batch = drawn.sample_batch(data, keys[0], "train")
+        return drawn.loss(drawn.init(keys[1]), keys[2], batch)[0]
+
+    return first(family.data)
