@@ -21,7 +21,7 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     blocks = re.findall(
         r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
     )
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     names = {}
     with jax.numpy_dtype_promotion("standard"):  # as users have it
         for block in blocks:
