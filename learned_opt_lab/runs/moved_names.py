@@ -19,6 +19,21 @@ FACES = {
     "tasks.images.autoencoder:tfds_autoencoder_family": "tasks.images:tfds_autoencoder_family",
     "tasks.images.resnet:tfds_resnet_family": "tasks.images:tfds_resnet_family",
     "tasks.text:char_family": "tasks:char_family",
+    **{
+        f"{module}:{name}": f"{face}:{name}"
+        for face, name, modules in (
+            ("tasks", "byte_transformer_family", ("language", "language.language_model")),
+            ("tasks", "fine_tuning_family", ("language", "language.fine_tuning")),
+            ("tasks", "noisy_labels_family", ("real_suites",)),
+            ("tasks", "policy_gradient_family", ("control", "control.policy_gradient")),
+            ("tasks", "skip_gram_family", ("language", "language.skip_gram")),
+            ("tasks", "tabular_family", ("tabular",)),
+            ("tasks.images", "conv_next_family", ("classifiers", "classifiers.conv_next")),
+            ("tasks.images", "vae_family", ("vae",)),
+            ("tasks.images", "vit_family", ("classifiers", "classifiers.vit")),
+        )
+        for module in (f"{face}.{inner}" for inner in modules)
+    },
 }
 """Name -> by which this project's configs have it, and any file may."""
 

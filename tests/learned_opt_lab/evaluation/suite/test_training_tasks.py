@@ -49,6 +49,7 @@ def families_of_kind(config):
         ),
         ("tasks:fine_tuning_family", {"mode": "frozen"}, ["real_fine_tuning", "real_lora"]),
         ("tasks:tabular_family", {"table": "diabetes"}, ["real_tabular_regression"]),
+        ("tasks.language.skip_gram:skip_gram_family", {"width": 3}, ["real_skip_gram"]),
         ("tasks:tabular_family", {}, []),
     ],
 )
