@@ -105,7 +105,7 @@ class Training:
         )
         self.shardings = fully_sharded(self.mesh, jax.eval_shape(init))
         self.params = jax.jit(init, out_shardings=self.shardings)()
-        self.optimizer = learned_opt.load()  # <- instead of optax.adam(1e-3)
+        self.optimizer = learned_opt.load(stacked="layers")  # <- instead of optax.adam(1e-3)
         # Each average lies as its parameter does.
         self.opt_state = jax.jit(self.optimizer.init)(self.params)
         self.train_step = jax.jit(self._train_step, donate_argnums=(0, 1))

@@ -4,10 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import learned_opt
 from learned_opt.trees import packing, sample, spread
 from learned_opt.trees.stacked import num_stacked
+from tests.support.learned_opt.meshes import drawn, sent
 from tests.support.learned_opt.thetas import LOG_FEATURES, loud_theta
 
 OPTIMIZERS = {
@@ -129,3 +132,31 @@ def test_an_optimizer_without_layers_says_so(tmp_path):
 
 def _sgd_theta():
     return learned_opt.catalog.make_optimizer("sgd", {}).init(jax.random.key(0))
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
+@pytest.mark.parametrize(
+    "spec", [P("x"), P(None, "x"), P(None, None, "x")], ids=["layers", "rows", "columns"]
+)
+def test_layers_over_eight_devices_send_a_few_sums(spec, kind):
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(kind,))
+    opt = learned_opt.load(stacked="w", state_dtype="bfloat16")
+    params, grads = (drawn({"w": (8, 16, 24), "bias": (5,)}, seed) for seed in (0, 1))
+    alone, _ = jax.jit(opt.update)(grads, opt.init(params), params)
+    place = lambda tree: {
+        "w": jax.device_put(tree["w"], NamedSharding(mesh, spec)),
+        "bias": jax.device_put(tree["bias"], NamedSharding(mesh, P())),
+    }
+    params, grads = place(params), place(grads)
+    with jax.set_mesh(mesh):
+        state = jax.jit(opt.init)(params)
+        beside = NamedSharding(mesh, P(None, *spec))
+        assert state.momenta["w"].sharding.is_equivalent_to(beside, 4)
+        update = jax.jit(opt.update).lower(grads, state, params).compile()
+        updates, _ = update(grads, state, params)
+    assert sum(sent(update.as_text())) <= 8 * 10
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6 * jnp.abs(b).max()),
+        updates,
+        alone,
+    )
