@@ -70,7 +70,7 @@ def resolve(target: str) -> Any:
 
     Raises:
       NotTrusted: the name is from a file.
-      ValueError: there is no such module or attribute, or the import fails.
+      ValueError: there is no such module or attribute, with near names, or the import fails.
     """
     if isinstance(target, FromFile):
         raise NotTrusted(
@@ -84,7 +84,10 @@ def resolve(target: str) -> Any:
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except AttributeError as error:
-        raise ValueError(f"{target!r} cannot be found: {error}") from error
+        known = [name for name in vars(sys.modules.get(module_name, object)) if name[0] != "_"]
+        near = difflib.get_close_matches(attribute, known, n=3)
+        hint = f"; {near_names(attribute, known)}" if near else ""
+        raise ValueError(f"{target!r} cannot be found: {error}{hint}") from error
     except Exception as error:  # whatever the module's code raises
         raise ValueError(f"{target!r} cannot be found: {type(error).__name__}: {error}") from error
 

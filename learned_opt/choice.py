@@ -1,7 +1,6 @@
 """Which optimizer updates which parameter: what `only` and `others` of `learned_opt.load` mean."""
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any, NamedTuple, TypeGuard
 
 import jax
@@ -11,7 +10,7 @@ from jax.tree_util import tree_flatten_with_path
 
 from learned_opt.catalog import near_names
 from learned_opt.kinds import KINDS, UNTRAINED, check_kinds, tensor_kinds
-from learned_opt.trees.tensor_names import path_keys, path_text
+from learned_opt.trees.tensor_names import path_text, said_of_each, said_tree
 
 LEARNED, OTHERS = "learned", "others"
 """Groups in the state's `inner_states`; the second is that of `others` unless it is a dict, of
@@ -113,8 +112,7 @@ def group_labels(params: Any, choice: Choice) -> Any:
     else:
         numbers = [kind != UNTRAINED for kind in kinds]
         said = _tree_of(choice.only, params)
-        chosen = _spread(said, [path for path, _ in found], numbers)
-        _check_used(said, params)
+        chosen = said_of_each("only", said, params, numbers)
     groups = [
         LEARNED if kind == UNTRAINED else _group(path, kind, said, choice)
         for (path, _), kind, said in zip(found, kinds, chosen, strict=True)
@@ -123,54 +121,14 @@ def group_labels(params: Any, choice: Choice) -> Any:
 
 
 def _tree_of(only: Any, params: Any) -> Any:
-    """What `only` says of these parameters; a model with bools as leaves may be callable too."""
-    is_tree = any(isinstance(leaf, bool | str | np.bool_) for leaf in jax.tree.leaves(only))
-    if not callable(only) or (is_tree and not isinstance(only, partial)):
-        return only
-    try:
-        said = only(params)
-    except (AttributeError, TypeError) as error:
-        raise ValueError(
-            "only is called with all parameters and must give a tree of bools or labels, as "
-            f"lambda params: jax.tree.map(lambda x: x.ndim == 2, params) does: {error}"
-        ) from error
-    if said is False and not jax.tree_util.all_leaves([params]):
+    """What `only` says of these parameters."""
+    said = said_tree("only", only, params, "bools or labels", (bool, str, np.bool_))
+    if said is False and callable(only) and not jax.tree_util.all_leaves([params]):
         raise ValueError(
             "only must give a tree of bools or labels, got False for all parameters; to ask every "
             "array, give lambda params: jax.tree.map(only, params)"
         )
     return said
-
-
-def _spread(said: Any, paths: list[tuple], numbers: list[bool]) -> list[Any]:
-    """What a tree, or a prefix of the parameters' tree, says at each of their leaves.
-
-    By the keys of the paths, since the same parameters come as arrays and in boxes, in dicts and in
-    frozen ones.
-    """
-    given = {path_keys(path): leaf for path, leaf in tree_flatten_with_path(said)[0]}
-    spread = []
-    for path, must_be in zip(paths, numbers, strict=True):
-        keys = path_keys(path)
-        prefix = next((keys[:n] for n in range(len(keys) + 1) if keys[:n] in given), None)
-        if prefix is None and must_be:
-            raise ValueError(
-                f"only does not match the parameters: it says nothing of {path_text(path)}"
-            )
-        spread.append(None if prefix is None else given[prefix])
-    return spread
-
-
-def _check_used(said: Any, params: Any) -> None:
-    """Raises for what a tree says of parameters that are not there; None and empty ones are."""
-    is_empty = lambda x: not jax.tree.leaves(x)
-    there = tree_flatten_with_path(params, is_leaf=is_empty)[0]
-    known = {path_keys(path)[:n] for path, _ in there for n in range(len(path) + 1)}
-    empty = {path_keys(path) for path, leaf in there if is_empty(leaf)}
-    for path, _ in tree_flatten_with_path(said)[0]:
-        keys = path_keys(path)
-        if keys not in known and not any(keys[:n] in empty for n in range(len(keys))):
-            raise ValueError(f"only does not match the parameters: they have no {path_text(path)}")
 
 
 def _group(path: tuple, kind: str, said: Any, choice: Choice) -> str:

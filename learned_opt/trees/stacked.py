@@ -8,6 +8,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import tree_flatten_with_path
+
+from learned_opt.trees.tensor_names import (
+    is_number,
+    path_keys,
+    path_text,
+    said_of_each,
+    said_tree,
+)
 
 Stacked = str | Sequence[str] | Callable[[Any], Any] | Any
 """Which parameters hold layers: the name of a key or names, one of which is on the path; a tree of
@@ -17,63 +27,47 @@ that gives such a tree.
 
 
 def num_stacked(stacked: Stacked | None, params: Any) -> Any:
-    """How many leading axes of each parameter count layers: a tree of integers.
+    """How many leading axes of each parameter count layers: the parameters' tree, of integers.
 
     Args:
       stacked: what the user says; None for no layers.
-      params: the tree, with leaves that have a shape, or `None` as a leaf.
+      params: the tree; leaves that are no numbers have no layers.
 
     Raises:
-      ValueError: for a tree that is no prefix of the parameters', numbers that are negative or no
+      ValueError: for a tree that does not match the parameters, numbers that are negative or no
         integers, or more axes than a parameter has; for a name that is on no path.
     """
-    if stacked is None:
-        return jax.tree.map(lambda leaf: 0, params, is_leaf=_is_none)
-    if isinstance(stacked, str):
-        stacked = (stacked,)
-    if isinstance(stacked, tuple | list) and stacked and all(isinstance(s, str) for s in stacked):
-        numbers = _by_name(stacked, params)
+    found, treedef = tree_flatten_with_path(params)
+    paths, leaves = [path for path, _ in found], [leaf for _, leaf in found]
+    if stacked is None or not found:  # no leaves, as what stands for the parameters in Optax
+        numbers = [0] * len(found)
+    elif names := _names(stacked):
+        numbers = [not names.isdisjoint(path_keys(path)) for path in paths]
+        if not any(numbers):
+            known = " or ".join(sorted(names))
+            raise ValueError(f"stacked: no parameter lies under a key named {known}")
     else:
-        numbers = _broadcast(stacked(params) if callable(stacked) else stacked, params)
-    numbers = jax.tree.map(lambda n: 0 if n is None else n, numbers, is_leaf=_is_none)
-    jax.tree_util.tree_map_with_path(_check, numbers, params, is_leaf=_is_none)
-    return jax.tree.map(int, numbers)
+        said = said_tree("stacked", stacked, params, "booleans or numbers of axes", (bool, int))
+        numbers = said_of_each("stacked", said, params, [is_number(leaf) for leaf in leaves])
+    checked = map(_checked, paths, leaves, numbers)
+    return jax.tree.unflatten(treedef, list(checked))
 
 
-def _by_name(names: Sequence[str], params: Any) -> Any:
-    def is_on(path: tuple, leaf: Any) -> bool:
-        del leaf
-        keys = {str(getattr(key, "key", getattr(key, "name", None))) for key in path}
-        return not keys.isdisjoint(names)
-
-    found = jax.tree_util.tree_map_with_path(is_on, params, is_leaf=_is_none)
-    if jax.tree.leaves(params) and not any(jax.tree.leaves(found)):
-        raise ValueError(f"stacked: no parameter lies under a key named {' or '.join(names)}")
-    return found
+def _names(stacked: Stacked) -> set[str]:
+    """Of keys; none if something else is said."""
+    names = (stacked,) if isinstance(stacked, str) else stacked
+    is_sequence = isinstance(names, list | tuple)
+    return set(names) if is_sequence and all(isinstance(name, str) for name in names) else set()
 
 
-def _broadcast(prefix: Any, params: Any) -> Any:
-    try:
-        return jax.tree.map(
-            lambda number, part: jax.tree.map(lambda leaf: number, part, is_leaf=_is_none),
-            prefix,
-            params,
-        )
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"stacked must be a tree of the parameters' shape or a prefix of it: {error!s:.300}"
-        ) from error
-
-
-def _check(path: tuple, number: Any, leaf: Any) -> None:
-    name = jax.tree_util.keystr(path)
-    if not isinstance(number, bool | int) or number < 0:
+def _checked(path: tuple, leaf: Any, number: Any) -> int:
+    if number is None or not is_number(leaf):
+        return 0
+    name = path_text(path)
+    if not isinstance(number, bool | int | np.bool_) or number < 0:
         raise ValueError(f"stacked: {name} must be a boolean or a number of axes, got {number!r}")
-    if leaf is not None and number > jnp.ndim(leaf):
+    if number > jnp.ndim(leaf):
         raise ValueError(
             f"stacked: {name} has shape {jnp.shape(leaf)}, which has no {number} axes of layers"
         )
-
-
-def _is_none(leaf: Any) -> bool:
-    return leaf is None
+    return int(number)

@@ -1,4 +1,6 @@
-"""What a parameter's path says: its own name and those of the modules around it, as words.
+"""Parameters by their paths: what a path says, and what a user says of the parameter there.
+
+A path is the parameter's own name and those of the modules around it, as words.
 
 Paths are those of the libraries that make parameters: Flax Linen and NNX, Equinox, Haiku, nested
 and flat dicts. `encoder/layers_3/LayerNorm_0/scale` is the words `scale`, within `layer norm`,
@@ -6,9 +8,11 @@ and flat dicts. `encoder/layers_3/LayerNorm_0/scale` is the words `scale`, withi
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.tree_util import GetAttrKey, tree_flatten_with_path
 
@@ -66,6 +70,69 @@ def path_keys(path: tuple) -> tuple[str, ...]:
 def path_text(path: tuple) -> str:
     """`"layers/0/kernel"`; `"its only leaf"` for a tree that is one."""
     return "/".join(path_keys(path)) or "its only leaf"
+
+
+def said_tree(argument: str, said: Any, params: Any, values: str, types: tuple[type, ...]) -> Any:
+    """What a user says of these parameters: a tree, or what his function of them gives.
+
+    Args:
+      argument: in which it is said, for messages.
+      said: the tree or function; a model with values as leaves may be callable too.
+      params: the parameters.
+      values: what the tree is of, in words.
+      types: of its leaves.
+
+    Raises:
+      ValueError: for a function that cannot be called with all parameters.
+    """
+    is_tree = any(isinstance(leaf, types) for leaf in jax.tree.leaves(said))
+    if not callable(said) or (is_tree and not isinstance(said, partial)):
+        return said
+    try:
+        return said(params)
+    except (AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{argument} is called with all parameters and must give a tree of {values}, as "
+            f"lambda params: jax.tree.map(lambda x: x.ndim == 2, params) does: {error}"
+        ) from error
+
+
+def said_of_each(argument: str, said: Any, params: Any, is_needed: Sequence[bool]) -> list[Any]:
+    """What a tree, or a prefix of the parameters' tree, says at each of their leaves; None where
+    it says nothing.
+
+    By the keys of the paths, since the same parameters come as arrays and in boxes, in dicts and in
+    frozen ones.
+
+    Args:
+      argument: in which it is said, for messages.
+      said: the tree.
+      params: the parameters.
+      is_needed: of which leaves something must be said.
+
+    Raises:
+      ValueError: if nothing is said of one of these, or something of parameters that are not there;
+        None and empty ones are.
+    """
+    given = {path_keys(path): leaf for path, leaf in tree_flatten_with_path(said)[0]}
+    spread = []
+    for (path, _), must_be in zip(tree_flatten_with_path(params)[0], is_needed, strict=True):
+        keys = path_keys(path)
+        prefix = next((keys[:n] for n in range(len(keys) + 1) if keys[:n] in given), None)
+        if prefix is None and must_be:
+            raise ValueError(
+                f"{argument} does not match the parameters: it says nothing of {path_text(path)}"
+            )
+        spread.append(None if prefix is None else given[prefix])
+    is_empty = lambda x: not jax.tree.leaves(x)
+    there = tree_flatten_with_path(params, is_leaf=is_empty)[0]
+    known = {path_keys(path)[:n] for path, _ in there for n in range(len(path) + 1)}
+    empty = {path_keys(path) for path, leaf in there if is_empty(leaf)}
+    for keys in given:
+        if keys not in known and not any(keys[:n] in empty for n in range(len(keys))):
+            name = "/".join(keys) or "leaf"
+            raise ValueError(f"{argument} does not match the parameters: they have no {name}")
+    return spread
 
 
 def tensors(params: Any) -> list[Tensor | None]:

@@ -3,13 +3,11 @@ of a user's own file becomes a `TrainConfig`.
 """
 
 import importlib
-import importlib.util
-import sys
 from pathlib import Path
 
 from configs.base import TrainConfig
 from learned_opt_lab.runs.config_json import near
-from learned_opt_lab.runs.user_path import add_to_path as add_to_path
+from learned_opt_lab.runs.user_path import run_file
 
 CONFIGS = {
     "quickstart": "configs.quickstart",
@@ -48,22 +46,11 @@ def load(name_or_path: str) -> tuple[TrainConfig, Path | None]:
             f"unknown config {name_or_path!r}{near(name_or_path, CONFIGS)}\n"
             f"known are {', '.join(CONFIGS)}, and the path of a .py file that defines `config`"
         )
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no config file {path}")
-    return _run_file(path), path.absolute()
+    return _from_file(path), path.absolute()
 
 
-def _run_file(path: Path) -> TrainConfig:
-    add_to_path(path.absolute().parent)
-    spec = importlib.util.spec_from_file_location("user_config", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look for their own module there
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever the user's code raises
-        raise ValueError(
-            f"config file {path} cannot be run: {type(error).__name__}: {error}"
-        ) from error
+def _from_file(path: Path) -> TrainConfig:
+    module = run_file(path, "user_config", "config file")
     config = getattr(module, "config", None)
     if not isinstance(config, TrainConfig):
         raise ValueError(

@@ -6,13 +6,17 @@ a command is started in, must not become what `import tasks` means here.
 
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 OWN = ("configs", "learned_opt", "learned_opt_lab", "outer_train", "tasks")
 """The packages of this project."""
+Passed = tuple[type[Exception], ...]
 _ROOT = str(Path(__file__).resolve().parents[2])
 _directories: list[Path] = []
 
@@ -47,6 +51,40 @@ def add_to_path(directory: Path) -> None:
         _directories.append(directory)
     if str(directory) not in sys.path:
         sys.path.append(str(directory))
+
+
+def run_file(path: Path, name: str, what: str, passed: Passed = ()) -> ModuleType:
+    """A user's file, run as a module of that name; modules beside it are found.
+
+    Args:
+      path: of the file.
+      name: under which dataclasses and digests of code find it in `sys.modules`.
+      what: the file is, for messages.
+      passed: errors that go on as they are.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: one line on what the file raises.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {what} {path}")
+    add_to_path(path.absolute().parent)
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    run_users(lambda: spec.loader.exec_module(module), f"{what} {path} cannot be run", passed)
+    return module
+
+
+def run_users(call: Callable[[], Any], what: str, passed: Passed = ()) -> Any:
+    """What a user's code gives; one line, a `ValueError`, on what it raises but for `passed`."""
+    try:
+        return call()
+    except passed:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        first = next(iter(str(error).splitlines()), "")
+        raise ValueError(f"{what}: {type(error).__name__}: {first}") from error
 
 
 def hidden_modules(text: str) -> list[str]:

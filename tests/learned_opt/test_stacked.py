@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -49,6 +51,13 @@ def unstacked(tree):
     return {name: layers(x, LAYERS[name]) for name, x in tree.items()}
 
 
+def assert_close(found, wanted):
+    def close(a, b):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6 * jnp.abs(b).max())
+
+    jax.tree.map(close, found, wanted)
+
+
 def three_updates(opt, change=lambda tree: tree):
     params, state = change(tree(0)), opt.init(change(tree(0)))
     update = jax.jit(opt.update)
@@ -64,11 +73,7 @@ def test_layers_in_a_tensor_equal_layers_apart(name, num_devices, monkeypatch):
     optimizer, theta = OPTIMIZERS[name]()
     apart, _ = three_updates(optimizer.optimizer(theta), unstacked)
     updates, state = three_updates(optimizer.optimizer(theta, stacked=LAYERS))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6 * jnp.abs(b).max()),
-        unstacked(updates),
-        apart,
-    )
+    assert_close(unstacked(updates), apart)
     for leaf, param in zip(jax.tree.leaves(state.momenta), jax.tree.leaves(tree(0)), strict=True):
         assert leaf.shape[1:] == param.shape
     together, _ = three_updates(optimizer.optimizer(theta))
@@ -82,11 +87,7 @@ def test_large_layers_have_a_sample_each(monkeypatch):
     optimizer, theta = OPTIMIZERS["shipped"]()
     apart, _ = three_updates(optimizer.optimizer(theta), unstacked)
     updates, _ = three_updates(optimizer.optimizer(theta, stacked=LAYERS))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6 * jnp.abs(b).max()),
-        unstacked(updates),
-        apart,
-    )
+    assert_close(unstacked(updates), apart)
 
 
 @pytest.mark.parametrize(
@@ -105,15 +106,16 @@ def test_ways_to_say_it(stacked):
     numbers = num_stacked(stacked, params)
     assert numbers["blocks"]["w"] == 1
     assert numbers["head"] == 0
-    assert jax.tree.structure(numbers) == jax.tree.structure(params, is_leaf=lambda x: x is None)
+    assert jax.tree.structure(numbers) == jax.tree.structure(params)
 
 
 @pytest.mark.parametrize(
     ("stacked", "message"),
     [
         ("layers", "no parameter lies under a key named layers"),
-        ({"head": True}, "a tree of the parameters' shape or a prefix"),
-        ({"blocks": 4, "head": 0}, r"\['blocks'\].*shape \(2, 3, 4\), which has no 4 axes"),
+        ({"head": True}, "does not match the parameters: it says nothing of blocks/w"),
+        ({"blocks": 1, "head": 0, "tail": 1}, "match the parameters: they have no tail"),
+        ({"blocks": 4, "head": 0}, r"blocks/w has shape \(2, 3, 4\), which has no 4 axes"),
         (-1, "must be a boolean or a number of axes, got -1"),
         (1.5, "must be a boolean or a number of axes, got 1.5"),
     ],
@@ -122,6 +124,42 @@ def test_what_it_cannot_mean_is_refused(stacked, message):
     params = {"blocks": {"w": jnp.ones((2, 3, 4))}, "head": jnp.ones((3, 2))}
     with pytest.raises(ValueError, match=message):
         learned_opt.load(stacked=stacked).init(params)
+
+
+@pytest.mark.parametrize("name", ["shipped", "factored"])
+def test_none_and_functions_among_the_parameters(name):
+    """As in an Equinox model, also where a gradient is None."""
+    optimizer, theta = OPTIMIZERS[name]()
+    params, grads = {"w": tree(0)["w"], "bias": jnp.ones(4)}, {"w": tree(1)["w"], "bias": None}
+    opt = optimizer.optimizer(theta, stacked="w")
+    alone, _ = opt.update({"w": grads["w"]}, opt.init({"w": params["w"]}), {"w": params["w"]})
+    for extra in ({"none": None}, {"function": jnp.tanh}):
+        whole = params | extra
+        updates, _ = opt.update(grads | dict.fromkeys(extra), opt.init(whole), whole)
+        assert_close({"w": updates["w"]}, alone)
+        assert updates["bias"] is None
+
+
+def test_boxes_of_nnx_and_their_arrays_are_the_same_parameters():
+    class Model(nnx.Module):
+        def __init__(self):
+            self.w, self.head = nnx.Param(tree(0)["w"]), nnx.Param(tree(0)["head"])
+
+    state = nnx.state(Model(), nnx.Param)
+    mask = jax.tree.map(lambda x: x.ndim == 3, state)
+    for params in (state, nnx.to_pure_dict(state)):
+        for stacked in ("w", mask):
+            assert jax.tree.leaves(num_stacked(stacked, params)) == [0, 1]
+
+
+def test_layers_beside_parameters_of_others():
+    opt = learned_opt.load(only="matrix", others=optax.sgd(1.0), stacked=LAYERS)
+    params, grads = tree(0), tree(1)
+    updates, _ = opt.update(grads, opt.init(params), params)
+    alone = learned_opt.load(stacked="w")
+    only_w, _ = alone.update({"w": grads["w"]}, alone.init({"w": params["w"]}), {"w": params["w"]})
+    assert_close(updates["w"], only_w["w"])
+    assert_close(updates["scale"], -grads["scale"])
 
 
 def test_an_optimizer_without_layers_says_so(tmp_path):
@@ -155,8 +193,4 @@ def test_layers_over_eight_devices_send_a_few_sums(spec, kind):
         update = jax.jit(opt.update).lower(grads, state, params).compile()
         updates, _ = update(grads, state, params)
     assert sum(sent(update.as_text())) <= 8 * 10
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6 * jnp.abs(b).max()),
-        updates,
-        alone,
-    )
+    assert_close(updates, alone)

@@ -155,20 +155,18 @@ def _update(
     new, alone = list(kept), {}
     for group in groups:
         dtype = computing_dtype(group, theta)
-        one_step = partial(_one, settings.kept, dtype, count)
+        one_step, first = partial(_one, settings.kept, dtype, count), group.leaves[0]
+        leaf = lambda i: (which.gradients[i], which.params[i], kept[i])
+        if first in of_layers:
+            of_layer = partial(_layer, one_step, rules[dtype], is_spread)
+            steps[first], new[first] = _over_layers(of_layer, layers[first])(*leaf(first))
+            continue
         states = []
         for i in group.leaves:
-            leaf = which.gradients[i], which.params[i], kept[i]
-            if i in of_layers:
-                step = partial(_layer, one_step, rules[dtype], is_spread)
-                steps[i], new[i] = _over_layers(step, layers[i])(*leaf)
-                continue
-            state, new[i] = one_step(*leaf)
+            state, new[i] = one_step(*leaf(i))
             states.append(state)
-        if not states:
-            continue
         if len(states) == 1:
-            alone[group.leaves[0]] = states[0], rules[dtype]
+            alone[first] = states[0], rules[dtype]
         else:
             update = update_group(rules[dtype], _joined(states).bounded(), group.sizes)
             place(steps, unpack(update, group, which.params, count))

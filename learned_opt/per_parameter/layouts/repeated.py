@@ -1,8 +1,9 @@
-"""Many tensors of one shape, as the layers of a deep network are: one loop over their blocks.
+"""Many tensors of one shape, as the layers of a deep network are: one program goes over all.
 
 Each tensor's update is a program of some seven hundred operations, and compiling one for each of
-two hundred kernels takes minutes. Here it is compiled once for a shape. A round reads a block of a
-tensor, which costs a copy of it in the cache, and writes one of the update.
+two hundred kernels takes minutes. Here it is compiled once for a shape. A round copies what it
+reads into the cache, the state of a tensor or of a block of a large one, and writes its part of one
+array of all updates.
 """
 
 import math
@@ -42,16 +43,27 @@ def update_repeated(rule: UpdateRule, states: Sequence[GroupState], count: Array
     Returns:
       The update of each, in its shape.
     """
-    places = at_run_time(range(len(states)), count)
-    if states[0].gradient.size <= CACHED:
-        each = [lambda state=state: state for state in states]
+    over_tensors = _whole if states[0].gradient.size <= CACHED else _in_blocks
+    updates, shape = over_tensors(rule, states), states[0].gradient.shape
+    return [
+        lax.dynamic_index_in_dim(updates, tensor, keepdims=False).reshape(shape)
+        for tensor in at_run_time(range(len(states)), count)
+    ]
 
-        def of_tensor(tensor: Array) -> Array:
-            state = lax.switch(tensor, each).bounded()
-            return update_group(rule, state, (state.gradient.size,))
 
-        updates = lax.map(of_tensor, jnp.arange(len(states)))
-        return [lax.dynamic_index_in_dim(updates, place, keepdims=False) for place in places]
+def _whole(rule: UpdateRule, states: Sequence[GroupState]) -> Array:
+    """Updates `[tensors, *shape]`, a tensor a round."""
+    readers = [lambda state=state: state for state in states]
+
+    def of_tensor(tensor: Array) -> Array:
+        state = lax.switch(tensor, readers).bounded()
+        return update_group(rule, state, (state.gradient.size,))
+
+    return lax.map(of_tensor, jnp.arange(len(states)))
+
+
+def _in_blocks(rule: UpdateRule, states: Sequence[GroupState]) -> Array:
+    """Updates `[tensors, elements]`, a block of a tensor a round."""
     squares = _mean_squares(rule, states)
     flat = [state.flat() for state in states]
     n = flat[0].gradient.size
@@ -79,16 +91,11 @@ def update_repeated(rule: UpdateRule, states: Sequence[GroupState], count: Array
     updates, zero = jnp.broadcast_to(jnp.zeros_like(g), (len(states), n)), jnp.zeros((), jnp.int32)
     carry = (updates, jnp.zeros_like(g[:size]), zero, zero)
     updates, block, *place = lax.fori_loop(0, len(states) * num_blocks, next_block, carry)
-    updates = lax.dynamic_update_slice(updates, block[None], place)
-    shape = states[0].gradient.shape
-    return [
-        lax.dynamic_index_in_dim(updates, tensor, keepdims=False).reshape(shape)
-        for tensor in places
-    ]
+    return lax.dynamic_update_slice(updates, block[None], place)
 
 
 def _mean_squares(rule: UpdateRule, states: Sequence[GroupState]) -> list[Array | None]:
-    """Of each row, `[tensors]`."""
+    """Of each row, `[tensors]`; samples one tensor after the other, in the memory of one."""
     is_sampled = sampled_rows(rule, states[0])
     squares: list[Array | None] = [None] * len(is_sampled)
     if any(is_sampled):

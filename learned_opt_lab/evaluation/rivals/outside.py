@@ -6,11 +6,9 @@ its hyperparameters by name, which are traced: one program serves all configurat
 `weight_decay`, and the factory does not take, is put around it, as around a learned optimizer.
 """
 
-import difflib
 import functools
 import hashlib
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,7 +90,7 @@ def outside_rival(target: str, path: Path | None = None) -> Rival:
         factory = catalog.resolve(target)
     except ValueError as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"unknown optimizer: {reason}{_near_attributes(target)}") from error
+        raise ValueError(f"unknown optimizer: {reason}") from error
     if not callable(factory):
         raise ValueError(f"{target} is no factory of an optimizer: got {_kind(factory)}")
     try:
@@ -116,12 +114,6 @@ def outside_rival(target: str, path: Path | None = None) -> Rival:
         rival = rival._replace(space=_around_its_rate(target, parameters))
     _try(target, rival)
     return rival
-
-
-def _near_attributes(target: str) -> str:
-    module_name, _, name = target.partition(":")
-    near = difflib.get_close_matches(name, vars(sys.modules.get(module_name, object)), n=3)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def _from_file(rival: Rival, path: Path) -> Rival:

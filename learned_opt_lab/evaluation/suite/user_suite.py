@@ -3,10 +3,7 @@
 What is named on the command line is the user's own code, as a config file is: it is run.
 """
 
-import importlib.util
 import math
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +12,12 @@ import numpy as np
 
 from learned_opt import catalog
 from learned_opt_lab.runs.config_json import near
-from learned_opt_lab.runs.user_path import add_to_path
-from tasks import Suite, SuiteTask, TaskFamily, suite, task_key
+from learned_opt_lab.runs.user_path import add_to_path, run_file, run_users
+from tasks import Suite, SuiteTask, TaskFamily, as_stateful, suite, task_key
 from tasks.images import DatasetNotPrepared
 
-_MODULE = "user_suite"
+_NOT_PREPARED = (DatasetNotPrepared,)
+"""Data that is missing is no fault of the suite."""
 
 
 def is_users(name: str) -> bool:
@@ -50,17 +48,10 @@ def find_suite(name: str) -> Suite:
 
 
 def _from_file(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no suite file {path}")
-    add_to_path(path.absolute().parent)
-    spec = importlib.util.spec_from_file_location(_MODULE, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[_MODULE] = module  # dataclasses, and digests of code, look for the module there
-    _run(lambda: spec.loader.exec_module(module), f"suite file {path} cannot be run")
+    module = run_file(path, "user_suite", "suite file", _NOT_PREPARED)
     if not hasattr(module, "suite"):
-        raise ValueError(
-            f"suite file {path} must define `suite`, a tasks.Suite{_near('suite', module)}"
-        )
+        hint = near("suite", [name for name in vars(module) if not name.startswith("_")])
+        raise ValueError(f"suite file {path} must define `suite`, a tasks.Suite{hint}")
     return module.suite
 
 
@@ -69,24 +60,7 @@ def _from_module(name: str) -> Any:
     try:
         return catalog.resolve(name)
     except ValueError as error:
-        module = sys.modules.get(name.partition(":")[0])
-        hint = _near(name.partition(":")[2], module) if module else ""
-        raise ValueError(f"suite {error}{hint}") from error
-
-
-def _near(name: str, module: Any) -> str:
-    return near(name, [known for known in vars(module) if not known.startswith("_")])
-
-
-def _run(call: Callable[[], Any], what: str) -> Any:
-    """What the user's code gives; one line on what it raises."""
-    try:
-        return call()
-    except DatasetNotPrepared:
-        raise
-    except (Exception, SystemExit) as error:  # whatever the user's code raises
-        first = next(iter(str(error).splitlines()), "")
-        raise ValueError(f"{what}: {type(error).__name__}: {first}") from error
+        raise ValueError(f"suite {error}") from error
 
 
 def _called(found: Any, where: str) -> Suite:
@@ -100,7 +74,7 @@ def _called(found: Any, where: str) -> Suite:
                 f"{where} must be a tasks.Suite, or a function without arguments that returns one: "
                 f"{error}"
             ) from error
-        found = _run(found, f"{where} cannot be made")
+        found = run_users(found, f"{where} cannot be made", _NOT_PREPARED)
     if not isinstance(found, Suite):
         raise ValueError(f"{where} must be a tasks.Suite, got {type(found).__name__}")
     return found
@@ -148,24 +122,24 @@ def _check_start(task: SuiteTask, where: str) -> None:
     """Builds the task, and measures its loss once."""
     what = f"{where}: task {task.name!r}"
     try:
-        family = _run(task.build, f"{what} cannot be built")
+        family = run_users(task.build, f"{what} cannot be built", _NOT_PREPARED)
     except DatasetNotPrepared:
         return
     if not isinstance(family, TaskFamily):
         raise ValueError(f"{what} must build a tasks.TaskFamily, got {type(family).__name__}")
-    value = _run(lambda: np.asarray(_first_loss(task, family)), f"{what} has no loss")
+    value = run_users(lambda: np.asarray(_first_loss(task, family)), f"{what} has no loss")
     if value.shape != () or not np.isfinite(value):
         got = f"shape {list(value.shape)}" if value.shape else f"{value}"
         raise ValueError(f"{what} must start at a finite scalar loss, got {got}")
 
 
 def _first_loss(task: SuiteTask, family: TaskFamily) -> jax.Array:
-    drawn = family.task(family.sample(task_key(task)))
+    drawn = as_stateful(family.task(family.sample(task_key(task))))
     keys = jax.random.split(jax.random.key(0), 3)
 
     @jax.jit
     def first(data: Any) -> jax.Array:
         batch = drawn.sample_batch(data, keys[0], "train")
-        return drawn.loss(drawn.init(keys[1]), keys[2], batch)[0]
+        return drawn.loss(*drawn.init(keys[1]), keys[2], batch)[0]
 
     return first(family.data)

@@ -12,21 +12,12 @@ from learned_opt.hand_designed import hyperparameters
 from outer_train import PARTICLES, estimators, inner_problem, outer_step, particle_mesh, truncation
 from tasks.base import StatefulTask, TaskFamily
 from tasks.images.class_subsets import fixed_family
+from tests.support.outer_train.names import ESTIMATORS
 from tests.support.quick import by_name
 
 KEY = jax.random.key(0)
 RATE, T = jnp.asarray([0.25], jnp.float32), 6
-NAMES = (
-    "evolution_strategies",
-    "reparameterization",
-    "merged",
-    "persistent_es",
-    "noise_reuse_es",
-    "truncated_backprop",
-    "forward_mode",
-    "full_es",
-)
-each = by_name(NAMES, quick=("persistent_es", "truncated_backprop"))
+each = by_name(ESTIMATORS, quick=("persistent_es", "truncated_backprop"))
 
 
 def summing_family():

@@ -12,20 +12,11 @@ from jax.sharding import PartitionSpec as P
 import learned_opt
 from outer_train import PARTICLES, estimators, inner_problem, outer_step, particle_mesh, truncation
 from tasks import MLP, class_subset_family, digits
+from tests.support.outer_train.names import ESTIMATORS
 from tests.support.outer_train.systems import linear_quadratic
 
 NUM_PARTICLES = 16
 KEY = jax.random.key(3)
-NAMES = (
-    "evolution_strategies",
-    "reparameterization",
-    "merged",
-    "persistent_es",
-    "noise_reuse_es",
-    "truncated_backprop",
-    "forward_mode",
-    "full_es",
-)
 
 
 def _final_estimate(name, num_devices, **kwargs):
@@ -47,7 +38,7 @@ def _final_estimate(name, num_devices, **kwargs):
     return result
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ESTIMATORS)
 def test_estimates_agree_over_device_counts(name):
     kwargs = {"cross_fit": True} if name == "merged" else {}
     one = _final_estimate(name, 1, **kwargs)

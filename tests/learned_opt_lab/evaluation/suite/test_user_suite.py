@@ -7,7 +7,7 @@ import pytest
 
 from learned_opt_lab.cli.main import main
 from learned_opt_lab.evaluation.suite.user_suite import checked, find_suite
-from tasks import Suite, SuiteTask, Task, TaskFamily
+from tasks import StatefulTask, Suite, SuiteTask, Task, TaskFamily
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "my_suite.py"
 HEAD = "from tasks import Suite, SuiteTask\nfrom tasks.suite_tasks import quadratic\n"
@@ -40,6 +40,19 @@ def test_a_file_and_a_module(text, tmp_path, monkeypatch):
     assert find_suite("mine_of_test:suite").name == "mine"
     with pytest.raises(ValueError, match="did you mean"):
         find_suite("mine_of_test:suit")
+
+
+def test_a_task_with_model_state():
+    def loss(params, state, key, batch):
+        return jnp.sum(params**2) + state, (state + 1.0, {})
+
+    def stateful():
+        init = lambda key: (jnp.zeros(2), jnp.zeros(()))
+        ends = lambda *arguments: (loss(*arguments)[0], {})
+        task = StatefulTask(init, loss, ends, lambda data, key, split: jnp.ones(2))
+        return TaskFamily(lambda key: (), lambda drawn: task)
+
+    assert checked(one(stateful), "mine").name == "mine"
 
 
 @pytest.mark.parametrize(

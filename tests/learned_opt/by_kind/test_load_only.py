@@ -1,52 +1,20 @@
 """`load(only=, others=)`: each group of parameters is updated as by its own optimizer alone."""
 
-import equinox as eqx
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 from flax.core import freeze
-from flax.training.train_state import TrainState
 from jax import lax
 
 import learned_opt
 from learned_opt.by_kind import with_others
+from tests.support.learned_opt.by_kind import GRADS, MASK, PARAMS, SGD, close, first_step
 
-PARAMS = {
-    "Embed_0": {"embedding": jnp.arange(8.0).reshape(4, 2) / 9},
-    "Dense_0": {"kernel": jnp.arange(6.0).reshape(2, 3) / 5, "bias": jnp.ones(3)},
-    "head": {"kernel": jnp.arange(12.0).reshape(3, 4) / 7},
-}
-GRADS = jax.tree.map(jnp.cos, PARAMS)
-MASK = {
-    "Embed_0": {"embedding": False},
-    "Dense_0": {"kernel": True, "bias": False},
-    "head": {"kernel": False},
-}
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
 LABELS = jax.tree.map(lambda learned: "learned" if learned else "others", MASK)
-SGD = optax.sgd(0.5)
-
-
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """Optax's Adam adds floats to integers."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-@pytest.fixture(scope="module")
-def opt():
-    optimizer = learned_opt.mlp((2,))
-    return optimizer.optimizer(
-        jax.tree.map(lambda x: 10 * x + 1, optimizer.init(jax.random.key(0)))
-    )
-
-
-def first_step(optimizer, params=PARAMS, grads=GRADS):
-    return optimizer.update(grads, optimizer.init(params), params)[0]
 
 
 def groups(optimizer, params=PARAMS):
@@ -62,10 +30,6 @@ def groups(optimizer, params=PARAMS):
 def mirror():
     """A transformation whose state is the parameters it was given."""
     return optax.GradientTransformation(lambda params: params, lambda g, s, p=None: (g, s))
-
-
-def close(got, want):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), got, want)
 
 
 def test_each_group_as_if_alone_over_some_steps():
@@ -243,127 +207,3 @@ def test_nothing_or_everything_learned(opt):
     assert with_others(opt) is opt
     empty = with_others(opt, "matrix", SGD)
     assert empty.update({}, empty.init({}), {})[0] == {}
-
-
-def test_flax_linen_and_nnx(opt):
-    optimizer = with_others(opt, learned_opt.matrices, SGD)
-    model = nn.Dense(3)
-    state = TrainState.create(apply_fn=model.apply, params={"params": PARAMS}, tx=optimizer)
-    state = state.apply_gradients(grads={"params": GRADS})
-    close(state.params["params"], optax.apply_updates(PARAMS, first_step(optimizer)))
-    module = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
-    before = nnx.to_pure_dict(nnx.state(module, nnx.Param))
-    grads = jax.tree.map(jnp.cos, nnx.state(module, nnx.Param))
-    want = optax.apply_updates(before, first_step(optimizer, before, nnx.to_pure_dict(grads)))
-    mask = jax.tree.map(lambda x: x.ndim == 2, nnx.state(module, nnx.Param))
-    for only in (learned_opt.matrices, mask, {"kernel": True, "bias": False}):
-        module = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
-        trained = nnx.Optimizer(module, with_others(opt, only, SGD), wrt=nnx.Param)
-        trained.update(module, grads)
-        close(nnx.to_pure_dict(nnx.state(module, nnx.Param)), want)
-
-
-def test_equinox_models_with_functions_and_none(opt):
-    key = jax.random.key(0)
-    model = eqx.nn.Sequential(
-        [
-            eqx.nn.MLP(2, 2, 3, 1, key=key, use_final_bias=False),
-            eqx.nn.Lambda(jax.nn.relu),
-            eqx.nn.Dropout(0.5),
-            {"counts": jnp.zeros(3, int), "key": key},
-        ]
-    )
-    optimizer = with_others(opt, "matrix", optax.adamw(0.5))
-    grads = jax.tree.map(lambda x: jnp.cos(x) if eqx.is_inexact_array(x) else None, model)
-    trained = eqx.filter(model, eqx.is_inexact_array)
-    want, _ = optimizer.update(grads, optimizer.init(trained), trained)
-    assert want[0].layers[0].bias is not None
-    # A state of the whole model, of its arrays or of what is trained, with either at update.
-    for start in (model, eqx.filter(model, eqx.is_array), trained):
-        state = optimizer.init(start)
-        for at_update in (start, model):
-            got, new = optimizer.update(grads, state, at_update)
-            close(got, want)
-            assert jax.tree.structure(new) == jax.tree.structure(state)
-    # A mask in the shape of the model, which is callable.
-    mask = jax.tree.map(lambda x: eqx.is_inexact_array(x) and x.ndim == 2, model)
-    assert callable(mask)
-    by_mask = with_others(opt, mask, optax.adamw(0.5))
-    close(by_mask.update(grads, by_mask.init(trained), trained)[0], want)
-    close(by_mask.update(grads, by_mask.init(model), model)[0], want)
-
-
-def test_where_a_gradient_is_none_nothing_moves(opt):
-    optimizer = with_others(opt, "matrix", optax.adamw(0.5))
-    state = optimizer.init(PARAMS)
-    of_some = optimizer.init(PARAMS | {"Dense_0": {"kernel": None, "bias": None}})
-    for none in (None, {"kernel": None, "bias": None}):
-        for start in (state, of_some):
-            updates, new = optimizer.update(GRADS | {"Dense_0": none}, start, PARAMS)
-            assert jax.tree.leaves(updates["Dense_0"]) == []
-            assert jax.tree.structure(new) == jax.tree.structure(start)
-            close(updates["head"], first_step(optimizer)["head"])
-    grads = GRADS | {"Dense_0": {"kernel": None, "bias": GRADS["Dense_0"]["bias"]}}
-    close(
-        first_step(optimizer, grads=grads)["Dense_0"]["bias"],
-        first_step(optimizer)["Dense_0"]["bias"],
-    )
-
-
-WRONG = {
-    "needs others=": {"only": "matrix"},
-    "others needs only=": {"others": SGD},
-    "'matrices' is no kind of tensor; did you mean matrix": {"only": "matrices", "others": SGD},
-    "no kind of tensor, allowed are": {"only": (), "others": SGD},
-    "others must be an Optax transformation, .* got a function": {
-        "only": "matrix",
-        "others": optax.adamw,
-    },
-    "others: got no transformation": {"others": {}},
-    "'heads' is no kind": {"others": {"heads": SGD}},
-    r"others\['head'\] must be": {"others": {"head": 0.1}},
-    "'learned' cannot be the name": {"only": MASK, "others": {"learned": SGD}},
-    "takes every kind": {"others": dict.fromkeys(("matrix", "embedding", "head", "vector"), SGD)},
-    "'head' are both in": {"only": ("matrix", "head"), "others": {"head": SGD}},
-    "'embedding' and 'vector' are neither in": {"only": "matrix", "others": {"head": SGD}},
-}
-WRONG_TREES = {
-    "it says nothing of Dense_0/bias": MASK | {"Dense_0": {"kernel": True}},
-    "it says nothing of (head)/kernel": MASK | {"head": None},
-    "they have no Dense_1/kernel": MASK | {"Dense_1": {"kernel": True}},
-    "it says nothing of head/kernel": MASK | {"head": {"kernel": {"w": True}}},
-    "'adam' at head/kernel is no group": MASK | {"head": "adam"},
-    "'other' at head/kernel is no group; did you mean others": MASK | {"head": "other"},
-    "at head/kernel it is 1": MASK | {"head": 1},
-    r"at head/kernel it is of shape \(3, 4\)": MASK | {"head": jnp.ones((3, 4), bool)},
-    "it is 'matrices'|'matrices' at": lambda params: "matrices",
-    "called with all parameters": lambda x: x.ndim == 2,
-    "got False for all parameters": eqx.is_array,
-    "at Dense_0/bias it is of shape": lambda p: jax.tree.map(lambda x: x > 0, p),
-}
-
-
-@pytest.mark.parametrize("said", WRONG)
-def test_wrong_arguments(said):
-    with pytest.raises(ValueError, match=said):
-        learned_opt.load("mlp", **WRONG[said])
-
-
-@pytest.mark.parametrize("said", WRONG_TREES)
-def test_what_does_not_match_the_parameters(opt, said):
-    with pytest.raises(ValueError, match=said):
-        with_others(opt, WRONG_TREES[said], SGD).init(PARAMS)
-
-
-def test_other_wrong_trees(opt):
-    with pytest.raises(ValueError, match="others has no 'embedding', which Embed_0/embedding is"):
-        with_others(opt, MASK, {"head": SGD, "vector": SGD}).init(PARAMS)
-    optimizer = with_others(opt, "matrix", SGD)
-    state = optimizer.init(PARAMS)
-    with pytest.raises(ValueError, match=r"the tree of parameters is another at \['extra'\]"):
-        optimizer.update(GRADS | {"extra": jnp.ones(3)}, state, PARAMS)
-    for wrong in (opt.init(PARAMS), (), with_others(opt, None, {"head": SGD}).init(PARAMS)):
-        with pytest.raises(ValueError, match="load: the state is not of the groups learned, oth"):
-            optimizer.update(GRADS, wrong, PARAMS)
-    with pytest.raises(ValueError, match="known while compiling"):
-        jax.jit(lambda flag: with_others(opt, {"w": flag}, SGD).init({"w": jnp.ones(3)}))(True)
