@@ -63,7 +63,11 @@ def interquartile_mean(scores: ArrayLike, axis: int | tuple[int, ...] | None = N
     flat = np.transpose(scores, [*kept_axes, *(a % scores.ndim for a in axes)])
     flat = np.sort(flat.reshape(*flat.shape[: len(kept_axes)], -1), axis=-1)
     cut = flat.shape[-1] // 4
-    middle = flat[..., cut : flat.shape[-1] - cut].mean(axis=-1)
+    kept = flat[..., cut : flat.shape[-1] - cut]
+    middle, size = kept.mean(axis=-1), np.abs(kept).mean(axis=-1)
+    # What is left of terms that cancel is their rounding.
+    rounding = kept.shape[-1] * np.finfo(np.float64).eps * size
+    middle = np.where(np.isfinite(size) & (np.abs(middle) <= rounding), 0.0, middle)
     return np.where(np.isnan(flat[..., -1]), np.nan, middle)[()]
 
 

@@ -16,6 +16,12 @@ def test_interquartile_mean_equals_scipys_trimmed_mean(shape):
     assert statistics.interquartile_mean(scores) == pytest.approx(expected, rel=1e-12)
 
 
+def test_scores_that_cancel_are_level_and_small_ones_are_not():
+    """A reference against itself has 0, not what its terms round to."""
+    assert statistics.interquartile_mean([0.1 + 0.2 - 0.3, 0.7, -0.7]) == 0
+    assert statistics.interquartile_mean([1e-18, 3e-18]) == pytest.approx(2e-18)
+
+
 def test_interquartile_mean_by_hand_and_along_axes():
     assert statistics.interquartile_mean([0, 1, 2, 3, 4, 5, 6, 100]) == pytest.approx(
         (2 + 3 + 4 + 5) / 4

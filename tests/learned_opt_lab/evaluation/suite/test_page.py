@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from learned_opt_lab.evaluation.suite import page
 from tests.support.lab.pages import BROWSER, Numbers, browse, make_report
 
 
@@ -53,6 +54,21 @@ def test_figures_are_drawn_in_css_colours_with_a_colour_for_dark(made):
     assert used
     assert all(f"{name}:" in light and f"{name}:" in dark.split("</style>")[0] for name in used)
     assert text.count("<figure") == 3 + 2 * 3
+
+
+@pytest.mark.parametrize(
+    ("league", "budget", "said"),
+    [
+        (None, None, "a grid of 11 learning rates"),
+        ("equal_budgets", 5, "a learned one too, tries"),
+        ("untuned", 1, "Nobody tunes: every optimizer is at its published default"),
+    ],
+)
+def test_the_page_says_what_was_tuned(league, budget, said, made):
+    report = made[0] if league is None else made[0] | {"league": league, "budget": budget}
+    text = page.render(report, {})
+    assert said in text
+    assert ("learned optimizers are not tuned" in text) == (league is None)
 
 
 def test_verdict_says_who_wins(made):
