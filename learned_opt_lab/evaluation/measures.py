@@ -32,6 +32,8 @@ DEFINITIONS = {
     "(mean over its runs)",
     "validation_at_most_reference": "tasks on which the final validation loss, mean over runs, is "
     "no higher than that of the tuned reference",
+    "verdict": "beats only where the interval of the normalized score lies below 0 and that of the "
+    "probability of improvement over the reference above .5; loses the other way round; else level",
     "seconds": "steps times measured seconds per training step of one run alone, compilation and "
     "measurements left out",
     "overhead": "seconds per step less those of the same loop with plain gradient descent",

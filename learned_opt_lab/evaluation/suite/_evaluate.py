@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from learned_opt.disk import files
-from learned_opt_lab.drawing import training_figures
+from learned_opt_lab.drawing import charts
 from learned_opt_lab.drawing.text import file_name
 from learned_opt_lab.evaluation.baselines import BASELINES
 from learned_opt_lab.evaluation.leagues.boards import league_report, main_results
 from learned_opt_lab.evaluation.leagues.contestants import league_rival
 from learned_opt_lab.evaluation.leagues.run import budgets_of, run_leagues
-from learned_opt_lab.evaluation.suite import page
+from learned_opt_lab.evaluation.page import page
+from learned_opt_lab.evaluation.page.charts import suite_charts
 from learned_opt_lab.evaluation.suite.entries import Entry, parse_entries
-from learned_opt_lab.evaluation.suite.figures import suite_figures
 from learned_opt_lab.evaluation.suite.report import build_report, curve_arrays
 from learned_opt_lab.evaluation.suite.run import Results, run_suite
 from learned_opt_lab.evaluation.suite.settings import DEFAULT_REFERENCE, Settings, prepare_folder
@@ -85,9 +85,9 @@ def write_report(out: Path, suite: Suite, report: dict[str, Any], results: Resul
     curves = curve_arrays(suite, results)
     files.write_json(out / "report.json", report, indent=1)
     files.write_npz(out / "curves.npz", curves, compressed=True)
-    drawn = suite_figures(report, curves)
-    for name, captioned in drawn.items():
-        training_figures.save(captioned.figure, out / "figures" / f"{file_name(name)}.png")
+    drawn = suite_charts(report, curves)
+    for name, chart in drawn.items():
+        charts.save(chart, out / "figures" / f"{file_name(name)}.png")
     files.write_text(out / "report.html", page.render(report, drawn))
 
 

@@ -59,6 +59,18 @@ class Entry(NamedTuple):
         return f"theta:{content.data(self.theta)[:16]}"
 
     @property
+    def architecture(self) -> str:
+        """The same for optimizers whose steps cost the same: a rival at any rate and schedule,
+        learned optimizers whose weights differ in their values only.
+        """
+        if self.kind != "learned":
+            return self.spec.partition("@")[0]
+        shapes = jax.tree.map(
+            lambda leaf: (np.shape(leaf), str(np.asarray(leaf).dtype)), self.theta
+        )
+        return f"learned {shapes}"
+
+    @property
     def kind(self) -> str:
         """ "baseline" for one that is hand-designed, "learned", or "outside" for who knows what."""
         if self.rival is not None:

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from learned_opt_lab.evaluation import measures, statistics
 from learned_opt_lab.evaluation.suite.entries import Entry
 
+TIMING_TOLERANCE = 1.25
+"""Largest ratio of seconds a step of optimizers whose steps cost the same."""
+
 
 def _column(rows: list[dict], label: str, *path: str) -> NDArray:
     """`[tasks, runs]` of one optimizer."""
@@ -59,12 +62,13 @@ def summaries(
                 np.mean([r["divergence_rate"] for r in rows if r["optimizer"] == entry.label])
             ),
             "validation_at_most_reference": _at_most(rows, entry.label, reference_rows),
+            "against_reference": _against(rows, entry.label, reference_rows),
             **{
                 f"steps_to_{name}": _ratios(rows, entry.label, f"steps_to_{name}")
                 for name in ("target", "best")
             },
         }
-        summaries.append(summary)
+        summaries.append(summary | {"verdict": verdict_of(summary)})
     keys = [_place(summary) for summary in summaries]
     ranked = [
         {"rank": 1 + sum(k < key for k in keys), **s}
@@ -78,6 +82,60 @@ def _place(summary: dict[str, Any]) -> tuple:
     scores = [summary[name]["estimate"] for name in ("normalized", "normalized_mean")]
     scores.append(summary["divergence_rate"])
     return tuple((math.isnan(score), 0.0 if math.isnan(score) else score) for score in scores)
+
+
+def verdict_of(summary: dict[str, Any]) -> str:
+    """How an optimizer did against the reference, in words that both intervals must bear out.
+
+    "beats" only where the normalized score's interval lies below 0 and that of the probability of
+    improvement above 1/2; "loses to" the other way round; else they are level.
+    """
+    score, better = summary["normalized"], summary["improvement_over_reference"]
+    ends = [interval[name] for interval in (score, better) for name in ("low", "high")]
+    if np.isnan(ends).any():
+        return "cannot be compared with"
+    if score["high"] < 0 and better["low"] > 0.5:
+        return "beats"
+    if score["low"] > 0 and better["high"] < 0.5:
+        return "loses to"
+    return "is level with"
+
+
+def _against(rows: list[dict], label: str, reference_rows: list[dict]) -> dict[str, Any]:
+    """On how many tasks the mean final test loss is lower than the reference's, and on how many
+    higher; and the seconds a step over the reference's, geometric mean over tasks.
+    """
+    reference = {row["task"]: row for row in reference_rows}
+    own = [row for row in rows if row["optimizer"] == label]
+    losses = [
+        (row["test_loss"]["estimate"], reference[row["task"]]["test_loss"]["estimate"])
+        for row in own
+    ]
+    speeds = [row["seconds_per_step"] / reference[row["task"]]["seconds_per_step"] for row in own]
+    return {
+        "won": sum(mine < other for mine, other in losses),
+        "lost": sum(mine > other for mine, other in losses),
+        "num_tasks": len(own),
+        "seconds_per_step_ratio": float(np.exp(np.mean(np.log(speeds)))),
+    }
+
+
+def timing_warnings(entries: list[Entry], rows: list[dict]) -> list[dict[str, Any]]:
+    """Tasks on which optimizers of one architecture, whose steps cost the same, differ in measured
+    seconds a step by more than `TIMING_TOLERANCE`: something else ran on the machine.
+    """
+    groups: dict[tuple[str, str], list[dict]] = {}
+    architectures = {entry.label: entry.architecture for entry in entries}
+    for row in rows:
+        groups.setdefault((row["task"], architectures[row["optimizer"]]), []).append(row)
+    found = []
+    for (task, _), group in groups.items():
+        seconds = [row["seconds_per_step"] for row in group]
+        ratio = max(seconds) / min(seconds)
+        if ratio > TIMING_TOLERANCE:
+            labels = [row["optimizer"] for row in group]
+            found.append({"task": task, "optimizers": labels, "seconds_per_step_ratio": ratio})
+    return found
 
 
 def _at_most(rows: list[dict], label: str, reference_rows: list[dict]) -> dict[str, int]:

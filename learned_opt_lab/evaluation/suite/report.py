@@ -102,6 +102,7 @@ def build_board(
             _with_sources(s, rows, suite) for s in rankings.summaries(entries, rows, own)
         ],
         "rows": rows,
+        "timing_warnings": rankings.timing_warnings(entries, rows),
         "probability_of_improvement": rankings.pairwise(entries, rows),
         "performance_profile": rankings.profiles(entries, rows),
         "diverged": [

@@ -1,14 +1,19 @@
 """Reports of made-up curves as pages, and what reads a page: a parser, a browser."""
 
+import html
 import html.parser
+import json
+import pathlib
+import re
 import shutil
 import subprocess
 
+import axe_core_python
 import numpy as np
 
-from learned_opt_lab.evaluation.suite import page
+from learned_opt_lab.evaluation.page import page
+from learned_opt_lab.evaluation.page.charts import suite_charts
 from learned_opt_lab.evaluation.suite.entries import Entry
-from learned_opt_lab.evaluation.suite.figures import suite_figures
 from learned_opt_lab.evaluation.suite.report import build_report, curve_arrays
 from learned_opt_lab.evaluation.suite.run import Cell, Results, Settings
 from tasks.suite_tasks import Suite, SuiteTask
@@ -37,16 +42,16 @@ FLAGS = [
 
 def make_report(axis="width", labels=("learned", "</script>"), name="task", value=None):
     """A report of made-up curves: the first optimizer falls faster than the tuned reference,
-    the second diverges.
+    the second diverges, and others are as the first.
 
     Args:
       axis: of the suite.
-      labels: of the two.
+      labels: of the optimizers beside the reference.
       name: what the names of tasks, and all other free text, hold.
       value: all losses and seconds, where it is given.
 
     Returns:
-      The report, the figures and the page.
+      The report, the charts and the page.
     """
     tasks = tuple(
         SuiteTask(f"{name}{i}", None, 100, 2, f"{name} & <{i}>", axis_value=10**i) for i in range(3)
@@ -56,7 +61,8 @@ def make_report(axis="width", labels=("learned", "</script>"), name="task", valu
     entries += [Entry(label, "runs/x", theta=np.ones(2), details={}) for label in labels]
     rng, cells = np.random.default_rng(0), {}
     for task in tasks:
-        for entry, speed in zip(entries, (20.0, 10.0, 30.0), strict=True):
+        speeds = [20.0, 10.0, 30.0, *[10.0] * (len(entries) - 3)]
+        for entry, speed in zip(entries, speeds, strict=True):
             falling = 0.1 + 2 * np.exp(-np.arange(51) / speed) + 0.02 * rng.random((4, 51))
             if entry.label == labels[1]:
                 falling[1:, 20:] = np.nan
@@ -79,8 +85,8 @@ def make_report(axis="width", labels=("learned", "</script>"), name="task", valu
             )
     results = Results(cells, {f"gone {name}": f"data not here {name}"})
     report = build_report(suite, entries, Settings(num_seeds=4), results)
-    figures = suite_figures(report, curve_arrays(suite, results))
-    return report, figures, page.render(report, figures)
+    charts = suite_charts(report, curve_arrays(suite, results))
+    return report, charts, page.render(report, charts)
 
 
 class Numbers(html.parser.HTMLParser):
@@ -106,11 +112,34 @@ class Numbers(html.parser.HTMLParser):
             self._path = None
 
 
-def browse(text, folder):
-    """The page as a browser sees it, `(dom, log)`."""
-    path = folder / "report.html"
-    path.write_text(text, encoding="utf-8")
-    flags = [f"--user-data-dir={folder}/profile", "--window-size=500,900", "--dump-dom"]
+WIDTHS = (1400, 800, 390)
+_CHECKS = pathlib.Path(__file__).with_name("page_checks.js")
+_FRAME = """<!doctype html><body><script>
+addEventListener("message", ({{data}}) => {{ document.body.dataset[data.name] = data.found; }});
+</script>{frames}</body>"""
+
+
+def browse(text, folder, *, dark=False):
+    """The page in a browser, side by side at all `WIDTHS`, after `page_checks.js` has used it.
+
+    Returns:
+      Width -> what the checks found, and the lines of the console.
+    """
+    axe = (pathlib.Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+    checks = f"<script>{axe}</script><script>{_CHECKS.read_text(encoding='utf-8')}</script>"
+    head, end, tail = text.rpartition("</body>")
+    (folder / "report.html").write_text(f"{head}{checks}{end}{tail}", encoding="utf-8")
+    frames = "".join(
+        f'<iframe src="report.html#{width}" style="width:{width}px;height:1000px"></iframe>'
+        for width in WIDTHS
+    )
+    path = folder / "frame.html"
+    path.write_text(_FRAME.format(frames=frames), encoding="utf-8")
+    flags = [f"--user-data-dir={folder}/profile", "--window-size=1600,1200"]
+    flags += ["--virtual-time-budget=60000", "--dump-dom"]
+    flags += ["--blink-settings=preferredColorScheme=0"] if dark else []
     command = [BROWSER, *FLAGS, *flags, path.as_uri()]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=True)
-    return done.stdout, done.stderr
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300, check=True)
+    found = re.findall(r' data-width(\d+)="([^"]*)"', done.stdout)
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return {int(width): json.loads(html.unescape(value)) for width, value in found}, console

@@ -13,6 +13,7 @@ from learned_opt_lab.evaluation.suite.entries import Entry, parse_entries
 from learned_opt_lab.evaluation.suite.settings import Settings
 from learned_opt_lab.evaluation.tuning import runs_of
 from tasks.suite_tasks import Suite
+from tests.support.lab.pages import BROWSER, browse
 from tests.support.lab.tiny import NAN, SGD
 
 BUDGETS = (1, 3, 8)
@@ -226,3 +227,16 @@ def test_who_has_no_default_is_in_no_league(small, settings, tmp_path):
     with pytest.raises(ValueError, match=r"marthe has no published default.*adam"):
         evaluate(tmp_path / "x", small, parse_entries(["marthe"]), settings)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium found")
+def test_a_browser_finds_no_fault_with_the_page(out, report, tmp_path):
+    found, console = browse((out / "report.html").read_text(encoding="utf-8"), tmp_path)
+    assert console == []
+    for width, page_found in found.items():
+        assert page_found["errors"] == page_found["violations"] == page_found["cut"] == [], width
+        assert page_found["overflow"] <= 0
+        # Three charts a board, one more for the task.
+        assert page_found["drawn"] == page_found["charts"] == 3 * 4 + 1
+    labels = {optimizer["label"] for optimizer in report["optimizers"]}
+    assert all(label in found[390]["csv"]["untuned_ranking"] for label in labels)

@@ -1,0 +1,1 @@
+"""The page of an evaluation: sentences, tables and charts of its report."""

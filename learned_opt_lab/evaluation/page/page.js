@@ -1,0 +1,125 @@
+"use strict";
+// The numbers of this page are those of the JSON inside it: resting on one says where it stands there.
+const report = JSON.parse(document.getElementById("report-data").textContent);
+const drawn = JSON.parse(document.getElementById("charts-data").textContent);
+
+function lookup(path) {
+  return path.split(".").reduce((value, key) => value === null ? null : value[key], report);
+}
+
+for (const cell of document.querySelectorAll("[data-path]")) {
+  cell.title = `${cell.dataset.path} = ${JSON.stringify(lookup(cell.dataset.path))}`;
+}
+
+// Tables: sorted by their headings, cards where they would be cut, and as CSV.
+
+function sortKey(cell) {
+  const source = cell.classList.contains("text") ? null : cell.querySelector("[data-path]");
+  // What is unknown comes last.
+  if (!source) return cell.classList.contains("text") ? cell.textContent.trim() : Infinity;
+  const value = lookup(source.dataset.path);
+  return value === null ? Infinity : value;
+}
+
+function sortBy(header) {
+  const table = header.closest("table"), body = table.tBodies[0];
+  const descending = header.getAttribute("aria-sort") === "ascending";
+  for (const other of table.querySelectorAll("th")) other.removeAttribute("aria-sort");
+  header.setAttribute("aria-sort", descending ? "descending" : "ascending");
+  const order = (a, b) => {
+    const x = sortKey(a.cells[header.cellIndex]), y = sortKey(b.cells[header.cellIndex]);
+    if (x === y) return 0;
+    const less = typeof x === "string" || typeof y === "string" ? String(x).localeCompare(String(y)) < 0 : x < y;
+    return less === descending ? 1 : -1;
+  };
+  body.append(...[...body.rows].sort(order));
+}
+
+for (const header of document.querySelectorAll("table.sortable th")) {
+  header.querySelector("button").addEventListener("click", () => sortBy(header));
+}
+
+function fit(frame) {
+  frame.classList.remove("cards");
+  if (frame.scrollWidth > frame.clientWidth) frame.classList.add("cards");
+}
+
+function fitTables() {
+  for (const frame of document.querySelectorAll(".table")) fit(frame);
+}
+
+for (const details of document.querySelectorAll("details")) details.addEventListener("toggle", fitTables);
+addEventListener("resize", fitTables);
+fitTables();
+
+function flatten(value, path, into) {
+  if (Array.isArray(value)) into[path] = value.map((item) => typeof item === "object" ? JSON.stringify(item) : item).join(" ");
+  else if (value !== null && typeof value === "object") {
+    for (const key of Object.keys(value)) flatten(value[key], path ? `${path}.${key}` : key, into);
+  } else into[path] = value;
+  return into;
+}
+
+function quoted(value) {
+  if (value === null || value === undefined) return "";
+  if (typeof value !== "string") return String(value);
+  // Programs that show CSV take these for the start of a formula.
+  const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  return `"${text.replaceAll('"', '""')}"`;
+}
+
+function csvOf(path) {
+  const rows = lookup(path).map((row) => flatten(row, "", {}));
+  const columns = [...new Set(rows.flatMap(Object.keys))];
+  const lines = [columns.map(quoted), ...rows.map((row) => columns.map((column) => quoted(row[column])))];
+  return lines.map((line) => line.join(",")).join("\r\n") + "\r\n";
+}
+
+for (const button of document.querySelectorAll("button.csv")) {
+  button.addEventListener("click", () => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob(["\ufeff", csvOf(button.dataset.rows)], { type: "text/csv;charset=utf-8" }));
+    link.download = `${button.dataset.table}.csv`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+}
+
+// Charts: drawn where they are first seen, since one that is hidden has no width.
+
+function withNames(vega) {
+  // The cells around points hold their point as `datum.datum`; Vega-Lite 6.4 forgets it for words.
+  for (const mark of vega.marks ?? []) {
+    withNames(mark);
+    const tooltip = mark.encode?.update?.tooltip;
+    if (!(mark.transform ?? []).some((step) => step.type === "voronoi") || !tooltip?.signal) continue;
+    tooltip.signal = tooltip.signal.replace(/(?<!\.)\bdatum\[/g, "datum.datum[");
+  }
+  return vega;
+}
+
+async function draw(place) {
+  const { spec, data } = drawn.specs[place.dataset.chart];
+  const options = { mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false,
+    tooltip: { disableDefaultStyle: true }, patch: withNames };
+  try {
+    await vegaEmbed(place, { ...spec, data: { values: structuredClone(drawn.data[data]) } }, options);
+  } catch (error) {
+    place.classList.add("failed");
+    throw error;
+  }
+}
+
+const places = [...document.querySelectorAll(".chart")];
+let ready = Promise.all(places.map(draw));
+
+for (const input of document.querySelectorAll("input[name=unit]")) {
+  input.addEventListener("change", () => {
+    const switched = places.filter((place) => place.dataset.other);
+    for (const place of switched) {
+      [place.dataset.chart, place.dataset.other] = [place.dataset.other, place.dataset.chart];
+      for (const caption of place.parentElement.querySelectorAll("figcaption span")) caption.hidden = !caption.hidden;
+    }
+    ready = Promise.all(switched.map(draw));
+  });
+}

@@ -1,0 +1,76 @@
+"""What an evaluation found, in a sentence for each board.
+
+A sentence is a list of pieces, so that the template can mark labels and say of each number where it
+stands in `report.json`.
+"""
+
+from typing import Any, NamedTuple
+
+from learned_opt_lab.evaluation.page.boards import Board
+
+_MOST_LEARNED = 3
+"""Learned optimizers that a sentence speaks of."""
+
+
+class Piece(NamedTuple):
+    """A part of a sentence.
+
+    Attributes:
+      kind: "label", "text", or "number", whose text is its path in `report.json`.
+      text: of it.
+    """
+
+    kind: str
+    text: str
+
+
+def reference_name(report: dict[str, Any]) -> str:
+    """What everything is measured against, and whether it was tuned."""
+    label = report["reference"]
+    kinds = {optimizer["label"]: optimizer["kind"] for optimizer in report["optimizers"]}
+    if kinds[label] == "learned":
+        return label
+    tuned = (report.get("leagues") or {"reference": {"is_tuned": True}})["reference"]["is_tuned"]
+    return f"tuned {label}" if tuned else f"{label} at its default"
+
+
+def sentence_of(board: Board, report: dict[str, Any]) -> list[Piece]:
+    """Who ranks first, and how that one and the learned optimizers did against the reference."""
+    optimizers = board.content["optimizers"]
+    first = [i for i, optimizer in enumerate(optimizers) if optimizer["rank"] == 1]
+    learned = [i for i, o in enumerate(optimizers) if o["kind"] == "learned" and i not in first]
+    pieces: list[Piece] = []
+    for count, i in enumerate(first):
+        joint = "" if count == 0 else " and " if count == len(first) - 1 else ", "
+        pieces += [Piece("text", joint), Piece("label", optimizers[i]["label"])]
+    ranks = " ranks first of " if len(first) == 1 else " share the first rank of "
+    pieces.append(Piece("text", f"{ranks}{len(optimizers)} optimizers"))
+    spoken = False
+    for i in [*first, *learned[:_MOST_LEARNED]]:
+        if optimizers[i]["label"] == report["reference"] and board.budget != 1:
+            continue
+        if i in first:
+            lead = [Piece("text", " and" if len(first) == 1 else "; ")]
+            lead += [Piece("label", optimizers[i]["label"])] if len(first) > 1 else []
+        else:
+            lead = [Piece("text", "; "), Piece("label", optimizers[i]["label"])]
+            lead += [Piece("text", " ranks "), Piece("number", f"{board.path}optimizers.{i}.rank")]
+            lead += [Piece("text", " and")]
+        pieces += lead + _against(board, i, "it" if spoken else reference_name(report))
+        spoken = True
+    return [*pieces, Piece("text", ".")]
+
+
+def _against(board: Board, i: int, reference: str) -> list[Piece]:
+    path = f"{board.path}optimizers.{i}.against_reference."
+    verdict = board.content["optimizers"][i]["verdict"]
+    tasks = board.content["optimizers"][i]["against_reference"]["num_tasks"]
+    return [
+        Piece("text", f" {verdict} {reference} ("),
+        Piece("number", f"{path}won"),
+        Piece("text", " won and "),
+        Piece("number", f"{path}lost"),
+        Piece("text", f" lost of {tasks} task{'s' if tasks != 1 else ''}, "),
+        Piece("number", f"{path}seconds_per_step_ratio"),
+        Piece("text", " times the seconds a step)"),
+    ]

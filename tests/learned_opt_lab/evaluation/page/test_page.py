@@ -1,0 +1,209 @@
+"""The page: every number is the JSON's, nothing is fetched, and a real browser finds no fault."""
+
+import csv
+import io
+import json
+import re
+
+import pytest
+
+from learned_opt_lab.drawing import charts as drawing
+from learned_opt_lab.evaluation.page import page
+from learned_opt_lab.evaluation.page.boards import boards_of
+from learned_opt_lab.evaluation.page.sentences import sentence_of
+from learned_opt_lab.evaluation.suite.rankings import verdict_of
+from tests.support.lab.pages import BROWSER, WIDTHS, Numbers, browse, make_report
+
+
+@pytest.fixture(scope="module")
+def made():
+    report, _, text = make_report()
+    return report, text
+
+
+def lookup(report, path):
+    for key in path.split("."):
+        report = report[int(key)] if isinstance(report, list) else report[key]
+    return report
+
+
+def test_every_number_stands_in_the_json(made):
+    report, text = made
+    embedded = re.search(r'id="report-data">(.*?)</script>', text, re.DOTALL).group(1)
+    assert json.loads(embedded) == report
+    numbers = Numbers(text).numbers
+    assert len(numbers) > 200
+    for path, shown in numbers:
+        value = lookup(report, path)
+        if value is None:
+            assert shown == "–"
+        else:
+            assert float(shown) == pytest.approx(value, rel=6e-3)
+
+
+def test_as_many_rows_as_the_report(made):
+    report, text = made
+    assert Numbers(text).rows == {"ranking": 3, "rows": len(report["rows"]), "pairs": 3}
+
+
+def test_nothing_is_fetched(made):
+    addresses = Numbers(made[1]).addresses
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    ours = made[1].replace(drawing.script(), "")
+    assert "@import" not in ours
+    assert "url(" not in ours
+
+
+def test_charts_are_drawn_in_css_colours_with_a_colour_for_dark(made):
+    text = made[1].replace(drawing.script(), "")
+    used = set(re.findall(r"var\((--c-[0-9a-f]{6})", text))
+    light, dark = text.split("@media (prefers-color-scheme: dark)")[:2]
+    assert len(used) > 3
+    assert all(f"{name}:" in light and f"{name}:" in dark.split("</style>")[0] for name in used)
+    assert text.count("<figure") == 3 + 3
+
+
+def test_the_curves_data_stand_in_the_page_once(made):
+    embedded = re.search(r'id="charts-data">(.*?)</script>', made[1], re.DOTALL).group(1)
+    charts = json.loads(embedded)
+    # Two charts a task, over steps and over seconds.
+    assert [chart["data"] for chart in charts["specs"]] == [0, 1, 2, 3, 3, 4, 4, 5, 5]
+    assert len(charts["data"]) == 3 + 3
+
+
+@pytest.fixture(scope="module")
+def in_leagues(made):
+    """The report as one of leagues, in which the reference was tuned with five runs."""
+    names = ("optimizers", "rows", "probability_of_improvement", "performance_profile")
+    board = {name: made[0][name] for name in (*names, "timing_warnings", "diverged")}
+    reference = {"label": "adam", "budget": 5, "is_tuned": True}
+    leagues = {"untuned": board, "equal_budgets": {"5": board}, "reference": reference}
+    return made[0] | {"leagues": leagues | {"definitions": {"cost": "of a search"}}}
+
+
+def test_the_page_says_what_was_tuned(made, in_leagues):
+    assert "a grid of 11 learning rates" in made[1]
+    assert "learned optimizers are not tuned" in made[1]
+    text = page.render(in_leagues, {})
+    assert "a learned one too, tries as many configurations" in text
+    assert "learned optimizers are not tuned" not in text
+
+
+def words(sentence):
+    """A sentence with the last part of a path for each number."""
+    return "".join(
+        piece.text.rpartition(".")[2] if piece.kind == "number" else piece.text
+        for piece in sentence
+    )
+
+
+def test_each_board_has_its_sentence_tables_and_paths(in_leagues):
+    said = [words(sentence_of(board, in_leagues)) for board in boards_of(in_leagues)]
+    how = "(won won and lost lost of 3 tasks, seconds_per_step_ratio times the seconds a step)"
+    assert (
+        said[0]
+        == said[1]
+        == (
+            f"learned ranks first of 3 optimizers and beats tuned adam {how}; </script> ranks rank "
+            f"and loses to it {how}."
+        )
+    )
+    text = page.render(in_leagues, {})
+    assert "Nobody tunes: <b>learned</b> ranks first" in text
+    assert "Equal budgets of 5 runs for each: <b>learned</b> ranks first" in text
+    parsed = Numbers(text)
+    assert {name: parsed.rows[name] for name in ("untuned_ranking", "equal_5_ranking")} == {
+        "untuned_ranking": 3,
+        "equal_5_ranking": 3,
+    }
+    for path, shown in parsed.numbers:
+        value = lookup(in_leagues, path)
+        assert shown == "–" if value is None else float(shown) == pytest.approx(value, rel=6e-3)
+
+
+def test_verdict_says_who_wins(made):
+    assert "<b>learned</b> ranks first of 3 optimizers and beats tuned adam (" in made[1]
+    assert re.search(r"&lt;/script&gt;</b> ranks .* and loses to it \(", made[1])
+
+
+@pytest.mark.parametrize(
+    ("score", "better", "expected"),
+    [
+        ((-0.2, -0.1), (0.6, 0.9), "beats"),
+        ((-0.2, -0.1), (0.4, 0.9), "is level with"),
+        ((-0.2, 0.1), (0.6, 0.9), "is level with"),
+        ((0.1, 0.2), (0.1, 0.4), "loses to"),
+        ((0.1, 0.2), (0.1, 0.6), "is level with"),
+        ((0.0, 0.0), (0.5, 0.5), "is level with"),
+        ((float("nan"), float("nan")), (0.6, 0.9), "cannot be compared with"),
+        ((-0.2, -0.1), (float("nan"), float("nan")), "cannot be compared with"),
+    ],
+)
+def test_only_both_intervals_together_are_a_verdict(score, better, expected):
+    ends = [dict(zip(("low", "high"), interval, strict=True)) for interval in (score, better)]
+    summary = {"normalized": ends[0], "improvement_over_reference": ends[1]}
+    assert verdict_of(summary) == expected
+
+
+def test_those_who_share_the_first_rank_are_both_named(made):
+    optimizers = [o | {"rank": 1} for o in made[0]["optimizers"]]
+    report = made[0] | {"optimizers": optimizers}
+    (board,) = boards_of(report)
+    said = "".join(piece.text for piece in sentence_of(board, report) if piece.kind != "number")
+    assert said.startswith("learned, adam and </script> share the first rank of 3 optimizers; ")
+
+
+def test_seconds_of_equal_architectures_that_differ_carry_a_warning(made):
+    report, text = made
+    # The two learned ones have the same weights, and were made 3 times apart.
+    assert [warning["task"] for warning in report["timing_warnings"]] == ["task0", "task1", "task2"]
+    assert "Seconds are not to be trusted on 3 of 3 tasks" in text
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("light", ("learned", "</script>")),
+        ("dark", ("=1+1", *(f"optimizer_number_{i}" for i in range(6)))),
+    ],
+    ids=["light", "dark, 8 optimizers"],
+)
+def browsed(request, tmp_path_factory):
+    """What a browser finds of a page at each width, its console, and the report."""
+    if BROWSER is None:
+        pytest.skip("no Chromium found")
+    colors, labels = request.param
+    report, charts, text = make_report(labels=labels)
+    folder = tmp_path_factory.mktemp("browser")
+    return *browse(text, folder, dark=colors == "dark"), report, charts
+
+
+def test_a_browser_reads_sorts_hovers_and_finds_nothing_cut(browsed):
+    found, console, report, charts = browsed
+    assert console == []
+    assert set(found) == set(WIDTHS)
+    for width, page_found in found.items():
+        assert page_found["errors"] == [], width
+        assert page_found["violations"] == [], width
+        assert page_found["fetched"] == [], width
+        assert page_found["overflow"] <= 0, width
+        assert page_found["cut"] == [], width
+        assert page_found["drawn"] == page_found["charts"] == len(charts) - 3
+        assert page_found["titles"] == page_found["paths"] > 200
+        shown = [float(value) for value in page_found["sorted"]]
+        assert shown == sorted(shown)
+        assert len(shown) == len(report["rows"])
+        assert re.match(r"optimizer.+inner step[\d.,]+test loss[\d.]+", page_found["tooltip"]), (
+            width
+        )
+        assert page_found["overSeconds"]
+        table = list(csv.DictReader(io.StringIO(page_found["csv"]["rows"])))
+        assert [float(row["test_loss.estimate"]) for row in table] == [
+            row["test_loss"]["estimate"] for row in report["rows"]
+        ]
+        # A program for tables would take it for a formula.
+        names = {row["label"] for row in csv.DictReader(io.StringIO(page_found["csv"]["ranking"]))}
+        assert names == {
+            "'=1+1" if o["label"] == "=1+1" else o["label"] for o in report["optimizers"]
+        }
+    assert found[390]["cards"] >= 2
