@@ -19,7 +19,7 @@ class Feed(NamedTuple):
     """The data of some families, before anything of the host's is read.
 
     Attributes:
-      datas: one entry a family, on the devices; `()` for one that has windows.
+      datas: one entry a family, on the devices; of one that has windows, one of them.
       windows: of each family, None for one whose data stand still.
       seed: of the order of windows.
       place: puts one entry a family on the devices.
@@ -41,8 +41,8 @@ class Feed(NamedTuple):
           seed: the order of windows is a function of it and of the family's place.
           place: puts one entry a family on the devices; of `OuterStep.place_data`'s kind.
         """
-        fixed = tuple(() if family.windows else family.data for family in families)
-        return cls(place(fixed), tuple(family.windows for family in families), seed, place)
+        datas = place(tuple(family.data for family in families))
+        return cls(datas, tuple(family.windows for family in families), seed, place)
 
     @property
     def moves(self) -> bool:

@@ -102,12 +102,11 @@ def build(
         f"{num_particles(config.estimator)} particles: their inner states", memory.num_bytes(state)
     )
     _check_held_out_fits(config.held_out, held_outs[0], optimizer, theta)
-    datas = step.place_data(tuple(family.data for family in families))
-    jax.eval_shape(step.step, state, key_loop, datas)
     feed = Feed.of(families, config.seed, step.place_data)
+    jax.eval_shape(step.step, state, key_loop, feed.datas)
     return Built(
-        families, held_outs[0], optimizer, name, kwargs, theta, untrained, step, datas, feed,
-        key_loop, mesh
+        families, held_outs[0], optimizer, name, kwargs, theta, untrained, step, feed.datas,
+        feed, key_loop, mesh
     )  # fmt: skip
 
 
