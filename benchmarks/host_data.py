@@ -85,7 +85,7 @@ def _mlp(data: ImageData) -> TaskFamily:
 
 
 def _windows_per_second(family: TaskFamily, number: int = 10) -> float:
-    with Feed.of((family,)).open() as stream:
+    with Feed.of((family,)).stream() as stream:
         stream.next()  # imports and opens files
         start = time.perf_counter()
         for _ in range(number):
@@ -111,7 +111,7 @@ def _turn(
     )
     mesh, lengths = particle_mesh(num_pairs), truncation.constant(num_inner_steps)
     step = outer_step([made], optax.adam(1e-3), lengths, mesh)
-    stream = opened.enter_context(Feed.of((family,), place=step.place_data).open())
+    stream = opened.enter_context(Feed.of((family,), place=step.place_data).stream())
     carry = [step.init(optimizer.init(key), key)]
 
     def call() -> Any:

@@ -121,7 +121,7 @@ def train_seeds(
     points = np.unique(np.round(np.linspace(0, num_outer_steps, num_points + 1)).astype(int))
     kept, seconds, read, pending = [jax.device_get(state.theta)], [], [], deque()
     feed = as_feed(datas)
-    with feed.open() as stream:
+    with feed.stream() as stream:
         for length in np.diff(points).tolist():
             start = time.perf_counter()
             for _ in range(length):

@@ -49,8 +49,8 @@ class Feed(NamedTuple):
         """Whether any family has windows."""
         return any(self.windows)
 
-    def open(self) -> "Stream":
-        """The stream of data from the first window on."""
+    def stream(self) -> "Stream":
+        """The data in turn, from the first windows on."""
         return Stream(self)
 
 

@@ -148,7 +148,7 @@ def _in_windows(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..
     def train(hyperparameters, runs, mesh, by_configuration):
         given = {"mesh": mesh, "by_configuration": by_configuration}
         carry, points = start(hyperparameters, runs, family.data, (), 0, **given), []
-        with Feed.of((family,)).open() as stream:
+        with Feed.of((family,)).stream() as stream:
             for point in range(num_points):
                 (data,) = stream.next()
                 carry, measured = interval(hyperparameters, runs, data, carry, point, **given)

@@ -118,7 +118,7 @@ def train(
     num_outer_steps, every = settings.num_outer_steps, settings.checkpoint_every
     feed = as_feed(datas)
     with (
-        feed.open() as stream,
+        feed.stream() as stream,
         lock.hold_by_first(run.path),
         Checkpoints(
             run.checkpoints, keep=settings.keep_checkpoints, record=run.newest_checkpoint

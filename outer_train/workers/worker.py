@@ -72,7 +72,7 @@ class Worker:
         """
         self._source = make_source(place)
         data = self._source.data
-        self._stream = (data if isinstance(data, Feed) else Feed((data,))).open()
+        self._stream = (data if isinstance(data, Feed) else Feed((data,))).stream()
         self._place, self._life, self._sequence = place, life, 0
         self._key = jax.random.fold_in(jax.random.wrap_key_data(jnp.asarray(key_data)), life)
         self._vector, self._unravel = ravel_pytree(jax.tree.map(jnp.asarray, self._source.theta))

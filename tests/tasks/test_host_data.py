@@ -22,7 +22,7 @@ def families():
 def test_windows_follow_the_seed_and_the_place_of_the_family():
     feed = Feed.of(families(), 5)
     assert feed.moves
-    with feed.open() as stream, feed.open() as again, Feed.of(families(), 6).open() as other:
+    with feed.stream() as stream, feed.stream() as again, Feed.of(families(), 6).stream() as other:
         one, same, another = stream.next(), again.next(), other.next()
         assert one[0] == ()
         jax.tree.map(np.testing.assert_array_equal, one, same)
@@ -32,7 +32,7 @@ def test_windows_follow_the_seed_and_the_place_of_the_family():
 
 def test_a_stream_goes_on_where_another_was():
     feed = Feed.of(families(), 0)
-    with feed.open() as stream, feed.open() as resumed:
+    with feed.stream() as stream, feed.stream() as resumed:
         whole = levels(stream, 3)
         state = stream.state()
         whole += levels(stream, 2)
@@ -50,7 +50,7 @@ def test_iterators_are_closed_and_a_long_state_is_refused():
         made.append(Windows(seed))
         return made[-1]
 
-    with Feed(((),), (windows,)).open() as stream:
+    with Feed(((),), (windows,)).stream() as stream:
         made[0].get_state = lambda: {"names": "x" * STATE_BYTES}
         with pytest.raises(ValueError, match="at most 1024 bytes of JSON, got 1037"):
             stream.state()
@@ -62,7 +62,7 @@ def test_data_that_stay_are_those_that_were_given():
     feed = as_feed(datas)
     assert as_feed(feed) is feed
     assert not feed.moves
-    with feed.open() as stream:
+    with feed.stream() as stream:
         assert stream.next() is datas
         assert stream.state() == ()
         stream.restore(())

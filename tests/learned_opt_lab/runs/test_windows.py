@@ -51,7 +51,7 @@ def test_its_order_is_the_config_s_seed():
     first, again, other = (
         build(dataclasses.replace(CONFIG, seed=seed), 1).feed for seed in (0, 0, 1)
     )
-    with first.open() as one, again.open() as same, other.open() as another:
+    with first.stream() as one, again.stream() as same, other.stream() as another:
         images = [np.asarray(stream.next()[0].images) for stream in (one, same, another)]
     np.testing.assert_array_equal(images[0], images[1])
     assert not np.array_equal(images[0], images[2])
