@@ -6,7 +6,15 @@ import optax
 import pytest
 
 from learned_opt.hand_designed import hyperparameters
-from outer_train import PARTICLES, estimators, inner_problem, outer_step, particle_mesh, truncation
+from outer_train import (
+    PARTICLES,
+    estimators,
+    inner_problem,
+    outer_step,
+    particle_mesh,
+    train_seeds,
+    truncation,
+)
 from outer_train.run import QUIET, LoopSettings, loop
 from tasks import Feed
 from tasks.analytic.random_quadratic import random_quadratic_family
@@ -75,3 +83,16 @@ def test_a_checkpoint_without_windows_is_none_of_a_run_with_them(new_run):
     loop.train(*arguments, (), run, settings)
     with pytest.raises(ValueError, match=r"windows\[0\] is missing in it and uint8\[1024\] in the"):
         loop.train(*arguments, Feed.of((windowed_family(),)), run, LoopSettings(2))
+
+
+def test_seeds_side_by_side_have_the_next_window_too():
+    class Step(FakeStep):
+        def step(self, state, key, datas):
+            state, row = super().step(state, key, datas)
+            return state, {name: row[name][None] for name in row} | {
+                "outer_loss": np.mean(datas[0])[None]
+            }
+
+    feed = Feed.of((windowed_family(),))
+    result = train_seeds(Step(), np.float32(0), jax.random.key(0), feed, 5, 2)
+    np.testing.assert_allclose(np.diff(result.outer_loss[:, 0]), 1, rtol=1e-6)
