@@ -22,9 +22,10 @@ from outer_train.checks import LARGEST_COUNT, check_count, check_within
 from outer_train.devices import PARTICLES
 from outer_train.estimators.base import GradientEstimator
 from outer_train.particles.collectives import vary
-from outer_train.run.loop import MAX_IN_FLIGHT
+from outer_train.run.loop import max_in_flight
 from outer_train.step import OuterStep, outer_step
 from outer_train.truncation import TruncationSchedule
+from tasks import Feed, as_feed
 
 
 class SeedsResult(NamedTuple):
@@ -87,7 +88,12 @@ def _over_seeds(estimator: GradientEstimator, seeds: NDArray) -> GradientEstimat
 
 
 def train_seeds(
-    step: OuterStep, thetas: Any, key: Array, datas: tuple, num_outer_steps: int, num_points: int
+    step: OuterStep,
+    thetas: Any,
+    key: Array,
+    datas: tuple | Feed,
+    num_outer_steps: int,
+    num_points: int,
 ) -> SeedsResult:
     """Runs `num_outer_steps` outer steps of every seed.
 
@@ -95,7 +101,7 @@ def train_seeds(
       step: of `outer_step_of_seeds`.
       thetas: fresh outer parameters, leaves `[seeds, ...]`.
       key: of the run.
-      datas: one entry a family, placed on the devices.
+      datas: one entry a family, placed on the devices, or the feed that gives each step's.
       num_outer_steps: of each seed.
       num_points: times at which theta is kept, evenly spread, after the fresh one; fewer where
         there are fewer steps.
@@ -114,15 +120,17 @@ def train_seeds(
     key_steps = jax.device_put(key_steps, state.step.sharding)
     points = np.unique(np.round(np.linspace(0, num_outer_steps, num_points + 1)).astype(int))
     kept, seconds, read, pending = [jax.device_get(state.theta)], [], [], deque()
-    for length in np.diff(points).tolist():
-        start = time.perf_counter()
-        for _ in range(length):
-            state, metrics = step.step(state, key_steps, datas)
-            pending.append((metrics["outer_loss"], metrics["num_live_inner_steps"]))
-            if len(pending) >= MAX_IN_FLIGHT:
-                read.append(jax.device_get(pending.popleft()))
-        kept.append(jax.device_get(state.theta))
-        seconds.append(time.perf_counter() - start)
+    feed = as_feed(datas)
+    with feed.stream() as stream:
+        for length in np.diff(points).tolist():
+            start = time.perf_counter()
+            for _ in range(length):
+                state, metrics = step.step(state, key_steps, stream.next())
+                pending.append((metrics["outer_loss"], metrics["num_live_inner_steps"]))
+                if len(pending) >= max_in_flight(feed):
+                    read.append(jax.device_get(pending.popleft()))
+            kept.append(jax.device_get(state.theta))
+            seconds.append(time.perf_counter() - start)
     losses, live = (
         np.stack(rows) for rows in zip(*read, *map(jax.device_get, pending), strict=True)
     )

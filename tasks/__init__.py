@@ -1,8 +1,19 @@
 """What is optimized: tasks, task families, data sets."""
 
 from tasks.analytic.random_quadratic import Quadratic, random_quadratic_family
-from tasks.base import SPLITS, Batch, Data, Key, Params, StatefulTask, Task, TaskFamily
+from tasks.base import (
+    SPLITS,
+    Batch,
+    Data,
+    Key,
+    Params,
+    StatefulTask,
+    Task,
+    TaskFamily,
+    WindowIterator,
+)
 from tasks.control import policy_gradient_family
+from tasks.host_data import Feed, Stream, as_feed
 from tasks.images.class_subsets import class_split, class_subset_family, fixed_family
 from tasks.images.datasets import DatasetNotPrepared, digits, tfds_images
 from tasks.images.image_data import FRACTIONS, ImageData, from_arrays, sample_images
@@ -27,16 +38,20 @@ __all__ = [
     "ConvNet",
     "Data",
     "DatasetNotPrepared",
+    "Feed",
     "ImageData",
     "Key",
     "Params",
     "Quadratic",
     "ResNet",
     "StatefulTask",
+    "Stream",
     "Suite",
     "SuiteTask",
     "Task",
     "TaskFamily",
+    "WindowIterator",
+    "as_feed",
     "as_stateful",
     "byte_transformer_family",
     "char_family",

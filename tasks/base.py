@@ -6,7 +6,7 @@ closed over inside `jax.shard_map`.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from jax import Array
 
@@ -77,6 +77,24 @@ class StatefulTask(NamedTuple):
     sample_batch: Callable[[Data, Key, str], Batch]
 
 
+class WindowIterator(Protocol):
+    """Windows of a set that is too large for the device, without end. An iterator of `grain`,
+    `grain.DatasetIterator`, is one.
+    """
+
+    def __next__(self) -> Data:
+        """The next window: NumPy arrays of the same structure, shapes and types as all others."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Where it stands, for JSON."""
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from where `get_state` was called."""
+
+    def close(self) -> None:
+        """Frees what it holds."""
+
+
 class TaskFamily(NamedTuple):
     """A distribution over tasks of one structure, so that tasks of one family vmap together.
 
@@ -89,9 +107,14 @@ class TaskFamily(NamedTuple):
         mesh.
       weight: how much its outer loss counts where several families are outer-trained on. Losses
         differ in what a factor is worth: the entropy of text leaves its logarithm little room.
+      windows: None for data that are on the device for good. Else `seed -> WindowIterator` of what
+        takes the place of `data` in turn: each outer step and each interval between two
+        measurements of an evaluation has a window of its own. `data` is then one of them: what
+        shapes, sizes and timings are asked of.
     """
 
     sample: Callable[[Key], TaskParams]
     task: Callable[[TaskParams], Task | StatefulTask]
     data: Data = ()
     weight: float = 1.0
+    windows: Callable[[int], WindowIterator] | None = None

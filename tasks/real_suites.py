@@ -15,6 +15,7 @@ from tasks.images.classifiers import conv_next_family, vit_family
 from tasks.images.datasets import image_set
 from tasks.images.degraded import with_few_examples, with_label_noise
 from tasks.images.networks import MLP
+from tasks.images.resnet import tfds_resnet_family
 from tasks.images.vae import vae_family
 from tasks.language import byte_transformer_family, fine_tuning_family, skip_gram_family
 from tasks.suite_tasks import Suite, SuiteTask, suite_task
@@ -82,19 +83,23 @@ _REAL = (
         **_OF_IMAGES,
     ),
     _task(
+        "real_resnet",
+        "Fashion-MNIST 28x28, ResNet-8 of width 20, batch normalization",
+        tfds_resnet_family,
+        1000,
+        dataset=IMAGES,
+        source_split=IMAGE_SPLIT,
+        width=20,
+        batch_size=32,
+        first_stride=2,
+    ),
+    _task(
         "real_vae",
         "Fashion-MNIST 28x28, VAE 128-16-128",
         vae_family,
         3000,
         loss_cap=1000.0,
         **_OF_IMAGES,
-    ),
-    _task(
-        "real_tabular_regression",
-        "diabetes, MLP 128-128",
-        tabular_family,
-        1000,
-        table="diabetes",
     ),
     _task(
         "real_skip_gram",
@@ -184,7 +189,7 @@ _REAL_QUICK = (
 def real() -> Suite:
     """Ten tasks of 1,000 to 3,000 steps."""
     about = "Tasks that people train, on data that no config outer-trains on."
-    return Suite("real", 1, about, _REAL)
+    return Suite("real", 2, about, _REAL)
 
 
 def real_quick() -> Suite:

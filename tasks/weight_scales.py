@@ -74,4 +74,4 @@ def rescaled_weights(family: TaskFamily, max_scale: float) -> TaskFamily:
             return scaled._replace(init=init, eval_loss=unscaled(scaled.eval_loss))
         return scaled._replace(init=lambda key: held(inner.init(key)))
 
-    return TaskFamily(sample, task, family.data, family.weight)
+    return family._replace(sample=sample, task=task)

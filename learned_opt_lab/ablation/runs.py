@@ -25,7 +25,7 @@ from learned_opt_lab.evaluation.sweep import Runs, make_runs, make_sweep
 from learned_opt_lab.results import cells as cell_files
 from learned_opt_lab.results import content, folder
 from outer_train import OuterStep, SeedsResult, train_seeds
-from tasks import TaskFamily
+from tasks import Feed, TaskFamily
 
 FORMAT_VERSION = 2
 SPLITS = ("train", "outer_valid", "test")
@@ -153,7 +153,7 @@ def run_seeds(
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key_theta, np.asarray(seeds, np.int32))
     thetas = jax.device_get(jax.vmap(variant.optimizer.init)(keys))
     step = variant.make_step(seeds)
-    datas = step.place_data(tuple(family.data for family in problem.families))
+    datas = Feed.of(problem.families, settings.seed, step.place_data)
     trained = train_seeds(
         step, thetas, key_run, datas, variant.num_outer_steps, settings.num_points
     )

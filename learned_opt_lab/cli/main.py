@@ -40,7 +40,7 @@ EXTRAS = {
         "tensorboardX",
         "tyro",
     ],
-    "tfds": ["PIL", "array_record", "tensorflow_datasets"],
+    "tfds": ["PIL", "array_record", "grain", "tensorflow_datasets"],
     "ray": ["ray"],
 }
 """Extra of setup.cfg -> the modules that come with it."""

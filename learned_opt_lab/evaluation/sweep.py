@@ -13,7 +13,7 @@ padding.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,10 @@ import optax
 from jax import Array
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from learned_opt_lab.evaluation.training import Runs, measure, start_run
+from learned_opt_lab.evaluation.training import Plan, Runs, Trained, measured_at, start_run
 from outer_train import compiler_options, memory
 from outer_train.particles import vary
-from tasks import SPLITS, Data, Key, TaskFamily, check_model_state
+from tasks import SPLITS, Data, Feed, Key, TaskFamily, check_model_state
 
 Hyperparameters = Any
 Factory = Callable[[Hyperparameters], optax.GradientTransformation]
@@ -38,16 +38,6 @@ an `inner_valid` batch."""
 BYTES_OF_KEYS = 24
 """Of one run, while they are made."""
 _AXIS = "sweep"
-
-
-class _Plan(NamedTuple):
-    """Steps, measurements and extra arguments of a run; fields as the arguments of `make_sweep`."""
-
-    num_steps: int
-    splits: tuple[str, ...]
-    eval_every: int
-    num_eval_batches: int
-    extra_args: tuple[str, ...]
 
 
 def make_runs(key: Key, num_tasks: int, num_seeds: int = 1) -> Runs:
@@ -81,7 +71,9 @@ def make_sweep(
     """Builds the program; calling it again with other values of the same shapes compiles nothing.
 
     Args:
-      family: the tasks; its `data` is an argument of the jitted program.
+      family: the tasks; its `data` is an argument of the jitted program. If it has windows, each
+        measurement and the steps after it have the next window of seed 0, the same in all runs, and
+        each of them is a call of one program.
       factory: `hyperparameters -> optax.GradientTransformation`; hyperparameters are traced.
       num_steps: inner steps of a run.
       splits: where losses are measured, each on fresh batches.
@@ -102,8 +94,9 @@ def make_sweep(
     """
     _check(num_steps, splits, eval_every, num_eval_batches, extra_args)
     check_model_state(family)
-    plan = _Plan(num_steps, splits, eval_every, num_eval_batches, extra_args)
-    program = _sharded(functools.partial(_run, plan, family, factory))
+    plan = Plan(num_steps, splits, eval_every, num_eval_batches, extra_args)
+    train = _in_windows if family.windows else _in_one
+    program = train(plan, family, factory)
 
     def sweep(hyperparameters: Hyperparameters, runs: Runs) -> Curves:
         num_configurations, num_runs = _axis_size(hyperparameters), runs.seed.shape[0]
@@ -128,31 +121,69 @@ def make_sweep(
             hyperparameters = _pad(hyperparameters, padded_configurations)
         else:
             runs = _pad(runs, padded_runs)
-        curves = program(hyperparameters, runs, family.data, used_mesh, by_configuration)
+        curves = program(hyperparameters, runs, used_mesh, by_configuration)
         return jax.tree.map(lambda curve: curve[:num_configurations, :num_runs], curves)
 
     return sweep
 
 
-def _sharded(run: Callable[..., Any]) -> Callable[..., Any]:
+def _in_one(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., Curves]:
+    """Whole runs in one call of one program."""
+    program = _sharded(functools.partial(_run, plan, family, factory))
+
+    def train(hyperparameters, runs, mesh, by_configuration):
+        return program(hyperparameters, runs, family.data, (), 0, mesh, by_configuration)
+
+    return train
+
+
+def _in_windows(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., Curves]:
+    """A call for each measurement and the steps after it, each with the next window."""
+    start = _sharded(functools.partial(_start, plan, family, factory))
+    interval = _sharded(
+        functools.partial(_interval, plan, family, factory), donate_argnames="carry"
+    )
+    num_points = plan.num_steps // plan.eval_every + 1
+
+    def train(hyperparameters, runs, mesh, by_configuration):
+        given = {"mesh": mesh, "by_configuration": by_configuration}
+        carry, points = start(hyperparameters, runs, family.data, (), 0, **given), []
+        with Feed.of((family,)).stream() as stream:
+            for point in range(num_points):
+                (data,) = stream.next()
+                carry, measured = interval(hyperparameters, runs, data, carry, point, **given)
+                points.append(measured)
+                # So that no more than two windows are on the devices.
+                jax.block_until_ready(points[-2:][0])
+        return jax.tree.map(lambda *values: jnp.stack(values, axis=-1), *points)
+
+    return train
+
+
+def _sharded(run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """`run` over all configurations and runs:
     a program over a mesh, spread along one of the two axes.
+
+    What it carries leads with both, as what it returns does.
     """
 
     @functools.partial(
-        jax.jit, static_argnames=("mesh", "by_configuration"), compiler_options=compiler_options()
+        jax.jit,
+        static_argnames=("mesh", "by_configuration"),
+        compiler_options=compiler_options(),
+        **options,
     )
-    def program(hyperparameters, runs, data, mesh, by_configuration):
+    def program(hyperparameters, runs, data, carry, point, mesh, by_configuration):
         sharded, whole = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
-        in_specs = (sharded, whole, whole) if by_configuration else (whole, sharded, whole)
         out_specs = sharded if by_configuration else PartitionSpec(None, *sharded)
+        in_specs = (sharded, whole) if by_configuration else (whole, sharded)
         of_run = jax.vmap(
-            functools.partial(run, axis_name=mesh.axis_names[0]), in_axes=(0, None, None)
+            functools.partial(run, axis_name=mesh.axis_names[0]), in_axes=(0, None, None, 0, None)
         )
-        grid = jax.vmap(of_run, in_axes=(None, 0, None), out_axes=1)
-        return jax.shard_map(grid, mesh=mesh, in_specs=in_specs, out_specs=out_specs)(
-            hyperparameters, runs, data
-        )
+        grid = jax.vmap(of_run, in_axes=(None, 0, None, 1, None), out_axes=1)
+        return jax.shard_map(
+            grid, mesh=mesh, in_specs=(*in_specs, whole, out_specs, whole), out_specs=out_specs
+        )(hyperparameters, runs, data, carry, point)
 
     return program
 
@@ -197,35 +228,49 @@ def _pad(tree: Any, size: int) -> Any:
 
 
 def _run(
-    plan: _Plan,
+    plan: Plan,
     family: TaskFamily,
     factory: Factory,
     hyperparameters: Hyperparameters,
     runs: Runs,
     data: Data,
-    *,
+    *_: Any,
     axis_name: str,
 ) -> dict[str, dict[str, Array]]:
     """One configuration on one run: `split -> metric -> [points]`."""
-    num_steps, splits, eval_every, num_eval_batches, extra_args = plan
-    task, start, step = start_run(family, factory, hyperparameters, runs, data, extra_args)
-    _, _, eval_key = jax.random.split(runs.seed, 3)
-
-    def measured(carry, point):
-        key = jax.random.fold_in(eval_key, point)
-        of_batch = functools.partial(measure, task, splits, data, carry)
-        if num_eval_batches == 1:
-            measurements = of_batch(key)
-        else:
-            each = jax.vmap(of_batch)(jax.random.split(key, num_eval_batches))
-            measurements = jax.tree.map(lambda values: jnp.mean(values, axis=0), each)
-        first = point * eval_every
-        # The last point has no steps left: one loop body serves all points, and is compiled once.
-        return jax.lax.fori_loop(
-            first, jnp.minimum(first + eval_every, num_steps), step, carry
-        ), measurements
-
+    task, start, step = start_run(family, factory, hyperparameters, runs, data, plan.extra_args)
+    of_point = measured_at(plan, task, step, data, runs)
     # What starts as a constant (a momentum of zeros) does not stay one.
     carry = vary(start, axis_name)
-    curves = jax.lax.scan(measured, carry, jnp.arange(num_steps // eval_every + 1))[1]
+    curves = jax.lax.scan(of_point, carry, jnp.arange(plan.num_steps // plan.eval_every + 1))[1]
     return vary(curves, axis_name)
+
+
+def _start(
+    plan: Plan,
+    family: TaskFamily,
+    factory: Factory,
+    hyperparameters: Hyperparameters,
+    runs: Runs,
+    data: Data,
+    *_: Any,
+    axis_name: str,
+) -> Trained:
+    """Where one configuration starts on one run."""
+    start = start_run(family, factory, hyperparameters, runs, data, plan.extra_args)[1]
+    return vary(start, axis_name)
+
+
+def _interval(
+    plan: Plan,
+    family: TaskFamily,
+    factory: Factory,
+    hyperparameters: Hyperparameters,
+    runs: Runs,
+    data: Data,
+    *at: Any,
+    axis_name: str,
+) -> tuple[Trained, dict[str, dict[str, Array]]]:
+    """The same from one measurement to the next: `at` is how far it has come, and the point."""
+    task, _, step = start_run(family, factory, hyperparameters, runs, data, plan.extra_args)
+    return vary(measured_at(plan, task, step, data, runs)(*at), axis_name)

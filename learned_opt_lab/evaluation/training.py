@@ -1,5 +1,6 @@
 """One training run of an evaluation: where it starts, its steps, and what is measured of it."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,6 +18,18 @@ class Runs(NamedTuple):
 
     task: Key
     seed: Key
+
+
+class Plan(NamedTuple):
+    """Steps, measurements and extra arguments of a run; fields as the arguments of
+    `learned_opt_lab.evaluation.sweep.make_sweep`.
+    """
+
+    num_steps: int
+    splits: tuple[str, ...]
+    eval_every: int
+    num_eval_batches: int
+    extra_args: tuple[str, ...]
 
 
 class Trained(NamedTuple):
@@ -103,3 +116,31 @@ def measure(
         scalars = {name: value for name, value in metrics.items() if jnp.ndim(value) == 0}
         measurements[split] = {**scalars, "loss": loss}
     return measurements
+
+
+def measured_at(
+    plan: Plan,
+    task: StatefulTask,
+    step: Callable[[Array, Trained], Trained],
+    data: Data,
+    run: Runs,
+) -> Callable[[Trained, Array], tuple[Trained, dict[str, dict[str, Array]]]]:
+    """`(Trained, point) -> (Trained at the next point, what is measured at this one)`."""
+    num_steps, splits, eval_every, num_eval_batches, _ = plan
+    _, _, eval_key = jax.random.split(run.seed, 3)
+
+    def measured(carry, point):
+        key = jax.random.fold_in(eval_key, point)
+        of_batch = functools.partial(measure, task, splits, data, carry)
+        if num_eval_batches == 1:
+            measurements = of_batch(key)
+        else:
+            each = jax.vmap(of_batch)(jax.random.split(key, num_eval_batches))
+            measurements = jax.tree.map(lambda values: jnp.mean(values, axis=0), each)
+        first = point * eval_every
+        # The last point has no steps left: one loop body serves all points, and is compiled once.
+        return jax.lax.fori_loop(
+            first, jnp.minimum(first + eval_every, num_steps), step, carry
+        ), measurements
+
+    return measured

@@ -26,7 +26,7 @@ from outer_train import (
     truncation,
 )
 from outer_train.estimators import GradientEstimator
-from tasks import TaskFamily, as_stateful
+from tasks import Feed, TaskFamily, as_stateful
 
 
 class Built(NamedTuple):
@@ -42,7 +42,8 @@ class Built(NamedTuple):
       untrained_theta: fresh ones, to compare with; equal to `theta` unless the run goes on from a
         saved one.
       step: the outer step.
-      datas: one entry a family, replicated over the mesh.
+      datas: one entry a family, replicated over the mesh; a window where data come from the host.
+      feed: what the outer steps are given.
       key: of the loop.
       mesh: over the particles.
     """
@@ -56,6 +57,7 @@ class Built(NamedTuple):
     untrained_theta: Any
     step: OuterStep
     datas: tuple
+    feed: Feed
     key: jax.Array
     mesh: Mesh
 
@@ -100,11 +102,11 @@ def build(
         f"{num_particles(config.estimator)} particles: their inner states", memory.num_bytes(state)
     )
     _check_held_out_fits(config.held_out, held_outs[0], optimizer, theta)
-    datas = step.place_data(tuple(family.data for family in families))
-    jax.eval_shape(step.step, state, key_loop, datas)
+    feed = Feed.of(families, config.seed, step.place_data)
+    jax.eval_shape(step.step, state, key_loop, feed.datas)
     return Built(
-        families, held_outs[0], optimizer, name, kwargs, theta, untrained, step, datas, key_loop,
-        mesh
+        families, held_outs[0], optimizer, name, kwargs, theta, untrained, step, feed.datas,
+        feed, key_loop, mesh
     )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from tasks.images import (
     class_subset_family,
     conv_next_family,
     datasets,
+    host_images_family,
     mnist1d,
     tfds_autoencoder_family,
     tfds_resnet_family,
@@ -37,6 +38,7 @@ from tasks.images import (
 )
 
 FAMILIES: dict[str, Callable[..., TaskFamily]] = {
+    "tasks.images:host_images_family": host_images_family,
     "tasks.images:tfds_autoencoder_family": tfds_autoencoder_family,
     "tasks.images:tfds_resnet_family": tfds_resnet_family,
     "tasks.images:conv_next_family": conv_next_family,

@@ -27,11 +27,14 @@ from outer_train.run.directory import RunDirectory
 from outer_train.run.progress import QUIET, Show
 from outer_train.run.signals import SharedSignals, StopSignals
 from outer_train.step import OuterState, OuterStep
+from tasks import Feed, Stream, as_feed
 
 MAX_IN_FLIGHT = 8
 """Outer steps dispatched and not yet read. About 50 unread steps deadlock the CPU backend once
 there is a psum over two or more devices; with none in flight the devices would wait for the
 host."""
+MAX_WINDOWS_IN_FLIGHT = 2
+"""The same where data come from the host: each step holds a window of its own on the devices."""
 SMOOTHING_WINDOW = 50
 """Rows that the smoothed outer loss is a mean of."""
 
@@ -72,17 +75,18 @@ class LoopResult(NamedTuple):
 
 
 class Checkpointed(NamedTuple):
-    """All that a run carries from step to step."""
+    """All that a run carries from step to step; `windows` says where each family's windows are."""
 
     state: OuterState
     key: Array
+    windows: tuple = ()
 
 
 def train(
     outer_step: OuterStep,
     theta: Any,
     key: Array,
-    datas: tuple,
+    datas: tuple | Feed,
     run: RunDirectory,
     settings: LoopSettings,
     show: Show = QUIET,
@@ -98,7 +102,7 @@ def train(
       outer_step: from `outer_train.step.outer_step`.
       theta: fresh outer parameters; not used where a checkpoint is.
       key: the run's key.
-      datas: one entry a family, placed on the devices.
+      datas: one entry a family, placed on the devices, or the feed that gives each step's.
       run: an existing run directory.
       settings: of the loop.
       show: where progress goes, and a line for each damaged checkpoint.
@@ -112,7 +116,9 @@ def train(
     """
     key_init, key_steps = jax.random.split(key)
     num_outer_steps, every = settings.num_outer_steps, settings.checkpoint_every
+    feed = as_feed(datas)
     with (
+        feed.stream() as stream,
         lock.hold_by_first(run.path),
         Checkpoints(
             run.checkpoints, keep=settings.keep_checkpoints, record=run.newest_checkpoint
@@ -122,29 +128,42 @@ def train(
         fresh = outer_step.init(theta, key_init)
         # A restored key is bound to its devices,
         # so it must be on those of the state from the start.
-        fresh = Checkpointed(fresh, _placed(key_steps, fresh.step.sharding))
+        place = fresh.step.sharding
+        fresh = Checkpointed(fresh, _placed(key_steps, place), _where(stream, place))
         step, carried = checkpoints.restore_newest(
             fresh, show.warn, allow_none=allowed.restart
         ) or (0, fresh)
+        stream.restore(carried.windows)
         rows = cluster.from_first(
             lambda: rows_so_far(run, step, every, allowed, show.warn)[-SMOOTHING_WINDOW:]
         )
-        recorder = _Recorder(run, rows, step, settings, show)
+        recorder = _Recorder(run, rows, step, settings, show, max_in_flight(feed))
         signals = SharedSignals(stop, step)
         try:
             state, stopped = carried.state, signals.at(step)
             while step < num_outer_steps and stopped is None:
-                state, metrics = outer_step.step(state, carried.key, datas)
+                state, metrics = outer_step.step(state, carried.key, stream.next())
                 recorder.add(step, metrics)
                 step += 1
                 checkpoints.seal()
                 stopped = signals.at(step)  # once a step: what stops the loop is saved
                 if step % every == 0 or step == num_outer_steps or stopped is not None:
                     recorder.drain()
-                    checkpoints.save(step, Checkpointed(state, carried.key), recorder.smoothed_loss)
+                    carried = carried._replace(state=state, windows=_where(stream, place))
+                    checkpoints.save(step, carried, recorder.smoothed_loss)
             return LoopResult(state, stopped)
         finally:
             recorder.close(quietly=sys.exception() is not None)
+
+
+def max_in_flight(feed: Feed) -> int:
+    """How many outer steps may be dispatched and not yet read."""
+    return MAX_WINDOWS_IN_FLIGHT if feed.moves else MAX_IN_FLIGHT
+
+
+def _where(stream: Stream, sharding: Sharding) -> tuple[Array, ...]:
+    """The stream's state on all devices of a mesh, as a checkpoint keeps it."""
+    return jax.device_put(stream.state(), sharding)
 
 
 def _placed(key: Array, sharding: Sharding) -> Array:
@@ -167,7 +186,9 @@ class _Recorder:
         step: int,
         settings: LoopSettings,
         show: Show,
+        in_flight: int,
     ):
+        self._in_flight = in_flight
         self._pending: deque[tuple[int, dict[str, Array]]] = deque()
         first = cluster.is_first()
         self._writer = (
@@ -184,7 +205,7 @@ class _Recorder:
 
     def add(self, step: int, metrics: dict[str, Array]) -> None:
         self._pending.append((step, metrics))
-        if len(self._pending) >= MAX_IN_FLIGHT:
+        if len(self._pending) >= self._in_flight:
             self._retire()
 
     def drain(self) -> None:

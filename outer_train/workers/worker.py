@@ -18,6 +18,7 @@ from outer_train.estimators.base import GradientEstimator
 from outer_train.run import made_with
 from outer_train.truncation import TruncationSchedule
 from outer_train.workers.messages import Gradient, pack
+from tasks import Feed
 
 COMPARED = ("python", *made_with.LIBRARIES, "git")
 
@@ -39,7 +40,7 @@ class Source(NamedTuple):
       theta: a tree of theta's structure and shapes.
       num_samples: particles, or pairs.
       family: index of its task family.
-      data: the family's data.
+      data: the family's data, on the device or as the feed of one family.
       parts: names of the parts that are merged by the learner; None for an estimator without.
     """
 
@@ -70,6 +71,8 @@ class Worker:
           key_data: of the run's key.
         """
         self._source = make_source(place)
+        data = self._source.data
+        self._stream = (data if isinstance(data, Feed) else Feed((data,))).stream()
         self._place, self._life, self._sequence = place, life, 0
         self._key = jax.random.fold_in(jax.random.wrap_key_data(jnp.asarray(key_data)), life)
         self._vector, self._unravel = ravel_pytree(jax.tree.map(jnp.asarray, self._source.theta))
@@ -98,7 +101,8 @@ class Worker:
         if self._state is None:
             self._state = jax.jit(self._source.estimator.init)(self._unravel(vector), key_init)
         key = jax.random.fold_in(key_steps, self._sequence)
-        result = self._estimate(vector, self._state, key, jnp.int32(version), self._source.data)
+        (data,) = self._stream.next()
+        result = self._estimate(vector, self._state, key, jnp.int32(version), data)
         means, variances, loss, numbers, self._state = result
         steps, live, bad, resets = (int(n) for n in numbers)
         head = (

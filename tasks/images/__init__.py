@@ -1,6 +1,7 @@
 """Image sets, and the tasks made of them."""
 
 from tasks.images import datasets
+from tasks.images._host_images import from_host, host_images, host_images_family
 from tasks.images._mnist1d import mnist1d
 from tasks.images.autoencoder import tfds_autoencoder_family
 from tasks.images.class_subsets import class_split, class_subset_family, fixed_family
@@ -29,6 +30,9 @@ __all__ = [
     "digits",
     "fixed_family",
     "from_arrays",
+    "from_host",
+    "host_images",
+    "host_images_family",
     "image_set",
     "mnist1d",
     "sample_images",

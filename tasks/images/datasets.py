@@ -102,17 +102,11 @@ def _load(
     source_split: str | None,
 ) -> ImageData:
     builder = open_prepared(name, data_dir)
-    splits, source = set(builder.info.splits), source_split or "train"
-    if source not in splits:
-        raise ValueError(
-            f"data set {name!r} has no split {source!r}; it has {', '.join(sorted(splits))}"
-        )
+    source, test = source_and_test(builder, name, source_split)
     read = functools.partial(
         _read, builder, image_size=image_size, grayscale=grayscale, max_per_class=max_per_class
     )
     images, labels = read(source)
-    own = () if source_split else ("test", "validation")
-    test = next((split for split in own if split in splits), None)
     test_images, test_labels = read(test) if test else (None, None)
     return from_arrays(
         images,
@@ -124,20 +118,31 @@ def _load(
     )
 
 
+def source_and_test(builder: Any, name: str, source_split: str | None) -> tuple[str, str | None]:
+    """The split of a set that is divided, and its own that becomes `test`, if it is to have one.
+
+    Raises:
+      ValueError: the set has no such split.
+    """
+    splits, source = set(builder.info.splits), source_split or "train"
+    if source not in splits:
+        raise ValueError(
+            f"data set {name!r} has no split {source!r}; it has {', '.join(sorted(splits))}"
+        )
+    own = () if source_split else ("test", "validation")
+    return source, next((split for split in own if split in splits), None)
+
+
 def _read(
     builder: Any, split: str, image_size: int | None, grayscale: bool, max_per_class: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """All images of one split, uint8 `[n, height, width, channels]`, and their labels `[n]`."""
-    image_key, label_key = _keys(builder.info)
+    image_key, label_key = image_and_label(builder.info)
     channels = builder.info.features[image_key].shape[-1]
     images, labels = [], []
     for block in _blocks(builder, split, image_key, label_key, max_per_class):
-        decoded = [_decode(png, channels) for png, _ in block]
-        if image_size is None and len({image.shape for image in decoded}) > 1:
-            raise ValueError(
-                f"images of data set {builder.info.name!r} differ in size; give image_size"
-            )
-        images.append(_prepared(decoded, image_size, grayscale))
+        encoded = [png for png, _ in block]
+        images.append(decode(encoded, channels, image_size, grayscale, builder.info.name))
         labels += [label for _, label in block]
     if len({block.shape[1:] for block in images}) > 1:
         raise ValueError(
@@ -146,7 +151,8 @@ def _read(
     return np.concatenate(images), np.array(labels, np.int32)
 
 
-def _keys(info: Any) -> tuple[str, str]:
+def image_and_label(info: Any) -> tuple[str, str]:
+    """The names of the two features of an image-classification set; `ValueError` for another."""
     import tensorflow_datasets as tfds
 
     keys = info.supervised_keys or ("image", "label")
@@ -182,7 +188,17 @@ def _blocks(
             return
 
 
-def _decode(encoded: bytes, channels: int) -> np.ndarray:
+def decode(
+    encoded: list[bytes], channels: int, image_size: int | None, grayscale: bool, name: str
+) -> np.ndarray:
+    """Images of the set `name` as TFDS stores them, uint8 `[n, height, width, channels]`."""
+    images = [_decoded(each, channels) for each in encoded]
+    if image_size is None and len({image.shape for image in images}) > 1:
+        raise ValueError(f"images of data set {name!r} differ in size; give image_size")
+    return _prepared(images, image_size, grayscale)
+
+
+def _decoded(encoded: bytes, channels: int) -> np.ndarray:
     from PIL import Image
 
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]

@@ -84,29 +84,39 @@ def from_arrays(
       ValueError: for arrays that do not fit together, fractions that are no partition of 1, or a
         class with too few examples to give one to each split.
     """
-    _check_fractions(fractions)
     if (test_images is None) != (test_labels is None):
         raise ValueError("test_images and test_labels go together; got one without the other")
     images, labels = _checked(images, labels, "")
-    rng = np.random.default_rng(seed)
-    num_classes = int(labels.max()) + 1
-    if test_images is None:
-        blocks = _divide(labels, num_classes, SPLITS, fractions, rng)
-    else:
+    if test_images is not None:
         test_images, test_labels = _checked(test_images, test_labels, "test_")
         if test_images.shape[1:] != images.shape[1:] or test_images.dtype != images.dtype:
             raise ValueError(
                 f"test_images are {test_images.dtype}{list(test_images.shape[1:])}, "
                 f"images are {images.dtype}{list(images.shape[1:])}"
             )
-        num_classes = max(num_classes, int(test_labels.max()) + 1)
-        blocks = _divide(labels, num_classes, SPLITS[:3], fractions[:3], rng)
-        blocks += _divide(test_labels, num_classes, SPLITS[3:], (1.0,), rng, offset=len(labels))
+    blocks = rows_of_splits(labels, test_labels, fractions, seed)
+    if test_images is not None:
         images, labels = (
             np.concatenate([images, test_images]),
             np.concatenate([labels, test_labels]),
         )
     return _on_device(images, labels, blocks)
+
+
+def rows_of_splits(
+    labels: np.ndarray, test_labels: np.ndarray | None, fractions: Sequence[float], seed: int
+) -> list[list[np.ndarray]]:
+    """Which rows each of `SPLITS` has of each class, `rows[split][class]`; those of a test set
+    count on from `len(labels)`. See `from_arrays`.
+    """
+    _check_fractions(fractions)
+    rng = np.random.default_rng(seed)
+    num_classes = int(labels.max()) + 1
+    if test_labels is None:
+        return _divide(labels, num_classes, SPLITS, fractions, rng)
+    num_classes = max(num_classes, int(test_labels.max()) + 1)
+    rows = _divide(labels, num_classes, SPLITS[:3], fractions[:3], rng)
+    return rows + _divide(test_labels, num_classes, SPLITS[3:], (1.0,), rng, offset=len(labels))
 
 
 def _check_fractions(fractions: Sequence[float]) -> None:
@@ -185,17 +195,16 @@ def _on_device(images: np.ndarray, labels: np.ndarray, blocks: list[list[np.ndar
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).reshape(counts.shape).astype(np.int32)
     mean, std = moments(images, np.concatenate(blocks[0]))
     rows = np.concatenate([np.concatenate(split) for split in blocks])
+    mean, std = mean.astype(np.float32), std.astype(np.float32)
+    return on_device(ImageData(images[rows], labels[rows], starts, counts, mean, std))
+
+
+def on_device(data: ImageData) -> ImageData:
+    """NumPy arrays put on the device."""
     # The result may be cached by the caller,
     # so it must be concrete even when this runs while something is traced.
     with jax.ensure_compile_time_eval():
-        return ImageData(
-            images=jnp.asarray(images[rows]),
-            labels=jnp.asarray(labels[rows]),
-            starts=jnp.asarray(starts),
-            counts=jnp.asarray(counts),
-            mean=jnp.asarray(mean.astype(np.float32)),
-            std=jnp.asarray(std.astype(np.float32)),
-        )
+        return jax.tree.map(jnp.asarray, data)
 
 
 def moments(images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

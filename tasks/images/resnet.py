@@ -34,16 +34,19 @@ class ResNet(nn.Module):
       num_classes: number of outputs.
       momentum: of the running averages. Flax gives .99, which needs hundreds of steps to
         forget its start, a mean of 0 and a variance of 1; short inner runs want it lower.
+      first_stride: of the first convolution. With 2, all stages are of half the size, and a step
+        costs a quarter.
 
     Raises:
-      ValueError: for a width or number of classes below 1, a depth that is not 8, 14, 20 and so on,
-        or a momentum outside `[0, 1)`.
+      ValueError: for a width, number of classes or stride below 1, a depth that is not 8, 14, 20
+        and so on, or a momentum outside `[0, 1)`.
     """
 
     width: int = 16
     depth: int = 8
     num_classes: int = 10
     momentum: float = 0.9
+    first_stride: int = 1
 
     def __post_init__(self):
         if self.width < 1 or self.num_classes < 1:
@@ -54,12 +57,15 @@ class ResNet(nn.Module):
             raise ValueError(f"depth must be 6 n + 2 with n of 1 or more; got {self.depth}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be within [0, 1); got {self.momentum}")
+        if self.first_stride < 1:
+            raise ValueError(f"first_stride must be 1 or more; got {self.first_stride}")
         super().__post_init__()
 
     @nn.compact
     def __call__(self, images: Images, train: bool) -> Float[Array, "batch classes"]:
         """Logits; with `train` normalized by the batch, which the running averages then follow."""
-        x = nn.relu(self._normalized(self._conv(self.width)(images), train))
+        first = self._conv(self.width, self.first_stride)
+        x = nn.relu(self._normalized(first(images), train))
         for stage in range(NUM_STAGES):
             for block in range((self.depth - 2) // (2 * NUM_STAGES)):
                 stride = 2 if stage > 0 and block == 0 else 1
@@ -92,12 +98,14 @@ def tfds_resnet_family(
     depth: int = 8,
     num_classes: int = 10,
     batch_size: int = 64,
+    source_split: str | None = None,
+    first_stride: int = 1,
 ) -> TaskFamily:
     """Each task tells `num_classes` drawn classes of an image set apart, by a `ResNet`.
 
     All its arguments are numbers and names, so that a config can give it as a `CustomFamily`. The
     set has 2,000 images of a class for the splits `train`, `inner_valid` and `outer_valid`, of
-    which no two share one, and its own test images.
+    which no two share one, and its own test images; of a `source_split`, all images.
 
     Args:
       dataset: of tensorflow-datasets.
@@ -106,11 +114,18 @@ def tfds_resnet_family(
       depth: layers with weights, 6 n + 2.
       num_classes: of one task, at most those of the set; a label is a place in their drawn order.
       batch_size: examples in a batch, for the loss and the statistics alike.
+      source_split: of the set, as in `tasks.images.tfds_images`.
+      first_stride: of the first convolution.
 
     Raises:
       ValueError: as `ResNet` and `class_subset_family`.
       tasks.images.datasets.DatasetNotPrepared: the set is not on this machine.
     """
-    module = ResNet(width, depth, num_classes)
-    data = datasets.tfds_images(dataset, image_size=image_size, max_per_class=2000)
+    module = ResNet(width, depth, num_classes, first_stride=first_stride)
+    data = datasets.tfds_images(
+        dataset,
+        image_size=image_size,
+        max_per_class=None if source_split else 2000,
+        source_split=source_split,
+    )
     return class_subset_family(data, module, num_classes, batch_size=batch_size)

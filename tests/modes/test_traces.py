@@ -5,7 +5,7 @@ tests/modes/test_modes.py compiles and runs it, for longer.
 import jax
 import pytest
 
-from tasks import suite
+from tasks import as_stateful, suite
 from tests.support.uses import built, mode
 
 STRICT = {"jax_numpy_dtype_promotion": "strict"}
@@ -30,8 +30,9 @@ def test_gradients_of_the_tasks(options):
             family = task.build()
 
             def gradient(key, family=family):
-                one = family.task(family.sample(key))
+                one = as_stateful(family.task(family.sample(key)))
+                params, state = one.init(key)
                 batch = one.sample_batch(family.data, key, "train")
-                return jax.grad(lambda params: one.loss(params, key, batch)[0])(one.init(key))
+                return jax.grad(lambda at: one.loss(at, state, key, batch)[0])(params)
 
             assert jax.tree.leaves(jax.eval_shape(gradient, jax.random.key(0)))

@@ -7,7 +7,9 @@ import jax
 import numpy as np
 import pytest
 
+from tasks.base import StatefulTask
 from tasks.images.datasets import image_set, tfds_images
+from tasks.model_state import as_stateful
 from tasks.real_suites import IMAGE_SPLIT, IMAGES, noisy_labels_family
 from tasks.suites import SUITES
 
@@ -37,6 +39,19 @@ def test_images_are_none_that_configs_train_on():
 
 
 @needs_images
+def test_the_resnet_is_of_the_same_images_and_has_batch_normalization():
+    task = next(task for task in SUITES["real"].tasks if task.name == "real_resnet")
+    family = task.build()
+    assert family.data.image_shape == (28, 28, 1)
+    np.testing.assert_array_equal(family.data.images, image_set(IMAGES, IMAGE_SPLIT).images)
+    drawn = family.task(family.sample(jax.random.key(0)))
+    assert isinstance(drawn, StatefulTask)
+    params, state = jax.eval_shape(drawn.init, jax.random.key(0))
+    assert 1e5 < sum(leaf.size for leaf in jax.tree.leaves(params)) < 5e5
+    assert [*state] == ["batch_stats"]
+
+
+@needs_images
 def test_noisy_labels_are_in_train_alone():
     data = noisy_labels_family(share=0.2, num_per_class=30, width=8, batch_size=8).data
     assert int(np.asarray(data.counts)[0].sum()) == 300
@@ -44,12 +59,13 @@ def test_noisy_labels_are_in_train_alone():
 
 
 def test_sizes_are_within_the_bounds_of_the_suite():
-    """Of those that need neither a data set nor a trained trunk."""
+    """Of those that need neither prepared images nor a trained trunk."""
     for task in SUITES["real"].tasks:
         kwargs = functools.partial(task.build).keywords
-        if "data" in kwargs or task.name in ("real_fine_tuning", "real_lora", "real_noisy_labels"):
+        has_images = {"data", "dataset"} & kwargs.keys() or task.name == "real_noisy_labels"
+        if has_images or task.name in ("real_fine_tuning", "real_lora"):
             continue
         family = task.build()
-        drawn = family.task(family.sample(jax.random.key(0)))
-        shapes = jax.eval_shape(drawn.init, jax.random.key(0))
+        drawn = as_stateful(family.task(family.sample(jax.random.key(0))))
+        shapes, _ = jax.eval_shape(drawn.init, jax.random.key(0))
         assert 9e3 < sum(leaf.size for leaf in jax.tree.leaves(shapes)) < 3e6, task.name

@@ -17,6 +17,7 @@ from tasks.images._mnist1d import NUM_POINTS, mnist1d
 from tasks.images.autoencoder import autoencoder_family
 from tasks.images.datasets import DatasetNotPrepared, digits
 from tasks.language import pretrained_trunk, trunk
+from tasks.model_state import as_stateful
 from tasks.suite_tasks import task_key
 from tasks.suites import SUITES, suite
 from tasks.text import ALPHABET, MODELS, TEXTS, char_family, characters
@@ -64,14 +65,14 @@ def test_every_task_builds_and_has_gradients_of_its_parameters(name, tmp_path, m
         pretrained_trunk.cache_clear()
 
     def step(key, data):
-        drawn = family.task(family.sample(task_key(task)))
-        params = drawn.init(key)
+        drawn = as_stateful(family.task(family.sample(task_key(task))))
+        params, state = drawn.init(key)
         losses = [
-            drawn.loss(params, key, drawn.sample_batch(data, key, split))[0] for split in SPLITS
+            drawn.eval_loss(params, state, key, drawn.sample_batch(data, key, split))[0]
+            for split in SPLITS
         ]
-        grad = jax.grad(lambda p: drawn.loss(p, key, drawn.sample_batch(data, key, "train"))[0])(
-            params
-        )
+        batch = drawn.sample_batch(data, key, "train")
+        grad = jax.grad(lambda p: drawn.loss(p, state, key, batch)[0])(params)
         return losses, params, grad
 
     closed, (losses, params, grad) = jax.make_jaxpr(step, return_shape=True)(

@@ -37,11 +37,12 @@ _FAMILY_OF = {
     "tabular_family": "tasks:tabular_family",
     "vit_family": "tasks.images:vit_family",
     "conv_next_family": "tasks.images:conv_next_family",
+    "tfds_resnet_family": "tasks.images:tfds_resnet_family",
     "vae_family": "tasks.images:vae_family",
     "noisy_labels_family": "tasks:noisy_labels_family",
 }
 """Builder -> the family of a config that draws the same."""
-_DATA_ARGUMENTS = ("text", "table", "environment", "data", "source_split")
+_DATA_ARGUMENTS = ("text", "table", "environment", "data", "dataset", "source_split")
 """Arguments of builders that say which data they are of; sizes make no other task of it."""
 
 

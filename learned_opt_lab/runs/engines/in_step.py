@@ -43,7 +43,7 @@ def engine(config: TrainConfig, settings: InStep) -> Engine:
     ) -> Trained:
         try:
             result = loop.train(
-                built.step, built.theta, built.key, built.datas, run, loop_settings, show, allowed
+                built.step, built.theta, built.key, built.feed, run, loop_settings, show, allowed
             )
             theta = jax.device_get(result.state.theta)
             distributed.agree((0,))  # the checkpoint is whole: from here on none needs another

@@ -16,6 +16,7 @@ from learned_opt_lab.runs.config_json import from_json, to_json
 from outer_train import estimators, inner_problem
 from outer_train.estimators import part_moments
 from outer_train.workers import MakeSource, Source
+from tasks import Feed
 
 
 def make_source(
@@ -86,9 +87,10 @@ def _source(
     )
     theta = jax.eval_shape(optimizer.init, jax.random.key(0))
     theta = jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), theta)
+    # Each worker has an order of its own, from the start whenever it starts anew.
+    feed = Feed.of((family,), f"{config.seed}/{place}")
     return Source(
-        estimator, schedule, theta, share, index, jax.device_put(family.data),
-        parts(config) if is_merged else None
+        estimator, schedule, theta, share, index, feed, parts(config) if is_merged else None
     )  # fmt: skip
 
 

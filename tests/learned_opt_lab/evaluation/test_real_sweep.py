@@ -7,7 +7,10 @@ import pytest
 
 from learned_opt_lab.evaluation.sweep import make_runs, make_sweep
 from tasks import (
+    ResNet,
     byte_transformer_family,
+    class_subset_family,
+    digits,
     fine_tuning_family,
     policy_gradient_family,
     skip_gram_family,
@@ -23,6 +26,7 @@ FAMILIES = {
     "fine_tuning": lambda: fine_tuning_family("full", **TRUNK),
     "lora": lambda: fine_tuning_family("lora", **TRUNK),
     "policy_gradient": lambda: policy_gradient_family(width=8, length=10),
+    "resnet": lambda: class_subset_family(digits(), ResNet(2), 10, batch_size=8),
     "skip_gram": lambda: skip_gram_family(100, 8, max_bytes=100_000),
     "tabular": lambda: tabular_family("diabetes", 8, 1),
     "vae": lambda: vae_family("digits", 2, 8),

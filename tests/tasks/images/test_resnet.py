@@ -110,6 +110,22 @@ def test_sizes_and_a_fresh_network():
     assert len(kernels) == 1 + 3 * 3 * 2  # 20 layers with the linear one
 
 
+def test_a_first_stride_halves_every_stage():
+    sizes = {}
+    for stride in (1, 2):
+        module = ResNet(2, first_stride=stride)
+        images = jnp.zeros((1, 28, 28, 1))
+        variables = jax.eval_shape(lambda key, m=module, x=images: m.init(key, x, False), KEY)
+        _, seen = jax.eval_shape(
+            lambda v, m=module, x=images: m.apply(v, x, False, capture_intermediates=True),
+            variables,
+        )
+        outputs = seen["intermediates"]
+        norms = [outputs[name]["__call__"][0] for name in outputs if "BatchNorm" in name]
+        sizes[stride] = sorted({norm.shape[1] for norm in norms})
+    assert sizes == {1: [7, 14, 28], 2: [4, 7, 14]}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -119,6 +135,7 @@ def test_sizes_and_a_fresh_network():
         ({"depth": 18}, r"depth must be 6 n \+ 2 with n of 1 or more; got 18"),
         ({"depth": 8.5}, r"depth must be 6 n \+ 2"),
         ({"momentum": 1.0}, r"momentum must be within \[0, 1\); got 1.0"),
+        ({"first_stride": 0}, "first_stride must be 1 or more; got 0"),
         ({"momentum": float("nan")}, r"momentum must be within \[0, 1\); got nan"),
     ],
 )
