@@ -67,12 +67,13 @@ def assert_same(found, expected):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-def spread(tree, num_devices):
-    """The trees of parameters over the first devices."""
-    mesh = jax.make_mesh(
-        (num_devices,), ("x",), axis_types=(AxisType.Auto,), devices=jax.devices()[:num_devices]
-    )
-    place = lambda path, x: jax.device_put(x, NamedSharding(mesh, SPECS[path[-1].key]))
+def spread(tree, *shape):
+    """The trees of parameters over the first devices, in a mesh of this shape; kernels by rows."""
+    axes, num_devices = ("x", "y")[: len(shape)], int(np.prod(shape))
+    types = (AxisType.Auto,) * len(shape)
+    mesh = jax.make_mesh(shape, axes, axis_types=types, devices=jax.devices()[:num_devices])
+    specs = SPECS if len(shape) == 1 else {"kernel": P(axes), "bias": P()}
+    place = lambda path, x: jax.device_put(x, NamedSharding(mesh, specs[path[-1].key]))
     return jax.tree.map_with_path(place, tree)
 
 
@@ -82,17 +83,18 @@ def test_orbax_restores_on_other_devices(name, tmp_path):
     params, state = spread(drawn(0), 8), tx.init(spread(drawn(0), 8))
     for seed in (1, 2):
         _, state = tx.update(spread(drawn(seed), 8), state, params)
+    lies = lambda tree: jax.tree.map(lambda x: (x.sharding, x.dtype, x.shape), tree)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(tmp_path / "state", state)
         checkpointer.wait_until_finished()
-        target = tx.init(spread(drawn(0), 4))
-        restored = checkpointer.restore(tmp_path / "state", target)
-    lies = lambda tree: jax.tree.map(lambda x: (x.sharding, x.dtype, x.shape), tree)
-    assert lies(restored) == lies(target)
-    assert_same(jax.device_get(restored), jax.device_get(state))
-    found, _ = tx.update(spread(drawn(3), 4), restored, spread(drawn(0), 4))
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
-    jax.tree.map(close, found, trained(name)[1])
+        for mesh in ((4,), (2, 2)):
+            target = tx.init(spread(drawn(0), *mesh))
+            restored = checkpointer.restore(tmp_path / "state", target)
+            assert lies(restored) == lies(target)
+            assert_same(jax.device_get(restored), jax.device_get(state))
+            found, _ = tx.update(spread(drawn(3), *mesh), restored, spread(drawn(0), *mesh))
+            jax.tree.map(close, found, trained(name)[1])
 
 
 @every_optimizer
@@ -137,6 +139,22 @@ def test_one_layer_is_reset(name):
         assert_same(updates["upper"], expected["upper"])
     assert jax.tree.structure(updates) == jax.tree.structure(expected)
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(updates))
+
+
+@every_optimizer
+def test_a_state_is_looked_into_and_set_by_the_names_of_its_fields(name):
+    """`optax.tree_utils.tree_get` and `tree_set`, inside of wrappers too."""
+    state = optax.chain(compiled(name), optax.identity()).init(drawn(0))
+    names = ("momenta", "mean", "velocity", "learning_rate", "count")
+    field = next(n for n in names if optax.tree_utils.tree_get(state, n) is not None)
+    there = optax.tree_utils.tree_get(state, field)
+    changed = optax.tree_utils.tree_set(state, **{field: jax.tree.map(jnp.ones_like, there)})
+    assert jax.tree.structure(changed) == jax.tree.structure(state)
+    for (path, now), old in zip(
+        jax.tree.leaves_with_path(changed), jax.tree.leaves(state), strict=True
+    ):
+        is_set = f".{field}" in jax.tree_util.keystr(path)
+        np.testing.assert_array_equal(now, jnp.ones_like(old) if is_set else old)
 
 
 @every_optimizer

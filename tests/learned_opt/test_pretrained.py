@@ -2,6 +2,8 @@
 faster than Adam at its usual rate.
 """
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +43,30 @@ def test_every_shipped_optimizer_has_a_card_and_loads():
         _, theta = learned_opt.load_theta(name)
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(theta))
         assert "Licence" in (PRETRAINED_DIR / f"{name}.md").read_text(encoding="utf-8")
+
+
+def test_a_card_s_numbers_are_those_of_the_optimizer():
+    params = {"kernel": jax.ShapeDtypeStruct((1000, 1000), jnp.float32)}
+    for name in pretrained_names():
+        card = (PRETRAINED_DIR / f"{name}.md").read_text(encoding="utf-8").replace("\n", " ")
+        _, theta = learned_opt.load_theta(name)
+        num_weights = sum(leaf.size for leaf in jax.tree.leaves(theta))
+        said = re.search(r"(\d+) weights, (\d+) bytes of state a parameter, (\d+) with", card)
+        sizes = [
+            sum(
+                leaf.size * leaf.dtype.itemsize
+                for leaf in jax.tree.leaves(jax.eval_shape(optimizer.init, params))
+            )
+            for optimizer in (
+                learned_opt.load(name),
+                learned_opt.load(name, state_dtype="bfloat16"),
+            )
+        ]
+        # The count of updates is one number, whatever the size.
+        assert [int(number) for number in said.groups()] == [
+            num_weights,
+            *(round(size / 1e6) for size in sizes),
+        ]
 
 
 def test_it_goes_into_a_chain_without_a_name():
