@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from learned_opt_lab.evaluation.sweep import Factory
+from learned_opt_lab.evaluation.sweep import Factory, check_memory, sharded, spread
 from learned_opt_lab.evaluation.training import Runs, start_run
+from outer_train.particles import vary
 from tasks import TaskFamily
 
 
@@ -44,23 +45,15 @@ def time_training(
       runs: the first one is used.
       extra_args: as in `learned_opt_lab.evaluation.sweep.make_sweep`.
       repetitions: the fastest of these counts.
-      min_seconds: the number of steps is doubled until a repetition takes this long.
+      min_seconds: the number of steps, two at first, is doubled until a repetition takes this long.
     """
     loop = jax.jit(_make_loop(family, factory, extra_args))
     args = (hyperparameters, jax.tree.map(lambda keys: keys[0], runs), family.data)
     start = time.perf_counter()
     compiled = loop.lower(*args, jnp.int32(1)).compile()
     compile_seconds = time.perf_counter() - start
-    num_steps, elapsed = 16, 0.0
-    while True:
-        elapsed = _time_once(compiled, args, num_steps)
-        if elapsed >= min_seconds:
-            break
-        num_steps *= 2
-    fastest = min(
-        [elapsed, *(_time_once(compiled, args, num_steps) for _ in range(repetitions - 1))]
-    )
-    return Timing(fastest / num_steps, compile_seconds)
+    seconds = _seconds_per_step(lambda n: compiled(*args, n), repetitions, min_seconds)
+    return Timing(seconds, compile_seconds)
 
 
 def time_plain_gradient_descent(family: TaskFamily, runs: Runs) -> Timing:
@@ -70,10 +63,45 @@ def time_plain_gradient_descent(family: TaskFamily, runs: Runs) -> Timing:
     return time_training(family, optax.sgd, jnp.float32(0.0), runs)
 
 
-def _time_once(compiled: Callable, args: tuple, num_steps: int) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(compiled(*args, jnp.int32(num_steps)))
-    return time.perf_counter() - start
+def time_together(
+    family: TaskFamily,
+    num_configurations: int,
+    runs: Runs,
+    *,
+    repetitions: int = 2,
+    min_seconds: float = 0.05,
+) -> float:
+    """Seconds of a step of all configurations x runs at once, spread over devices as in a sweep,
+    with plain gradient descent; arguments as in `time_training`.
+    """
+    rates = jnp.zeros(num_configurations)
+    check_memory(family, optax.sgd, rates, runs, ())
+
+    def run(rate, runs, data_and_steps, *, axis_name):
+        data, num_steps = data_and_steps
+        _, start, step = start_run(family, optax.sgd, rate, runs, data, ())
+        return jax.lax.fori_loop(0, num_steps, step, vary(start, axis_name)).params
+
+    program = sharded(run)
+    steps = lambda n: spread(program, rates, runs, (family.data, n))
+    jax.block_until_ready(steps(jnp.int32(1)))
+    return _seconds_per_step(steps, repetitions, min_seconds)
+
+
+def _seconds_per_step(
+    steps: Callable[[jax.Array], Any], repetitions: int, min_seconds: float
+) -> float:
+    """Of a compiled function of the number of steps."""
+
+    def once(num_steps: int) -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(steps(jnp.int32(num_steps)))
+        return time.perf_counter() - start
+
+    num_steps = 2
+    while (elapsed := once(num_steps)) < min_seconds:
+        num_steps *= 2
+    return min([elapsed, *(once(num_steps) for _ in range(repetitions - 1))]) / num_steps
 
 
 def _make_loop(family: TaskFamily, factory: Factory, extra_args: tuple[str, ...]) -> Callable:

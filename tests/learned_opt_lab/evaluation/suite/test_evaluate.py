@@ -29,7 +29,7 @@ def out(suite, settings, tmp_path_factory):
     with pytest.raises(KeyboardInterrupt):
         evaluate(folder, suite, entries(), settings, stop)
     assert seen == [0, 1, 2, 3, 4, 5]
-    first = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npz")}
+    first = {path: path.stat().st_mtime_ns for path in (folder / "cells").rglob("*.npz")}
     assert len(first) == 5
     evaluate(folder, suite, entries(), settings)
     assert all(path.stat().st_mtime_ns == time for path, time in first.items())
@@ -134,6 +134,7 @@ def test_files(out):
     assert names == {
         "evaluation.json",
         "cells",
+        "costs.json",
         "report.json",
         "report.html",
         "curves.npz",

@@ -1,0 +1,44 @@
+"""Which programs a cell runs, as far as a plan wants to know."""
+
+from learned_opt_lab.evaluation.costs.plan import Program
+from learned_opt_lab.evaluation.costs.store import Place
+from learned_opt_lab.evaluation.suite.settings import Settings
+from learned_opt_lab.evaluation.tuning import (
+    CHUNK,
+    Contestant,
+    cache_key,
+    cache_path,
+    default_cache_dir,
+)
+from tasks import SuiteTask
+
+COMPILATION = 2.7
+"""A program's seconds to compile over those of its training loop alone: three optimizers on two
+tasks of the suite `quick`, two CPU cores. What is reported took 2.4 to 4.6 times as long, a search
+1.7 to 4.6."""
+
+
+def reported_program(
+    task: SuiteTask, num_configurations: int, num_seeds: int, batches_a_point: int
+) -> Program:
+    """Of the runs that are reported."""
+    num_batches = _num_points(task) * batches_a_point
+    return Program(num_configurations, num_seeds, 1, task.num_steps, num_batches, COMPILATION)
+
+
+def search_programs(at: Place, who: Contestant, budget: int, settings: Settings) -> list[Program]:
+    """Of a search; none where its outcome is in the cache."""
+    task, num_seeds = at.task, settings.num_tuning_seeds
+    space = who.baseline.search_space(budget, settings.seed)
+    key = cache_key(task, at.family, who, space, num_seeds, settings.seed)
+    path = cache_path(settings.cache_dir or default_cache_dir(), key)
+    if path is not None and path.exists():
+        return []
+    number = len(next(iter(space.values())))
+    at_once = min(CHUNK, number)
+    calls = -(-number // at_once)
+    return [Program(at_once, num_seeds, calls, task.num_steps, _num_points(task), COMPILATION)]
+
+
+def _num_points(task: SuiteTask) -> int:
+    return task.num_steps // task.eval_every + 1
