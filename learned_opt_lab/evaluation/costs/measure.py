@@ -13,7 +13,7 @@ from learned_opt_lab.evaluation.costs.plan import (
     program_seconds,
     with_guesses,
 )
-from learned_opt_lab.evaluation.costs.store import CellStore, Place
+from learned_opt_lab.evaluation.costs.store import CellStore, Place, ledger_name
 from learned_opt_lab.evaluation.suite.entries import Entry
 from learned_opt_lab.evaluation.timing import time_together
 from learned_opt_lab.evaluation.tuning import runs_of
@@ -93,7 +93,7 @@ def _together(store: CellStore, at: Place, programs: list[Program]) -> dict[int,
         return {}
     configurations, seeds = largest.num_configurations, largest.num_seeds
     runs = runs_of(at.task, "tune", seeds, store.settings.seed)
-    name = f"together {at.task.name} {configurations}x{seeds} {at.made_of['task_code'][:16]}"
+    name = ledger_name(f"{configurations} x {seeds} together", at.task, at.made_of)
     measure = lambda: [time_together(at.family, configurations, runs)]
     (seconds,) = store.ledger.measured(name, 1, measure)
     return {largest.num_runs: seconds}

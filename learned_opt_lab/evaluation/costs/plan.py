@@ -137,13 +137,15 @@ def lines(plan: Plan) -> list[str]:
         if task not in plan.guessed
     ]
     if plan.guessed:
-        names = f"{plan.guessed[0]} and {len(plan.guessed) - 1} more"
+        first, *others = plan.guessed
+        names = f"{first} and {len(others)} more" if others else first
         found.append(f"  guessed by the others, since the budget ends before: {names}")
     if plan.max_seconds is not None:
         num_tasks, num_there = plan.reach()
+        total = len(plan.to_run)
         found.append(
-            f"a budget of {minutes(plan.max_seconds)} gets as far as {num_tasks} of {len(plan.to_run)} tasks, "
-            f"{num_there} of {len(plan.to_run) * len(plan.labels)} cells"
+            f"a budget of {minutes(plan.max_seconds)} gets as far as {num_tasks} of {total} tasks, "
+            f"{num_there} of {total * len(plan.labels)} cells"
         )
     return found
 

@@ -86,7 +86,7 @@ class CellStore:
         made_of = task_content(task, family) | {"versions": content.environment()}
         runs = runs_of(task, "evaluate", self.settings.num_seeds, self.settings.seed)
         measure = lambda: time_plain_gradient_descent(family, runs)
-        name = _name("plain", task, made_of)
+        name = ledger_name("plain", task, made_of)
         plain = lambda: Timing(*self.ledger.measured(name, 2, measure))
         return Place(task, family, made_of, runs, plain)
 
@@ -107,7 +107,7 @@ class CellStore:
 
     def timing(self, at: Place, entry: Entry) -> Timing:
         """Of the training loop of a cell, measured once."""
-        name = _name("step", at.task, self._made_of(at, entry))
+        name = ledger_name("step", at.task, self._made_of(at, entry))
         return Timing(*self.ledger.measured(name, 2, lambda: self.kind.time(at, entry)))
 
     def twin(self, entry: Entry) -> str:
@@ -121,5 +121,6 @@ class CellStore:
         return self._out / "cells" / file_name(at.task.name) / file_name(entry.label)
 
 
-def _name(what: str, task: SuiteTask, made_of: dict[str, Any]) -> str:
+def ledger_name(what: str, task: SuiteTask, made_of: dict[str, Any]) -> str:
+    """Of a measurement on a task, of what was made of this."""
     return f"{what} {task.name} {content.of_json(made_of)[:16]}"
