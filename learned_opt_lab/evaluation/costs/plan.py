@@ -57,7 +57,8 @@ class Measured(NamedTuple):
 def program_seconds(program: Program, measured: Measured) -> float:
     """Compilation, steps and measurements of a program."""
     plain = _together(program.num_runs, measured)
-    step = plain * measured.step / measured.plain_step
+    # A step without an optimizer to speak of is the least there is.
+    step = plain * max(measured.step / measured.plain_step, 1.0)
     once = program.num_steps * step + program.num_batches * plain * MEASURED_SHARE
     return program.compilation * measured.compilation + program.num_calls * once
 
@@ -123,29 +124,28 @@ class Plan(NamedTuple):
 
 def lines(plan: Plan) -> list[str]:
     """The plan in words: all of it, each task, how far the budget gets."""
-    of_tasks = {task: sum(plan.of_task(task)) for task in plan.to_run}
-    size = f"{len(plan.to_run)} tasks x {len(plan.labels)} optimizers x {plan.num_seeds} seeds"
+    total = len(plan.to_run)
+    sizes = ((total, "task"), (len(plan.labels), "optimizer"), (plan.num_seeds, "seed"))
+    size = " x ".join(_count(*each) for each in sizes)
     num_cells = sum(seconds > 0 for seconds in plan.seconds)
     if not num_cells:
         return [f"cost: nothing, all cells are there; in all {size}"]
-    found = [f"cost: about {minutes(sum(plan.seconds))} for {num_cells} cells; in all {size}"]
-    to_come = {task: seconds for task, seconds in of_tasks.items() if seconds}
-    width = max(map(len, to_come), default=0)
-    found += [
-        f"  {task:<{width}} {minutes(seconds):>12}"
-        for task, seconds in to_come.items()
-        if task not in plan.guessed
+    found = [
+        f"cost: about {minutes(sum(plan.seconds))} for {_count(num_cells, 'cell')}; in all {size}"
     ]
+    of_tasks = {task: sum(plan.of_task(task)) for task in plan.to_run if task not in plan.guessed}
+    of_tasks = {task: minutes(seconds) for task, seconds in of_tasks.items() if seconds}
+    width, most = (max(map(len, words), default=0) for words in (of_tasks, of_tasks.values()))
+    found += [f"  {task:<{width}}  {told:>{most}}" for task, told in of_tasks.items()]
     if plan.guessed:
         first, *others = plan.guessed
         names = f"{first} and {len(others)} more" if others else first
         found.append(f"  guessed by the others, since the budget ends before: {names}")
     if plan.max_seconds is not None:
         num_tasks, num_there = plan.reach()
-        total = len(plan.to_run)
         found.append(
-            f"a budget of {minutes(plan.max_seconds)} gets as far as {num_tasks} of {total} tasks, "
-            f"{num_there} of {total * len(plan.labels)} cells"
+            f"a budget of {minutes(plan.max_seconds)} gets as far as {num_tasks} of {_count(total, 'task')}, "
+            f"{num_there} of {_count(total * len(plan.labels), 'cell')}"
         )
     return found
 
@@ -175,3 +175,7 @@ def minutes(seconds: float) -> str:
     if seconds < 2 * 3600:
         return f"{seconds / 60:.{0 if seconds >= 600 else 1}f} minutes"
     return f"{seconds / 3600:.1f} hours"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -80,7 +80,7 @@ def test_a_budget_ends_before_the_cell_that_would_end_later_and_it_goes_on(world
     assert world.run(max_seconds=33) == ({"small"}, {"absent"})
     assert world.made == [("small", "a"), ("small", "b")]
     assert world.plans[0].reach() == (1, 3)
-    assert world.run(max_seconds=12) == ({"small"}, {"absent"})
+    assert world.run(max_seconds=15) == ({"small"}, {"absent"})
     assert world.made[2:] == [("large", "a")]
     assert world.run() == ({"small", "large"}, {"absent"})
     assert world.made[3:] == [("large", "b")]
