@@ -40,9 +40,9 @@ def make_plan(
     seconds: list[float | None] = []
     guessed = []
     for row, task in enumerate(suite.tasks):
-        # A guess may be wrong by half, and the budget is not to end among guesses.
-        planned = elapsed() + sum(known for known in seconds if known)
-        if max_seconds is not None and planned > 1.5 * max_seconds:
+        known = sum(each for each in seconds if each)
+        # A plan may be wrong by half, and the budget is not to end among guesses.
+        if max_seconds is not None and known and elapsed() + known > 1.5 * max_seconds:
             guessed.append(task.name)
             seconds += [None] * number
             continue

@@ -143,10 +143,9 @@ def lines(plan: Plan) -> list[str]:
         found.append(f"  guessed by the others, since the budget ends before: {names}")
     if plan.max_seconds is not None:
         num_tasks, num_there = plan.reach()
-        found.append(
-            f"a budget of {minutes(plan.max_seconds)} gets as far as {num_tasks} of {_count(total, 'task')}, "
-            f"{num_there} of {_count(total * len(plan.labels), 'cell')}"
-        )
+        tasks = f"{num_tasks} of {_count(total, 'task')}"
+        cells = f"{num_there} of {_count(total * len(plan.labels), 'cell')}"
+        found.append(f"a budget of {minutes(plan.max_seconds)} gets as far as {tasks}, {cells}")
     return found
 
 
