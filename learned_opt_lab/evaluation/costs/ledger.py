@@ -15,7 +15,7 @@ NAME = "costs.json"
 
 
 class Ledger:
-    """Name -> what was measured; numbers and lists of them.
+    """Name -> what was measured, in seconds.
 
     A file that cannot be read or written costs a further measurement, nothing else.
 
@@ -31,9 +31,10 @@ class Ledger:
             found = {}
         self._found: dict[str, Any] = found if isinstance(found, dict) else {}
 
-    def get(self, name: str, length: int = 1) -> list[float] | None:
+    def _kept(self, name: str, length: int) -> list[float] | None:
         """As many positive numbers as are asked for, or None."""
         found = self._found.get(name)
+        found = found.get("seconds") if isinstance(found, dict) else None
         if not isinstance(found, list) or len(found) != length:
             return None
         good = all(isinstance(number, int | float) and number > 0 for number in found)
@@ -41,10 +42,10 @@ class Ledger:
 
     def measured(self, name: str, length: int, measure: Callable[[], Any]) -> list[float]:
         """What is kept, or else what is measured now, and kept."""
-        found = self.get(name, length)
+        found = self._kept(name, length)
         if found is None:
             found = [float(number) for number in measure()]
-            self._found[name] = found
+            self._found[name] = {"seconds": found}
             self._write()
         return found
 

@@ -73,12 +73,14 @@ def _of_task(store: CellStore, at: Place, tell: Callable[[int, str], None]) -> l
             to_make.append((column, entry))
         twins.add(twin)
     seconds = [0.0] * len(store.entries)
-    if to_make:
-        tell(to_make[0][0], to_make[0][1].label)
-    programs = {column: store.kind.programs(at, entry) for column, entry in to_make}
-    together = _together(store, at, [p for each in programs.values() for p in each])
-    for column, entry in to_make:
-        if column != to_make[0][0]:
+    if not to_make:
+        return seconds
+    tell(to_make[0][0], to_make[0][1].label)
+    # Of all cells, so that an evaluation that goes on measures the same.
+    programs = [store.kind.programs(at, entry) for entry in store.entries]
+    together = _together(store, at, [program for each in programs for program in each])
+    for number, (column, entry) in enumerate(to_make):
+        if number:
             tell(column, entry.label)
         timing = store.timing(at, entry)
         measured = Measured(*timing, at.plain().seconds_per_step, together)
@@ -88,8 +90,8 @@ def _of_task(store: CellStore, at: Place, tell: Callable[[int, str], None]) -> l
 
 def _together(store: CellStore, at: Place, programs: list[Program]) -> dict[int, float]:
     """A step of plain gradient descent in the largest program: number of runs -> seconds."""
-    largest = max(programs, key=lambda program: program.num_runs, default=None)
-    if largest is None or largest.num_runs == 1:
+    largest = max(programs, key=lambda program: program.num_runs)
+    if largest.num_runs == 1:
         return {}
     configurations, seeds = largest.num_configurations, largest.num_seeds
     runs = runs_of(at.task, "tune", seeds, store.settings.seed)

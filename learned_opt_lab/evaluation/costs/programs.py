@@ -26,18 +26,17 @@ def reported_program(
     return Program(num_configurations, num_seeds, 1, task.num_steps, num_batches, REPORTED)
 
 
-def search_programs(at: Place, who: Contestant, budget: int, settings: Settings) -> list[Program]:
-    """Of a search; none where its outcome is in the cache."""
+def search_program(at: Place, who: Contestant, budget: int, settings: Settings) -> Program:
+    """Of a search; one that is in the cache is not called, nor compiled."""
     task, num_seeds = at.task, settings.num_tuning_seeds
     space = who.baseline.search_space(budget, settings.seed)
     key = cache_key(task, at.family, who, space, num_seeds, settings.seed)
     path = cache_path(settings.cache_dir or default_cache_dir(), key)
-    if path is not None and path.exists():
-        return []
+    is_cached = path is not None and path.exists()
     number = len(next(iter(space.values())))
     at_once = min(CHUNK, number)
-    calls = -(-number // at_once)
-    return [Program(at_once, num_seeds, calls, task.num_steps, _num_points(task), SEARCH)]
+    calls, compilation = (0, 0.0) if is_cached else (-(-number // at_once), SEARCH)
+    return Program(at_once, num_seeds, calls, task.num_steps, _num_points(task), compilation)
 
 
 def _num_points(task: SuiteTask) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from learned_opt import catalog
 from learned_opt_lab.evaluation.costs.course import Course, each_cell
 from learned_opt_lab.evaluation.costs.plan import Program
-from learned_opt_lab.evaluation.costs.programs import reported_program, search_programs
+from learned_opt_lab.evaluation.costs.programs import reported_program, search_program
 from learned_opt_lab.evaluation.costs.store import CellKind, CellStore, Place
 from learned_opt_lab.evaluation.leagues.contestants import league_contestant, league_rival
 from learned_opt_lab.evaluation.suite.entries import Entry
@@ -136,7 +136,7 @@ def _programs(at: Place, who: Contestant, budgets: list[int], settings: Settings
     """
     found = [reported_program(at.task, len(budgets), settings.num_seeds, BATCHES_A_POINT)]
     if max(budgets) > 1:
-        found += search_programs(at, who, max(budgets), settings)
+        found.append(search_program(at, who, max(budgets), settings))
     return found
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from learned_opt_lab.evaluation.costs.course import Course, each_cell
 from learned_opt_lab.evaluation.costs.plan import Program
-from learned_opt_lab.evaluation.costs.programs import reported_program, search_programs
+from learned_opt_lab.evaluation.costs.programs import reported_program, search_program
 from learned_opt_lab.evaluation.costs.store import CellKind, CellStore, Place
 from learned_opt_lab.evaluation.suite.entries import Entry
 from learned_opt_lab.evaluation.suite.settings import Settings
@@ -158,10 +158,10 @@ def _timing(at: Place, entry: Entry, settings: Settings) -> Timing:
 
 
 def _programs(at: Place, entry: Entry, settings: Settings) -> list[Program]:
-    """What a cell runs: a search that is not in the cache, and the runs that are reported."""
+    """What a cell runs: the runs that are reported, and a search."""
     programs = [reported_program(at.task, 1, settings.num_seeds, BATCHES_A_POINT)]
     if entry.searched is not None:
-        programs += search_programs(at, contestant(entry.searched), settings.budget, settings)
+        programs.append(search_program(at, contestant(entry.searched), settings.budget, settings))
     return programs
 
 

@@ -149,6 +149,9 @@ def test_cells_that_are_there_do_not_count_and_a_budget_ends_it():
     assert limited.left() == 0
 
 
+WRONG = ("[1]", '[1, "b"]', "[1, -1]", "3", "null")
+
+
 def test_a_ledger_measures_once_and_survives_damage(tmp_path):
     path, calls = tmp_path / "costs.json", []
 
@@ -159,8 +162,13 @@ def test_a_ledger_measures_once_and_survives_damage(tmp_path):
     for _ in range(2):
         assert Ledger(path).measured("a", 2, measure) == [1.0, 2.0]
     assert len(calls) == 1
-    for text in ('{"a": [1]}', '{"a": [1, "b"]}', '{"a": [1, -1]}', "[]", "{"):
+    for text in (
+        '{"a": [1, 2]}',
+        "[]",
+        "{",
+        *(f'{{"a": {{"seconds": {wrong}}}}}' for wrong in WRONG),
+    ):
         path.write_text(text)
         assert Ledger(path).measured("a", 2, measure) == [1.0, 2.0]
-    assert len(calls) == 6
+    assert len(calls) == 9
     assert Ledger(tmp_path / "nowhere" / "costs.json").measured("a", 2, measure) == [1.0, 2.0]
