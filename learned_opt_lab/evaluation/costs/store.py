@@ -107,7 +107,8 @@ class CellStore:
 
     def timing(self, at: Place, entry: Entry) -> Timing:
         """Of the training loop of a cell, measured once."""
-        name = ledger_name("step", at.task, self._made_of(at, entry))
+        made_of = self._made_of(at, entry) | {"fingerprint": entry.fingerprint}
+        name = ledger_name("step", at.task, made_of)
         return Timing(*self.ledger.measured(name, 2, lambda: self.kind.time(at, entry)))
 
     def twin(self, entry: Entry) -> str:
