@@ -95,41 +95,18 @@ def make_sweep(
     _check(num_steps, splits, eval_every, num_eval_batches, extra_args)
     check_model_state(family)
     plan = Plan(num_steps, splits, eval_every, num_eval_batches, extra_args)
-    train = _in_windows if family.windows else _in_one
-    program = train(plan, family, factory)
+    train = (_in_windows if family.windows else _in_one)(plan, family, factory)
 
     def sweep(hyperparameters: Hyperparameters, runs: Runs) -> Curves:
-        num_configurations, num_runs = _axis_size(hyperparameters), runs.seed.shape[0]
-        shapes = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (hyperparameters, runs)
-        )
-        start = jax.eval_shape(
-            lambda h, r: start_run(family, factory, h, r, family.data, extra_args)[1], *shapes
-        )
-        together = num_configurations * num_runs * memory.num_bytes(start)
-        memory.check_fits(
-            f"{num_configurations} configurations on {num_runs} runs at once: parameters and "
-            "states",
-            together,
-        )
-        used_mesh = mesh if mesh is not None else _default_mesh(max(num_configurations, num_runs))
-        padded_configurations, padded_runs = (
-            -(-n // used_mesh.size) * used_mesh.size for n in (num_configurations, num_runs)
-        )
-        by_configuration = padded_configurations * num_runs < num_configurations * padded_runs
-        if by_configuration:
-            hyperparameters = _pad(hyperparameters, padded_configurations)
-        else:
-            runs = _pad(runs, padded_runs)
-        curves = program(hyperparameters, runs, used_mesh, by_configuration)
-        return jax.tree.map(lambda curve: curve[:num_configurations, :num_runs], curves)
+        check_memory(family, factory, hyperparameters, runs, extra_args)
+        return spread(train, hyperparameters, runs, mesh)
 
     return sweep
 
 
 def _in_one(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., Curves]:
     """Whole runs in one call of one program."""
-    program = _sharded(functools.partial(_run, plan, family, factory))
+    program = sharded(functools.partial(_run, plan, family, factory))
 
     def train(hyperparameters, runs, mesh, by_configuration):
         return program(hyperparameters, runs, family.data, (), 0, mesh, by_configuration)
@@ -139,10 +116,8 @@ def _in_one(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., C
 
 def _in_windows(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., Curves]:
     """A call for each measurement and the steps after it, each with the next window."""
-    start = _sharded(functools.partial(_start, plan, family, factory))
-    interval = _sharded(
-        functools.partial(_interval, plan, family, factory), donate_argnames="carry"
-    )
+    start = sharded(functools.partial(_start, plan, family, factory))
+    interval = sharded(functools.partial(_interval, plan, family, factory), donate_argnames="carry")
     num_points = plan.num_steps // plan.eval_every + 1
 
     def train(hyperparameters, runs, mesh, by_configuration):
@@ -160,7 +135,53 @@ def _in_windows(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..
     return train
 
 
-def _sharded(run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+def check_memory(
+    family: TaskFamily,
+    factory: Factory,
+    hyperparameters: Hyperparameters,
+    runs: Runs,
+    extra_args: tuple[str, ...],
+) -> None:
+    """Raises `ValueError` where all configurations and runs at once do not fit into memory."""
+    num_configurations, num_runs = _axis_size(hyperparameters), runs.seed.shape[0]
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (hyperparameters, runs)
+    )
+    start = jax.eval_shape(
+        lambda h, r: start_run(family, factory, h, r, family.data, extra_args)[1], *shapes
+    )
+    memory.check_fits(
+        f"{num_configurations} configurations on {num_runs} runs at once: parameters and states",
+        num_configurations * num_runs * memory.num_bytes(start),
+    )
+
+
+def spread(
+    train: Callable[..., Any],
+    hyperparameters: Hyperparameters,
+    runs: Runs,
+    mesh: Mesh | None = None,
+) -> Any:
+    """Calls `train(hyperparameters, runs, mesh, by_configuration)` over all devices, along the axis
+    that wastes less on padding.
+
+    Every leaf of what it gives leads with configurations and runs.
+    """
+    num_configurations, num_runs = _axis_size(hyperparameters), runs.seed.shape[0]
+    used_mesh = mesh if mesh is not None else _default_mesh(max(num_configurations, num_runs))
+    padded_configurations, padded_runs = (
+        -(-n // used_mesh.size) * used_mesh.size for n in (num_configurations, num_runs)
+    )
+    by_configuration = padded_configurations * num_runs < num_configurations * padded_runs
+    if by_configuration:
+        hyperparameters = _pad(hyperparameters, padded_configurations)
+    else:
+        runs = _pad(runs, padded_runs)
+    found = train(hyperparameters, runs, used_mesh, by_configuration)
+    return jax.tree.map(lambda leaf: leaf[:num_configurations, :num_runs], found)
+
+
+def sharded(run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """`run` over all configurations and runs:
     a program over a mesh, spread along one of the two axes.
 

@@ -1,16 +1,21 @@
 """Seconds a training step takes, compilation left out and stated beside it."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from learned_opt_lab.evaluation.sweep import Factory
+from learned_opt_lab.evaluation.sweep import Factory, check_memory, sharded, spread
 from learned_opt_lab.evaluation.training import Runs, start_run
+from outer_train.particles import vary
 from tasks import TaskFamily
+
+_SAVED = "/jax/compilation_cache/compile_time_saved_sec"
+"""JAX's event for a program that came from its cache of compiled programs."""
 
 
 class Timing(NamedTuple):
@@ -18,7 +23,8 @@ class Timing(NamedTuple):
 
     Attributes:
       seconds_per_step: of one run alone: batch, gradient and update, without measurements.
-      compile_seconds: tracing and compilation of that loop.
+      compile_seconds: tracing and compilation of that loop; of one that was compiled by another run
+        and cached, what that took.
     """
 
     seconds_per_step: float
@@ -44,23 +50,32 @@ def time_training(
       runs: the first one is used.
       extra_args: as in `learned_opt_lab.evaluation.sweep.make_sweep`.
       repetitions: the fastest of these counts.
-      min_seconds: the number of steps is doubled until a repetition takes this long.
+      min_seconds: the number of steps, two at first, is doubled until a repetition takes this long.
     """
     loop = jax.jit(_make_loop(family, factory, extra_args))
     args = (hyperparameters, jax.tree.map(lambda keys: keys[0], runs), family.data)
-    start = time.perf_counter()
-    compiled = loop.lower(*args, jnp.int32(1)).compile()
-    compile_seconds = time.perf_counter() - start
-    num_steps, elapsed = 16, 0.0
-    while True:
-        elapsed = _time_once(compiled, args, num_steps)
-        if elapsed >= min_seconds:
-            break
-        num_steps *= 2
-    fastest = min(
-        [elapsed, *(_time_once(compiled, args, num_steps) for _ in range(repetitions - 1))]
-    )
-    return Timing(fastest / num_steps, compile_seconds)
+    with saved_seconds() as saved:
+        start = time.perf_counter()
+        compiled = loop.lower(*args, jnp.int32(1)).compile()
+        compile_seconds = time.perf_counter() - start + sum(saved)
+    seconds = _seconds_per_step(lambda n: compiled(*args, n), repetitions, min_seconds)
+    return Timing(seconds, compile_seconds)
+
+
+@contextlib.contextmanager
+def saved_seconds() -> Iterator[list[float]]:
+    """Seconds of compilation that JAX's cache saves inside, one for each program."""
+    saved: list[float] = []
+
+    def note(event: str, seconds: float, **_) -> None:
+        if event == _SAVED:
+            saved.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield saved
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
 
 
 def time_plain_gradient_descent(family: TaskFamily, runs: Runs) -> Timing:
@@ -70,10 +85,48 @@ def time_plain_gradient_descent(family: TaskFamily, runs: Runs) -> Timing:
     return time_training(family, optax.sgd, jnp.float32(0.0), runs)
 
 
-def _time_once(compiled: Callable, args: tuple, num_steps: int) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(compiled(*args, jnp.int32(num_steps)))
-    return time.perf_counter() - start
+def time_together(
+    family: TaskFamily,
+    num_configurations: int,
+    runs: Runs,
+    *,
+    repetitions: int = 2,
+    min_seconds: float = 0.05,
+) -> float:
+    """Seconds of a step of all configurations x runs at once, spread over devices as in a sweep,
+    with plain gradient descent; arguments as in `time_training`.
+    """
+    rates = jnp.zeros(num_configurations)
+    check_memory(family, optax.sgd, rates, runs, ())
+
+    def run(rate, runs, data, _, num_steps, *, axis_name):
+        _, start, step = start_run(family, optax.sgd, rate, runs, data, ())
+        return jax.lax.fori_loop(0, num_steps, step, vary(start, axis_name)).params
+
+    program = sharded(run)
+
+    def steps(number: jax.Array) -> Any:
+        train = lambda rates, runs, *place: program(rates, runs, family.data, (), number, *place)
+        return spread(train, rates, runs)
+
+    jax.block_until_ready(steps(jnp.int32(1)))
+    return _seconds_per_step(steps, repetitions, min_seconds)
+
+
+def _seconds_per_step(
+    steps: Callable[[jax.Array], Any], repetitions: int, min_seconds: float
+) -> float:
+    """Of a compiled function of the number of steps."""
+
+    def once(num_steps: int) -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(steps(jnp.int32(num_steps)))
+        return time.perf_counter() - start
+
+    num_steps = 2
+    while (elapsed := once(num_steps)) < min_seconds:
+        num_steps *= 2
+    return min([elapsed, *(once(num_steps) for _ in range(repetitions - 1))]) / num_steps
 
 
 def _make_loop(family: TaskFamily, factory: Factory, extra_args: tuple[str, ...]) -> Callable:

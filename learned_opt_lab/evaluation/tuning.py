@@ -140,8 +140,8 @@ def tune(
     family = task.build() if family is None else family
     who = contestant(name)
     configurations = who.baseline.search_space(budget, seed)
-    key = _cache_key(task, family, who, configurations, num_seeds, seed)
-    path = _path(cache_dir or default_cache_dir(), key)
+    key = cache_key(task, family, who, configurations, num_seeds, seed)
+    path = cache_path(cache_dir or default_cache_dir(), key)
     if (found := _read(path, key, warn)) is not None:
         return found._replace(cached=True)
     scores, finite = _scores(
@@ -208,7 +208,7 @@ def _scores(
     return np.concatenate(scores)[:num_configurations], np.concatenate(finite)[:num_configurations]
 
 
-def _cache_key(
+def cache_key(
     task: SuiteTask,
     family: TaskFamily,
     who: Contestant,
@@ -250,7 +250,7 @@ def baseline_content(entry: Baseline) -> str:
     return content.code(entry.factory, entry.extra_args)
 
 
-def _path(cache_dir: Path | None, key: dict[str, Any]) -> Path | None:
+def cache_path(cache_dir: Path | None, key: dict[str, Any]) -> Path | None:
     """Names for whoever looks into the folder, then a digest of the whole key."""
     if cache_dir is None:
         return None

@@ -76,7 +76,7 @@ def run(args: Args) -> int:
     from learned_opt_lab.ablation.figure import ablation_figure
     from learned_opt_lab.ablation.results import results, table, untrained
     from learned_opt_lab.cli import surroundings
-    from learned_opt_lab.cli.commands.evaluate import shown_progress
+    from learned_opt_lab.cli.progress import shown_progress
     from learned_opt_lab.drawing.training_figures import save
     from learned_opt_lab.results.folder import warn, write_result
     from outer_train.run import lock

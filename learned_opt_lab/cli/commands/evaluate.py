@@ -2,10 +2,8 @@
 train a suite's tasks with every optimizer, and say who wins.
 """
 
-import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +14,7 @@ import tyro
 class Args:
     """Evaluate optimizers on a suite of held-out tasks.
 
-    An interrupted evaluation goes on where it stopped.
+    Says first what it will cost. An interrupted evaluation goes on where it stopped.
     """
 
     optimizers: tyro.conf.Positional[tuple[str, ...]]
@@ -53,6 +51,9 @@ class Args:
     cache_dir: Path | None = None
     """Where outcomes of searches are kept;
     LEARNED_OPT_CACHE or ~/.cache/learned_opt if not given."""
+    max_minutes: float | None = None
+    """Stop before the cell that would end later, and report the tasks that are complete.
+    The same command goes on, with another budget or none. Without it, all is done."""
     num_devices: int | None = None
     """CPU devices; one for each core if not given."""
     compilation_cache: bool = True
@@ -70,17 +71,14 @@ def run(args: Args) -> int:
         holds something else.
     """
     from learned_opt_lab.cli import surroundings
+    from learned_opt_lab.cli.progress import planned_progress
     from learned_opt_lab.evaluation.suite._evaluate import evaluate
     from learned_opt_lab.evaluation.suite.entries import parse_entries
     from learned_opt_lab.evaluation.suite.run import Settings
     from learned_opt_lab.evaluation.suite.user_suite import find_suite, is_users
     from learned_opt_lab.runs.user_path import add_to_path
 
-    for name in ("num_seeds", "num_tuning_seeds", "budget"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(args, name)}")
-    if args.budgets and min(args.budgets) < 1:
-        raise ValueError(f"budgets must be at least 1, got {min(args.budgets)}")
+    _check(args)
     chosen = None if is_users(args.suite) else find_suite(args.suite)
     # Before theta is read, or a suite of the user's own: that starts JAX.
     surroundings.start_jax(args.num_devices, args.compilation_cache)
@@ -98,17 +96,47 @@ def run(args: Args) -> int:
         tuple(args.leagues),
         tuple(args.budgets),
     )
-    with shown_progress() as progress:
-        report = evaluate(args.out, chosen, entries, settings, progress)
-    print_report(report)
+    with planned_progress() as shown:
+        report = evaluate(
+            args.out,
+            chosen,
+            entries,
+            settings,
+            shown.tell,
+            planned=shown.plan,
+            max_minutes=args.max_minutes,
+        )
+    print_end(report, args.out)
+    return 0
+
+
+def _check(args: Args) -> None:
+    """Raises `ValueError` for a number that is out of its range."""
+    for name in ("num_seeds", "num_tuning_seeds", "budget"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(args, name)}")
+    if args.budgets and min(args.budgets) < 1:
+        raise ValueError(f"budgets must be at least 1, got {min(args.budgets)}")
+    if args.max_minutes is not None and not args.max_minutes > 0:
+        raise ValueError(f"max_minutes must be above 0, got {args.max_minutes:g}")
+
+
+def print_end(report: dict[str, Any], out: Path) -> None:
+    """What was found, on how many tasks, and where the rest is."""
+    if report["optimizers"]:
+        print_report(report)
     for optimizer in report["optimizers"]:
         for name in ("tuning_source", "training_tasks"):
             if optimizer.get(name):
                 print(f"{optimizer['label']}: {optimizer[name]}")
     for skipped in report["skipped"]:
         print(f"skipped {skipped['task']}: {skipped['reason']}", file=sys.stderr)
-    print(f"{args.out / 'report.html'} and report.json hold the rest")
-    return 0
+    if report["optimizers"]:
+        print(f"{out / 'report.html'} and report.json hold the rest")
+    progress = report["progress"]
+    if progress["to_come"]:
+        done = f"{progress['tasks_done']} of {progress['tasks']} tasks are complete"
+        print(f"{done}; the same command goes on")
 
 
 def print_report(report: dict[str, Any]) -> None:
@@ -150,33 +178,3 @@ def print_ranking(report: dict[str, Any]) -> None:
         )
     tuned = "tuned" if report.get("is_tuned", True) else "untuned"
     print(f"score: 0 is {tuned} {report['reference']}, 1 is no progress; lower is better")
-
-
-@contextlib.contextmanager
-def shown_progress() -> Iterator[Callable[[int, int, str], None]]:
-    """A bar with the time left on a terminal, one line a cell elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda done, total, what: print(
-            f"[{done}/{total}] {what}", file=sys.stderr, flush=True
-        )
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        handle = bar.add_task("", total=None)
-        yield lambda done, total, what: bar.update(
-            handle, completed=done, total=total, description=what
-        )

@@ -49,7 +49,7 @@ def run(args: Args) -> int:
       ValueError: for an unknown baseline, suite or task, or a budget below 1.
     """
     from learned_opt_lab.cli import surroundings
-    from learned_opt_lab.cli.commands.evaluate import shown_progress
+    from learned_opt_lab.cli.progress import shown_progress
     from learned_opt_lab.evaluation.baselines import baseline
     from learned_opt_lab.evaluation.suite.user_suite import is_users
     from learned_opt_lab.evaluation.tuning import default_cache_dir, tune

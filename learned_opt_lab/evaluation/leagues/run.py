@@ -14,17 +14,20 @@ import jax.numpy as jnp
 from numpy.typing import NDArray
 
 from learned_opt import catalog
+from learned_opt_lab.evaluation.costs.course import Course, each_cell
+from learned_opt_lab.evaluation.costs.plan import Program
+from learned_opt_lab.evaluation.costs.programs import reported_program, search_program
+from learned_opt_lab.evaluation.costs.store import CellKind, CellStore, Place
 from learned_opt_lab.evaluation.leagues.contestants import league_contestant, league_rival
 from learned_opt_lab.evaluation.suite.entries import Entry
-from learned_opt_lab.evaluation.suite.run import Cell, Place, cell_stem, each_cell, train
+from learned_opt_lab.evaluation.suite.run import BATCHES_A_POINT, Cell, train
 from learned_opt_lab.evaluation.suite.settings import LEAGUES, Settings
-from learned_opt_lab.evaluation.timing import time_training
+from learned_opt_lab.evaluation.timing import Timing, time_training
 from learned_opt_lab.evaluation.tuning import (
     Contestant,
     Tuned,
     baseline_content,
     lowest_first,
-    runs_of,
     tune,
 )
 from learned_opt_lab.results import cells as cell_files
@@ -84,7 +87,7 @@ def run_leagues(
     suite: Suite,
     entries: list[Entry],
     settings: Settings,
-    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+    course: Course | None = None,
     started: str = "",
 ) -> LeagueResults:
     """Runs what is missing and reads what is there.
@@ -94,35 +97,55 @@ def run_leagues(
       suite: the tasks.
       entries: the optimizers.
       settings: leagues, seeds and budgets.
-      progress: called with cells done, cells in all, and what is being done.
+      course: how it goes; None goes on to the end and tells nobody.
       started: what `prepare_folder` returned.
+
+    Returns:
+      The cells of complete tasks, all of them unless a budget ended before.
     """
     budgets = budgets_of(settings)
     contestants = {entry.label: league_contestant(entry) for entry in entries}
-    measured: dict[str, LeagueCell] = {}
-
-    def cell_of(at: Place, entry: Entry) -> LeagueCell:
-        who, stem = contestants[entry.label], cell_stem(out, at.task, entry)
-        made_of = at.made_of | {"optimizer_code": _content(who, budgets, settings)}
-        cell = read_league_cell(stem, made_of)
-        if cell is None:
-            # Twins are measured once, so that their seconds tie as well.
-            twin = measured.get(content.of_json([at.task.name, made_of]))
-            cell = twin or run_league_cell(at, who, budgets, settings)
-            write_league_cell(stem, cell, made_of)
-        measured[content.of_json([at.task.name, made_of])] = cell
-        return cell
-
-    found, skipped = each_cell(suite, entries, settings, cell_of, progress)
     rivals = {entry.label: league_rival(entry) for entry in entries}
-    cells = {
-        budget: {
-            (task, label): _at_budget(cell, budget, rivals[label].takes_num_steps)
-            for (task, label), cell in found.items()
+
+    def finished(found: dict[tuple[str, str], LeagueCell], skipped: dict[str, str]) -> Any:
+        cells = {
+            budget: {
+                (task, label): _at_budget(cell, budget, rivals[label].takes_num_steps)
+                for (task, label), cell in found.items()
+            }
+            for budget in budgets
         }
-        for budget in budgets
-    }
-    return LeagueResults(cells, skipped, started)
+        return LeagueResults(cells, skipped, started)
+
+    who = lambda entry: contestants[entry.label]
+    kind = CellKind(
+        content=lambda entry: _content(who(entry), budgets, settings),
+        twins=True,
+        read=read_league_cell,
+        write=write_league_cell,
+        make=lambda at, entry, timing: run_league_cell(at, who(entry), budgets, settings, timing),
+        programs=lambda at, entry: _programs(at, who(entry), budgets, settings),
+        time=lambda at, entry: _timing(at, who(entry), settings),
+    )
+    return each_cell(CellStore(out, entries, settings, kind), suite, course or Course(), finished)
+
+
+def _programs(at: Place, who: Contestant, budgets: list[int], settings: Settings) -> list[Program]:
+    """What a cell runs: a search, and the reported runs of what is chosen, at most one
+    configuration a budget.
+    """
+    found = [reported_program(at.task, len(budgets), settings.num_seeds, BATCHES_A_POINT)]
+    if max(budgets) > 1:
+        found.append(search_program(at, who, max(budgets), settings))
+    return found
+
+
+def _timing(at: Place, who: Contestant, settings: Settings) -> Timing:
+    """Of the training loop, at the published default."""
+    space = who.baseline.search_space(1, settings.seed)
+    default = {name: jnp.asarray(values[0]) for name, values in space.items()}
+    factory, extra_args = who.baseline.factory_for(at.task.num_steps), who.baseline.extra_args
+    return time_training(at.family, factory, default, at.runs, extra_args=extra_args)
 
 
 def _content(who: Contestant, budgets: list[int], settings: Settings) -> str:
@@ -135,7 +158,11 @@ def _content(who: Contestant, budgets: list[int], settings: Settings) -> str:
 
 
 def run_league_cell(
-    at: Place, who: Contestant, budgets: list[int], settings: Settings
+    at: Place,
+    who: Contestant,
+    budgets: list[int],
+    settings: Settings,
+    timing: Callable[[], Timing],
 ) -> LeagueCell:
     """Searches, then trains what was chosen, and times one optimizer on one task."""
     task, family = at.task, at.family
@@ -157,11 +184,8 @@ def run_league_cell(
     }
     places = sorted(set(chosen.values()))
     factory, extra_args = who.baseline.factory_for(task.num_steps), who.baseline.extra_args
-    runs = runs_of(task, "evaluate", settings.num_seeds, settings.seed)
     configurations = {name: jnp.asarray(values[places]) for name, values in space.items()}
-    curves = train(task, family, factory, configurations, runs, extra_args)
-    default = {name: jnp.asarray(values[0]) for name, values in space.items()}
-    timing = time_training(family, factory, default, runs, extra_args=extra_args)
+    curves = train(task, family, factory, configurations, at.runs, extra_args)
     record = {
         "chosen": {str(budget): place for budget, place in chosen.items()},
         "configurations": {
@@ -169,8 +193,8 @@ def run_league_cell(
             for place in places
         },
         "search": None if tuned is None else _search_record(tuned, task.num_steps),
-        **timing._asdict(),
-        "plain_seconds_per_step": at.plain_seconds(),
+        **timing()._asdict(),
+        "plain_seconds_per_step": at.plain().seconds_per_step,
     }
     return LeagueCell(dict(zip(places, curves, strict=True)), record)
 

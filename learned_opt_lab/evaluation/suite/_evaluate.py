@@ -1,5 +1,7 @@
 """One call from optimizers to a report: `learned-opt evaluate` in Python."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,11 @@ from learned_opt.disk import files
 from learned_opt_lab.drawing import charts
 from learned_opt_lab.drawing.text import file_name
 from learned_opt_lab.evaluation.baselines import BASELINES
+from learned_opt_lab.evaluation.costs.course import Course
+from learned_opt_lab.evaluation.costs.plan import Plan
 from learned_opt_lab.evaluation.leagues.boards import league_report, main_results
 from learned_opt_lab.evaluation.leagues.contestants import league_rival
-from learned_opt_lab.evaluation.leagues.run import budgets_of, run_leagues
+from learned_opt_lab.evaluation.leagues.run import LeagueResults, budgets_of, run_leagues
 from learned_opt_lab.evaluation.page import page
 from learned_opt_lab.evaluation.page.charts import suite_charts
 from learned_opt_lab.evaluation.suite.entries import Entry, parse_entries
@@ -27,9 +31,12 @@ def evaluate(
     entries: list[Entry],
     settings: Settings | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+    *,
+    planned: Callable[[Plan], None] | None = None,
+    max_minutes: float | None = None,
 ) -> dict[str, Any]:
     """Runs what is missing of an evaluation and writes `report.json`,
-    `curves.npz`, `figures/` and `report.html`.
+    `curves.npz`, `figures/` and `report.html`, all of them again after each task.
 
     Args:
       out: a new folder, or that of the same evaluation, interrupted.
@@ -38,9 +45,13 @@ def evaluate(
         where it is missing.
       settings: seeds and budgets; None is the default.
       progress: called with cells done, cells in all, and what is being done.
+      planned: called with what it will cost, before the first cell.
+      max_minutes: a cell that would end later does not begin, but for the first one. No part of
+        what makes two evaluations the same one.
 
     Returns:
-      The content of `report.json`.
+      The content of `report.json`. Its `progress` says how many tasks are complete; others are not
+      in it. With none there is no file, and no optimizer in what is returned.
 
     Raises:
       ValueError: for a folder that holds something else or into which another process evaluates, an
@@ -55,14 +66,39 @@ def evaluate(
     if settings.leagues:
         check_leagues(entries, settings)
     started = prepare_folder(out, suite, entries, settings)
+    write = functools.partial(_write_results, out, suite, entries, settings)
+    max_seconds = None if max_minutes is None else 60 * max_minutes
+    course = Course(progress, planned, max_seconds, write)
     with lock.hold(out):
-        if settings.leagues:
-            found = run_leagues(out, suite, entries, settings, progress, started)
-            report, results = league_report(suite, entries, settings, found), main_results(found)
-        else:
-            results = run_suite(out, suite, entries, settings, progress, started)
-            report = build_report(suite, entries, settings, results)
-        write_report(out, suite, report, results)
+        run = run_leagues if settings.leagues else run_suite
+        return write(run(out, suite, entries, settings, course, started))
+
+
+def _write_results(
+    out: Path,
+    suite: Suite,
+    entries: list[Entry],
+    settings: Settings,
+    results: Results | LeagueResults,
+) -> dict[str, Any]:
+    """Writes and returns the report of the tasks that all optimizers are done with."""
+    main = main_results(results) if isinstance(results, LeagueResults) else results
+    done = {task for task, _ in main.cells}
+    to_come = [t.name for t in suite.tasks if t.name not in done and t.name not in main.skipped]
+    progress = {
+        "tasks_done": len(done),
+        "tasks": len(done) + len(to_come),
+        "to_come": to_come,
+    }
+    if to_come and not done:
+        skipped = [{"task": name, "reason": reason} for name, reason in main.skipped.items()]
+        return {"progress": progress, "optimizers": [], "skipped": skipped}
+    shown = dataclasses.replace(
+        suite, tasks=tuple(task for task in suite.tasks if task.name not in to_come)
+    )
+    build = league_report if settings.leagues else build_report
+    report = build(shown, entries, settings, results) | {"progress": progress}
+    write_report(out, shown, report, main)
     return report
 
 

@@ -8,7 +8,6 @@ an evaluation of; another evaluation does not go in. What is not asked for but n
 again.
 """
 
-import functools
 import operator
 from collections.abc import Callable
 from pathlib import Path
@@ -19,28 +18,25 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_opt_lab.drawing.text import file_name
+from learned_opt_lab.evaluation.costs.course import Course, each_cell
+from learned_opt_lab.evaluation.costs.plan import Program
+from learned_opt_lab.evaluation.costs.programs import reported_program, search_program
+from learned_opt_lab.evaluation.costs.store import CellKind, CellStore, Place
 from learned_opt_lab.evaluation.suite.entries import Entry
 from learned_opt_lab.evaluation.suite.settings import Settings
 from learned_opt_lab.evaluation.sweep import Factory, Runs, make_sweep
-from learned_opt_lab.evaluation.timing import time_plain_gradient_descent, time_training
-from learned_opt_lab.evaluation.tuning import (
-    baseline_content,
-    contestant,
-    runs_of,
-    task_content,
-    tune,
-)
+from learned_opt_lab.evaluation.timing import Timing, time_training
+from learned_opt_lab.evaluation.tuning import baseline_content, contestant, tune
 from learned_opt_lab.results import cells as cell_files
 from learned_opt_lab.results import content, folder
 from tasks import Suite, SuiteTask, TaskFamily
-from tasks.images import DatasetNotPrepared
 
 NUM_EVAL_BATCHES = 4
 """With one batch a point, the lowest validation loss of a run is a matter of luck: on the 81
 validation images of the held-out digits tuned Adam's lowest smoothed loss was .017, half its mean
 over the last tenth of the run."""
 SPLITS = ("train", "outer_valid", "test")
+BATCHES_A_POINT = len(SPLITS) * NUM_EVAL_BATCHES
 
 
 class Cell(NamedTuple):
@@ -54,22 +50,6 @@ class Cell(NamedTuple):
 
     curves: dict[str, dict[str, NDArray]]
     record: dict[str, Any]
-
-
-class Place(NamedTuple):
-    """A task that cells are made on.
-
-    Attributes:
-      task: of the suite.
-      family: what it builds.
-      made_of: digests of what its numbers follow from.
-      plain_seconds: of a step of gradient descent, measured when first asked for.
-    """
-
-    task: SuiteTask
-    family: TaskFamily
-    made_of: dict[str, Any]
-    plain_seconds: Callable[[], float]
 
 
 class Results(NamedTuple):
@@ -91,7 +71,7 @@ def run_suite(
     suite: Suite,
     entries: list[Entry],
     settings: Settings,
-    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+    course: Course | None = None,
     started: str = "",
 ) -> Results:
     """Runs what is missing and reads what is there.
@@ -101,60 +81,24 @@ def run_suite(
       suite: the tasks.
       entries: the optimizers, the reference among them.
       settings: seeds and budgets.
-      progress: called with cells done, cells in all, and what is being done.
+      course: how it goes; None goes on to the end and tells nobody.
       started: what `prepare_folder` returned.
+
+    Returns:
+      The cells of complete tasks, all of them unless a budget ended before.
     """
-
-    def cell_of(at: Place, entry: Entry) -> Cell:
-        stem = cell_stem(out, at.task, entry)
-        made_of = at.made_of | {"optimizer_code": _optimizer_content(entry, settings)}
-        cell = read_cell(stem, made_of)
-        if cell is None:
-            cell = run_cell(at.task, at.family, entry, settings, at.plain_seconds())
-            write_cell(stem, cell, made_of)
-        return cell
-
-    cells, skipped = each_cell(suite, entries, settings, cell_of, progress)
-    return Results(cells, skipped, started)
-
-
-def each_cell(
-    suite: Suite,
-    entries: list[Entry],
-    settings: Settings,
-    cell_of: Callable[[Place, Entry], Any],
-    progress: Callable[[int, int, str], None],
-) -> tuple[dict[tuple[str, str], Any], dict[str, str]]:
-    """Goes through all cells, task by task: (task name, label) -> what `cell_of` gives, and the
-    tasks that could not be built.
-    """
-    cells, skipped = {}, {}
-    total = len(suite.tasks) * len(entries)
-    for row, task in enumerate(suite.tasks):
-        progress(row * len(entries), total, f"{task.name}: {entries[0].label}")
-        try:
-            family = task.build()
-        except DatasetNotPrepared as error:
-            skipped[task.name] = str(error).splitlines()[0]
-            continue
-        made_of = task_content(task, family) | {"versions": content.environment()}
-        plain = functools.cache(functools.partial(_plain_seconds, task, family, settings))
-        for column, entry in enumerate(entries):
-            if column:
-                progress(row * len(entries) + column, total, f"{task.name}: {entry.label}")
-            cells[task.name, entry.label] = cell_of(Place(task, family, made_of, plain), entry)
-    progress(total, total, "report")
-    return cells, skipped
-
-
-def cell_stem(out: Path, task: SuiteTask, entry: Entry) -> Path:
-    """Of the two files of a cell."""
-    return out / "cells" / file_name(task.name) / file_name(entry.label)
-
-
-def _plain_seconds(task: SuiteTask, family: TaskFamily, settings: Settings) -> float:
-    runs = runs_of(task, "evaluate", settings.num_seeds, settings.seed)
-    return time_plain_gradient_descent(family, runs).seconds_per_step
+    kind = CellKind(
+        content=lambda entry: _optimizer_content(entry, settings),
+        twins=False,
+        read=read_cell,
+        write=write_cell,
+        make=lambda at, entry, timing: run_cell(at, entry, settings, timing),
+        programs=lambda at, entry: _programs(at, entry, settings),
+        time=lambda at, entry: _timing(at, entry, settings),
+    )
+    store = CellStore(out, entries, settings, kind)
+    finished = lambda cells, skipped: Results(cells, skipped, started)
+    return each_cell(store, suite, course or Course(), finished)
 
 
 def _optimizer_content(entry: Entry, settings: Settings) -> str:
@@ -167,11 +111,9 @@ def _optimizer_content(entry: Entry, settings: Settings) -> str:
     return content.of_json([*parts, who.fingerprint] if who.fingerprint else parts)
 
 
-def run_cell(
-    task: SuiteTask, family: TaskFamily, entry: Entry, settings: Settings, plain_seconds: float
-) -> Cell:
+def run_cell(at: Place, entry: Entry, settings: Settings, timing: Callable[[], Timing]) -> Cell:
     """Tunes (a baseline), trains and times one optimizer on one task."""
-    runs = runs_of(task, "evaluate", settings.num_seeds, settings.seed)
+    task, family = at.task, at.family
     record: dict[str, Any] = {"hyperparameters": None, "tuning": None}
     if entry.searched is not None:
         who = contestant(entry.searched)
@@ -188,14 +130,39 @@ def run_cell(
         told = who.baseline.told(chosen.pop("hyperparameters"))
         record = {"hyperparameters": told, "tuning": chosen}
         hyperparameters = jax.tree.map(jnp.float32, tuned.hyperparameters)
-        factory, extra_args = who.baseline.factory_for(task.num_steps), who.baseline.extra_args
     else:
-        hyperparameters, factory, extra_args = entry.theta, entry.optimizer.fastest, ()
+        hyperparameters = entry.theta
+    factory, extra_args = _factory(at, entry)
     one_configuration = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], hyperparameters)
-    (curves,) = train(task, family, factory, one_configuration, runs, extra_args)
-    timing = time_training(family, factory, hyperparameters, runs, extra_args=extra_args)
-    record.update(timing._asdict(), plain_seconds_per_step=plain_seconds)
+    (curves,) = train(task, family, factory, one_configuration, at.runs, extra_args)
+    record.update(timing()._asdict(), plain_seconds_per_step=at.plain().seconds_per_step)
     return Cell(curves, record)
+
+
+def _factory(at: Place, entry: Entry) -> tuple[Factory, tuple[str, ...]]:
+    """An optimizer's factory, and what its update is given."""
+    if entry.searched is None:
+        return entry.optimizer.fastest, ()
+    who = contestant(entry.searched)
+    return who.baseline.factory_for(at.task.num_steps), who.baseline.extra_args
+
+
+def _timing(at: Place, entry: Entry, settings: Settings) -> Timing:
+    """Of the training loop, at the first configuration of a search: all cost the same."""
+    hyperparameters = entry.theta
+    if entry.searched is not None:
+        space = contestant(entry.searched).baseline.search_space(settings.budget, settings.seed)
+        hyperparameters = {name: jnp.float32(values[0]) for name, values in space.items()}
+    factory, extra_args = _factory(at, entry)
+    return time_training(at.family, factory, hyperparameters, at.runs, extra_args=extra_args)
+
+
+def _programs(at: Place, entry: Entry, settings: Settings) -> list[Program]:
+    """What a cell runs: the runs that are reported, and a search."""
+    programs = [reported_program(at.task, 1, settings.num_seeds, BATCHES_A_POINT)]
+    if entry.searched is not None:
+        programs.append(search_program(at, contestant(entry.searched), settings.budget, settings))
+    return programs
 
 
 def train(

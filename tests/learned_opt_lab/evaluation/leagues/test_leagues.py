@@ -40,9 +40,14 @@ def settings(settings):
 
 
 @pytest.fixture(scope="module")
-def out(small, settings, tmp_path_factory):
+def plans():
+    return []
+
+
+@pytest.fixture(scope="module")
+def out(small, settings, plans, tmp_path_factory):
     folder = tmp_path_factory.mktemp("out") / "leagues"
-    evaluate(folder, small, who_plays(), settings)
+    evaluate(folder, small, who_plays(), settings, planned=plans.append)
     return folder
 
 
@@ -167,6 +172,15 @@ def test_the_second_time_axis_holds_the_cost_of_tuning(leagues, small):
             assert reached["seconds_with_tuning"] == pytest.approx(
                 reached["seconds"] + cost["seconds"]
             )
+
+
+def test_the_plan_counts_twins_once(out, plans):
+    (plan,) = plans
+    cost = dict(zip(plan.labels, plan.seconds, strict=True))
+    assert {label for label, seconds in cost.items() if seconds == 0} == {"twin", "two/same"}
+    assert plan.tasks == ("small",)
+    names = [name.split()[0] for name in json.loads((out / "costs.json").read_text())]
+    assert sorted(names) == ["8", "plain", *["step"] * 5]
 
 
 def test_cells_are_read_again_and_a_league_is_another_evaluation(out, small, settings, tmp_path):

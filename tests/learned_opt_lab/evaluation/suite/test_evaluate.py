@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from learned_opt_lab.cli.commands.evaluate import print_ranking
+from learned_opt_lab.cli.commands.evaluate import print_end, print_ranking
+from learned_opt_lab.evaluation.suite import run as suite_run
 from learned_opt_lab.evaluation.suite._evaluate import evaluate
 from learned_opt_lab.evaluation.suite.entries import parse_entries
 from tasks.suite_tasks import Suite
@@ -29,8 +30,12 @@ def out(suite, settings, tmp_path_factory):
     with pytest.raises(KeyboardInterrupt):
         evaluate(folder, suite, entries(), settings, stop)
     assert seen == [0, 1, 2, 3, 4, 5]
-    first = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npz")}
+    first = {path: path.stat().st_mtime_ns for path in (folder / "cells").rglob("*.npz")}
     assert len(first) == 5
+    interim = json.loads((folder / "report.json").read_text())
+    assert interim["progress"] == {"tasks_done": 1, "tasks": 3, "to_come": ["large", "absent"]}
+    assert {row["task"] for row in interim["rows"]} == {"small"}
+    assert (folder / "report.html").exists()
     evaluate(folder, suite, entries(), settings)
     assert all(path.stat().st_mtime_ns == time for path, time in first.items())
     return folder
@@ -134,6 +139,7 @@ def test_files(out):
     assert names == {
         "evaluation.json",
         "cells",
+        "costs.json",
         "report.json",
         "report.html",
         "curves.npz",
@@ -205,6 +211,46 @@ def test_the_report_says_what_came_from_a_cache(
     assert source.startswith("tuning read from the cache on 2 of 2 tasks, made on")
     assert all(day in source for day in made)
     assert source in (tmp_path / "other" / "report.html").read_text()
+
+
+def test_a_budget_is_no_part_of_an_evaluation_and_what_is_there_costs_nothing(
+    out, suite, settings, report
+):
+    plans = []
+    again = evaluate(out, suite, entries(), settings, planned=plans.append, max_minutes=1e-9)
+    assert again["progress"] == {"tasks_done": 2, "tasks": 2, "to_come": []}
+    assert again["rows"] == report["rows"]
+    (plan,) = plans
+    assert set(plan.seconds) == {0.0}
+    assert plan.skipped == ("absent",)
+
+
+def test_before_the_first_task_is_complete_there_is_no_report(
+    suite, settings, tmp_path, monkeypatch, capsys
+):
+    made = []
+
+    def run_cell(at, entry, settings, timing):
+        made.append(entry.label)
+        return suite_run.Cell({"test": {"loss": np.ones((2, 3))}}, timing()._asdict())
+
+    monkeypatch.setattr(suite_run, "run_cell", run_cell)
+    out, plans = tmp_path / "out", []
+    settings = settings._replace(cache_dir=tmp_path / "cache")
+    found = evaluate(out, suite, entries(), settings, planned=plans.append, max_minutes=1e-9)
+    assert found["progress"]["tasks_done"] == 0
+    assert made == ["adam"]
+    assert {path.name for path in out.iterdir()} == {"evaluation.json", "costs.json", "cells"}
+    record = json.loads((out / "cells" / "small" / "adam.json").read_text())["record"]
+    costs = json.loads((out / "costs.json").read_text())
+    seconds = [record["seconds_per_step"], record["compile_seconds"]]
+    assert {"seconds": seconds} in costs.values()
+    assert all(seconds > 0 for seconds in plans[0].seconds)
+    # Adam alone searches; its cell compiles twice as much.
+    assert plans[0].seconds[0] > plans[0].seconds[1]
+    print_end(found, out)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == "0 of 3 tasks are complete; the same command goes on"
 
 
 def test_one_run_has_no_interval(suite, settings, tmp_path):

@@ -14,7 +14,6 @@ from learned_opt.disk import files
 from learned_opt_lab.evaluation.suite import run as suite_run
 from learned_opt_lab.evaluation.suite._evaluate import evaluate
 from learned_opt_lab.evaluation.suite.entries import Entry
-from learned_opt_lab.evaluation.timing import Timing
 from tests.support.lab.tiny import SGD, entries
 
 evaluate_module = importlib.import_module("learned_opt_lab.evaluation.suite._evaluate")
@@ -32,12 +31,11 @@ def test_a_half_written_cell_is_run_again(tmp_path):
 def test_an_edited_optimizer_is_measured_again(suite, settings, tmp_path, monkeypatch, capsys):
     made = []
 
-    def run_cell(task, family, entry, settings, plain_seconds):
-        made.append((task.name, entry.label))
+    def run_cell(at, entry, settings, timing):
+        made.append((at.task.name, entry.label))
         return suite_run.Cell({"test": {"loss": np.ones((2, 3))}}, {"seconds_per_step": 1.0})
 
     monkeypatch.setattr(suite_run, "run_cell", run_cell)
-    monkeypatch.setattr(suite_run, "time_plain_gradient_descent", lambda *args: Timing(1.0, 1.0))
     optimizers = [Entry("one", "one", optimizer=SGD, theta=jnp.float32(1)), *entries()[-1:]]
     run = functools.partial(suite_run.run_suite, tmp_path, suite, settings=settings)
     run(optimizers)
@@ -52,8 +50,8 @@ def test_an_edited_optimizer_is_measured_again(suite, settings, tmp_path, monkey
 def test_an_evaluation_goes_on_once_the_disk_has_room(suite, settings, tmp_path, monkeypatch):
     made = []
 
-    def run_cell(task, family, entry, settings, plain_seconds):
-        made.append((task.name, entry.label))
+    def run_cell(at, entry, settings, timing):
+        made.append((at.task.name, entry.label))
         return suite_run.Cell({"test": {"loss": np.ones((2, 3))}}, {"seconds_per_step": 1.0})
 
     def full(path, write):
@@ -63,7 +61,6 @@ def test_an_evaluation_goes_on_once_the_disk_has_room(suite, settings, tmp_path,
 
     written = files._write_to_disk
     monkeypatch.setattr(suite_run, "run_cell", run_cell)
-    monkeypatch.setattr(suite_run, "time_plain_gradient_descent", lambda *args: Timing(1.0, 1.0))
     with monkeypatch.context() as patch:
         patch.setattr(files, "_write_to_disk", full)
         with pytest.raises(OSError, match=r"No space left on device: .*two%2Fsame\.npz"):

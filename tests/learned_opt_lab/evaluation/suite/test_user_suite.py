@@ -14,6 +14,15 @@ HEAD = "from tasks import Suite, SuiteTask\nfrom tasks.suite_tasks import quadra
 TASK = "SuiteTask('q', lambda: quadratic(2), 20, 10, 'two')"
 SUITE = f"Suite('mine', 1, 'one', ({TASK},))"
 
+NAN = """
+import jax.numpy as jnp
+from tasks import Task, TaskFamily
+batch = lambda data, key, split: jnp.ones(2)
+task = Task(lambda key: jnp.zeros(2), lambda p, key, b: (p[0] / p[1], {}), batch)
+build = lambda: TaskFamily(lambda key: (), lambda drawn: task)
+suite = Suite('m', 1, '', (SuiteTask('q', build, 20, 10, ''),))
+"""
+
 
 def family(loss):
     task = Task(lambda key: jnp.zeros(2), loss, lambda data, key, split: jnp.ones(2))
@@ -76,6 +85,7 @@ def test_a_task_with_model_state():
             "suite = Suite('m', 1, '', (SuiteTask('q', lambda: 1 / 0, 20, 10, ''),))",
             "task 'q' cannot be built: ZeroDivisionError",
         ),
+        (NAN, "task 'q' must start at a finite scalar loss, got nan"),
     ],
 )
 def test_a_file_that_is_wrong_is_told_in_one_line(text, message, tmp_path, capsys):

@@ -1,0 +1,102 @@
+"""How far a long command is: a bar with the time left on a terminal, one line a cell elsewhere."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from learned_opt_lab.evaluation.costs.countdown import Countdown
+    from learned_opt_lab.evaluation.costs.plan import Plan
+
+Progress = Callable[[int, int, str], None]
+"""Called with cells done, cells in all, and what is being done."""
+
+
+class Planned:
+    """Progress with the time left by a plan, once there is one.
+
+    Args:
+      show: shows cells done, cells in all, what is being done, and the time left in words.
+      say: prints a line.
+    """
+
+    def __init__(self, show: Callable[[int, int, str, str], None], say: Callable[[str], None]):
+        self._show, self._say = show, say
+        self._countdown: Countdown | None = None
+
+    def plan(self, plan: "Plan") -> None:
+        """Prints what will be done, and counts down from now."""
+        from learned_opt_lab.evaluation.costs.countdown import Countdown
+        from learned_opt_lab.evaluation.costs.plan import lines
+
+        for line in lines(plan):
+            self._say(line)
+        limit = None if plan.max_seconds is None else plan.max_seconds - plan.spent
+        self._countdown = Countdown(plan.seconds, max_seconds=limit)
+
+    def tell(self, done: int, total: int, what: str) -> None:
+        """Shows where it is."""
+        if self._countdown is not None:
+            self._countdown.begins(done)
+        self._show(done, total, what, self.left())
+
+    def left(self) -> str:
+        """The time left in words; none without a plan."""
+        from learned_opt_lab.evaluation.costs.plan import minutes
+
+        return "" if self._countdown is None else f"{minutes(self._countdown.left())} left"
+
+
+@contextlib.contextmanager
+def planned_progress() -> Iterator[Planned]:
+    """Of an evaluation that says what it will cost."""
+    if not sys.stderr.isatty():
+        say = lambda line: print(line, file=sys.stderr, flush=True)
+        show = lambda done, total, what, left: say(
+            f"[{done}/{total}] {what}" + (f" ({left})" if left else "")
+        )
+        yield Planned(show, say)
+        return
+    from rich.progress import ProgressColumn
+    from rich.text import Text
+
+    class Left(ProgressColumn):
+        """The time left by the plan."""
+
+        def render(self, task) -> Text:
+            return Text(planned.left())
+
+    bar = _bar(Left())
+    handle = bar.add_task("", total=None)
+    show = lambda done, total, what, left: bar.update(
+        handle, completed=done, total=total, description=what
+    )
+    planned = Planned(show, lambda line: bar.console.print(line, markup=False, highlight=False))
+    with bar:
+        yield planned
+
+
+@contextlib.contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """Of a command without a plan: the time left as if all cells were alike."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, what: print(
+            f"[{done}/{total}] {what}", file=sys.stderr, flush=True
+        )
+        return
+    from rich.progress import TimeRemainingColumn
+
+    with _bar(TimeRemainingColumn()) as bar:
+        handle = bar.add_task("", total=None)
+        yield lambda done, total, what: bar.update(
+            handle, completed=done, total=total, description=what
+        )
+
+
+def _bar(time_left):
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), time_left, TextColumn("{task.description}"))
+    return Progress(*columns, console=Console(stderr=True))
