@@ -37,7 +37,10 @@ SHIPPED = (
 _OF_INNER_LOOP = (
     *("baselines", "sweep", "training", "evaluation_parameters", "tuning", "measures", "held_out"),
     *("suite/run", "leagues/run"),
-    *(f"rivals/{name}" for name in ("adapter", "rival", "schedules", "search_space", "table")),
+    *(
+        f"rivals/{name}"
+        for name in ("adapter", "factories", "rival", "schedules", "search_space", "table")
+    ),
 )
 """Modules of `learned_opt_lab.evaluation` that numbers follow from; the others only show them."""
 

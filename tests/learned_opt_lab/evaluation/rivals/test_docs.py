@@ -23,6 +23,15 @@ def test_a_row_has_the_rate_and_what_is_searched(name):
     assert float(rate.strip(" |")) == space.default["learning_rate"]
     axes = {axis.removeprefix(COMPLEMENT) for axis in space.axes} - set(NO_SCHEDULE)
     assert set(re.findall(r"`(\w+)`", searched)) == axes - {"learning_rate"}
-    assert set(space.axes) & set(NO_SCHEDULE) == (
-        {"warmup"} if name == "schedule_free" else set(NO_SCHEDULE)
-    )
+    only = {"schedule_free": {"warmup"}, "prodigy": {"schedule"}}
+    assert set(space.axes) & set(NO_SCHEDULE) == only.get(name, set(NO_SCHEDULE))
+
+
+def test_the_page_says_of_every_rival_where_its_default_is_from():
+    _, _, section = PAGE.partition("### Where the defaults are from")
+    section, _, _ = section.partition("\n## ")
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \|([^|]*)\|$", section, re.MULTILINE)
+    assert [name for name, *_ in rows] == list(RIVALS)
+    for name, _, source, _ in rows:
+        numbers = re.findall(r"arXiv [\d.]+|\w+/[\w-]+", RIVALS[name].source)
+        assert all(number in source for number in numbers), name

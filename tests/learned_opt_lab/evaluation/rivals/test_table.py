@@ -1,5 +1,7 @@
 """Every rival at its default is what a plain Optax loop with the published numbers makes of it."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +36,16 @@ NUM_STEPS = 6
 
 def muon_and_adam():
     labels = lambda params: {name: "muon" if name == "w" else "adam" for name in params}
-    return optax.partition({"muon": contrib.muon(0.02), "adam": optax.adam(3e-4)}, labels)
+    adam = optax.adam(3e-4, b2=0.95, eps=1e-10)
+    return optax.partition({"muon": contrib.muon(0.02), "adam": adam}, labels)
+
+
+def ademamix_with_warm_ups():
+    half_life = lambda decay: math.log(0.5) / math.log(decay)
+    between = lambda low, high: lambda count: low + (high - low) * count / NUM_STEPS
+    of_slow = between(half_life(0.9), half_life(0.9999))
+    slow = lambda count: 0.5 ** (1 / of_slow(count))
+    return contrib.ademamix(1e-3, b3=slow, alpha=between(0.0, 5.0))
 
 
 ALONE = {
@@ -50,10 +61,10 @@ ALONE = {
     "schedule_free": lambda: contrib.schedule_free_adamw(2.5e-3),
     "prodigy": lambda: contrib.prodigy(1.0),
     "dadapt_adamw": lambda: contrib.dadapt_adamw(1.0),
-    "ademamix": lambda: contrib.ademamix(1e-3),
+    "ademamix": ademamix_with_warm_ups,
     "adopt": lambda: contrib.adopt(1e-3),
     "momo_adam": lambda: contrib.momo_adam(1e-2),
-    "sophia": lambda: contrib.sophia(1e-4),
+    "sophia": lambda: contrib.sophia(1e-4, weight_decay=0.1),
 }
 
 
