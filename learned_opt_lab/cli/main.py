@@ -40,6 +40,7 @@ EXTRAS = {
         "sklearn",
         "tensorboardX",
         "tyro",
+        "vl_convert",
     ],
     "tfds": ["PIL", "array_record", "grain", "tensorflow_datasets"],
     "ray": ["ray"],
