@@ -38,7 +38,7 @@ test: lint
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
-# The tests of `make test`, and the share of lines they run. Apart from them: below Python 3.12 it takes twice the time.
+# The tests of `make test`, and the share of lines they run. Apart from them: it takes half as long again, on Python 3.11 twice.
 coverage: $(VENV)/.installed-test
 	COVERAGE_CORE=$$($(BIN)/python -c "import sys; print('sysmon' if sys.version_info >= (3, 12) else 'ctrace')") \
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term:skip-covered
