@@ -9,11 +9,13 @@ from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp
 from learned_opt.per_parameter._mlp import mlp
 from learned_opt.per_parameter.adam_start import AdamStart
 from learned_opt.saving import load, load_theta, pretrained_names, save
+from learned_opt.version import __version__
 
 __all__ = [
     "AdamStart",
     "LearnedOptimizer",
     "Theta",
+    "__version__",
     "adafactor_mlp",
     "catalog",
     "find_hyper_learning_rate",

@@ -4,7 +4,6 @@ the format that `learned_opt.save` writes.
 
 import errno
 import hashlib
-import importlib.metadata
 import io
 import json
 import math
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from learned_opt.disk import files, moved_names, reading
 from learned_opt.disk.reading import Layout
+from learned_opt.version import __version__
 
 FORMAT_VERSION = 1
 DTYPES = ("float16", "float32", "float64")
@@ -58,7 +58,7 @@ def pack(
         "kwargs": kwargs,
         "shapes": {name: list(value.shape) for name, value in arrays.items()},
         "dtypes": {name: value.dtype.name for name, value in arrays.items()},
-        "library_version": _library_version(),
+        "library_version": __version__,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     return content, (json.dumps(header, indent=2, allow_nan=False) + "\n").encode()
@@ -261,10 +261,3 @@ def check_belongs(
 def _listed(names: Mapping[str, Any]) -> str:
     shown = [repr(name)[1:-1][:60] for name in sorted(names)]
     return ", ".join(shown[:8] + ["..."] * (len(shown) > 8)) or "nothing"
-
-
-def _library_version() -> str:
-    try:
-        return importlib.metadata.version("learned-opt")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"

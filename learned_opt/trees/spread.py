@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.experimental.shard_alike import shard_alike
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.tree_util import tree_flatten_with_path, tree_map_with_path
 from jax.typing import DTypeLike
@@ -190,5 +189,9 @@ def _alike(leaf: Array, fresh: Array) -> Array:
     if kinds == {AxisType.Explicit}:
         is_there = jax.typeof(fresh).sharding == sharding
         return fresh if is_there else jax.sharding.reshard(fresh, sharding)
-    # Behind the barrier it is no constant, which would be whole on every device.
-    return shard_alike(leaf, lax.optimization_barrier(fresh))[1]
+    if fresh.ndim == 0:
+        return fresh  # It lies whole, and may be a key, which is no number.
+    # What is chosen of two arrays lies as they do. Behind the barrier the choice is no constant.
+    is_fresh = lax.optimization_barrier(jnp.ones((), bool))
+    other = leaf if jnp.iscomplexobj(fresh) or not jnp.iscomplexobj(leaf) else leaf.real
+    return lax.select(is_fresh, fresh, other.astype(fresh.dtype))

@@ -9,6 +9,7 @@ so help and bad input are answered at once.
 import importlib
 import importlib.util
 import os
+import runpy
 import sys
 from collections.abc import Sequence
 
@@ -39,6 +40,7 @@ EXTRAS = {
         "sklearn",
         "tensorboardX",
         "tyro",
+        "vl_convert",
     ],
     "tfds": ["PIL", "array_record", "grain", "tensorflow_datasets"],
     "ray": ["ray"],
@@ -159,7 +161,35 @@ def commands() -> dict[str, str]:
     return {name: module for name, module in COMMANDS.items() if importlib.util.find_spec(module)}
 
 
+def version() -> str:
+    """The version, from the one file of `learned_opt` that tells it: the package imports JAX."""
+    from learned_opt_lab.cli.completion import folder_of
+
+    return runpy.run_path(str(folder_of("learned_opt") / "version.py"))["__version__"]
+
+
+def _of_no_command(option: str, arguments: list[str]) -> int | None:
+    """Answers an option in the place of a command; None for others."""
+    from learned_opt_lab.cli import completion, shells
+
+    if option == "--version":
+        print(f"learned-opt {version()}")
+    elif option == "--complete":  # what the shells' scripts call
+        sys.stdout.writelines(f"{word}\n" for word in completion.candidates(arguments, commands()))
+    elif option == "--show-completion":
+        print(shells.script(shells.chosen(arguments)), end="")
+    elif option == "--install-completion":
+        path, startup = shells.install(shells.chosen(arguments))
+        print(f"{startup} reads {path}; Tab completes in the next shell you start")
+    else:
+        return None
+    return 0
+
+
 def _dispatch(argv: list[str]) -> int:
+    is_option = bool(argv) and argv[0].startswith("--")
+    if is_option and (status := _of_no_command(argv[0], argv[1:])) is not None:
+        return status
     from learned_opt_lab.cli.parsing import HelpShown, parse
     from learned_opt_lab.runs.config_json import near
 
@@ -191,7 +221,13 @@ def _usage(known: dict[str, str]) -> str:
     for name, module in known.items():
         summary = summary_of(importlib.import_module(module).__doc__)
         lines.append(f"  {name:<10} {summary.split(': ', 1)[-1]}".rstrip())
-    return "\n".join([*lines, "", "`learned-opt COMMAND --help` explains every option."])
+    options = (
+        "  --version                        print the version",
+        "  --install-completion [bash|zsh]  complete commands and names on Tab",
+        "  --show-completion [bash|zsh]     print the script that does",
+    )
+    last = "`learned-opt COMMAND --help` explains every option."
+    return "\n".join([*lines, "", *options, "", last])
 
 
 if __name__ == "__main__":
