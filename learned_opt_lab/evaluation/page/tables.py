@@ -1,5 +1,6 @@
 """Columns of the page's tables: a short heading, what it means, and where its numbers stand."""
 
+import math
 import re
 from typing import Any, NamedTuple
 
@@ -61,8 +62,6 @@ _ROWS = (
     Column("ratio", "steps_to_target.steps_ratio", "these steps over the reference's own"),
     Column("seconds", "steps_to_target.seconds", "seconds to the same loss"),
     Column("s a step", "seconds_per_step", "seconds a training step"),
-    Column("overhead", "overhead_seconds_per_step", "of that, more than plain gradient descent"),
-    Column("compile, s", "compile_seconds", "seconds of tracing and compilation"),
     Column("diverged", "divergence_rate", "share of runs that diverged"),
 )
 
@@ -90,10 +89,22 @@ def metrics_of(row: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def chosen(row: dict[str, Any]) -> str:
-    """The hyperparameters of a row."""
+def chosen(row: dict[str, Any], board: Board) -> str:
+    """The hyperparameters of a row; in a league those that are not the optimizer's default."""
     hyperparameters = row["hyperparameters"] or {}
-    return (
-        ", ".join(f"{name} {format_number(value)}" for name, value in hyperparameters.items())
-        or "not tuned"
-    )
+    defaults = {o["label"]: o.get("default") for o in board.content["optimizers"]}
+    default = defaults[row["optimizer"]]
+    shown = {
+        name: value
+        for name, value in hyperparameters.items()
+        if default is None or not _same(value, default.get(name))
+    }
+    chosen = ", ".join(f"{name} {format_number(value)}" for name, value in shown.items())
+    return chosen or ("default" if hyperparameters else "not tuned")
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Words, or numbers that went through float32."""
+    if isinstance(value, float) and isinstance(default, float):
+        return math.isclose(value, default, rel_tol=1e-6)
+    return value == default

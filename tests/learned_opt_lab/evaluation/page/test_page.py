@@ -8,7 +8,7 @@ import re
 import pytest
 
 from learned_opt_lab.drawing import charts as drawing
-from learned_opt_lab.evaluation.page import page
+from learned_opt_lab.evaluation.page import page, tables
 from learned_opt_lab.evaluation.page.boards import boards_of
 from learned_opt_lab.evaluation.page.sentences import sentence_of
 from learned_opt_lab.evaluation.suite.rankings import verdict_of
@@ -145,6 +145,19 @@ def test_only_both_intervals_together_are_a_verdict(score, better, expected):
     assert verdict_of(summary) == expected
 
 
+def test_of_a_choice_what_is_no_default_is_shown(made):
+    board = boards_of(made[0])[0]
+    row = {"optimizer": "learned", "hyperparameters": {"learning_rate": 0.1, "schedule": "linear"}}
+    told = lambda default: tables.chosen(
+        row,
+        board._replace(content={"optimizers": [{"label": "learned", "default": default}]}),
+    )
+    assert told({"learning_rate": 0.1 + 1e-9, "schedule": "linear"}) == "default"
+    assert told({"learning_rate": 0.1, "schedule": "constant"}) == "schedule linear"
+    assert tables.chosen(row, board) == "learning_rate 0.1, schedule linear"
+    assert tables.chosen(row | {"hyperparameters": None}, board) == "not tuned"
+
+
 def test_those_who_share_the_first_rank_are_both_named(made):
     optimizers = [o | {"rank": 1} for o in made[0]["optimizers"]]
     report = made[0] | {"optimizers": optimizers}
@@ -207,3 +220,4 @@ def test_a_browser_reads_sorts_hovers_and_finds_nothing_cut(browsed):
             "'=1+1" if o["label"] == "=1+1" else o["label"] for o in report["optimizers"]
         }
     assert found[390]["cards"] >= 2
+    assert found[1400]["cards"] <= (len(report["optimizers"]) > 3)
