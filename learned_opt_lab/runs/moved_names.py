@@ -29,6 +29,7 @@ FACES = {
             ("tasks", "skip_gram_family", ("language", "language.skip_gram")),
             ("tasks", "tabular_family", ("tabular",)),
             ("tasks.images", "conv_next_family", ("classifiers", "classifiers.conv_next")),
+            ("tasks.images", "host_images_family", ("_host_images",)),
             ("tasks.images", "vae_family", ("vae",)),
             ("tasks.images", "vit_family", ("classifiers", "classifiers.vit")),
         )
