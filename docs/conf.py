@@ -6,7 +6,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
+# Tutorials run as their readers would: compiled in full, with this environment's commands.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.pop("JAX_DISABLE_MOST_OPTIMIZATIONS", None)
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 project = "learned-opt"
 author = "The authors of learned-opt"
