@@ -13,7 +13,7 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 
 project = "learned-opt"
 author = "The authors of learned-opt"
-copyright = "the authors of learned-opt, Apache-2.0"  # noqa: A001
+copyright = "the authors of learned-opt, Apache-2.0"
 version = release = "0.1.0"
 
 extensions = [
@@ -70,4 +70,5 @@ html_theme_options = {
     "show_toc_level": 2,
     "use_download_button": True,
     "use_fullscreen_button": False,
+    "navbar_persistent": [],
 }
