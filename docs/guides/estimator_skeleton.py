@@ -109,7 +109,7 @@ def spherical_es(
 
         total = lambda x: lax.psum(x.sum(0), axis_name) if axis_name else x.sum(0)
         grad, loss, num_live = map(total, sums)
-        share = jnp.maximum(num_live, 1)
+        share = jnp.maximum(num_live, 1).astype(loss.dtype)
         info = Info(
             num_non_finite=total((~is_finite).astype(jnp.int32)),
             num_resets=total(is_over.astype(jnp.int32)),

@@ -163,7 +163,7 @@ def test_a_tutorial_is_a_notebook_whose_cells_are_python(name):
     cells = [body for _, info, body in FENCE.findall(page) if info.startswith("{code-cell}")]
     assert len(cells) > 3
     for cell in cells:
-        code = re.sub(r"^(:\w+:|%%writefile|!).*$", "", cell, flags=re.M)
+        code = re.sub(r"^(:\w+:|%%writefile).*$", "", cell, flags=re.M)
         ast.parse(code, name)
 
 
