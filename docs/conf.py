@@ -61,6 +61,7 @@ napoleon_use_ivar = True
 python_maximum_signature_line_length = 88
 doctest_global_setup = "import jax, jax.numpy as jnp\nfrom learned_opt import *"
 
+html_math_renderer = "mathml"
 html_theme = "sphinx_book_theme"
 html_title = "learned-opt"
 html_static_path = ["_static"]

@@ -1,7 +1,7 @@
 """What the site needs beside Sphinx's own extensions.
 
 `command-help` shows what a command answers to `--help`; `config-fields` makes a table of a config
-class's fields, from the strings below them. Both are read from the code.
+class's fields, from the strings below them. Both are read from the code. Formulas become MathML.
 """
 
 import inspect
@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from docutils import nodes
 from docutils.statemachine import StringList
 from from_code import help_of, rows, to_rst
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -63,10 +64,24 @@ class ConfigFields(SphinxDirective):
         return container.children
 
 
+def visit_inline_math(translator: Any, node: nodes.math) -> None:
+    """A formula as MathML, which browsers show by themselves: no script, and no network."""
+    translator.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def visit_block_math(translator: Any, node: nodes.math_block) -> None:
+    """The same on a line of its own."""
+    formula = convert(node.astext(), display="block")
+    translator.body.append(f'<div class="formula">{formula}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Registers all of it."""
     app.add_directive("command-help", CommandHelp)
     app.add_directive("config-fields", ConfigFields)
+    app.add_html_math_renderer("mathml", (visit_inline_math, None), (visit_block_math, None))
     app.connect("autodoc-process-docstring", as_code, priority=400)
     app.connect("autodoc-skip-member", without_tuple_fields)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
