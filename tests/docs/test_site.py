@@ -4,7 +4,11 @@ links lead somewhere, and what a page shows as code is code.
 
 import ast
 import dataclasses
+import doctest
+import importlib
 import importlib.util
+import inspect
+import io
 import os
 import re
 import runpy
@@ -12,6 +16,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 
 from configs import base
@@ -35,6 +43,8 @@ TUTORIALS = (
 )
 FENCE = re.compile(r"^(`{3,})([^\n]*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)|^:link: (\S+)", re.MULTILINE)
+NEED_DATA = ("host_images_family",)
+"""Examples that read a set which has to be prepared."""
 RUNNABLE = ("guides/data_sets", "guides/parts_of_a_model", "guides/schedules")
 """Guides whose Python runs from the first block to the last without a run on disk."""
 
@@ -190,6 +200,38 @@ def test_the_python_of_a_guide_runs(name):
     for block in re.findall(r"^```python\n(.*?)^```$", PAGES[name], re.M | re.S):
         exec(compile(block, name, "exec"), names)
     assert names
+
+
+def examples():
+    """(name, doctest) of every example of a public name, and of the pages."""
+    finder, parser = doctest.DocTestFinder(recurse=False), doctest.DocTestParser()
+    names = {"jax": jax, "jnp": jnp, "np": np, "optax": optax}
+    public = {}
+    for source in SOURCES.values():
+        if source.name.endswith(".__init__") and source.package != "learned_opt_lab":
+            face = importlib.import_module(source.name.removesuffix(".__init__"))
+            public |= {name: getattr(face, name) for name in exported(source.text)}
+    for name, x in sorted(public.items()):
+        if (inspect.isfunction(x) or inspect.isclass(x)) and name not in NEED_DATA:
+            yield from (
+                test for test in finder.find(x, name, globs=names | public) if test.examples
+            )
+    for name, page in PAGES.items():
+        for block in re.findall(r"^```pycon\n(.*?)^```$", page, re.M | re.S):
+            yield parser.get_doctest(block, {}, name, None, 0)
+
+
+def test_the_examples_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_corpus.txt").write_text("a text of one's own " * 1000, encoding="utf-8")
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE, verbose=False)
+    tests = list(examples())
+    said = io.StringIO()
+    with jax.numpy_dtype_promotion("standard"):  # as users have it
+        for test in tests:
+            runner.run(test, out=said.write)
+    assert runner.summarize(verbose=False).failed == 0, said.getvalue()
+    assert len(tests) > 8
 
 
 def test_the_skeleton_of_an_estimator_trains(tmp_path):
