@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow test-oldest coverage lint format clean
+.PHONY: quickstart docs test test-slow test-oldest coverage lint format clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -17,8 +17,17 @@ $(VENV)/.installed-test: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $(VENV)/.installed $@
 
+$(VENV)/.installed-docs: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs,train]'
+	touch $(VENV)/.installed $@
+
 quickstart: $(VENV)/.installed
 	$(BIN)/learned-opt train quickstart $(ARGS)
+
+# The site, in build/site: every tutorial is run, and a warning is an error.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs build/site
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -25,6 +25,8 @@ def make_rows(scores):
                     "optimizer": label,
                     "normalized": {"runs": [score] * 3},
                     "validation_loss": {"estimate": score},
+                    "test_loss": {"estimate": score},
+                    "seconds_per_step": 1e-3,
                     "divergence_rate": 0.0,
                     "steps_to_target": steps,
                     "steps_to_best": steps,
