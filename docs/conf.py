@@ -27,7 +27,7 @@ extensions = [
     "sphinx_design",
     "house",
 ]
-exclude_patterns = ["_extensions", "**.ipynb_checkpoints"]
+exclude_patterns = ["_extensions", "package.md", "**.ipynb_checkpoints"]
 
 # Pages are MyST Markdown.
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]

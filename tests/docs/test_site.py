@@ -32,6 +32,7 @@ DOCS = ROOT / "docs"
 PAGES = {
     path.relative_to(DOCS).with_suffix("").as_posix(): path.read_text(encoding="utf-8")
     for path in sorted(DOCS.rglob("*.md"))
+    if path.name != "package.md"  # what a package index shows
 }
 TUTORIALS = (
     "use_it",

@@ -19,7 +19,7 @@ def of(file: Path, *paths: Path) -> str:
         f"import runpy, sys; sys.path += {list(map(str, paths))}; "
         f"print(runpy.run_path({str(file)!r})['__version__'])"
     )
-    command = [sys.executable, "-S", "-c", code]
+    command = [sys.executable, "-S", "-P", "-c", code]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
