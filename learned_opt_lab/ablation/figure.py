@@ -11,8 +11,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from learned_opt_lab.ablation.variants import MAIN, estimator_variants
 from learned_opt_lab.drawing.axes import known, legend, log_scale
-from learned_opt_lab.drawing.text import UNKNOWN, figure_label
-from learned_opt_lab.drawing.training_figures import (
+from learned_opt_lab.drawing.colors import (
     BLACK,
     BLUE,
     GREEN,
@@ -21,8 +20,9 @@ from learned_opt_lab.drawing.training_figures import (
     PURPLE,
     RED,
     SKY,
-    tidy,
 )
+from learned_opt_lab.drawing.text import UNKNOWN, figure_label
+from learned_opt_lab.drawing.training_figures import tidy
 
 PANELS = {
     "truncation": ("fixed_",),

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from learned_opt.disk import files
+from learned_opt_lab.drawing.colors import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 from learned_opt_lab.drawing.text import plain
 
 VERSION = "6.4"
 """Of Vega-Lite: the same for the page and for the PNG."""
-COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#7f7f7f")
-"""Okabe and Ito's, which colour-blind readers tell apart, without black."""
+COLORS = tuple(name.lower() for name in (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY))
 INK, SOFT, FAINT = "#16181d", "#5b616e", "#d9dce3"
 """Words and what all is measured against; axes; grids."""
 _DASHES = ([1, 0], [8, 3, 2, 3], [2, 2])
@@ -95,7 +95,7 @@ def styles(labels: Iterable[str], reference: str) -> Styles:
     return Styles(names, colors, dashes)
 
 
-def spec(layers: list[Spec], height: int = _HEIGHT, **more: Any) -> Spec:
+def spec(layers: list[Spec], height: int = _HEIGHT) -> Spec:
     """A specification in this project's look, as wide as the place it stands in."""
     axis = {"domainColor": SOFT, "tickColor": SOFT, "gridColor": FAINT, "labelLimit": _LABEL_PIXELS}
     text = {"labelColor": INK, "titleColor": INK, "titleFontWeight": "normal"}
@@ -115,7 +115,6 @@ def spec(layers: list[Spec], height: int = _HEIGHT, **more: Any) -> Spec:
             # A chart has a description and its numbers stand in tables; its parts have none.
             "mark": {"aria": False},
         },
-        **more,
     }
 
 
@@ -144,11 +143,11 @@ def nearest(x: Spec, y: Spec, tooltip: list[Spec]) -> Spec:
     }
 
 
-def png(chart: Chart, background: str = "white") -> bytes:
+def png(chart: Chart) -> bytes:
     """The chart as a picture, as a page of ordinary width shows it."""
     import vl_convert  # Starts a JavaScript engine.
 
-    whole = chart.spec | {"width": _WIDTH, "data": {"values": chart.data}, "background": background}
+    whole = chart.spec | {"width": _WIDTH, "data": {"values": chart.data}, "background": "white"}
     # The fonts of a page are not those of a picture.
     whole["config"] = whole["config"] | {"font": "sans-serif"}
     return vl_convert.vegalite_to_png(whole, vl_version=VERSION, scale=_SCALE)

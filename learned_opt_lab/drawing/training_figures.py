@@ -19,19 +19,10 @@ from numpy.typing import NDArray
 
 from learned_opt.disk import files
 from learned_opt_lab.drawing.axes import known, log_scale, quantiles, set_limits
+from learned_opt_lab.drawing.colors import BLACK, BLUE, GREY, ORANGE, PURPLE, SKY
 from learned_opt_lab.drawing.text import UNKNOWN, figure_label, format_number
 from outer_train.run import metrics
 
-BLACK, BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
-    "#000000",
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-    "#7F7F7F",
-)
 _STYLES = {
     "learned": {"color": BLUE, "linewidth": 2.5, "zorder": 4},
     "adam_tuned": {"color": BLACK, "linewidth": 1.8, "linestyle": "--", "zorder": 3},

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 
 from configs import base
 from learned_opt_lab.drawing.axes import known, legend, log_scale, positive
-from learned_opt_lab.drawing.text import figure_label
-from learned_opt_lab.drawing.training_figures import (
+from learned_opt_lab.drawing.colors import (
     BLACK,
     BLUE,
     GREEN,
@@ -20,8 +19,9 @@ from learned_opt_lab.drawing.training_figures import (
     PURPLE,
     RED,
     SKY,
-    tidy,
 )
+from learned_opt_lab.drawing.text import figure_label
+from learned_opt_lab.drawing.training_figures import tidy
 
 _COLORS = (ORANGE, RED, BLACK, BLUE, SKY, PURPLE, GREEN, GREY)
 """Of the kinds of estimators, in their order."""

@@ -21,10 +21,10 @@ import optax
 from jax import Array
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from learned_opt_lab.evaluation.training import Plan, Runs, Trained, measured_at, start_run
+from learned_opt_lab.evaluation.training import Plan, Runs, measured_at, start_run
 from outer_train import compiler_options, memory
 from outer_train.particles import vary
-from tasks import SPLITS, Data, Feed, Key, TaskFamily, check_model_state
+from tasks import SPLITS, Feed, Key, TaskFamily, check_model_state
 
 Hyperparameters = Any
 Factory = Callable[[Hyperparameters], optax.GradientTransformation]
@@ -106,7 +106,15 @@ def make_sweep(
 
 def _in_one(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., Curves]:
     """Whole runs in one call of one program."""
-    program = sharded(functools.partial(_run, plan, family, factory))
+
+    def run(hyperparameters, runs, data, *_, axis_name):
+        task, start, step = start_run(family, factory, hyperparameters, runs, data, plan.extra_args)
+        of_point = measured_at(plan, task, step, data, runs)
+        # What starts as a constant (a momentum of zeros) does not stay one.
+        carry = vary(start, axis_name)
+        return vary(jax.lax.scan(of_point, carry, jnp.arange(_num_points(plan)))[1], axis_name)
+
+    program = sharded(run)
 
     def train(hyperparameters, runs, mesh, by_configuration):
         return program(hyperparameters, runs, family.data, (), 0, mesh, by_configuration)
@@ -116,15 +124,22 @@ def _in_one(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., C
 
 def _in_windows(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., Curves]:
     """A call for each measurement and the steps after it, each with the next window."""
-    start = sharded(functools.partial(_start, plan, family, factory))
-    interval = sharded(functools.partial(_interval, plan, family, factory), donate_argnames="carry")
-    num_points = plan.num_steps // plan.eval_every + 1
+
+    def first(hyperparameters, runs, data, *_, axis_name):
+        start = start_run(family, factory, hyperparameters, runs, data, plan.extra_args)[1]
+        return vary(start, axis_name)
+
+    def onward(hyperparameters, runs, data, carry, point, *, axis_name):
+        task, _, step = start_run(family, factory, hyperparameters, runs, data, plan.extra_args)
+        return vary(measured_at(plan, task, step, data, runs)(carry, point), axis_name)
+
+    start, interval = sharded(first), sharded(onward, donate_argnames="carry")
 
     def train(hyperparameters, runs, mesh, by_configuration):
         given = {"mesh": mesh, "by_configuration": by_configuration}
         carry, points = start(hyperparameters, runs, family.data, (), 0, **given), []
         with Feed.of((family,)).stream() as stream:
-            for point in range(num_points):
+            for point in range(_num_points(plan)):
                 (data,) = stream.next()
                 carry, measured = interval(hyperparameters, runs, data, carry, point, **given)
                 points.append(measured)
@@ -133,6 +148,11 @@ def _in_windows(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..
         return jax.tree.map(lambda *values: jnp.stack(values, axis=-1), *points)
 
     return train
+
+
+def _num_points(plan: Plan) -> int:
+    """Measurements of a run, the one before its first step among them."""
+    return plan.num_steps // plan.eval_every + 1
 
 
 def check_memory(
@@ -246,52 +266,3 @@ def _default_mesh(useful: int) -> Mesh:
 def _pad(tree: Any, size: int) -> Any:
     """Repeats the last entry: a finite, harmless configuration, thrown away afterwards."""
     return jax.tree.map(lambda x: x[jnp.minimum(jnp.arange(size), x.shape[0] - 1)], tree)
-
-
-def _run(
-    plan: Plan,
-    family: TaskFamily,
-    factory: Factory,
-    hyperparameters: Hyperparameters,
-    runs: Runs,
-    data: Data,
-    *_: Any,
-    axis_name: str,
-) -> dict[str, dict[str, Array]]:
-    """One configuration on one run: `split -> metric -> [points]`."""
-    task, start, step = start_run(family, factory, hyperparameters, runs, data, plan.extra_args)
-    of_point = measured_at(plan, task, step, data, runs)
-    # What starts as a constant (a momentum of zeros) does not stay one.
-    carry = vary(start, axis_name)
-    curves = jax.lax.scan(of_point, carry, jnp.arange(plan.num_steps // plan.eval_every + 1))[1]
-    return vary(curves, axis_name)
-
-
-def _start(
-    plan: Plan,
-    family: TaskFamily,
-    factory: Factory,
-    hyperparameters: Hyperparameters,
-    runs: Runs,
-    data: Data,
-    *_: Any,
-    axis_name: str,
-) -> Trained:
-    """Where one configuration starts on one run."""
-    start = start_run(family, factory, hyperparameters, runs, data, plan.extra_args)[1]
-    return vary(start, axis_name)
-
-
-def _interval(
-    plan: Plan,
-    family: TaskFamily,
-    factory: Factory,
-    hyperparameters: Hyperparameters,
-    runs: Runs,
-    data: Data,
-    *at: Any,
-    axis_name: str,
-) -> tuple[Trained, dict[str, dict[str, Array]]]:
-    """The same from one measurement to the next: `at` is how far it has come, and the point."""
-    task, _, step = start_run(family, factory, hyperparameters, runs, data, plan.extra_args)
-    return vary(measured_at(plan, task, step, data, runs)(*at), axis_name)

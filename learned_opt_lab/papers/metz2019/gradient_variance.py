@@ -21,15 +21,13 @@ from matplotlib.figure import Figure
 
 import learned_opt
 from learned_opt_lab.drawing.axes import known, legend, log_scale, positive
-from learned_opt_lab.drawing.training_figures import (
+from learned_opt_lab.drawing.colors import (
     BLACK,
     BLUE,
     GREY,
     RED,
-    running_median,
-    save,
-    tidy,
 )
+from learned_opt_lab.drawing.training_figures import running_median, save, tidy
 from learned_opt_lab.papers.metz2019.double_well import double_well_problem
 from learned_opt_lab.results.folder import write_result
 from outer_train import clip_by_global_norm, devices, inner_problem, outer_step, truncation

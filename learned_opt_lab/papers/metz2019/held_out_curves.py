@@ -19,17 +19,14 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from learned_opt.disk import files
 from learned_opt_lab.ablation.results import crossed_bootstrap
 from learned_opt_lab.drawing.axes import known, log_scale, quantiles, set_limits
-from learned_opt_lab.drawing.training_figures import (
+from learned_opt_lab.drawing.colors import (
     BLACK,
     BLUE,
     GREY,
     ORANGE,
     PURPLE,
-    label_ends,
-    running_median,
-    save,
-    tidy,
 )
+from learned_opt_lab.drawing.training_figures import label_ends, running_median, save, tidy
 from learned_opt_lab.evaluation.held_out import LOSS_CAP
 from learned_opt_lab.evaluation.measures import smooth, steps_to
 from learned_opt_lab.papers.metz2019 import outer_trained, outer_trained_evaluation

@@ -17,16 +17,14 @@ from matplotlib.figure import Figure
 
 from learned_opt.disk import files
 from learned_opt_lab.drawing.axes import known, legend, log_scale, quantiles, set_limits
-from learned_opt_lab.drawing.text import figure_label, format_number
-from learned_opt_lab.drawing.training_figures import (
+from learned_opt_lab.drawing.colors import (
     BLACK,
     BLUE,
     ORANGE,
     SKY,
-    running_median,
-    save,
-    tidy,
 )
+from learned_opt_lab.drawing.text import figure_label, format_number
+from learned_opt_lab.drawing.training_figures import running_median, save, tidy
 from learned_opt_lab.evaluation.baselines import LEARNING_RATES, UNTUNED
 from learned_opt_lab.papers.metz2019 import outer_trained
 from learned_opt_lab.papers.metz2019.outer_trained_evaluation import evaluator

@@ -9,7 +9,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from learned_opt_lab.drawing.axes import known, legend
-from learned_opt_lab.drawing.training_figures import BLACK, RED, tidy
+from learned_opt_lab.drawing.colors import BLACK, RED
+from learned_opt_lab.drawing.training_figures import tidy
 from learned_opt_lab.papers.metz2019.double_well import START
 from learned_opt_lab.papers.metz2019.learned_slices import Slices
 from tasks.analytic import double_well_loss

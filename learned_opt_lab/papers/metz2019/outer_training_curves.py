@@ -22,8 +22,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from learned_opt.disk import files
 from learned_opt_lab.drawing.axes import known, legend, log_scale
-from learned_opt_lab.drawing.text import format_number
-from learned_opt_lab.drawing.training_figures import (
+from learned_opt_lab.drawing.colors import (
     BLACK,
     BLUE,
     GREEN,
@@ -31,9 +30,9 @@ from learned_opt_lab.drawing.training_figures import (
     ORANGE,
     PURPLE,
     RED,
-    save,
-    tidy,
 )
+from learned_opt_lab.drawing.text import format_number
+from learned_opt_lab.drawing.training_figures import save, tidy
 from learned_opt_lab.evaluation.statistics import lowest_known
 from learned_opt_lab.papers.metz2019 import outer_trained
 from learned_opt_lab.papers.metz2019.outer_trained_evaluation import evaluator

@@ -23,7 +23,8 @@ from matplotlib.figure import Figure
 
 from learned_opt.per_parameter import mlp
 from learned_opt_lab.drawing.axes import known, legend, log_scale
-from learned_opt_lab.drawing.training_figures import BLUE, ORANGE, save
+from learned_opt_lab.drawing.colors import BLUE, ORANGE
+from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.evaluation.statistics import deviation
 from learned_opt_lab.papers.scales import at_scale
 from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import (

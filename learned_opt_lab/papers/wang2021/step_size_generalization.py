@@ -27,7 +27,8 @@ from matplotlib.figure import Figure
 
 from learned_opt.hand_designed import constant_schedule, encode_pair
 from learned_opt_lab.drawing.axes import known, legend, log_scale, positive, set_limits
-from learned_opt_lab.drawing.training_figures import BLUE, ORANGE, save
+from learned_opt_lab.drawing.colors import BLUE, ORANGE
+from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.evaluation.statistics import deviation, lowest_known
 from learned_opt_lab.results.folder import write_result
 from outer_train import inner_problem

@@ -8,7 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from learned_opt_lab.drawing.axes import known, legend, positive, set_limits
-from learned_opt_lab.drawing.training_figures import BLACK, BLUE, GREY, ORANGE, RED
+from learned_opt_lab.drawing.colors import (
+    BLACK,
+    BLUE,
+    GREY,
+    ORANGE,
+    RED,
+)
 
 
 def gradient_figure(

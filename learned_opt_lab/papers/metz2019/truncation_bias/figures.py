@@ -9,17 +9,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from learned_opt_lab.drawing.axes import known, legend, log_scale
-from learned_opt_lab.drawing.text import format_number
-from learned_opt_lab.drawing.training_figures import (
+from learned_opt_lab.drawing.colors import (
     BLACK,
     BLUE,
     GREEN,
     GREY,
     ORANGE,
     RED,
-    running_median,
-    tidy,
 )
+from learned_opt_lab.drawing.text import format_number
+from learned_opt_lab.drawing.training_figures import running_median, tidy
 from learned_opt_lab.papers.metz2019.truncation_bias.adam_truncation import AdamRuns
 
 

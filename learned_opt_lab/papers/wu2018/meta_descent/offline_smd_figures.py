@@ -4,7 +4,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from learned_opt_lab.drawing.axes import known, legend, log_scale, positive
-from learned_opt_lab.drawing.training_figures import BLUE, GREEN, ORANGE, PURPLE, RED
+from learned_opt_lab.drawing.colors import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+)
 
 COLORS = (BLUE, GREEN, ORANGE, RED, PURPLE)
 

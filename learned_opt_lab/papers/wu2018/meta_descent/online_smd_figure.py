@@ -7,8 +7,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from learned_opt_lab.drawing.axes import known, legend, log_scale, set_limits
+from learned_opt_lab.drawing.colors import (
+    BLUE,
+    ORANGE,
+    RED,
+)
 from learned_opt_lab.drawing.text import figure_label
-from learned_opt_lab.drawing.training_figures import BLUE, ORANGE, RED
 
 
 def online_figure(config: Any, curves: Mapping[str, Any], title: str) -> Figure:

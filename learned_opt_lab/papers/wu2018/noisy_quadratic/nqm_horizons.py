@@ -25,7 +25,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from learned_opt_lab.drawing.axes import known, legend, log_scale, set_limits
-from learned_opt_lab.drawing.training_figures import BLUE, GREEN, ORANGE, PURPLE, RED, save
+from learned_opt_lab.drawing.colors import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+)
+from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.evaluation.statistics import lowest_known
 from learned_opt_lab.papers.wu2018.noisy_quadratic.short_horizon import paper_problem
 from learned_opt_lab.results.folder import write_result

@@ -18,7 +18,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from learned_opt_lab.drawing.axes import legend, log_scale, positive
-from learned_opt_lab.drawing.training_figures import BLACK, BLUE, GREEN, RED, save
+from learned_opt_lab.drawing.colors import (
+    BLACK,
+    BLUE,
+    GREEN,
+    RED,
+)
+from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.papers.wu2018.noisy_quadratic.short_horizon import (
     Schedule,
     coordinate_losses,
