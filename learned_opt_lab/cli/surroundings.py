@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 NOWHERE = "/dev/null/home"
 """A home in which nothing can be made."""
@@ -33,6 +34,25 @@ def prepare() -> None:
         ) from error
     _own_packages_first()
     _have_a_home()
+    _leave_late_calls_unsaid()
+
+
+def _leave_late_calls_unsaid() -> None:
+    """Says nothing of calls that come back to an event loop that has ended.
+
+    After a checkpoint that could not be written, those of Orbax's other files still come. Python
+    would print a traceback for each below the one line that tells the error.
+    """
+    told = sys.unraisablehook
+    if told.__module__ == __name__:
+        return
+
+    def hook(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            told(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def _own_packages_first() -> None:

@@ -9,6 +9,7 @@ import pwd
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,22 @@ ROOT = Path(__file__).parents[3]
 def own_surroundings(monkeypatch):
     """What a command changes of its process is put back."""
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr(user_path, "_directories", [])
     for name in ("HOME", "MPLCONFIGDIR"):  # recorded, so that they are restored
         monkeypatch.setenv(name, os.environ.get(name) or "/nowhere")
     monkeypatch.delenv("MPLCONFIGDIR")
+
+
+def test_calls_that_come_back_to_an_ended_loop_are_unsaid(monkeypatch):
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: said.append(unraisable))
+    surroundings.prepare()
+    surroundings.prepare()  # wraps once
+    late, other = RuntimeError("Event loop is closed"), RuntimeError("another")
+    for error in (late, other):
+        sys.unraisablehook(types.SimpleNamespace(exc_value=error))
+    assert [unraisable.exc_value for unraisable in said] == [other]
 
 
 def command(monkeypatch, name: str, run) -> int:

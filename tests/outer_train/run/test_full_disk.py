@@ -12,6 +12,9 @@ import pytest
 from outer_train.run import lock, metrics
 from tests.support.outer_train.runs import WalkStep, new_run, train, without_timings
 
+# After the first write that fails, calls of Orbax's others come back to a loop that has ended.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 SIZE = 700
 """Kilobytes of the file system."""
 
@@ -45,7 +48,7 @@ def whole(tmp_path_factory):
     return without_timings(run)
 
 
-@pytest.mark.parametrize("room", [0, 4, 12, 40, 80, 120, 160])
+@pytest.mark.parametrize("room", [0, 4, 8, 12, 24, 40, 80])
 def test_a_full_disk_ends_the_run_in_one_line_and_it_goes_on(small_disk, whole, room):
     path, resize = small_disk
     run = new_run(path / "run")
