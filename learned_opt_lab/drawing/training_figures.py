@@ -56,9 +56,9 @@ def training_figures(run_dir: str | Path) -> list[Path]:
         if merged:
             figures["merge_weights"] = merge_weight_figure(merged)
     if (run_dir / "heldout_curves.npz").exists():
-        figures["heldout"] = held_out_figure(_read_curves(run_dir / "heldout_curves.npz"))
+        figures["heldout"] = held_out_figure(read_curves(run_dir / "heldout_curves.npz"))
     if (run_dir / "training_family_curves.npz").exists():
-        curves = _read_curves(run_dir / "training_family_curves.npz")
+        curves = read_curves(run_dir / "training_family_curves.npz")
         figures["training_family"] = held_out_figure(curves, "Training family, not held out:")
     if not figures:
         raise ValueError(
@@ -67,7 +67,13 @@ def training_figures(run_dir: str | Path) -> list[Path]:
     return [save(figure, run_dir / "figures" / f"{name}.png") for name, figure in figures.items()]
 
 
-def _read_curves(path: Path) -> dict[str, NDArray]:
+def read_curves(path: Path) -> dict[str, NDArray]:
+    """Held-out losses of a run, optimizer -> `[tasks, steps]`.
+
+    Raises:
+      ValueError: the file is damaged.
+      OSError: it cannot be read.
+    """
     try:
         # Opened here: NumPy leaves a damaged one open.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as curves:

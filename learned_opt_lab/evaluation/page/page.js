@@ -1,4 +1,3 @@
-"use strict";
 // The numbers of this page are those of the JSON inside it: resting on one says where it stands there.
 const report = JSON.parse(document.getElementById("report-data").textContent);
 const drawn = JSON.parse(document.getElementById("charts-data").textContent);
@@ -11,7 +10,7 @@ for (const cell of document.querySelectorAll("[data-path]")) {
   cell.title = `${cell.dataset.path} = ${JSON.stringify(lookup(cell.dataset.path))}`;
 }
 
-// Tables: sorted by their headings, cards where they would be cut, and as CSV.
+// Tables: sorted by their headings, and as CSV.
 
 function sortKey(cell) {
   const source = cell.classList.contains("text") ? null : cell.querySelector("[data-path]");
@@ -38,19 +37,6 @@ function sortBy(header) {
 for (const header of document.querySelectorAll("table.sortable th")) {
   header.querySelector("button").addEventListener("click", () => sortBy(header));
 }
-
-function fit(frame) {
-  frame.classList.remove("cards");
-  if (frame.scrollWidth > frame.clientWidth) frame.classList.add("cards");
-}
-
-function fitTables() {
-  for (const frame of document.querySelectorAll(".table")) fit(frame);
-}
-
-for (const details of document.querySelectorAll("details")) details.addEventListener("toggle", fitTables);
-addEventListener("resize", fitTables);
-fitTables();
 
 function flatten(value, path, into) {
   if (Array.isArray(value)) into[path] = value.map((item) => typeof item === "object" ? JSON.stringify(item) : item).join(" ");
@@ -87,27 +73,9 @@ for (const button of document.querySelectorAll("button.csv")) {
 
 // Charts: drawn where they are first seen, since one that is hidden has no width.
 
-function withNames(vega) {
-  // The cells around points hold their point as `datum.datum`; Vega-Lite 6.4 forgets it for words.
-  for (const mark of vega.marks ?? []) {
-    withNames(mark);
-    const tooltip = mark.encode?.update?.tooltip;
-    if (!(mark.transform ?? []).some((step) => step.type === "voronoi") || !tooltip?.signal) continue;
-    tooltip.signal = tooltip.signal.replace(/(?<!\.)\bdatum\[/g, "datum.datum[");
-  }
-  return vega;
-}
-
-async function draw(place) {
+function draw(place) {
   const { spec, data } = drawn.specs[place.dataset.chart];
-  const options = { mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false,
-    tooltip: { disableDefaultStyle: true }, patch: withNames };
-  try {
-    await vegaEmbed(place, { ...spec, data: { values: structuredClone(drawn.data[data]) } }, options);
-  } catch (error) {
-    place.classList.add("failed");
-    throw error;
-  }
+  return embed(place, spec, drawn.data[data]);
 }
 
 const places = [...document.querySelectorAll(".chart")];

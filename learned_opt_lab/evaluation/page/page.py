@@ -7,7 +7,6 @@ stands in the embedded JSON.
 """
 
 import functools
-from importlib import resources
 from typing import Any
 
 import jinja2
@@ -15,7 +14,8 @@ from markupsafe import Markup
 
 from learned_opt_lab.drawing import charts as drawing
 from learned_opt_lab.drawing.charts import Chart
-from learned_opt_lab.drawing.text import UNKNOWN, format_number, json_for_script, plain
+from learned_opt_lab.drawing.templates import page_template
+from learned_opt_lab.drawing.text import json_for_script
 from learned_opt_lab.evaluation.page import tables
 from learned_opt_lab.evaluation.page.boards import boards_of
 from learned_opt_lab.evaluation.page.sentences import reference_name, sentence_of
@@ -70,29 +70,7 @@ def _in_page(charts: dict[str, Chart]) -> dict[str, Any]:
 
 @functools.cache
 def _template() -> jinja2.Template:
-    """The template, with our own styles and scripts in it,
-    which are the only text that is not escaped.
-    """
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_resource),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        finalize=lambda value: value if isinstance(value, Markup) else plain(value),
-    )
-    shared = {
-        "css": Markup(_resource("page.css")),
-        "js": Markup(_resource("page.js")),
-        "unknown": UNKNOWN,
-        "format_number": format_number,
-        "tables": tables,
-    }
-    return environment.get_template("page.html", globals=shared)
-
-
-def _resource(name: str) -> str:
-    folder = resources.files("learned_opt_lab.evaluation.page")
-    return folder.joinpath(name).read_text(encoding="utf-8")
+    return page_template("learned_opt_lab.evaluation.page", tables=tables)
 
 
 def _lookup(report: dict[str, Any], path: str) -> Any:
