@@ -154,7 +154,7 @@ def _runs(current: str) -> list[str]:
 _Find = Callable[[str], Names]
 _POSITIONAL: dict[str, _Find] = {
     **dict.fromkeys(("train", "search", "ablate", "variance"), _configs),
-    "resume": _runs,
+    **dict.fromkeys(("resume", "watch", "compare"), _runs),
     "evaluate": _entries,
     "tune": lambda current: BASELINES,
     "reproduce": _experiments,
@@ -163,7 +163,7 @@ _POSITIONAL: dict[str, _Find] = {
     "--show-completion": lambda current: SHELLS,
 }
 """Command -> what its words without a flag may be."""
-_MANY = ("evaluate", "tune", "resume")
+_MANY = ("evaluate", "tune", "resume", "watch", "compare")
 """Commands that take several of them, or flags before."""
 _VALUES: dict[str, _Find] = {
     "--suite": lambda current: SUITES,

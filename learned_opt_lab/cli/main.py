@@ -26,6 +26,8 @@ COMMANDS = {
     "reproduce": "learned_opt_lab.cli.commands.reproduce",
     "variance": "learned_opt_lab.cli.commands.variance",
     "bench": "learned_opt_lab.cli.commands.bench",
+    "watch": "learned_opt_lab.cli.commands.looking.watch",
+    "compare": "learned_opt_lab.cli.commands.looking.compare",
 }
 EXTRAS = {
     "train": [

@@ -119,14 +119,14 @@ addEventListener("message", ({{data}}) => {{ document.body.dataset[data.name] = 
 </script>{frames}</body>"""
 
 
-def browse(text, folder, *, dark=False):
-    """The page in a browser, side by side at all `WIDTHS`, after `page_checks.js` has used it.
+def browse(text, folder, *, dark=False, uses=_CHECKS):
+    """The page in a browser, side by side at all `WIDTHS`, after the script `uses` has used it.
 
     Returns:
       Width -> what the checks found, and the lines of the console.
     """
     axe = (pathlib.Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-    checks = f"<script>{axe}</script><script>{_CHECKS.read_text(encoding='utf-8')}</script>"
+    checks = f"<script>{axe}</script><script>{uses.read_text(encoding='utf-8')}</script>"
     head, end, tail = text.rpartition("</body>")
     (folder / "report.html").write_text(f"{head}{checks}{end}{tail}", encoding="utf-8")
     frames = "".join(
