@@ -49,6 +49,7 @@ OPTIMIZERS = ("mlp", "adafactor_mlp", "sgd", "momentum", "adam", "adam8")
 OPTIONS = ("--help", "--version", "--install-completion", "--show-completion")
 """What may stand in the place of a command."""
 SHELLS = ("bash", "zsh")
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
 LISTED = ("all", "configs", "tasks", "optimizers", "estimators", "experiments")
 RUN = "config.json"
 """A folder that has it holds a run."""
@@ -172,6 +173,7 @@ _VALUES: dict[str, _Find] = {
     "--init-theta": _thetas,
     "--optimizer.name": lambda current: OPTIMIZERS,
     "--estimators": _estimators,
+    "--tracker": lambda current: TRACKERS,
     "--engine": lambda current: ("in-step", "ray"),
     "--leagues": lambda current: ("untuned", "equal_budgets"),
 }

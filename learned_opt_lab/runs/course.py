@@ -3,9 +3,8 @@ directory, lock, build, outer steps, scores, the files at the end.
 """
 
 import contextlib
-import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from outer_train.run import (
     directory,
     lock,
 )
+from outer_train.run import trackers as trackers_lib
 
 
 def train(
@@ -38,7 +38,7 @@ def train(
     engine: InStep | Ray | None = None,
     overwrite: bool = False,
     config_file: str | os.PathLike | None = None,
-    tensorboard: bool = False,
+    trackers: Sequence[str] = (),
     trust: bool = False,
     show: Show = QUIET,
 ) -> RunResult:
@@ -58,7 +58,8 @@ def train(
         new one.
       config_file: the file that `config` is from, copied as `config.py`; `resume` finds modules
         beside it.
-      tensorboard: also write TensorBoard scalars.
+      trackers: told the numbers of each outer step, too: `"tensorboard"`, `"wandb"`, `"mlflow"`,
+        `"trackio"`.
       trust: import and run the code that the file `config.init_theta` names.
       show: where progress and warnings go: `TERMINAL`, or by default no progress, and warnings are
         Python's.
@@ -83,10 +84,10 @@ def train(
 
     chosen = make_engine(config, settings)
     with _opened(chosen, run, lambda: directory.check_free(run.path, overwrite), show) as shown:
-        built = build(config, settings.num_devices, tensorboard, trust=trust)
+        built = build(config, settings.num_devices, trackers, trust=trust)
         with lock.hold_by_first(run.path):
             cluster.from_first(create)
-            trained = chosen.train(built, run, loop_settings(config, tensorboard), shown, STRICT)
+            trained = chosen.train(built, run, loop_settings(config, trackers), shown, STRICT)
             return finish(config, built, run, trained, shown)
 
 
@@ -95,7 +96,7 @@ def resume(
     *,
     engine: InStep | Ray | None = None,
     allowed: Allowed = STRICT,
-    tensorboard: bool = False,
+    trackers: Sequence[str] = (),
     trust: bool = False,
     show: Show = QUIET,
 ) -> RunResult:
@@ -111,7 +112,8 @@ def resume(
         may be more or fewer devices, processes or workers than before. If None, as `train` would,
         with the workers of before.
       allowed: what the run may go on without.
-      tensorboard: also write TensorBoard scalars.
+      trackers: told the numbers of each outer step, too: `"tensorboard"`, `"wandb"`, `"mlflow"`,
+        `"trackio"`.
       trust: import and run the code that the run's files name: a family or an optimizer given as
         `"module:name"`, in modules beside the config file it was started from. Only for runs whose
         author you trust.
@@ -133,9 +135,9 @@ def resume(
     settings = _as_started(run, engine)
     chosen = make_engine(config, settings)
     with _opened(chosen, run, lambda: lock.check(run.path), show) as shown:
-        built = build(config, settings.num_devices, tensorboard, trust=trust)
+        built = build(config, settings.num_devices, trackers, trust=trust)
         with lock.hold_by_first(run.path):
-            trained = chosen.train(built, run, loop_settings(config, tensorboard), shown, allowed)
+            trained = chosen.train(built, run, loop_settings(config, trackers), shown, allowed)
             return finish(config, built, run, trained, shown)
 
 
@@ -194,20 +196,19 @@ def read_config(run: RunDirectory, stored: dict[str, Any], trust: bool) -> Train
 
 
 def build(
-    config: TrainConfig, num_devices: int | None, tensorboard: bool, *, trust: bool = False
+    config: TrainConfig, num_devices: int | None, trackers: Sequence[str], *, trust: bool = False
 ) -> Built:
     """Builds and checks the run; nothing is written.
 
     Raises:
       ValueError: for anything that does not fit.
     """
-    if tensorboard and importlib.util.find_spec("tensorboardX") is None:
-        raise ValueError("TensorBoard was asked for, but tensorboardX is not installed")
+    trackers_lib.check(trackers)
     return builder.build(config, num_devices, trust=trust)
 
 
-def loop_settings(config: TrainConfig, tensorboard: bool) -> LoopSettings:
+def loop_settings(config: TrainConfig, trackers: Sequence[str]) -> LoopSettings:
     """What the loop of either engine is told."""
     return LoopSettings(
-        config.num_outer_steps, config.checkpoint_every, config.keep_checkpoints, tensorboard
+        config.num_outer_steps, config.checkpoint_every, config.keep_checkpoints, tuple(trackers)
     )

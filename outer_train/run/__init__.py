@@ -1,6 +1,6 @@
 """One run on disk: its directory, loop, checkpoints and metrics."""
 
-from outer_train.run import directory, lock, loop, made_with, metrics
+from outer_train.run import directory, lock, loop, made_with, metrics, trackers
 from outer_train.run.continuation import STRICT, Allowed
 from outer_train.run.directory import RunDirectory
 from outer_train.run.loop import LoopSettings
@@ -19,4 +19,5 @@ __all__ = [
     "loop",
     "made_with",
     "metrics",
+    "trackers",
 ]

@@ -22,6 +22,8 @@ CONTENTS = (
     "checkpoints",
     "newest_checkpoint.json",
     "tensorboard",
+    "wandb",
+    "trackers.json",
     "theta.npz",
     "theta.json",
     "heldout_curves.npz",
@@ -59,6 +61,11 @@ class RunDirectory(NamedTuple):
     def engine(self) -> Path:
         """Settings of the asynchronous engine; a run that has none is in step."""
         return self.path / "engine.json"
+
+    @property
+    def trackers(self) -> Path:
+        """Ids of the run in the trackers that were told of it."""
+        return self.path / "trackers.json"
 
     @property
     def worker_log(self) -> Path:

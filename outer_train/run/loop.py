@@ -26,6 +26,7 @@ from outer_train.run.continuation import STRICT, Allowed, rows_so_far
 from outer_train.run.directory import RunDirectory
 from outer_train.run.progress import QUIET, Show
 from outer_train.run.signals import SharedSignals, StopSignals
+from outer_train.run.trackers import open_all
 from outer_train.step import OuterState, OuterStep
 from tasks import Feed, Stream, as_feed
 
@@ -51,8 +52,8 @@ class LoopSettings:
     """Outer steps between two checkpoints; the last step is always saved."""
     keep_checkpoints: int = 3
     """Newest ones kept."""
-    tensorboard: bool = False
-    """Also write TensorBoard scalars."""
+    trackers: tuple[str, ...] = ()
+    """Told the numbers of each outer step, too: of `outer_train.run.trackers.TRACKERS`."""
 
     def __post_init__(self):
         if self.num_outer_steps < 1 or self.checkpoint_every < 1:
@@ -110,7 +111,7 @@ def train(
 
     Raises:
       ValueError: no checkpoint can be read though there are some, rows or checkpoints are missing,
-        another process trains this run, or TensorBoard is not installed.
+        another process trains this run, or a tracker cannot start.
       OSError: something cannot be read or written, for want of room for example; what was whole is
         whole.
     """
@@ -192,7 +193,9 @@ class _Recorder:
         self._pending: deque[tuple[int, dict[str, Array]]] = deque()
         first = cluster.is_first()
         self._writer = (
-            metrics_lib.MetricsWriter(run.path, tensorboard=settings.tensorboard) if first else None
+            metrics_lib.MetricsWriter(run.path, open_all(settings.trackers, run, show.warn))
+            if first
+            else None
         )
         self._progress = show.progress(settings.num_outer_steps, step) if first else None
         self._recent = deque(rows, maxlen=SMOOTHING_WINDOW)

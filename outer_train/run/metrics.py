@@ -1,4 +1,4 @@
-"""`metrics.jsonl`, one row an outer step, and TensorBoard when asked for."""
+"""`metrics.jsonl`, one row an outer step, which trackers are told, too, when asked for."""
 
 import contextlib
 import json
@@ -11,6 +11,7 @@ from typing import Any
 
 from learned_opt.disk import files
 from outer_train.processes._printable import printable
+from outer_train.run.trackers import Tracker, numbers_of
 
 FLUSH_EVERY = 5
 """Rows a killed run can lose."""
@@ -42,17 +43,14 @@ class MetricsWriter:
     A value that is not finite becomes null, since JSON has no nan.
     """
 
-    def __init__(self, directory: str | os.PathLike, *, tensorboard: bool = False):
-        """Opens the files.
+    def __init__(self, directory: str | os.PathLike, trackers: Sequence[Tracker] = ()):
+        """Opens the file.
 
         Args:
           directory: the run directory; it exists.
-          tensorboard: also write scalars to `directory/tensorboard`.
-
-        Raises:
-          ValueError: TensorBoard is asked for and tensorboardX is not installed.
+          trackers: told the numbers of each row, and closed with the file.
         """
-        self._summary = _summary_writer(Path(directory) / "tensorboard") if tensorboard else None
+        self._trackers = tuple(trackers)
         self._path = Path(directory) / "metrics.jsonl"
         self._file = self._path.open("a", encoding="utf-8", newline="\n")
         self._unflushed = 0
@@ -70,10 +68,8 @@ class MetricsWriter:
         self._unflushed += 1
         if self._unflushed >= FLUSH_EVERY:
             self.flush()
-        if self._summary is not None:
-            for name, value in row.items():
-                if isinstance(value, int | float) and name != "outer_step":
-                    self._summary.add_scalar(name, value, row["outer_step"])
+        for tracker in self._trackers:
+            tracker.scalars(row["outer_step"], numbers_of(row))
 
     def flush(self, *, to_disk: bool = False) -> None:
         """Hands all rows to the operating system,
@@ -89,11 +85,13 @@ class MetricsWriter:
         self._unflushed = 0
 
     def close(self) -> None:
-        """Flushes and closes the files; raises as `flush`."""
-        with naming(self._path):
-            self._file.close()
-        if self._summary is not None:
-            self._summary.close()
+        """Flushes and closes the file and the trackers; raises as `flush`."""
+        try:
+            with naming(self._path):
+                self._file.close()
+        finally:
+            for tracker in self._trackers:
+                tracker.close()
 
 
 def read_rows(
@@ -231,13 +229,3 @@ def mean_loss(rows: list[dict[str, Any]]) -> float | None:
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _summary_writer(directory: Path):
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise ValueError(
-            f"TensorBoard was asked for, but tensorboardX is not installed ({error})"
-        ) from error
-    return SummaryWriter(str(directory))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from outer_train.run import metrics as metrics_lib
+from outer_train.run import trackers
 from outer_train.run.directory import RunDirectory
 from outer_train.run.loop import SMOOTHING_WINDOW, LoopSettings
 from outer_train.run.progress import Show
@@ -41,7 +42,9 @@ class Recorder:
 
         `parts` are the names of a merge's parts.
         """
-        self._writer = metrics_lib.MetricsWriter(run.path, tensorboard=settings.tensorboard)
+        self._writer = metrics_lib.MetricsWriter(
+            run.path, trackers.open_all(settings.trackers, run, show.warn)
+        )
         self._events = run.worker_log.open("a", encoding="utf-8")
         self._progress = show.progress(settings.num_outer_steps, step)
         self._recent = deque(rows[-SMOOTHING_WINDOW:], maxlen=SMOOTHING_WINDOW)

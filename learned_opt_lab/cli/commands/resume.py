@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -21,7 +22,9 @@ class Args:
     num_devices: int | None = None
     """Devices the particles are spread over; it may differ from the count before."""
     tensorboard: bool = False
-    """Also write TensorBoard scalars."""
+    """Also write TensorBoard scalars, as --tracker tensorboard."""
+    tracker: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
+    """Also tell these the numbers of each outer step; each needs its extra of the package."""
     compilation_cache: bool = True
     """Keep compiled programs under the user's cache directory."""
     allow_restart: bool = False
@@ -56,7 +59,7 @@ def run(args: Args) -> int:
             args.run,
             engine=engine,
             allowed=allowed,
-            tensorboard=args.tensorboard,
+            trackers=args.tracker + ("tensorboard",) * args.tensorboard,
             trust=args.trust,
             show=runs.TERMINAL,
         )

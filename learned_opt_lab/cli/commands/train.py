@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 from learned_opt_lab.cli import surroundings
 from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
@@ -21,7 +22,9 @@ class Args(ConfigArgs):
     overwrite: bool = False
     """Move a run that is there to a folder beside it, DIR.old-1, and start a new one."""
     tensorboard: bool = False
-    """Also write TensorBoard scalars."""
+    """Also write TensorBoard scalars, as --tracker tensorboard."""
+    tracker: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
+    """Also tell these the numbers of each outer step; each needs its extra of the package."""
     trust: bool = False
     """Import and run the code that the file init_theta names.
     What you name yourself needs no such flag."""
@@ -47,7 +50,7 @@ def run(args: Args) -> int:
             engine=engine,
             overwrite=args.overwrite,
             config_file=args.config_file,
-            tensorboard=args.tensorboard,
+            trackers=args.tracker + ("tensorboard",) * args.tensorboard,
             trust=args.trust,
             show=runs.TERMINAL,
         )

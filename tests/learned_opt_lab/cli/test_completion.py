@@ -14,6 +14,7 @@ from learned_opt_lab.cli import completion, shells
 from learned_opt_lab.cli.main import commands, main
 from learned_opt_lab.evaluation.baselines import BASELINES
 from learned_opt_lab.runs.catalog import CONFIGS
+from outer_train.run import trackers
 from tasks.suites import SUITES
 
 ROOT = Path(__file__).parents[3]
@@ -70,6 +71,7 @@ def folder(tmp_path, monkeypatch):
 def test_the_names_are_those_of_the_tables():
     assert list(completion.SUITES) == list(SUITES)
     assert list(completion.BASELINES) == list(BASELINES)
+    assert list(completion.TRACKERS) == list(trackers.TRACKERS)
     assert list(completion.OPTIMIZERS) == list(learned_opt.catalog.OPTIMIZERS)
     assert candidates("train", "") == sorted(CONFIGS)
     shipped = candidates("variance", "quickstart", "--theta", "")

@@ -64,7 +64,7 @@ def test_a_run_goes_on_bitwise_and_is_scored(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "learned_opt_lab.runs.course.loop_settings",
-            lambda config, tensorboard: runs.course.LoopSettings(3, 3),
+            lambda config, trackers: runs.course.LoopSettings(3, 3),
         )
         runs.train(CONFIG, part, engine=engine)
     (part / "summary.json").unlink()
