@@ -1,6 +1,7 @@
 """How it is optimized: learned optimizers as Optax transformations."""
 
 from learned_opt import catalog, ranges
+from learned_opt._push import push
 from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.hypergradient._marthe import hd, marthe, rtho
 from learned_opt.hypergradient.search import find_hyper_learning_rate
@@ -27,6 +28,7 @@ __all__ = [
     "mlp",
     "of_kind",
     "pretrained_names",
+    "push",
     "ranges",
     "rtho",
     "save",

@@ -34,7 +34,7 @@ from learned_opt.catalog import (
     near_names,
 )
 from learned_opt.choice import Only, Others
-from learned_opt.disk import files, reading, theta_file
+from learned_opt.disk import files, hub, reading, theta_file
 from learned_opt.per_parameter.adam_start import AdamStart
 from learned_opt.rate_and_decay import with_hooks
 from learned_opt.trees.stacked import Stacked
@@ -93,13 +93,10 @@ def save(
     theta_file.check_header(Path(what), reading.parse_json(header, what))
     theta_file.read_arrays(io.BytesIO(content), what, shapes)
     path = Path(path)
-    path = (
-        path / "theta.npz"
-        if path.is_dir()
-        else path
-        if path.suffix == ".npz"
-        else path.with_name(path.name + ".npz")
-    )
+    if path.is_dir():
+        path = path / "theta.npz"
+    elif path.suffix != ".npz":
+        path = path.with_name(path.name + ".npz")
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_together(
         {
@@ -118,8 +115,9 @@ def load_theta(
     Runs nothing that the files hold or name.
 
     Args:
-      name_or_path: a shipped optimizer's name, or the path of the `.npz`, of it without its ending,
-        or of a run directory that holds `theta.npz`.
+      name_or_path: a shipped optimizer's name, the path of the `.npz`, of it without its ending,
+        or of a run directory that holds `theta.npz`, or `"hf://org/name"` on the Hugging Face hub,
+        also `"hf://org/name@REVISION"` and `"hf://org/name/FILE"`, with the extra `hub`.
       factory: your own code, for files that name an optimizer `"module:name"`: it is called with
         their arguments, and that module is not imported.
       trust: import the module that the files name, and call its function with their arguments. This
@@ -135,7 +133,7 @@ def load_theta(
         that is not finite, or name code and neither `factory` nor `trust` is given.
       OSError: if they cannot be read.
     """
-    path = _find(name_or_path)
+    path = find(name_or_path)
     with reading.open_regular(path) as file:
         header, same_bytes = theta_file.read_header(path, file)
         name, unusable = header["optimizer"], f"{path} cannot be used"
@@ -213,7 +211,7 @@ def optimizer_name(name_or_path: str | os.PathLike) -> str:
     """The name of the optimizer of a saved theta, which is not looked up;
     raises as `load_theta`.
     """
-    path = _find(name_or_path)
+    path = find(name_or_path)
     with reading.open_regular(path) as file:
         return FromFile(theta_file.read_header(path, file)[0]["optimizer"])
 
@@ -272,9 +270,11 @@ def _named_arrays(what: str, theta: Theta) -> dict[str, NDArray]:
     return named
 
 
-def _find(name_or_path: str | os.PathLike) -> Path:
+def find(name_or_path: str | os.PathLike) -> Path:
     """The `.npz` file meant by a name or a path; an existing path goes before a name."""
     text, path = os.fspath(name_or_path), Path(name_or_path)
+    if hub.is_address(text):
+        return hub.fetch(text)
     candidates = [
         path,
         path / "theta.npz",
