@@ -93,9 +93,13 @@ def fetch(text: str) -> Path:
         if (size := sizes[name]) is not None and size > most:
             raise ValueError(f"{text}: {name} is too large: {size} bytes, at most {most}")
     try:
-        return [Path(hub.hf_hub_download(address.repo, n, revision=found.sha)) for n in names][-1]
+        paths = [hub.hf_hub_download(address.repo, name, revision=found.sha) for name in names]
+        if address.revision != found.sha:
+            # By its name, so that the cache knows which commit the name meant.
+            hub.hf_hub_download(address.repo, names[0], revision=address.revision)
     except Exception as error:
         raise OSError(f"{text} cannot be fetched: {_reason(error)}") from error
+    return Path(paths[-1])
 
 
 def _fetched_before(hub: Any, text: str, address: Address, cause: Exception) -> Path:

@@ -20,7 +20,7 @@ class StubHub:
 
     def __init__(self, cache):
         self.repos, self.fetched, self.is_there, self._cache = {}, [], True, cache
-        self.sizes = {}
+        self.sizes, self._named = {}, {}
 
     @property
     def module(self):
@@ -54,12 +54,14 @@ class StubHub:
 
     def download(self, repo, name, revision=None, local_files_only=False):
         if local_files_only:
-            folders = sorted((self._cache / repo).glob(revision or "*"))
-            if not folders or not (folders[-1] / name).exists():
+            path = self._cache / repo / self._named.get((repo, revision), str(revision)) / name
+            if not path.exists():
                 raise FileNotFoundError(name)
-            return str(folders[-1] / name)
+            return str(path)
         number, files = self._commit(repo, revision)
         self.fetched.append((name, revision))
+        # As the library does: a name is known that something was fetched by.
+        self._named[repo, revision] = f"commit{number}"
         path = self._cache / repo / f"commit{number}" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(files[name])
