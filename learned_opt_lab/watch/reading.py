@@ -15,6 +15,9 @@ MAX_DEPTH = 3
 """Folders below the one that is named in which runs are looked for."""
 RECENT = 100
 """Outer steps whose pace says how long the rest will take."""
+_NOTHING: dict[str, Any] = {}
+_NO_ROWS: list[dict[str, Any]] = []
+"""In place of what is not there: the same each time, so that it shows that nothing has changed."""
 State = Literal["running", "stopped", "complete"]
 
 
@@ -139,11 +142,11 @@ class Reader:
         return Watched(
             label=label,
             path=run.path,
-            config=known(run.config, json_of, {}),
-            versions=known(run.versions, json_of, {}),
-            rows=known(run.metrics, metrics.read_rows, []),
+            config=known(run.config, json_of, _NOTHING),
+            versions=known(run.versions, json_of, _NOTHING),
+            rows=known(run.metrics, metrics.read_rows, _NO_ROWS),
             summary=summary,
-            curves=known(run.held_out_curves, lambda path, tell: read_curves(path), {}),
+            curves=known(run.held_out_curves, lambda path, tell: read_curves(path), _NOTHING),
             state=_state(run, summary),
             trouble=tuple(trouble),
         )

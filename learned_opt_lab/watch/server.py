@@ -49,6 +49,7 @@ class Server(http.server.ThreadingHTTPServer):
         """
         self._reader, self._guard = reader, threading.Lock()
         self._read_at, self._runs = -float("inf"), list[Watched]()
+        self._values: bytes | None = None
         try:
             super().__init__((ADDRESS, port), Handler)
         except (OSError, OverflowError) as error:
@@ -64,12 +65,21 @@ class Server(http.server.ThreadingHTTPServer):
         """Content type and content of one of `PATHS`."""
         with self._guard:
             if time.monotonic() - self._read_at > FRESH_SECONDS:
-                self._runs = self._reader.read()
-                self._read_at = time.monotonic()
+                self._look()
             if path == "/":
                 text = page.render(self._runs, refresh_seconds=page.REFRESH_SECONDS)
                 return "text/html; charset=utf-8", text.encode()
-            return "application/json", page.encode(page.live_values(self._runs))
+            if self._values is None:
+                self._values = page.encode(page.live_values(self._runs))
+            return "application/json", self._values
+
+    def _look(self) -> None:
+        """Reads the runs; what was made of them stays where none of their files has changed."""
+        before, self._runs = self._runs, self._reader.read()
+        self._read_at = time.monotonic()
+        pairs = zip(before, self._runs, strict=False)
+        if not before or any(x is not y for a, b in pairs for x, y in zip(a, b, strict=True)):
+            self._values = None
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

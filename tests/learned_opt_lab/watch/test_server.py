@@ -90,3 +90,13 @@ def test_a_request_without_its_one_name(request_, served):
 def test_a_taken_port_is_told(served):
     with pytest.raises(ValueError, match="cannot be listened at"):
         Server(served[0]._reader, served[0].server_port)
+
+
+def test_nothing_is_made_again_where_no_file_has_changed(served, monkeypatch):
+    server, path = served
+    monkeypatch.setattr(server_module, "FRESH_SECONDS", 0.0)
+    first = server.body("/data.json")[1]
+    assert server.body("/data.json")[1] is first
+    done = json.loads(first)["cells"][0][1].split()[0]
+    add_rows(path, made_up_rows(1, first=int(done)))
+    assert json.loads(server.body("/data.json")[1])["cells"][0][1].split()[0] == str(int(done) + 1)
