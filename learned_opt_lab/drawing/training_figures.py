@@ -18,7 +18,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from learned_opt.disk import files
-from learned_opt_lab.drawing.axes import known, log_scale, quantiles, set_limits
+from learned_opt_lab.drawing.axes import known, log_scale, set_limits
 from learned_opt_lab.drawing.colors import BLACK, BLUE, GREY, ORANGE, PURPLE, SKY
 from learned_opt_lab.drawing.text import UNKNOWN, figure_label, format_number
 from outer_train.run import metrics
@@ -31,8 +31,8 @@ _STYLES = {
 }
 _LABELS = {
     "learned": "learned",
-    "adam_tuned": "Adam, tuned for each task",
-    "adam_1e-3": "Adam, rate 1e-3",
+    "adam_tuned": "tuned Adam",
+    "adam_1e-3": "Adam at 0.001",
     "untrained": "untrained",
 }
 
@@ -163,11 +163,11 @@ def merge_weight_figure(rows: list[dict]) -> Figure:
 
 
 def held_out_figure(curves: dict[str, NDArray], what: str = "Held-out") -> Figure:
-    """Median and interquartile band over held-out tasks of each optimizer;
+    """Mean over held-out tasks of each optimizer's loss at each step, with its 95 % interval;
     tuned Adam, the reference, is dashed.
 
-    A loss that is not finite counts as larger than every other one; a median of such losses is not
-    drawn.
+    The title has each line's mean over its steps, which is the score of `summary.json`; the names
+    at the right have its last value. A mean of which a loss is not finite is unknown: not drawn.
 
     Args:
       curves: optimizer -> `[tasks, steps]`.
@@ -181,37 +181,47 @@ def held_out_figure(curves: dict[str, NDArray], what: str = "Held-out") -> Figur
         raise ValueError(f"held-out curves must be [tasks, steps] for each optimizer, got {shapes}")
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.subplots()
+    means = {name: _mean(known(losses)) for name, losses in curves.items()}
     ends = []
-    for name, losses in curves.items():
+    for name, mean in means.items():
         style = _STYLES.get(name, {"color": PURPLE})
-        position = np.arange(1, losses.shape[1] + 1)
-        low, middle, high = (
-            running_median(q, window=5) for q in quantiles(losses, [0.25, 0.5, 0.75])
-        )
+        position = np.arange(1, len(mean) + 1)
+        low, high = _interval_of_mean(known(curves[name]))
         axes.fill_between(position, low, high, color=style["color"], alpha=0.13, linewidth=0)
-        axes.plot(position, middle, **style, **_dots(middle))
-        ends.append(
-            (float(middle[-1]) if middle.size else np.nan, _LABELS.get(name, name), style["color"])
-        )
-    axes.set(xlabel="inner step", ylabel="test loss")
-    log_scale(axes, "y", *curves.values())
-    set_limits(axes, "x", 0, max(losses.shape[1] for losses in curves.values()))
+        axes.plot(position, mean, **style, **_dots(mean))
+        end, label = float(mean[-1]) if mean.size else np.nan, _LABELS.get(name, name)
+        if np.isfinite(end):
+            label = f"{figure_label(label, limit=18)}: {format_number(end)}"
+        ends.append((end, label, style["color"]))
+    num_tasks, num_steps = (max(np.shape(each)[i] for each in curves.values()) for i in (0, 1))
+    axes.set(xlabel="inner step", ylabel="test loss, mean over tasks")
+    log_scale(axes, "y", *means.values())
+    set_limits(axes, "x", 0, num_steps)
     tidy(axes)
     label_ends(axes, ends)
-    means = {
-        name: float(known(losses).mean()) if losses.size else np.nan
-        for name, losses in curves.items()
-    }
-    if {"learned", "adam_tuned"} <= means.keys():
-        learned, tuned = (format_number(means[name]) for name in ("learned", "adam_tuned"))
-        axes.set_title(
-            f"{what} mean test loss: learned {learned}, tuned Adam {tuned}", fontsize=11, loc="left"
-        )
-    about = f"median, middle half of {max(len(losses) for losses in curves.values())} tasks"
-    axes.text(
-        1.0, 0.99, about, transform=axes.transAxes, ha="right", va="top", fontsize=8, color=GREY
-    )
+    title = f"{what} test loss, mean over {num_tasks} tasks; band: 95 % interval of the mean"
+    scores = {name: float(mean.mean()) if mean.size else np.nan for name, mean in means.items()}
+    if {"learned", "adam_tuned"} <= scores.keys():
+        learned, tuned = (format_number(scores[name]) for name in ("learned", "adam_tuned"))
+        title += f"\nMean over all {num_steps} steps: learned {learned}, tuned Adam {tuned}"
+    axes.set_title(title, fontsize=10, loc="left")
     return figure
+
+
+def _mean(losses: NDArray) -> NDArray[np.float64]:
+    """Mean over tasks of losses `[tasks, steps]`; nan where one of them, or all, are missing."""
+    return losses.mean(axis=0) if len(losses) else np.full(losses.shape[1], np.nan)
+
+
+def _interval_of_mean(losses: NDArray) -> NDArray[np.float64]:
+    """Ends `[2, steps]` of the 95 % bootstrap interval over tasks of that mean;
+    nan where there are fewer than two tasks.
+    """
+    num_tasks = len(losses)
+    if num_tasks < 2:
+        return np.full((2, losses.shape[1]), np.nan)
+    drawn = np.random.default_rng(0).multinomial(num_tasks, np.full(num_tasks, 1 / num_tasks), 1000)
+    return np.quantile(drawn / num_tasks @ losses, [0.025, 0.975], axis=0)
 
 
 def label_ends(axes: Axes, ends: Iterable[tuple[float, str, str]], min_gap: float = 0.055) -> None:

@@ -55,16 +55,33 @@ def test_only_what_there_is_data_for(tmp_path):
         training_figures.training_figures(tmp_path / "empty")
 
 
-def test_held_out_figure_names_every_line_and_states_the_means():
-    curves = {
-        name: np.full((3, 10), level) for name, level in (("learned", 0.5), ("adam_tuned", 0.25))
-    }
+def test_the_held_out_figure_draws_the_means_that_it_states():
+    rng = np.random.default_rng(1)
+    curves = {name: rng.lognormal(size=(5, 10)) for name in ("learned", "adam_tuned")}
     axes = training_figures.held_out_figure(curves).axes[0]
+    lines = {line.get_color(): line.get_ydata() for line in axes.lines}
     names = {text.get_text(): text for text in axes.texts if text.get_position()[0] > 1}
-    assert set(names) == {"learned", "Adam, tuned for each task"}
-    assert axes.get_title("left") == "Held-out mean test loss: learned 0.5, tuned Adam 0.25"
+    colors = {"learned": training_figures.BLUE, "adam_tuned": training_figures.BLACK}
+    for name, losses in curves.items():
+        np.testing.assert_allclose(lines[colors[name]], losses.mean(axis=0))
+    ends = {name: f"{losses[:, -1].mean():.3g}" for name, losses in curves.items()}
+    assert set(names) == {f"learned: {ends['learned']}", f"tuned Adam: {ends['adam_tuned']}"}
+    first, second = axes.get_title("left").split("\n")
+    assert first == "Held-out test loss, mean over 5 tasks; band: 95 % interval of the mean"
+    learned, tuned = (f"{curves[name].mean():.3g}" for name in ("learned", "adam_tuned"))
+    assert second == f"Mean over all 10 steps: learned {learned}, tuned Adam {tuned}"
+    assert axes.get_ylabel() == "test loss, mean over tasks"
     heights = sorted(text.get_position()[1] for text in names.values())
     assert heights[1] - heights[0] >= 0.05
+
+
+def test_the_band_is_the_interval_of_the_mean():
+    losses = np.random.default_rng(2).normal(3.0, 1.0, (400, 6))
+    low, high = training_figures._interval_of_mean(losses)
+    error = 1.96 * losses.std(axis=0) / 400**0.5
+    np.testing.assert_allclose(low, losses.mean(axis=0) - error, atol=0.02)
+    np.testing.assert_allclose(high, losses.mean(axis=0) + error, atol=0.02)
+    assert np.isnan(training_figures._interval_of_mean(losses[:1])).all()
 
 
 def test_running_median_ignores_nan():
@@ -122,17 +139,16 @@ def test_held_out_curves_that_are_unknown_or_negative(tmp_path, value, shape):
     )
     assert lines[training_figures.BLACK].tolist() == [0.5] * 7
     names = [each.get_text() for each in axes.texts]
-    assert ("learned" in names) == drawn
+    assert (f"learned: {value:.3g}" in names) == drawn
     assert ("learned –" in names) != drawn
     assert axes.get_yscale() == ("linear" if drawn else "log")
     assert training_figures.save(figure, tmp_path / "figure.png").stat().st_size > 1000
 
 
-def test_of_tasks_the_lost_ones_count_as_worst():
-    losses = np.array([[1.0, 1.0, 1.0], [2.0, 2.0, np.nan], [3.0, np.inf, np.nan]])
+def test_a_mean_with_a_lost_task_is_not_drawn():
+    losses = np.array([[1.0, 1.0, 1.0], [2.0, np.inf, np.nan], [3.0, 4.0, 1.0]])
     (line,) = training_figures.held_out_figure({"learned": losses}).axes[0].lines
-    # The median of the last column is unknown; the running median smooths over it.
-    assert line.get_ydata().tolist() == [2.0, 2.0, 2.0]
+    np.testing.assert_array_equal(line.get_ydata(), [2.0, np.nan, np.nan])
 
 
 def test_names_of_curves_are_shown_as_they_are(tmp_path):
@@ -152,7 +168,8 @@ def test_names_of_curves_are_shown_as_they_are(tmp_path):
     figure = training_figures.held_out_figure(curves)
     assert training_figures.save(figure, tmp_path / "figure.png").stat().st_size > 1000
     shown = {each.get_text() for each in figure.axes[0].texts}
-    assert {text.figure_label(name, limit=28) for name in names} <= shown
+    ends = {f"{text.figure_label(name, limit=18)}: {1 + i}" for i, name in enumerate(names)}
+    assert {text.figure_label(end, limit=28) for end in ends} <= shown
 
 
 @pytest.mark.parametrize("curves", [{}, {"learned": np.zeros(3)}, {"learned": np.zeros((1, 2, 3))}])
