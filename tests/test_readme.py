@@ -1,4 +1,6 @@
-"""The Python of README.md runs as it stands, in a folder that holds a finished run."""
+"""The Python of README.md runs as it stands, in a folder that holds a finished run; so does that
+of pages which need more than one folder or name.
+"""
 
 import re
 from pathlib import Path
@@ -13,21 +15,45 @@ import learned_opt
 ROOT = Path(__file__).parents[1]
 
 
+def blocks_of(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def run(page, names):
+    with jax.numpy_dtype_promotion("standard"):  # as users have it
+        for block in blocks_of(page):
+            exec(compile(block, page, "exec"), names)
+    return names
+
+
 def test_the_readmes_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mlp = learned_opt.mlp()
     (tmp_path / "runs" / "quickstart").mkdir(parents=True)
     learned_opt.save("runs/quickstart/theta", "mlp", {}, mlp.init(jax.random.key(0)))
-    blocks = re.findall(
-        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
-    )
-    assert len(blocks) == 7
-    names = {}
-    with jax.numpy_dtype_promotion("standard"):  # as users have it
-        for block in blocks:
-            exec(compile(block, "README.md", "exec"), names)
+    assert len(blocks_of("README.md")) == 2
+    names = run("README.md", {})
+    assert float(names["loss"](names["params"])) < 7.0
+    assert float(names["model"].kernel[...].std()) > 0
+
+
+def test_the_readme_is_short_and_shows_the_two_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 100
+    assert text.index("## Install") < text.index("make quickstart  ")
+    assert "\n.venv/bin/learned-opt train digits_mlp " in text
+
+
+def test_a_package_index_shows_the_same_program():
+    (program,) = blocks_of("docs/package.md")
+    assert program == blocks_of("README.md")[0]
+
+
+def test_what_is_trained_from_python_is_saved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run("docs/guides/from_python.md", {})
     assert int(names["state"].step) == 3
-    assert names["kinds"] == {"bias": "vector", "kernel": "matrix"}
     assert np.isfinite(float(names["metrics"]["outer_loss"]))
     _, theta = learned_opt.load_theta("regression.npz")
     np.testing.assert_array_equal(
@@ -41,24 +67,11 @@ def test_the_python_about_states_runs():
     optimizer, batch = learned_opt.load("mlp"), jnp.ones((4, 3))
     updates, opt_state = jax.jit(optimizer.update)(params, optimizer.init(params), params)
     names = {**globals(), **locals(), "optax": optax}
-    blocks = re.findall(
-        r"```python\n(.*?)```", (ROOT / "docs/sharding.md").read_text(encoding="utf-8"), re.DOTALL
-    )
-    assert len(blocks) == 2
-    for block in blocks:
+    assert len(blocks_of("docs/sharding.md")) == 2
+    for block in blocks_of("docs/sharding.md"):
         exec(compile(block, "docs/sharding.md", "exec"), names)
     assert not np.any(names["opt_state"].momenta["head"])
     np.testing.assert_array_equal(
         names["opt_state"].momenta["body"], opt_state.momenta["body"], strict=True
     )
     assert len(names["program"]) > 1000
-
-
-def test_every_file_the_readme_names_exists():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    paths = re.findall(
-        r"`((?:tasks|learned_opt|outer_train|configs|learned_opt_lab|benchmarks)/[\w/]+\.py)`", text
-    )
-    paths += re.findall(r"\]\((docs/[\w/.]+)\)", text)
-    assert len(paths) > 8
-    assert [path for path in paths if not (ROOT / path).exists()] == []

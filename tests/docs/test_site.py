@@ -46,7 +46,7 @@ FENCE = re.compile(r"^(`{3,})([^\n]*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)|^:link: (\S+)", re.MULTILINE)
 NEED_DATA = ("host_images_family",)
 """Examples that read a set which has to be prepared."""
-RUNNABLE = ("guides/data_sets", "guides/parts_of_a_model", "guides/schedules")
+RUNNABLE = ("guides/data_sets", "guides/parts_of_a_model", "guides/schedules", "tasks")
 """Guides whose Python runs from the first block to the last without a run on disk."""
 
 
