@@ -98,12 +98,14 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 
 def outer_loss_figure(rows: list[dict]) -> Figure:
-    """Outer loss over outer steps and over inner steps; thin:
-    each truncation, bold: running median.
+    """Outer loss over outer steps and over inner steps; thin: each truncation,
+    bold: running median, black: the means that the title and `summary.json` state.
     """
     figure = Figure(figsize=(9, 3.6), dpi=150, layout="constrained")
     by_outer, by_inner = figure.subplots(1, 2, sharey=True)
-    loss = _column(rows, "outer_loss")
+    loss, window = _column(rows, "outer_loss"), metrics.outer_loss_window(len(rows))
+    ends = [np.arange(len(loss))[part] for part in (slice(window), slice(-window, None))]
+    first, last = (_mean(part[np.isfinite(part)]) for part in (loss[end] for end in ends))
     for axes, field, label in (
         (by_outer, "outer_step", "outer step"),
         (by_inner, "inner_steps", "inner steps, all particles"),
@@ -112,18 +114,16 @@ def outer_loss_figure(rows: list[dict]) -> Figure:
         # A lone point between unknown ones makes no line.
         axes.plot(position, loss, color=SKY, linewidth=0.7, alpha=0.7, **_dots(loss))
         axes.plot(position, running_median(loss), color=BLUE, linewidth=2)
+        for end, mean in zip(ends, (first, last), strict=True):
+            axes.plot(position[end], np.full(len(end), mean), color=BLACK, linewidth=2)
         axes.set_xlabel(label)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_major_locator(MaxNLocator(6))
         tidy(axes)
     by_outer.set_ylabel("outer loss")
-    finite = loss[np.isfinite(loss)]
-    if finite.size:
-        first, last = (
-            float(np.median(part))
-            for part in (finite[: len(finite) // 10 + 1], finite[-(len(finite) // 10 + 1) :])
-        )
-        title = f"Outer loss: {first:.3g} in the first tenth, {last:.3g} in the last (medians)"
+    if np.isfinite(loss).any():
+        first, last = map(format_number, map(float, (first, last)))
+        title = f"Outer loss, mean of {window} steps: {first} at first, {last} at last"
     else:
         title = f"Outer loss: unknown, not one of {len(loss)} is finite"
     figure.suptitle(title, fontsize=11)
@@ -209,8 +209,8 @@ def held_out_figure(curves: dict[str, NDArray], what: str = "Held-out") -> Figur
 
 
 def _mean(losses: NDArray) -> NDArray[np.float64]:
-    """Mean over tasks of losses `[tasks, steps]`; nan where one of them, or all, are missing."""
-    return losses.mean(axis=0) if len(losses) else np.full(losses.shape[1], np.nan)
+    """Mean over the first axis; nan where one of the losses, or all, are missing."""
+    return losses.mean(axis=0) if len(losses) else np.full(losses.shape[1:], np.nan)
 
 
 def _interval_of_mean(losses: NDArray) -> NDArray[np.float64]:

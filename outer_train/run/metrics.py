@@ -201,11 +201,10 @@ def _row(line: bytes) -> dict[str, Any]:
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The part of `summary.json` that the rows alone give.
 
-    `outer_loss_first` and `outer_loss_last` are means over the first and last 5 % of the rows, at
-    least 5 (or half of them, if there are fewer than 10). `inner_steps_per_second` leaves out the
-    steps that waited for a compilation.
+    `outer_loss_first` and `outer_loss_last` are means over the first and last `outer_loss_window`
+    rows. `inner_steps_per_second` leaves out the steps that waited for a compilation.
     """
-    window = min(max(5, len(rows) // 20), max(1, len(rows) // 2))
+    window = outer_loss_window(len(rows))
     timed = [row for row in rows if row["seconds"] is not None]
     seconds = sum(row["seconds"] for row in timed)
     return {
@@ -219,6 +218,13 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
         else None,
         "num_non_finite": sum(row["num_non_finite"] for row in rows),
     }
+
+
+def outer_loss_window(num_rows: int) -> int:
+    """How many rows at either end a run's first and last outer loss are means of: 5 %, at least 5,
+    or half of them if there are fewer than 10.
+    """
+    return min(max(5, num_rows // 20), max(1, num_rows // 2))
 
 
 def mean_loss(rows: list[dict[str, Any]]) -> float | None:

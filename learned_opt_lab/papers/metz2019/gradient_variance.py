@@ -196,7 +196,7 @@ def _double_well_figure(config: Config, variances: dict[str, np.ndarray]) -> Fig
                 fontsize=8,
             )
     axes.set(xlabel="unroll length T", ylabel="variance of one pair's gradient")
-    axes.set_title("Double well, momentum .8: RP's variance explodes with T", fontsize=10)
+    axes.set_title("Double well, momentum 0.8: RP's variance explodes with T", fontsize=10)
     legend(axes, fontsize=10)
     tidy(axes)
     return figure

@@ -11,6 +11,7 @@ from matplotlib.image import imread
 
 from learned_opt_lab.drawing import text, training_figures
 from learned_opt_lab.drawing.variance_figure import variance_figure
+from outer_train.run import metrics
 
 
 def write_run(path, merged=True, curves=True, num_steps=60):
@@ -107,7 +108,8 @@ def test_runs_of_one_unknown_or_negative_loss_are_drawn(tmp_path, value, num_row
     is_known = value in (-3.0, 0.0)
     title = figure.get_suptitle()
     assert title == (
-        f"Outer loss: {value:.3g} in the first tenth, {value:.3g} in the last (medians)"
+        f"Outer loss, mean of {min(num_rows, 10) // 2 or 1} steps: "
+        f"{value:.3g} at first, {value:.3g} at last"
         if is_known
         else f"Outer loss: unknown, not one of {num_rows} is finite"
     )
@@ -115,6 +117,22 @@ def test_runs_of_one_unknown_or_negative_loss_are_drawn(tmp_path, value, num_row
         assert np.isnan(line.get_ydata()).all() != is_known
     for i, each in enumerate((figure, training_figures.merge_weight_figure(rows))):
         assert training_figures.save(each, tmp_path / f"{i}.png").stat().st_size > 1000
+
+
+def test_the_outer_losses_that_the_title_states_are_drawn_and_those_of_the_summary():
+    rng = np.random.default_rng(3)
+    rows = [
+        {"outer_step": i, "inner_steps": i, "outer_loss": float(x), "seconds": None}
+        | {"num_non_finite": 0}
+        for i, x in enumerate(rng.lognormal(size=200))
+    ]
+    summary = metrics.summarize(rows)
+    first, last = summary["outer_loss_first"], summary["outer_loss_last"]
+    figure = training_figures.outer_loss_figure(rows)
+    title = f"Outer loss, mean of 10 steps: {first:.3g} at first, {last:.3g} at last"
+    assert figure.get_suptitle() == title
+    black = [x for x in figure.axes[0].lines if x.get_color() == training_figures.BLACK]
+    np.testing.assert_allclose([x.get_ydata() for x in black], np.outer([first, last], np.ones(10)))
 
 
 def test_a_lone_known_loss_is_a_point():

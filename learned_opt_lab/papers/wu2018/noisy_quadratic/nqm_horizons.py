@@ -186,7 +186,7 @@ def _horizon_figure(rates, curves, rows, num_decay_steps) -> Figure:
     axes.set_xlabel("fixed learning rate x h_max")
     axes.set_ylabel("expected loss")
     axes.set_title(
-        "The longer the horizon, the smaller the rate it favours; a decay phase turns that round",
+        "The longer the horizon, the smaller the fixed rate it favours; with a decay, large ones",
         fontsize=10,
     )
     legend(axes, frameon=True, fontsize=7, ncols=2)
