@@ -45,6 +45,25 @@ def test_the_readme_is_short_and_shows_the_two_commands():
     assert "\n.venv/bin/learned-opt train digits_mlp " in text
 
 
+def numbers_of(table):
+    """Of each row of a Markdown table, the cells that are numbers."""
+    rows = [re.split(r" *\| *", row)[1:-1] for row in table.partition("\n\n")[0].splitlines()[2:]]
+    return [[float(x) for x in row if re.fullmatch(r"[\d.]+(e-\d+)?", x)] for row in rows]
+
+
+def test_the_readmes_numbers_are_those_of_the_results():
+    readme, results = (
+        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results/index.md")
+    )
+    said = numbers_of(readme[readme.index("| task | final test loss, tuned Adam") :])
+    measured = [
+        row[2:5] if len(row) > 4 else row[2:4]  # final losses and, where it is reached, the steps
+        for row in numbers_of(results[results.index("| task | Adam's lowest |") :])
+    ]
+    assert len(said) == 7
+    assert [row for row in said if row not in measured] == []
+
+
 def test_a_package_index_shows_the_same_program():
     (program,) = blocks_of("docs/package.md")
     assert program == blocks_of("README.md")[0]
