@@ -1,9 +1,9 @@
 """The `learned-opt` command: one table of subcommands, one way to end on bad input.
 
-A subcommand is a module with `Args`, a frozen dataclass that tyro reads the command line into, and
-`run(args)`, which returns the exit status; one that reads the command line in its own way has
-`parse(argv, prog) -> Args` too. Modules are imported when they are called, and import JAX in `run`,
-so help and bad input are answered at once.
+A subcommand is a module with `Args`, a frozen dataclass that the command line is read into, and
+`run(args)`, which returns the exit status or an `output.Outcome`; one that reads the command line
+in its own way has `parse(argv, prog) -> Args` too. Modules are imported when they are called, and
+import JAX in `run`, so help and bad input are answered at once.
 """
 
 import importlib
@@ -13,13 +13,13 @@ import runpy
 import sys
 from collections.abc import Sequence
 
-from learned_opt_lab.cli import surroundings
+from learned_opt_lab.cli import output, surroundings
 
 COMMANDS = {
     "train": "learned_opt_lab.cli.commands.train",
     "resume": "learned_opt_lab.cli.commands.resume",
     "search": "learned_opt_lab.cli.commands.search",
-    "list": "learned_opt_lab.cli.commands.list",
+    "list": "learned_opt_lab.cli.listing.command",
     "evaluate": "learned_opt_lab.cli.commands.evaluate",
     "tune": "learned_opt_lab.cli.commands.tune",
     "ablate": "learned_opt_lab.cli.commands.ablate",
@@ -190,14 +190,15 @@ def _dispatch(argv: list[str]) -> int:
     is_option = bool(argv) and argv[0].startswith("--")
     if is_option and (status := _of_no_command(argv[0], argv[1:])) is not None:
         return status
+    mode, words = output.mode_of(argv)
+    known = commands()
+    if not words or words[0] in ("-h", "--help", "--help-all"):
+        print(_usage(known))
+        return 0 if words else BAD_INPUT
     from learned_opt_lab.cli.parsing import HelpShown, parse
     from learned_opt_lab.runs.config_json import near
 
-    known = commands()
-    if not argv or argv[0] in ("-h", "--help"):
-        print(_usage(known))
-        return 0 if argv else BAD_INPUT
-    name, rest = argv[0], argv[1:]
+    name, *rest = words
     if name not in known:
         raise ValueError(
             f"unknown command {name!r}{near(name, known)}\nknown are {', '.join(known)}"
@@ -210,16 +211,18 @@ def _dispatch(argv: list[str]) -> int:
         )
     except HelpShown:
         return 0
-    return module.run(args)
+    with output.directed(mode):
+        outcome = module.run(args)
+    return output.end(mode, name, outcome)
 
 
 def _usage(known: dict[str, str]) -> str:
     """The list of subcommands with the summary of each module's docstring."""
-    from learned_opt_lab.cli.commands.list import summary_of
+    from learned_opt_lab.cli.docstrings import summary_of
 
     lines = ["usage: learned-opt COMMAND ...", ""]
     for name, module in known.items():
-        summary = summary_of(importlib.import_module(module).__doc__)
+        summary = summary_of(module)
         lines.append(f"  {name:<10} {summary.split(': ', 1)[-1]}".rstrip())
     options = (
         "  --version                        print the version",

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from learned_opt_lab.cli.output import Outcome
 from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
 
 RESULT = "ablation.json"
@@ -20,7 +21,9 @@ class Args(ConfigArgs):
 
     An interrupted one goes on where it stopped.
 
-    CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`.
+    CONFIG is a name from `learned-opt list`, the path of your own .py file that defines `config`,
+    or the config.json of a run.
+
     Variants: merged (RP and ES, truncations growing linearly), reparameterization,
     evolution_strategies, persistent_es, noise_reuse_es (with the same growth), fixed_N (merged,
     truncations of N), no_momentum and no_time (inputs taken away) and train_objective (L_train in
@@ -56,7 +59,7 @@ def parse(argv: list[str], prog: str) -> Args:
     return parse_with_config(Args, argv, prog)
 
 
-def run(args: Args) -> int:
+def run(args: Args) -> Outcome:
     """Runs the cells that are missing, writes JSON, table and figure, and prints what was found.
 
     Raises:
@@ -75,7 +78,7 @@ def run(args: Args) -> int:
     from learned_opt_lab.ablation import runs
     from learned_opt_lab.ablation.figure import ablation_figure
     from learned_opt_lab.ablation.results import results, table, untrained
-    from learned_opt_lab.cli import surroundings
+    from learned_opt_lab.cli import surroundings, verdicts
     from learned_opt_lab.cli.progress import shown_progress
     from learned_opt_lab.drawing.training_figures import save
     from learned_opt_lab.results.folder import warn, write_result
@@ -99,7 +102,10 @@ def run(args: Args) -> int:
             f"{row['variant']}: in {count} of {args.num_seeds} runs no outer loss was finite; "
             "theta learned nothing"
         )
-    return NOTHING_LEARNED if untrained(result) else 0
+    written = [out / name for name in (RESULT, "table.md", "ablation.png")]
+    found = {"out": out, "files": written, "ablation": result}
+    status = NOTHING_LEARNED if untrained(result) else 0
+    return Outcome(status, found, *verdicts.of_ablation(result, out))
 
 
 def checked_lengths(text: str, episode: int) -> list[int]:

@@ -6,6 +6,8 @@ import resource
 from pathlib import Path
 from typing import Any, Literal
 
+from learned_opt_lab.cli.output import Outcome
+
 Part = Literal["outer_training", "cnn", "update_cost", "tuning", "scaling", "startup"]
 QUICK_PARTS: tuple[Part, ...] = ("outer_training", "update_cost")
 ALL_PARTS: tuple[Part, ...] = (
@@ -44,7 +46,7 @@ class Args:
     """Keep compiled programs on disk, so that the next run starts sooner."""
 
 
-def run(args: Args) -> int:
+def run(args: Args) -> Outcome:
     """Runs the benchmarks; nothing else should compute meanwhile.
 
     Raises:
@@ -60,12 +62,14 @@ def run(args: Args) -> int:
         if folder is not None:
             surroundings.check_writable(folder)
     surroundings.start_jax(args.num_devices, args.compilation_cache)
-    text = json.dumps(finite(_measure(args)), indent=2, allow_nan=False)
+    found = finite(_measure(args))
+    text = json.dumps(found, indent=2, allow_nan=False)
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(args.out, text + "\n")
     print(text)
-    return 0
+    line = f"measured; the numbers are in {args.out}" if args.out else ""
+    return Outcome(0, {"out": args.out, **found}, line)
 
 
 def _measure(args: Args) -> dict[str, Any]:

@@ -5,9 +5,10 @@ import dataclasses
 import importlib
 import importlib.util
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
+from learned_opt_lab.cli.options.fields import HELP, AtTop
+from learned_opt_lab.cli.output import Outcome
 
 RESULT = "result.json"
 
@@ -19,11 +20,11 @@ def parse(argv: list[str], prog: str) -> tuple[str, Any]:
     Raises:
       ValueError: there is no such experiment or field, or `--out` is missing.
     """
-    from learned_opt_lab.cli.parsing import HelpShown, parse
+    from learned_opt_lab.cli.parsing import ASKS_FOR_HELP, HelpShown, parse
     from learned_opt_lab.runs.config_json import near
 
     known = experiments()
-    if argv and argv[0] in ("-h", "--help"):
+    if argv and argv[0] in ASKS_FOR_HELP:
         print(
             f"usage: {prog} NAME --out DIR [--field value ...]\n\n"
             f"NAME is one of {', '.join(known) or '(none)'}"
@@ -47,17 +48,16 @@ def arguments_of(config_class: type) -> type:
         [
             (
                 "out",
-                Annotated[Path, tyro.conf.arg(help="Directory for result.json and the figures.")],
+                Path,
+                dataclasses.field(metadata={HELP: "Directory for result.json and the figures."}),
             ),
-            (
-                "config",
-                Annotated[config_class, tyro.conf.arg(name="")],
-                dataclasses.field(default=config_class()),
-            ),
+            ("config", AtTop[config_class], dataclasses.field(default=config_class())),
             (
                 "overwrite",
-                Annotated[bool, tyro.conf.arg(help="Replace another result in that directory.")],
-                dataclasses.field(default=False),
+                bool,
+                dataclasses.field(
+                    default=False, metadata={HELP: "Replace another result in that directory."}
+                ),
             ),
         ],
         frozen=True,
@@ -65,7 +65,7 @@ def arguments_of(config_class: type) -> type:
     )
 
 
-def run(args: tuple[str, Any]) -> int:
+def run(args: tuple[str, Any]) -> Outcome:
     """Runs the experiment.
 
     Raises:
@@ -90,8 +90,8 @@ def run(args: tuple[str, Any]) -> int:
             with contextlib.suppress(OSError):
                 out.rmdir()
         raise
-    print(f"{RESULT} and figures are in {out}")
-    return 0
+    files = sorted(path for path in out.iterdir() if path.is_file())
+    return Outcome(0, {"out": out, "files": files}, f"{RESULT} and figures are in {out}")
 
 
 def experiments() -> dict[str, str]:

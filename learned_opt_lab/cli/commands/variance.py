@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import base
+from learned_opt_lab.cli.output import Outcome
 from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
 
 RESULT = "variance.json"
@@ -20,7 +21,9 @@ REFERENCE = base.FullES
 class Args(ConfigArgs):
     """Compare gradient estimators at one theta.
 
-    CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`.
+    CONFIG is a name from `learned-opt list`, the path of your own .py file that defines `config`,
+    or the config.json of a run.
+
     All estimators get the config's particles and perturbation; the reference is full ES over many
     whole episodes, which has no bias.
     """
@@ -51,7 +54,7 @@ def parse(argv: list[str], prog: str) -> Args:
     return parse_with_config(Args, argv, prog)
 
 
-def run(args: Args) -> int:
+def run(args: Args) -> Outcome:
     """Measures, prints the table, writes JSON and figure.
 
     Raises:
@@ -80,8 +83,8 @@ def run(args: Args) -> int:
     write_result(out / RESULT, result)
     save(variance_figure(result), out / FIGURE)
     _print(result)
-    print(f"{RESULT} and {FIGURE} are in {out}")
-    return 0
+    line = f"{RESULT} and {FIGURE} are in {out}"
+    return Outcome(0, {"out": out, "files": [out / RESULT, out / FIGURE], **result}, line)
 
 
 def checked_names(text: str | None) -> list[str]:
