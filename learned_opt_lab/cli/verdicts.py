@@ -91,7 +91,8 @@ def of_report(report: Mapping[str, Any], out: Path) -> Verdict:
         losses: dict[str, dict[str, float | None]] = {}
         for row in report["rows"]:
             losses.setdefault(row["optimizer"], {})[row["task"]] = row["test_loss"]["estimate"]
-        line += f"; {others[0]} ends below {reference} on {_below(losses, others[0], reference)}"
+        who = "it" if others[0] == ranked[0]["label"] else others[0]
+        line += f"; {who} ends below {reference} on {_below(losses, others[0], reference)}"
     return Verdict(line, "the same command goes on" if report["progress"]["to_come"] else page)
 
 

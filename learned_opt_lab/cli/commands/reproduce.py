@@ -71,6 +71,7 @@ def run(args: tuple[str, Any]) -> Outcome:
     Raises:
       ValueError: the directory holds another result and `overwrite` is false.
     """
+    from learned_opt_lab.cli import progress
     from outer_train import use_cpu_devices
 
     name, given = args
@@ -84,7 +85,8 @@ def run(args: tuple[str, Any]) -> Outcome:
     fresh = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        module.run(given.config, out)
+        with progress.phase(f"running {name.rpartition('.')[2]}", says=False):
+            module.run(given.config, out)
     except ValueError:
         if fresh:  # bad input leaves nothing behind; results that are there already stay
             with contextlib.suppress(OSError):

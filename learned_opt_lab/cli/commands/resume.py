@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from learned_opt_lab.cli import surroundings
+from learned_opt_lab.cli import progress, surroundings
 from learned_opt_lab.cli.options.fields import AtTop, Positional
 from learned_opt_lab.cli.output import Outcome
 from learned_opt_lab.cli.running import EngineArgs, outcome_of
@@ -44,8 +44,10 @@ def run(args: Args) -> Outcome:
     """Trains on, scores, writes the results;
     status 130, 143 or 129 if SIGINT, SIGTERM or SIGHUP ended it.
     """
-    from learned_opt_lab import runs
-    from outer_train.run import Allowed, RunDirectory
+    with progress.phase("starting", says=False):
+        from learned_opt_lab import runs
+        from learned_opt_lab.runs import course  # noqa: F401  It imports all that a run needs.
+        from outer_train.run import Allowed, RunDirectory
 
     with_ray = RunDirectory(args.run).engine.exists()
     engine = args.engine.settings(args.num_devices, started_with_ray=with_ray)
@@ -58,6 +60,6 @@ def run(args: Args) -> Outcome:
             allowed=allowed,
             tensorboard=args.tensorboard,
             trust=args.trust,
-            show=runs.TERMINAL,
+            show=progress.of_runs(),
         )
     )

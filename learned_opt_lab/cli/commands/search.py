@@ -52,7 +52,7 @@ def run(args: Args) -> Outcome:
         config = dataclasses.replace(config, search=search)
     out = args.out or Path("runs") / f"{args.config_name}_search"
 
-    from learned_opt_lab.cli import surroundings, verdicts
+    from learned_opt_lab.cli import progress, surroundings, verdicts
     from learned_opt_lab.searches.run import RESULT, run_search
 
     if (out / RESULT).exists() and not args.overwrite:
@@ -60,7 +60,8 @@ def run(args: Args) -> Outcome:
     surroundings.check_writable(out)
     surroundings.start_jax(args.num_devices, args.compilation_cache)
     print(f"search directory: {out}", flush=True)
-    _, scores = run_search(config, out, trust=args.trust)
+    with progress.phase("searching", says=False):
+        _, scores = run_search(config, out, trust=args.trust)
     print(f"theta.npz, theta.json and {RESULT} are in {out}")
     last = scores[-1]._asdict() if scores else None
     files = [out / name for name in ("theta.npz", "theta.json", RESULT)]

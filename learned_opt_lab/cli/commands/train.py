@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar
 
-from learned_opt_lab.cli import batches, surroundings
+from learned_opt_lab.cli import batches, progress, surroundings
 from learned_opt_lab.cli.options.fields import AtTop
 from learned_opt_lab.cli.output import Outcome
 from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
@@ -73,14 +73,16 @@ def run(args: Args) -> Outcome:
     members = batches.members(args.config, run_dir, args.seeds, args.sweep)
     engine = args.engine.settings(args.num_devices)
 
-    from learned_opt_lab import runs
+    with progress.phase("starting", says=False):
+        from learned_opt_lab import runs
+        from learned_opt_lab.runs import course  # noqa: F401  It imports all that a run needs.
 
-    surroundings.prepare_jax(args.compilation_cache)
+        surroundings.prepare_jax(args.compilation_cache)
     shared = {
         "engine": engine,
         "tensorboard": args.tensorboard,
         "trust": args.trust,
-        "show": runs.TERMINAL,
+        "show": progress.of_runs(),
     }
     created = {"overwrite": args.overwrite, "config_file": args.config_file}
     if args.seeds or args.sweep:

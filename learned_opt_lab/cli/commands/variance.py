@@ -71,14 +71,15 @@ def run(args: Args) -> Outcome:
     if (out / RESULT).exists() and not args.overwrite:
         raise ValueError(f"{out} holds a result; give another --out or --overwrite")
 
-    from learned_opt_lab.cli import surroundings
+    from learned_opt_lab.cli import progress, surroundings
     from learned_opt_lab.drawing.training_figures import save
     from learned_opt_lab.drawing.variance_figure import variance_figure
     from learned_opt_lab.results.folder import write_result
 
     surroundings.check_writable(out)
     surroundings.start_jax(args.num_devices, args.compilation_cache)
-    result = measure(args, names, lengths)
+    with progress.phase("measuring gradients"):
+        result = measure(args, names, lengths)
     out.mkdir(parents=True, exist_ok=True)
     write_result(out / RESULT, result)
     save(variance_figure(result), out / FIGURE)
