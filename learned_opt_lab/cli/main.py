@@ -196,13 +196,11 @@ def _dispatch(argv: list[str]) -> int:
         print(_usage(known))
         return 0 if words else BAD_INPUT
     from learned_opt_lab.cli.parsing import HelpShown, parse
-    from learned_opt_lab.runs.config_json import near
+    from learned_opt_lab.runs import catalog
 
     name, *rest = words
     if name not in known:
-        raise ValueError(
-            f"unknown command {name!r}{near(name, known)}\nknown are {', '.join(known)}"
-        )
+        raise ValueError(catalog.unknown("command", name, known))
     module = importlib.import_module(known[name])
     prog = f"learned-opt {name}"
     try:

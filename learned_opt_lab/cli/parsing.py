@@ -247,7 +247,7 @@ def parse_with_config(cls: type[C], argv: list[str], prog: str) -> C:
     """
     if not argv or (argv[0].startswith("-") and argv[0] not in ASKS_FOR_HELP):
         raise ValueError(
-            f"{prog} needs a config first: {prog} CONFIG [--field value ...]\n{catalog.known()}"
+            f"{prog} needs a config first: {prog} CONFIG [--field value ...]; {catalog.known()}"
         )
     if argv[0] in ASKS_FOR_HELP:
         default = cls(config=TrainConfig(), config_name="", config_file=None)

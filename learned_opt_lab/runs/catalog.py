@@ -3,6 +3,7 @@ of a user's own file becomes a `TrainConfig`.
 """
 
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from configs.base import TrainConfig
@@ -48,16 +49,29 @@ def load(name_or_path: str) -> tuple[TrainConfig, Path | None]:
     if is_json(name_or_path):
         return _from_json_file(path), None
     if path.suffix != ".py":
-        raise ValueError(f"unknown config {name_or_path!r}{near(name_or_path, CONFIGS)}\n{known()}")
+        raise ValueError(unknown("config", name_or_path, CONFIGS, known()))
     return _from_file(path), path.absolute()
+
+
+def unknown(what: str, name: str, names: Iterable[str], otherwise: str = "") -> str:
+    """A line on a name that does not exist: the near ones, or what is known where none is near.
+
+    Example:
+      >>> unknown("estimator", "megred", ("merged", "full_es"))
+      "unknown estimator 'megred'; did you mean merged?"
+    """
+    hint = near(name, names)
+    return f"unknown {what} {name!r:.200}{hint or '; ' + (otherwise or _known_are(names))}"
+
+
+def _known_are(names: Iterable[str]) -> str:
+    return f"known are {', '.join(names) or '(none)'}"
 
 
 def known() -> str:
     """A line on what may stand for a config."""
-    return (
-        f"known are {', '.join(CONFIGS)}, the path of a .py file that defines `config`, and a "
-        "run's config.json"
-    )
+    files = ("the path of a .py file that defines `config`", "a run's config.json")
+    return _known_are((*CONFIGS, *files))
 
 
 def is_json(name_or_path: str) -> bool:

@@ -127,7 +127,7 @@ def checked_lengths(text: str, episode: int) -> list[int]:
 def checked_names(text: str, known: list[str], config) -> list[str]:
     """The variants' names. Raises `ValueError` for an unknown one or none."""
     from configs.base import Mlp
-    from learned_opt_lab.runs.config_json import near
+    from learned_opt_lab.runs import catalog
 
     if text == "all":
         inputs = isinstance(config.optimizer, Mlp)
@@ -135,9 +135,7 @@ def checked_names(text: str, known: list[str], config) -> list[str]:
     names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
     for name in names:
         if name not in known:
-            raise ValueError(
-                f"unknown variant {name!r}{near(name, known)}\nknown are {', '.join(known)}"
-            )
+            raise ValueError(catalog.unknown("variant", name, known))
     if not names:
         raise ValueError("variants must name at least one")
     return list(dict.fromkeys(names))

@@ -21,7 +21,7 @@ def parse(argv: list[str], prog: str) -> tuple[str, Any]:
       ValueError: there is no such experiment or field, or `--out` is missing.
     """
     from learned_opt_lab.cli.parsing import ASKS_FOR_HELP, HelpShown, parse
-    from learned_opt_lab.runs.config_json import near
+    from learned_opt_lab.runs import catalog
 
     known = experiments()
     if argv and argv[0] in ASKS_FOR_HELP:
@@ -31,12 +31,10 @@ def parse(argv: list[str], prog: str) -> tuple[str, Any]:
         )
         raise HelpShown
     if not argv or argv[0].startswith("-"):
-        raise ValueError(f"{prog} needs an experiment first\nknown are {', '.join(known)}")
+        raise ValueError(f"{prog} needs an experiment first; known are {', '.join(known)}")
     name, rest = argv[0], argv[1:]
     if name not in known:
-        raise ValueError(
-            f"unknown experiment {name!r}{near(name, known)}\nknown are {', '.join(known)}"
-        )
+        raise ValueError(catalog.unknown("experiment", name, known))
     module = importlib.import_module(known[name])
     return known[name], parse(arguments_of(module.Config), rest, f"{prog} {name}")
 

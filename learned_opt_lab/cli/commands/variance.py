@@ -93,7 +93,7 @@ def checked_names(text: str | None) -> list[str]:
 
     Raises `ValueError` for an unknown one or none.
     """
-    from learned_opt_lab.runs.config_json import near
+    from learned_opt_lab.runs import catalog
 
     known = base.kinds_of(base.Estimator)
     if text is None:
@@ -101,9 +101,7 @@ def checked_names(text: str | None) -> list[str]:
     names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
     for name in names:
         if name not in known:
-            raise ValueError(
-                f"unknown estimator {name!r}{near(name, known)}\nknown are {', '.join(known)}"
-            )
+            raise ValueError(catalog.unknown("estimator", name, known))
     if not names:
         raise ValueError("estimators must name at least one")
     return list(dict.fromkeys(names))

@@ -54,6 +54,20 @@ sys.exit(0 if good else f"{{statuses}}, {{'jax' in sys.modules}}")
     assert done.returncode == 0, done.stderr
 
 
+def test_names_and_help_need_no_jax_and_no_command_s_module():
+    code = """
+import sys
+from learned_opt_lab.cli.main import main
+assert main(["--help"]) == 0
+assert not [name for name in sys.modules if name.startswith("learned_opt_lab.cli.commands.")]
+assert not {"configs", "tyro", "numpy"} & set(sys.modules)
+assert main(["list"]) == main(["list", "--json"]) == 0
+assert "jax" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_help_of_train_explains_every_field(capsys):
     main(["train", "quickstart", "--help-all"])
     shown = capsys.readouterr().out
