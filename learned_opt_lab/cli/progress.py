@@ -4,6 +4,7 @@ What has no cells to count shows the time it has taken, from its first second on
 """
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -116,6 +117,13 @@ def phase(what: str, *, says: bool = True) -> Iterator[None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         bar.add_task(what, total=None)
         yield
+
+
+def load(*modules: str) -> None:
+    """Imports what a command is about to use, and shows that something moves: JAX takes seconds."""
+    with phase("starting", says=False):
+        for module in modules:
+            importlib.import_module(module)
 
 
 def of_runs() -> "Show":

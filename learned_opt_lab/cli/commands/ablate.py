@@ -74,12 +74,13 @@ def run(args: Args) -> Outcome:
     ablated = variants_of(args.config, names, lengths, args.curriculum_start, args.num_inner_steps)
     out = args.out or Path("runs") / f"{args.config_name}_ablation"
 
+    from learned_opt_lab.cli import progress, surroundings, verdicts
+
+    progress.load("learned_opt_lab.ablation.results", "learned_opt_lab.runs.build")
     from learned_opt.disk import files
     from learned_opt_lab.ablation import runs
     from learned_opt_lab.ablation.figure import ablation_figure
     from learned_opt_lab.ablation.results import results, table, untrained
-    from learned_opt_lab.cli import surroundings, verdicts
-    from learned_opt_lab.cli.progress import shown_progress
     from learned_opt_lab.drawing.training_figures import save
     from learned_opt_lab.results.folder import warn, write_result
     from outer_train.run import lock
@@ -89,8 +90,8 @@ def run(args: Args) -> Outcome:
     settings = settings_of(args)
     runs.prepare_folder(out, describe(args, settings))
     with lock.hold(out):
-        with shown_progress() as progress:
-            cells = runs.run_cells(out, problem, variants, settings, progress)
+        with progress.shown_progress() as show:
+            cells = runs.run_cells(out, problem, variants, settings, show)
         result = {"config": args.config_name, **results(variants, cells, settings)}
         write_result(out / RESULT, result)
         files.write_text(out / "table.md", table(result))

@@ -83,15 +83,16 @@ def run(args: Args) -> Outcome:
       ValueError: for an unknown suite or optimizer, a theta that does not load, or a folder that
         holds something else.
     """
-    from learned_opt_lab.cli import surroundings, verdicts
-    from learned_opt_lab.cli.progress import planned_progress
+    from learned_opt_lab.cli import progress, surroundings, verdicts
+
+    _check(args)
+    progress.load("learned_opt_lab.evaluation.suite._evaluate")
     from learned_opt_lab.evaluation.suite._evaluate import evaluate
     from learned_opt_lab.evaluation.suite.entries import parse_entries
     from learned_opt_lab.evaluation.suite.run import Settings
     from learned_opt_lab.evaluation.suite.user_suite import find_suite, is_users
     from learned_opt_lab.runs.user_path import add_to_path
 
-    _check(args)
     chosen = None if is_users(args.suite) else find_suite(args.suite)
     # Before theta is read, or a suite of the user's own: that starts JAX.
     surroundings.start_jax(args.num_devices, args.compilation_cache)
@@ -109,7 +110,7 @@ def run(args: Args) -> Outcome:
         tuple(args.leagues),
         tuple(args.budgets),
     )
-    with planned_progress() as shown:
+    with progress.planned_progress() as shown:
         report = evaluate(
             args.out,
             chosen,

@@ -44,10 +44,9 @@ def run(args: Args) -> Outcome:
     """Trains on, scores, writes the results;
     status 130, 143 or 129 if SIGINT, SIGTERM or SIGHUP ended it.
     """
-    with progress.phase("starting", says=False):
-        from learned_opt_lab import runs
-        from learned_opt_lab.runs import course  # noqa: F401  It imports all that a run needs.
-        from outer_train.run import Allowed, RunDirectory
+    progress.load("learned_opt_lab.runs.course")
+    from learned_opt_lab import runs
+    from outer_train.run import Allowed, RunDirectory
 
     with_ray = RunDirectory(args.run).engine.exists()
     engine = args.engine.settings(args.num_devices, started_with_ray=with_ray)

@@ -53,6 +53,8 @@ def run(args: Args) -> Outcome:
     out = args.out or Path("runs") / f"{args.config_name}_search"
 
     from learned_opt_lab.cli import progress, surroundings, verdicts
+
+    progress.load("learned_opt_lab.searches.run")
     from learned_opt_lab.searches.run import RESULT, run_search
 
     if (out / RESULT).exists() and not args.overwrite:

@@ -71,13 +71,11 @@ def run(args: Args) -> Outcome:
     """
     run_dir = args.run_dir or Path("runs") / args.config_name
     members = batches.members(args.config, run_dir, args.seeds, args.sweep)
+    progress.load("learned_opt_lab.runs.course")
+    from learned_opt_lab import runs
+
     engine = args.engine.settings(args.num_devices)
-
-    with progress.phase("starting", says=False):
-        from learned_opt_lab import runs
-        from learned_opt_lab.runs import course  # noqa: F401  It imports all that a run needs.
-
-        surroundings.prepare_jax(args.compilation_cache)
+    surroundings.prepare_jax(args.compilation_cache)
     shared = {
         "engine": engine,
         "tensorboard": args.tensorboard,

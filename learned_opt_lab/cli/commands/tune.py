@@ -49,8 +49,9 @@ def run(args: Args) -> Outcome:
     Raises:
       ValueError: for an unknown baseline, suite or task, or a budget below 1.
     """
-    from learned_opt_lab.cli import surroundings
-    from learned_opt_lab.cli.progress import shown_progress
+    from learned_opt_lab.cli import progress, surroundings
+
+    progress.load("learned_opt_lab.evaluation.suite.user_suite")
     from learned_opt_lab.evaluation.suite.user_suite import is_users
     from learned_opt_lab.evaluation.tuning import default_cache_dir, tune
     from tasks.images import DatasetNotPrepared
@@ -62,7 +63,7 @@ def run(args: Args) -> Outcome:
     tasks = tasks or _tasks(args)
     found: list[dict[str, Any]] = []
     lines: list[str] = []
-    with shown_progress() as progress:
+    with progress.shown_progress() as show:
         for done, task in enumerate(tasks):
             try:
                 family = task.build()
@@ -70,7 +71,7 @@ def run(args: Args) -> Outcome:
                 print(f"skipped {task.name}: {str(error).splitlines()[0]}", file=sys.stderr)
                 continue
             for name in args.baselines:
-                progress(done, len(tasks), f"{task.name}: {name}")
+                show(done, len(tasks), f"{task.name}: {name}")
                 tuned = tune(
                     task,
                     family,

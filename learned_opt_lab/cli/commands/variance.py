@@ -72,6 +72,8 @@ def run(args: Args) -> Outcome:
         raise ValueError(f"{out} holds a result; give another --out or --overwrite")
 
     from learned_opt_lab.cli import progress, surroundings
+
+    progress.load("learned_opt_lab.runs.build")
     from learned_opt_lab.drawing.training_figures import save
     from learned_opt_lab.drawing.variance_figure import variance_figure
     from learned_opt_lab.results.folder import write_result
