@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import resource
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,8 +55,10 @@ def run(args: Args) -> Outcome:
     """
     if args.num_repeats < 1:
         raise ValueError(f"num_repeats must be at least 1, got {args.num_repeats}")
+    from learned_opt_lab.cli import progress, surroundings
+
+    progress.load("learned_opt_lab.bench.outer_training")
     from learned_opt.disk import files
-    from learned_opt_lab.cli import surroundings
     from learned_opt_lab.results.folder import finite
 
     for folder in (args.out and args.out.parent, args.figures):
@@ -90,6 +93,8 @@ def _measure(args: Args) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for part in ALL_PARTS:
         if part in chosen:
+            # A line, and no bar: what moves would take time from what is measured.
+            print(f"measuring {part}", file=sys.stderr, flush=True)
             # The figures of W1 stand at the top, where scripts look for them.
             found |= measure[part]() if part == "outer_training" else {part: measure[part]()}
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
