@@ -23,7 +23,7 @@ class Args(ConfigArgs):
     generations: int | None = None
     """Generations in place of the config's."""
     trust: bool = False
-    """Import and run the code that the file init_theta names.
+    """Import and run the code that the file init_theta, or CONFIG if it is a config.json, names.
     What you name yourself needs no such flag."""
     overwrite: bool = False
     """Replace another result in that folder."""

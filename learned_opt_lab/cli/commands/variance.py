@@ -43,7 +43,7 @@ class Args(ConfigArgs):
     out: Path | None = None
     """Directory for variance.json and variance.png; runs/CONFIG_variance if not given."""
     trust: bool = False
-    """Import and run the code that the theta file names.
+    """Import and run the code that the theta file, or CONFIG if it is a config.json, names.
     What you name yourself needs no such flag."""
     overwrite: bool = False
     """Replace another result in that directory."""
