@@ -10,10 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from configs.base import Estimator, kinds_of
 from learned_opt_lab.results.folder import show
 
 SCORED = {"heldout": "held-out tasks", "training_family": "tasks of the training family"}
 """Part of `summary.json` -> what was scored."""
+
+LARGER = {"quick": "heldout", "real_quick": "real"}
+"""A suite for a first look -> the one that is worth the time then."""
 
 
 class Verdict(NamedTuple):
@@ -76,13 +80,17 @@ def of_batch(rows: Sequence[Mapping[str, Any]]) -> Verdict:
     return Verdict("the losses of all runs are unknown", "")
 
 
-def of_report(report: Mapping[str, Any], out: Path) -> Verdict:
+def of_report(report: Mapping[str, Any], out: Path, specs: Sequence[str]) -> Verdict:
     """Of an evaluation: who is first, and on how many tasks it, or the best of the others, ends
-    below the reference.
+    below the reference. After a quick suite the next one is its large sister.
+
+    Args:
+      report: what is in `report.json`.
+      out: the folder.
+      specs: the optimizers as they were given.
     """
-    page = f"open {shlex.quote(str(out / 'report.html'))} in a browser"
     if not (ranked := report["optimizers"]):
-        return Verdict("no task is complete, so nothing is known yet", "the same command goes on")
+        return Verdict("no task is complete, so nothing is known yet", "")
     reference = report["reference"]
     others = [each["label"] for each in ranked if each["label"] != reference]
     line = f"{ranked[0]['label']} ranks first of {len(ranked)}"
@@ -92,7 +100,10 @@ def of_report(report: Mapping[str, Any], out: Path) -> Verdict:
             losses.setdefault(row["optimizer"], {})[row["task"]] = row["test_loss"]["estimate"]
         who = "it" if others[0] == ranked[0]["label"] else others[0]
         line += f"; {who} ends below {reference} on {_below(losses, others[0], reference)}"
-    return Verdict(line, "the same command goes on" if report["progress"]["to_come"] else page)
+    larger = LARGER.get(report["suite"]["name"])
+    if larger is None or report["progress"]["to_come"]:
+        return Verdict(line, "")
+    return Verdict(line, command("evaluate", *specs, "--suite", larger, "--out", f"{out}_{larger}"))
 
 
 def _below(losses: Mapping[str, Mapping[str, float | None]], label: str, reference: str) -> str:
@@ -118,7 +129,8 @@ def of_search(scores: Mapping[str, float] | None, out: Path) -> Verdict:
     return Verdict(line, command("evaluate", out / "theta.npz", "adam", "--out", f"{out}_quick"))
 
 
-def of_ablation(result: Mapping[str, Any], out: Path) -> Verdict:
-    """Of an ablation: its first finding."""
-    table = shlex.quote(str(out / "table.md"))
-    return Verdict(result["findings"][0], f"read {table}, or add variants by the same command")
+def of_ablation(result: Mapping[str, Any], config: str | Path) -> Verdict:
+    """Of an ablation: its first finding; what is best is trained next, if it is an estimator."""
+    kind = kinds_of(Estimator).get(result["best"])
+    following = command("train", config, f"estimator:{kind.word}") if kind else ""
+    return Verdict(result["findings"][0], following)

@@ -106,7 +106,9 @@ def run(args: Args) -> Outcome:
     written = [out / name for name in (RESULT, "table.md", "ablation.png")]
     found = {"out": out, "files": written, "ablation": result}
     status = NOTHING_LEARNED if untrained(result) else 0
-    return Outcome(status, found, *verdicts.of_ablation(result, out))
+    return Outcome(
+        status, found, *verdicts.of_ablation(result, args.config_file or args.config_name)
+    )
 
 
 def checked_lengths(text: str, episode: int) -> list[int]:

@@ -125,7 +125,7 @@ def run(args: Args) -> Outcome:
     written = [args.out / name for name in ("report.json", "report.html", "curves.npz")]
     found = {"out": args.out, "files": [path for path in written if path.exists()]}
     found |= {name: report[name] for name in names}
-    return Outcome(0, found, *verdicts.of_report(report, args.out))
+    return Outcome(0, found, *verdicts.of_report(report, args.out, args.optimizers))
 
 
 def _check(args: Args) -> None:

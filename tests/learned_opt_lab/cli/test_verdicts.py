@@ -56,22 +56,31 @@ def report(losses, to_come=()):
     ]
     ranked = [{"label": label} for label in losses]
     return {
+        "suite": {"name": "quick"},
         "optimizers": ranked, "rows": rows, "reference": "adam",
         "progress": {"to_come": list(to_come)},
     }  # fmt: skip
 
 
 def test_an_evaluation(tmp_path):
-    verdict = verdicts.of_report(report({"mine": [1, 2, 3], "adam": [2, 1, 4]}), tmp_path)
+    of = lambda *args: verdicts.of_report(report(*args), tmp_path, ("mine=run", "adam"))
+    verdict = of({"mine": [1, 2, 3], "adam": [2, 1, 4]})
     assert verdict.line == "mine ranks first of 2; it ends below adam on 2 of 3 tasks"
-    assert verdict.next == f"open {tmp_path}/report.html in a browser"
-    behind = verdicts.of_report(report({"adam": [1, 1], "mine": [2, None]}), tmp_path)
+    assert verdict.next == (
+        f"learned-opt evaluate mine=run adam --suite heldout --out {tmp_path}_heldout"
+    )
+    behind = of({"adam": [1, 1], "mine": [2, None]})
     assert behind.line == "adam ranks first of 2; mine ends below adam on 0 of 2 tasks, 1 unknown"
-    none = verdicts.of_report(report({}, ["a"]), tmp_path)
-    assert none.line == "no task is complete, so nothing is known yet"
-    assert verdicts.of_report(report({"adam": [1]}, ["b"]), tmp_path) == (
-        "adam ranks first of 1", "the same command goes on",
+    assert of({}, ["a"]) == ("no task is complete, so nothing is known yet", "")
+    assert of({"adam": [1]}, ["b"]) == ("adam ranks first of 1", "")
+
+
+def test_an_ablation():
+    found = {"best": "full_es", "findings": ["Lowest outer loss: FullES, 1."]}
+    assert verdicts.of_ablation(found, "quadratic") == (
+        "Lowest outer loss: FullES, 1.", "learned-opt train quadratic estimator:full-es",
     )  # fmt: skip
+    assert verdicts.of_ablation({**found, "best": "fixed_10"}, "quadratic").next == ""
 
 
 def test_a_search(tmp_path):
