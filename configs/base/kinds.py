@@ -6,12 +6,8 @@ line, JSON, `learned-opt list`, `variance` and `ablate` ask this table, so that 
 registered is known to all of them.
 """
 
-import functools
-import operator
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, TypeVar
-
-from tyro.conf import arg, subcommand
+from typing import Any, ClassVar, TypeVar
 
 
 class Kind:
@@ -82,18 +78,3 @@ def registered() -> dict[str, type[Kind]]:
 def name_of(kind: type[Kind]) -> str:
     """A kind's word as a name in Python: `noise_reuse_es`."""
     return kind.word.replace("-", "_")
-
-
-def by_word(role: type[Kind]) -> Any:
-    """Marks a field that is chosen by a word on the command line.
-
-    The table is asked when the command line is read.
-    """
-    return arg(constructor_factory=functools.partial(_choices, role))
-
-
-def _choices(role: type[Kind]) -> Any:
-    return functools.reduce(
-        operator.or_,
-        (Annotated[kind, subcommand(name=kind.word)] for kind in kinds_of(role).values()),
-    )

@@ -4,12 +4,9 @@ counts and seed, and the kinds it is made of.
 
 import dataclasses
 from dataclasses import field
-from typing import Annotated, Literal
-
-from tyro.conf import Fixed
+from typing import Literal
 
 from configs.base.estimators import Estimator, PersistentES
-from configs.base.kinds import by_word
 from configs.base.optimizers import Mlp, Optimizer
 from configs.base.searches import Search
 from configs.base.tasks import ClassSubset, Family
@@ -79,17 +76,17 @@ class HeldOut:
 class TrainConfig:
     """One run of outer-training."""
 
-    family: Annotated[Family, by_word(Family)] = field(default_factory=ClassSubset)
+    family: Family = field(default_factory=ClassSubset)
     """The distribution over tasks."""
-    extra_families: Fixed[tuple[Family, ...]] = ()
+    extra_families: tuple[Family, ...] = ()
     """Further families; the outer gradient is the mean over all. Set in a config file only."""
-    optimizer: Annotated[Optimizer, by_word(Optimizer)] = field(default_factory=Mlp)
+    optimizer: Optimizer = field(default_factory=Mlp)
     """The optimizer that is learned."""
     problem: InnerProblem = field(default_factory=InnerProblem)
     """The inner problem."""
-    estimator: Annotated[Estimator, by_word(Estimator)] = field(default_factory=PersistentES)
+    estimator: Estimator = field(default_factory=PersistentES)
     """The estimator of the outer gradient. Choosing a kind starts from that kind's own defaults."""
-    truncation: Annotated[Truncation, by_word(Truncation)] = field(default_factory=Constant)
+    truncation: Truncation = field(default_factory=Constant)
     """Inner steps between two outer updates."""
     outer_optimizer: OuterOptimizer = field(default_factory=OuterOptimizer)
     """The optimizer of theta."""
@@ -105,6 +102,6 @@ class TrainConfig:
     """Everything random follows from it."""
     init_theta: str | None = None
     """Go on from this theta file or pretrained name instead of fresh outer parameters."""
-    search: Fixed[Search | None] = None
+    search: Search | None = None
     """What `learned-opt search` runs, and `learned-opt train` does not.
     Set in a config file only."""

@@ -3,57 +3,17 @@
 Nothing here imports JAX, and no file of the user's is run: a shell asks while he types.
 """
 
-import contextlib
+import importlib
 import importlib.util
-import io
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-SUITES = (
-    "quick",
-    "heldout",
-    "width",
-    "depth",
-    "horizon",
-    "dataset",
-    "architecture",
-    "real",
-    "real_quick",
-)
-BASELINES = (
-    "sgd",
-    "momentum",
-    "rmsprop",
-    "adam",
-    "adamw",
-    "nadamw",
-    "lion",
-    "adabelief",
-    "muon",
-    "schedule_free",
-    "prodigy",
-    "dadapt_adamw",
-    "ademamix",
-    "adopt",
-    "momo_adam",
-    "sophia",
-    "adam_1e-3",
-    "adam8",
-    "hd",
-    "rtho",
-    "marthe",
-)
-OPTIMIZERS = ("mlp", "adafactor_mlp", "sgd", "momentum", "adam", "adam8")
-"""Names whose tables need JAX; a test compares them with those."""
 OPTIONS = ("--help", "--version", "--install-completion", "--show-completion")
 """What may stand in the place of a command."""
 SHELLS = ("bash", "zsh")
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
-LISTED = ("all", "configs", "tasks", "optimizers", "estimators", "experiments")
 RUN = "config.json"
 """A folder that has it holds a run."""
-FLAG = re.compile(r"--[a-z][\w.-]*")
 Names = Iterable[str]
 
 
@@ -88,18 +48,29 @@ def _after(before: list[str], current: str, commands: Names) -> Names:
 
 
 def _flags(before: list[str]) -> list[str]:
-    """The flags that the command's help explains, with those of the config that is named."""
-    from learned_opt_lab.cli.main import main
+    """The flags of a command, with those of the config that is named."""
+    from learned_opt_lab.cli.main import COMMANDS
+    from learned_opt_lab.cli.options import page
+    from learned_opt_lab.cli.options.fields import table_of
 
     command, *rest = before
-    if command == "reproduce":  # the help of an experiment imports what it runs on
-        return ["--help", "--out", "--overwrite"]
-    named = [word for word in rest[:1] if _POSITIONAL.get(command) is _configs]
-    shown = io.StringIO()
-    with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(io.StringIO()):
-        main([command, *(word for word in named if word in _configs("")), "--help"])
-    lines = (line.lstrip("│ ") for line in shown.getvalue().splitlines())
-    return sorted({flag for line in lines if line.startswith("-") for flag in FLAG.findall(line)})
+    common = [*page.COMMON, page.ALL]
+    if command == "reproduce":  # the fields of an experiment are known to what it runs on
+        return sorted([*common, "--out", "--overwrite"])
+    cls, default = importlib.import_module(COMMANDS[command]).Args, None
+    if _POSITIONAL.get(command) is _configs:
+        from configs.base import TrainConfig
+        from learned_opt_lab.runs import catalog
+
+        # A file of the user's would be run.
+        is_known = rest and rest[0] in catalog.CONFIGS
+        config = catalog.load(rest[0])[0] if is_known else TrainConfig()
+        default = cls(config=config, config_name="", config_file=None)
+    flags = table_of(cls, default).flags
+    opposite = [
+        f"--no-{name[2:]}" for name, each in flags.items() if each.hint is bool and each.default
+    ]
+    return sorted([*flags, *opposite, *common])
 
 
 def folder_of(package: str) -> Path:
@@ -114,16 +85,34 @@ def _configs(current: str) -> list[str]:
     return sorted(path.stem for path in folder_of("configs").glob("[!_]*.py"))
 
 
-def _shipped() -> list[str]:
+def shipped() -> list[str]:
+    """Names of the weights that ship with the library."""
     return sorted(path.stem for path in (folder_of("learned_opt") / "pretrained").glob("*.npz"))
 
 
 def _thetas(current: str) -> list[str]:
-    return [*_shipped(), *_runs(current)]
+    return [*shipped(), *_runs(current)]
 
 
 def _entries(current: str) -> list[str]:
-    return list(dict.fromkeys([*_shipped(), *BASELINES, *_runs(current)]))
+    return list(dict.fromkeys([*shipped(), *_named("baselines")(current), *_runs(current)]))
+
+
+def _named(section: str) -> "_Find":
+    """The names of a section of `learned-opt list`, whose own table needs JAX."""
+
+    def names(current: str) -> Names:
+        from learned_opt_lab.cli.listing import tables
+
+        return tables.read()[section]
+
+    return names
+
+
+def _listed(current: str) -> Names:
+    from learned_opt_lab.cli.listing.command import SECTIONS
+
+    return ["all", *SECTIONS]
 
 
 def _estimators(current: str) -> list[str]:
@@ -157,9 +146,9 @@ _POSITIONAL: dict[str, _Find] = {
     **dict.fromkeys(("train", "search", "ablate", "variance"), _configs),
     **dict.fromkeys(("resume", "watch", "compare"), _runs),
     "evaluate": _entries,
-    "tune": lambda current: BASELINES,
+    "tune": _named("baselines"),
     "reproduce": _experiments,
-    "list": lambda current: LISTED,
+    "list": _listed,
     "--install-completion": lambda current: SHELLS,
     "--show-completion": lambda current: SHELLS,
 }
@@ -167,11 +156,11 @@ _POSITIONAL: dict[str, _Find] = {
 _MANY = ("evaluate", "tune", "resume", "watch", "compare")
 """Commands that take several of them, or flags before."""
 _VALUES: dict[str, _Find] = {
-    "--suite": lambda current: SUITES,
-    "--reference": lambda current: BASELINES,
+    "--suite": _named("suites"),
+    "--reference": _named("baselines"),
     "--theta": _thetas,
     "--init-theta": _thetas,
-    "--optimizer.name": lambda current: OPTIMIZERS,
+    "--optimizer.name": _named("optimizers"),
     "--estimators": _estimators,
     "--tracker": lambda current: TRACKERS,
     "--engine": lambda current: ("in-step", "ray"),

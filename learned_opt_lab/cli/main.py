@@ -1,9 +1,9 @@
 """The `learned-opt` command: one table of subcommands, one way to end on bad input.
 
-A subcommand is a module with `Args`, a frozen dataclass that tyro reads the command line into, and
-`run(args)`, which returns the exit status; one that reads the command line in its own way has
-`parse(argv, prog) -> Args` too. Modules are imported when they are called, and import JAX in `run`,
-so help and bad input are answered at once.
+A subcommand is a module with `Args`, a frozen dataclass that the command line is read into, and
+`run(args)`, which returns the exit status or an `output.Outcome`; one that reads the command line
+in its own way has `parse(argv, prog) -> Args` too. Modules are imported when they are called, and
+import JAX in `run`, so help and bad input are answered at once.
 """
 
 import importlib
@@ -13,21 +13,21 @@ import runpy
 import sys
 from collections.abc import Sequence
 
-from learned_opt_lab.cli import surroundings
+from learned_opt_lab.cli import output, surroundings
 
 COMMANDS = {
     "train": "learned_opt_lab.cli.commands.train",
     "resume": "learned_opt_lab.cli.commands.resume",
     "search": "learned_opt_lab.cli.commands.search",
-    "list": "learned_opt_lab.cli.commands.list",
+    "list": "learned_opt_lab.cli.listing.command",
     "evaluate": "learned_opt_lab.cli.commands.evaluate",
     "tune": "learned_opt_lab.cli.commands.tune",
     "ablate": "learned_opt_lab.cli.commands.ablate",
     "reproduce": "learned_opt_lab.cli.commands.reproduce",
     "variance": "learned_opt_lab.cli.commands.variance",
     "bench": "learned_opt_lab.cli.commands.bench",
-    "watch": "learned_opt_lab.cli.commands.looking.watch",
-    "compare": "learned_opt_lab.cli.commands.looking.compare",
+    "watch": "learned_opt_lab.cli.looking.watch",
+    "compare": "learned_opt_lab.cli.looking.compare",
 }
 EXTRAS = {
     "train": [
@@ -41,7 +41,6 @@ EXTRAS = {
         "scipy",
         "sklearn",
         "tensorboardX",
-        "tyro",
         "vl_convert",
     ],
     "tfds": ["PIL", "array_record", "grain", "tensorflow_datasets"],
@@ -192,18 +191,17 @@ def _dispatch(argv: list[str]) -> int:
     is_option = bool(argv) and argv[0].startswith("--")
     if is_option and (status := _of_no_command(argv[0], argv[1:])) is not None:
         return status
-    from learned_opt_lab.cli.parsing import HelpShown, parse
-    from learned_opt_lab.runs.config_json import near
-
+    mode, words = output.mode_of(argv)
     known = commands()
-    if not argv or argv[0] in ("-h", "--help"):
+    if not words or words[0] in ("-h", "--help", "--help-all"):
         print(_usage(known))
-        return 0 if argv else BAD_INPUT
-    name, rest = argv[0], argv[1:]
+        return 0 if words else BAD_INPUT
+    from learned_opt_lab.cli.parsing import HelpShown, parse
+    from learned_opt_lab.runs import catalog
+
+    name, *rest = words
     if name not in known:
-        raise ValueError(
-            f"unknown command {name!r}{near(name, known)}\nknown are {', '.join(known)}"
-        )
+        raise ValueError(catalog.unknown("command", name, known))
     module = importlib.import_module(known[name])
     prog = f"learned-opt {name}"
     try:
@@ -212,16 +210,18 @@ def _dispatch(argv: list[str]) -> int:
         )
     except HelpShown:
         return 0
-    return module.run(args)
+    with output.directed(mode):
+        outcome = module.run(args)
+    return output.end(mode, name, outcome)
 
 
 def _usage(known: dict[str, str]) -> str:
     """The list of subcommands with the summary of each module's docstring."""
-    from learned_opt_lab.cli.commands.list import summary_of
+    from learned_opt_lab.cli.docstrings import summary_of
 
     lines = ["usage: learned-opt COMMAND ...", ""]
     for name, module in known.items():
-        summary = summary_of(importlib.import_module(module).__doc__)
+        summary = summary_of(module)
         lines.append(f"  {name:<10} {summary.split(': ', 1)[-1]}".rstrip())
     options = (
         "  --version                        print the version",

@@ -1,6 +1,10 @@
-"""How far a long command is: a bar with the time left on a terminal, one line a cell elsewhere."""
+"""How far a long command is: a bar with the time left on a terminal, one line a cell elsewhere.
+
+What has no cells to count shows the time it has taken, from its first second on.
+"""
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -8,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from learned_opt_lab.evaluation.costs.countdown import Countdown
     from learned_opt_lab.evaluation.costs.plan import Plan
+    from outer_train.run import Show
 
 Progress = Callable[[int, int, str], None]
 """Called with cells done, cells in all, and what is being done."""
@@ -94,9 +99,49 @@ def shown_progress() -> Iterator[Progress]:
         )
 
 
+@contextlib.contextmanager
+def phase(what: str, *, says: bool = True) -> Iterator[None]:
+    """Of work without cells: what it is, a bar that moves and the seconds so far.
+
+    Without a terminal it is a line among what the command prints, if it `says` so.
+    """
+    if not sys.stderr.isatty():
+        if says:
+            print(what, flush=True)
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        bar.add_task(what, total=None)
+        yield
+
+
+def load(*modules: str) -> None:
+    """Imports what a command is about to use, and shows that something moves: JAX takes seconds."""
+    with phase("starting", says=False):
+        for module in modules:
+            importlib.import_module(module)
+
+
+def of_runs() -> "Show":
+    """Where a run tells what there is to tell, with what moves while it takes long."""
+    from learned_opt_lab.runs import TERMINAL
+
+    return TERMINAL._replace(during=phase)
+
+
 def _bar(time_left):
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
 
-    columns = (BarColumn(), MofNCompleteColumn(), time_left, TextColumn("{task.description}"))
-    return Progress(*columns, console=Console(stderr=True))
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), time_left)
+    return Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True))

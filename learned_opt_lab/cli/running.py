@@ -4,16 +4,16 @@ flags that choose an engine, and how a run's end is told.
 
 import dataclasses
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import tyro
+from learned_opt_lab.cli.output import Outcome
 
 if TYPE_CHECKING:
     from learned_opt_lab.runs import InStep, Ray, RunResult
     from outer_train.processes import Cluster
+    from outer_train.run import RunDirectory
 
 RAY_ONLY = ("ray_address", "num_workers", "gradients_per_step", "max_staleness", "gpus_per_worker")
 """Flags of the asynchronous engine."""
@@ -127,26 +127,36 @@ class EngineArgs:
         )
 
 
-EngineFlags = Annotated[EngineArgs, tyro.conf.arg(name="")]
-"""A field of this type puts the flags at the top level: `--engine`, `--coordinator`."""
+def outcome_of(start: Callable[[], "RunResult"]) -> Outcome:
+    """Calls `runs.train` or `runs.resume`, and says what the run came to.
 
-
-def exit_status(start: Callable[[], "RunResult"]) -> int:
-    """Calls `runs.train` or `runs.resume`,
-    and says how the run ended where that is no plain success.
-
-    0: it is complete. 1: it is, and has learned nothing. 128 and its number: a signal ended it.
+    Status 0: it is complete. 1: it is, and has learned nothing. 128 and its number: a signal ended
+    it.
     """
+    from learned_opt_lab.cli import verdicts
     from learned_opt_lab.runs import NothingLearned
     from outer_train.processes import cluster
 
+    error = ""
     try:
         result = start()
-    except NothingLearned as error:
-        print(f"error: {error}", file=sys.stderr)
-        return NOTHING_LEARNED
-    if result.signal is None:
-        return 0
-    if cluster.is_first():
-        print(f"stopped; go on with `learned-opt resume {result.run.path}`", file=sys.stderr)
-    return 128 + result.signal
+    except NothingLearned as nothing:
+        error, result = f"error: {nothing}", nothing.result
+    path = result.run.path
+    if result.signal is not None:
+        going_on = verdicts.command("resume", path)
+        said = f"stopped; go on with `{going_on}`" if cluster.is_first() else ""
+        return Outcome(128 + result.signal, {"run_dir": path}, "", going_on, said)
+    if not result.summary:  # of several processes the first one tells
+        return Outcome(NOTHING_LEARNED if error else 0, {"run_dir": path}, error=error)
+    verdict = verdicts.of_run(path, result.summary)
+    found = {"run_dir": path, "summary": result.summary, "files": written(result.run)}
+    if error:
+        return Outcome(NOTHING_LEARNED, found, error=error)
+    return Outcome(0, found, *verdict)
+
+
+def written(run: "RunDirectory") -> list[Path]:
+    """The results that are there of a run."""
+    curves = (run.curves_of(name) for name in ("heldout", "training_family"))
+    return [each for each in (run.theta, run.summary, run.metrics, *curves) if each.exists()]

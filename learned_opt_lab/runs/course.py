@@ -84,7 +84,9 @@ def train(
 
     chosen = make_engine(config, settings)
     with _opened(chosen, run, lambda: directory.check_free(run.path, overwrite), show) as shown:
-        built = build(config, settings.num_devices, trackers, trust=trust)
+        shown.tell(f"run directory: {run.path}")
+        with shown.phase("building the run"):
+            built = build(config, settings.num_devices, trackers, trust=trust)
         with lock.hold_by_first(run.path):
             cluster.from_first(create)
             trained = chosen.train(built, run, loop_settings(config, trackers), shown, STRICT)
@@ -135,7 +137,9 @@ def resume(
     settings = _as_started(run, engine)
     chosen = make_engine(config, settings)
     with _opened(chosen, run, lambda: lock.check(run.path), show) as shown:
-        built = build(config, settings.num_devices, trackers, trust=trust)
+        shown.tell(f"run directory: {run.path}")
+        with shown.phase("building the run"):
+            built = build(config, settings.num_devices, trackers, trust=trust)
         with lock.hold_by_first(run.path):
             trained = chosen.train(built, run, loop_settings(config, trackers), shown, allowed)
             return finish(config, built, run, trained, shown)

@@ -67,10 +67,11 @@ def finish(
         None,
     )
     if config.held_out.num_tasks:
-        summary[name], curves = score(config, built, trained.theta, show.tell)
+        summary[name], curves = score(config, built, trained.theta, show)
     summary = folder.finite(summary | trained.about)
     write_results(run, summary, curves, run.curves_of(name))
-    training_figures.training_figures(run.path)
+    with show.phase("drawing figures"):
+        training_figures.training_figures(run.path)
     report(summary, run, show.tell)
     result = result._replace(summary=summary)
     if metrics.mean_loss(metrics.read_rows(run.metrics)) is None:
@@ -93,7 +94,7 @@ def write_results(
 
 
 def score(
-    config: TrainConfig, built: Built, theta: Any, tell: Callable[[str], None]
+    config: TrainConfig, built: Built, theta: Any, show: Show
 ) -> tuple[dict[str, Any], Mapping[str, np.ndarray]]:
     """Scores the held-out family: that part of `summary.json`;
     the curves, optimizer -> `[tasks, steps]`.
@@ -104,17 +105,17 @@ def score(
     held_out_or_not = (
         "held-out tasks" if scored_on(config) == HELD_OUT else "tasks of the training family"
     )
-    tell(f"scoring {config.held_out.num_tasks} {held_out_or_not}")
     key_score = jax.random.fold_in(jax.random.key(config.seed), 1)
-    scored = held_out.score(
-        built.held_out,
-        built.optimizer,
-        theta,
-        jax.device_get(built.untrained_theta),
-        num_steps=config.held_out.num_steps,
-        num_tasks=config.held_out.num_tasks,
-        key=key_score,
-    )
+    with show.phase(f"scoring {config.held_out.num_tasks} {held_out_or_not}"):
+        scored = held_out.score(
+            built.held_out,
+            built.optimizer,
+            theta,
+            jax.device_get(built.untrained_theta),
+            num_steps=config.held_out.num_steps,
+            num_tasks=config.held_out.num_tasks,
+            key=key_score,
+        )
     settings = {"num_tasks": config.held_out.num_tasks, "num_steps": config.held_out.num_steps}
     return {**scored.summary, **settings}, scored.curves
 

@@ -5,11 +5,15 @@ import functools
 import sys
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 PLAIN_EVERY_SECONDS = 5.0
 """Between two plain lines."""
+RECENT_ROWS = 50
+"""Whose pace the time left is told by."""
 
 
 class Progress(Protocol):
@@ -67,14 +71,15 @@ class Clock:
     def __init__(self, num_outer_steps: int, first_step: int):
         """Starts at `first_step` of `num_outer_steps`."""
         self.num_outer_steps = num_outer_steps
-        self._seconds = self._inner_steps = self._rows = 0
+        self._seconds = self._inner_steps = 0
+        self._recent: deque[float] = deque(maxlen=RECENT_ROWS)
         self.done = first_step
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Counts the row."""
         self.done = row["outer_step"] + 1
         if row["seconds"] is not None:
-            self._rows += 1
+            self._recent.append(row["seconds"])
             self._seconds += row["seconds"]
             self._inner_steps += row["num_live_inner_steps"]
 
@@ -85,12 +90,11 @@ class Clock:
 
     @property
     def time_left(self) -> str:
-        """Hours, minutes and seconds at the mean pace so far."""
-        if not self._rows:
+        """Hours, minutes and seconds at the pace of the last rows: truncations may grow."""
+        if not self._recent:
             return "--:--"
-        minutes, seconds = divmod(
-            round((self.num_outer_steps - self.done) * self._seconds / self._rows), 60
-        )
+        pace = sum(self._recent) / len(self._recent)
+        minutes, seconds = divmod(round((self.num_outer_steps - self.done) * pace), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
 
@@ -110,12 +114,14 @@ def describe(row: Mapping[str, Any], smoothed_loss: float | None, clock: Clock) 
 
 
 class PlainProgress:
-    """A line at the first step, then every few seconds, and at the last step."""
+    """A line at the start, at the first step, then every few seconds, and at the last step."""
 
     def __init__(self, num_outer_steps: int, first_step: int):
-        """Shows nothing yet."""
+        """Says that the first step is compiled."""
         self._clock = Clock(num_outer_steps, first_step)
         self._shown = -float("inf")
+        if first_step < num_outer_steps:
+            print(f"outer step {first_step}/{num_outer_steps}  compiling", flush=True)
 
     def update(self, row: Mapping[str, Any], smoothed_loss: float | None) -> None:
         """Prints the row if it is time."""
@@ -135,7 +141,7 @@ class RichProgress:
 
     def __init__(self, num_outer_steps: int, first_step: int):
         """Draws the bar."""
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bar
 
         self._clock = Clock(num_outer_steps, first_step)
@@ -143,6 +149,7 @@ class RichProgress:
             TextColumn("outer step"),
             MofNCompleteColumn(),
             BarColumn(20),
+            TimeElapsedColumn(),
             TextColumn("{task.description}"),
         )
         self._task = self._bar.add_task("compiling", total=num_outer_steps, completed=first_step)
@@ -178,11 +185,21 @@ class Show(NamedTuple):
         worker that died.
       progress: called with the run's outer steps and the first to come; its result is told each
         row.
+      during: called with what is done next and takes long, without steps to count; what it gives
+        is entered for as long as that takes. If None, it is a line of news.
     """
 
     tell: Callable[[str], None]
     warn: Callable[[str], None]
     progress: Callable[[int, int], Progress]
+    during: Callable[[str], AbstractContextManager[Any]] | None = None
+
+    def phase(self, what: str) -> AbstractContextManager[Any]:
+        """Shows what is done within it: as `during` does, or else as a line of news."""
+        if self.during is not None:
+            return self.during(what)
+        self.tell(what)
+        return contextlib.nullcontext()
 
 
 def _warn_on_the_terminal(line: str) -> None:

@@ -158,7 +158,7 @@ def test_every_estimator_builds(estimator):
 
 
 def test_every_field_is_explained():
-    """tyro shows the docstring below a field; a field without one would stand in the help bare."""
+    """The help shows the string below a field; one without stands in the help bare."""
     for cls in (*types_in_json().values(), *ABSTRACT):
         num_docstrings = inspect.getsource(cls).count('"""') / 2
         assert num_docstrings == 1 + len(cls.__annotations__), cls.__name__

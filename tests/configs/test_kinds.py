@@ -63,7 +63,7 @@ def test_a_toy_is_chosen_on_the_command_line(toy, capsys):
     assert parse_with_config(Args, argv, "learned-opt train").config.estimator == Toy(
         num_pairs=4, x=3.0
     )
-    assert main(["train", "quadratic", "estimator:toy", "--help"]) == 0
+    assert main(["train", "quadratic", "estimator:toy", "--help-all"]) == 0
     shown = capsys.readouterr().out
     assert "--estimator.x" in shown
     assert "Factor of the perturbation." in shown

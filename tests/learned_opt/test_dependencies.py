@@ -69,7 +69,7 @@ def modules_of(distributions: set[str]) -> set[str]:
 
 def test_it_loads_and_updates_with_nothing_else():
     allowed = {"learned_opt", *modules_of(NEEDED)}
-    assert not {"flax", "matplotlib", "orbax", "tyro"} & allowed
+    assert not {"flax", "matplotlib", "orbax"} & allowed
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *sorted(allowed)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},

@@ -58,7 +58,7 @@ def parts(version: str) -> tuple[int, ...]:
 
 def test_the_constraints_are_the_bounds():
     pinned = dict(line.split("==") for line in OLDEST.read_text(encoding="utf-8").split())
-    libraries = ("jax", "flax", "optax", "orbax-checkpoint", "tyro")
+    libraries = ("jax", "flax", "optax", "orbax-checkpoint")
     assert {name: parts(pinned[name]) for name in libraries} == {
         name: parts(bounds()[name]) for name in libraries
     }

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from learned_opt_lab.cli.output import Outcome
 from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
 
 RESULT = "ablation.json"
@@ -20,7 +21,9 @@ class Args(ConfigArgs):
 
     An interrupted one goes on where it stopped.
 
-    CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`.
+    CONFIG is a name from `learned-opt list`, the path of your own .py file that defines `config`,
+    or the config.json of a run.
+
     Variants: merged (RP and ES, truncations growing linearly), reparameterization,
     evolution_strategies, persistent_es, noise_reuse_es (with the same growth), fixed_N (merged,
     truncations of N), no_momentum and no_time (inputs taken away) and train_objective (L_train in
@@ -56,7 +59,7 @@ def parse(argv: list[str], prog: str) -> Args:
     return parse_with_config(Args, argv, prog)
 
 
-def run(args: Args) -> int:
+def run(args: Args) -> Outcome:
     """Runs the cells that are missing, writes JSON, table and figure, and prints what was found.
 
     Raises:
@@ -71,12 +74,13 @@ def run(args: Args) -> int:
     ablated = variants_of(args.config, names, lengths, args.curriculum_start, args.num_inner_steps)
     out = args.out or Path("runs") / f"{args.config_name}_ablation"
 
+    from learned_opt_lab.cli import progress, surroundings, verdicts
+
+    progress.load("learned_opt_lab.ablation.results", "learned_opt_lab.runs.build")
     from learned_opt.disk import files
     from learned_opt_lab.ablation import runs
     from learned_opt_lab.ablation.figure import ablation_figure
     from learned_opt_lab.ablation.results import results, table, untrained
-    from learned_opt_lab.cli import surroundings
-    from learned_opt_lab.cli.progress import shown_progress
     from learned_opt_lab.drawing.training_figures import save
     from learned_opt_lab.results.folder import warn, write_result
     from outer_train.run import lock
@@ -86,8 +90,8 @@ def run(args: Args) -> int:
     settings = settings_of(args)
     runs.prepare_folder(out, describe(args, settings))
     with lock.hold(out):
-        with shown_progress() as progress:
-            cells = runs.run_cells(out, problem, variants, settings, progress)
+        with progress.shown_progress() as show:
+            cells = runs.run_cells(out, problem, variants, settings, show)
         result = {"config": args.config_name, **results(variants, cells, settings)}
         write_result(out / RESULT, result)
         files.write_text(out / "table.md", table(result))
@@ -99,7 +103,12 @@ def run(args: Args) -> int:
             f"{row['variant']}: in {count} of {args.num_seeds} runs no outer loss was finite; "
             "theta learned nothing"
         )
-    return NOTHING_LEARNED if untrained(result) else 0
+    written = [out / name for name in (RESULT, "table.md", "ablation.png")]
+    found = {"out": out, "files": written, "ablation": result}
+    status = NOTHING_LEARNED if untrained(result) else 0
+    return Outcome(
+        status, found, *verdicts.of_ablation(result, args.config_file or args.config_name)
+    )
 
 
 def checked_lengths(text: str, episode: int) -> list[int]:
@@ -121,7 +130,7 @@ def checked_lengths(text: str, episode: int) -> list[int]:
 def checked_names(text: str, known: list[str], config) -> list[str]:
     """The variants' names. Raises `ValueError` for an unknown one or none."""
     from configs.base import Mlp
-    from learned_opt_lab.runs.config_json import near
+    from learned_opt_lab.runs import catalog
 
     if text == "all":
         inputs = isinstance(config.optimizer, Mlp)
@@ -129,9 +138,7 @@ def checked_names(text: str, known: list[str], config) -> list[str]:
     names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
     for name in names:
         if name not in known:
-            raise ValueError(
-                f"unknown variant {name!r}{near(name, known)}\nknown are {', '.join(known)}"
-            )
+            raise ValueError(catalog.unknown("variant", name, known))
     if not names:
         raise ValueError("variants must name at least one")
     return list(dict.fromkeys(names))

@@ -3,8 +3,11 @@
 import dataclasses
 import json
 import resource
+import sys
 from pathlib import Path
 from typing import Any, Literal
+
+from learned_opt_lab.cli.output import Outcome
 
 Part = Literal["outer_training", "cnn", "update_cost", "tuning", "scaling", "startup"]
 QUICK_PARTS: tuple[Part, ...] = ("outer_training", "update_cost")
@@ -44,7 +47,7 @@ class Args:
     """Keep compiled programs on disk, so that the next run starts sooner."""
 
 
-def run(args: Args) -> int:
+def run(args: Args) -> Outcome:
     """Runs the benchmarks; nothing else should compute meanwhile.
 
     Raises:
@@ -52,20 +55,24 @@ def run(args: Args) -> int:
     """
     if args.num_repeats < 1:
         raise ValueError(f"num_repeats must be at least 1, got {args.num_repeats}")
+    from learned_opt_lab.cli import progress, surroundings
+
+    progress.load("learned_opt_lab.bench.outer_training")
     from learned_opt.disk import files
-    from learned_opt_lab.cli import surroundings
     from learned_opt_lab.results.folder import finite
 
     for folder in (args.out and args.out.parent, args.figures):
         if folder is not None:
             surroundings.check_writable(folder)
     surroundings.start_jax(args.num_devices, args.compilation_cache)
-    text = json.dumps(finite(_measure(args)), indent=2, allow_nan=False)
+    found = finite(_measure(args))
+    text = json.dumps(found, indent=2, allow_nan=False)
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(args.out, text + "\n")
     print(text)
-    return 0
+    line = f"measured; the numbers are in {args.out}" if args.out else ""
+    return Outcome(0, {"out": args.out, **found}, line)
 
 
 def _measure(args: Args) -> dict[str, Any]:
@@ -86,6 +93,8 @@ def _measure(args: Args) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for part in ALL_PARTS:
         if part in chosen:
+            # A line, and no bar: what moves would take time from what is measured.
+            print(f"measuring {part}", file=sys.stderr, flush=True)
             # The figures of W1 stand at the top, where scripts look for them.
             found |= measure[part]() if part == "outer_training" else {part: measure[part]()}
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

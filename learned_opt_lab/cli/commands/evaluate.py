@@ -5,9 +5,10 @@ train a suite's tasks with every optimizer, and say who wins.
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import tyro
+from learned_opt_lab.cli.options.fields import Positional
+from learned_opt_lab.cli.output import Outcome
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,9 +18,21 @@ class Args:
     Says first what it will cost. An interrupted evaluation goes on where it stopped.
     """
 
-    optimizers: tyro.conf.Positional[tuple[str, ...]]
+    usual: ClassVar[tuple[str, ...]] = (
+        "out",
+        "suite",
+        "reference",
+        "leagues",
+        "num-seeds",
+        "seed",
+        "max-minutes",
+        "num-devices",
+        "trust",
+    )
+
+    optimizers: Positional[tuple[str, ...]]
     """Each [LABEL=]SPEC.
-    A baseline: `learned-opt list optimizers` names them.
+    A baseline or a rival: `learned-opt list` names them.
     One with another schedule or search space: adam@cosine, adam@search.toml.
     An Optax factory of your own: module:name, or module:name@search.toml; its module is run.
     A shipped optimizer's name, a theta file or a run directory.
@@ -63,22 +76,23 @@ class Args:
     Only for files whose author you trust."""
 
 
-def run(args: Args) -> int:
+def run(args: Args) -> Outcome:
     """Runs the evaluation and prints the ranking.
 
     Raises:
       ValueError: for an unknown suite or optimizer, a theta that does not load, or a folder that
         holds something else.
     """
-    from learned_opt_lab.cli import surroundings
-    from learned_opt_lab.cli.progress import planned_progress
+    from learned_opt_lab.cli import progress, surroundings, verdicts
+
+    _check(args)
+    progress.load("learned_opt_lab.evaluation.suite._evaluate")
     from learned_opt_lab.evaluation.suite._evaluate import evaluate
     from learned_opt_lab.evaluation.suite.entries import parse_entries
     from learned_opt_lab.evaluation.suite.run import Settings
     from learned_opt_lab.evaluation.suite.user_suite import find_suite, is_users
     from learned_opt_lab.runs.user_path import add_to_path
 
-    _check(args)
     chosen = None if is_users(args.suite) else find_suite(args.suite)
     # Before theta is read, or a suite of the user's own: that starts JAX.
     surroundings.start_jax(args.num_devices, args.compilation_cache)
@@ -96,7 +110,7 @@ def run(args: Args) -> int:
         tuple(args.leagues),
         tuple(args.budgets),
     )
-    with planned_progress() as shown:
+    with progress.planned_progress() as shown:
         report = evaluate(
             args.out,
             chosen,
@@ -107,7 +121,11 @@ def run(args: Args) -> int:
             max_minutes=args.max_minutes,
         )
     print_end(report, args.out)
-    return 0
+    names = ("suite", "reference", "optimizers", "skipped", "progress")
+    written = [args.out / name for name in ("report.json", "report.html", "curves.npz")]
+    found = {"out": args.out, "files": [path for path in written if path.exists()]}
+    found |= {name: report[name] for name in names}
+    return Outcome(0, found, *verdicts.of_report(report, args.out, args.optimizers))
 
 
 def _check(args: Args) -> None:

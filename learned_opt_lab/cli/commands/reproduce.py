@@ -5,9 +5,10 @@ import dataclasses
 import importlib
 import importlib.util
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
+from learned_opt_lab.cli.options.fields import HELP, AtTop
+from learned_opt_lab.cli.output import Outcome
 
 RESULT = "result.json"
 
@@ -19,23 +20,21 @@ def parse(argv: list[str], prog: str) -> tuple[str, Any]:
     Raises:
       ValueError: there is no such experiment or field, or `--out` is missing.
     """
-    from learned_opt_lab.cli.parsing import HelpShown, parse
-    from learned_opt_lab.runs.config_json import near
+    from learned_opt_lab.cli.parsing import ASKS_FOR_HELP, HelpShown, parse
+    from learned_opt_lab.runs import catalog
 
     known = experiments()
-    if argv and argv[0] in ("-h", "--help"):
+    if argv and argv[0] in ASKS_FOR_HELP:
         print(
             f"usage: {prog} NAME --out DIR [--field value ...]\n\n"
             f"NAME is one of {', '.join(known) or '(none)'}"
         )
         raise HelpShown
     if not argv or argv[0].startswith("-"):
-        raise ValueError(f"{prog} needs an experiment first\nknown are {', '.join(known)}")
+        raise ValueError(f"{prog} needs an experiment first; known are {', '.join(known)}")
     name, rest = argv[0], argv[1:]
     if name not in known:
-        raise ValueError(
-            f"unknown experiment {name!r}{near(name, known)}\nknown are {', '.join(known)}"
-        )
+        raise ValueError(catalog.unknown("experiment", name, known))
     module = importlib.import_module(known[name])
     return known[name], parse(arguments_of(module.Config), rest, f"{prog} {name}")
 
@@ -47,17 +46,16 @@ def arguments_of(config_class: type) -> type:
         [
             (
                 "out",
-                Annotated[Path, tyro.conf.arg(help="Directory for result.json and the figures.")],
+                Path,
+                dataclasses.field(metadata={HELP: "Directory for result.json and the figures."}),
             ),
-            (
-                "config",
-                Annotated[config_class, tyro.conf.arg(name="")],
-                dataclasses.field(default=config_class()),
-            ),
+            ("config", AtTop[config_class], dataclasses.field(default=config_class())),
             (
                 "overwrite",
-                Annotated[bool, tyro.conf.arg(help="Replace another result in that directory.")],
-                dataclasses.field(default=False),
+                bool,
+                dataclasses.field(
+                    default=False, metadata={HELP: "Replace another result in that directory."}
+                ),
             ),
         ],
         frozen=True,
@@ -65,12 +63,13 @@ def arguments_of(config_class: type) -> type:
     )
 
 
-def run(args: tuple[str, Any]) -> int:
+def run(args: tuple[str, Any]) -> Outcome:
     """Runs the experiment.
 
     Raises:
       ValueError: the directory holds another result and `overwrite` is false.
     """
+    from learned_opt_lab.cli import progress
     from outer_train import use_cpu_devices
 
     name, given = args
@@ -84,14 +83,15 @@ def run(args: tuple[str, Any]) -> int:
     fresh = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        module.run(given.config, out)
+        with progress.phase(f"running {name.rpartition('.')[2]}", says=False):
+            module.run(given.config, out)
     except ValueError:
         if fresh:  # bad input leaves nothing behind; results that are there already stay
             with contextlib.suppress(OSError):
                 out.rmdir()
         raise
-    print(f"{RESULT} and figures are in {out}")
-    return 0
+    files = sorted(path for path in out.iterdir() if path.is_file())
+    return Outcome(0, {"out": out, "files": files}, f"{RESULT} and figures are in {out}")
 
 
 def experiments() -> dict[str, str]:

@@ -4,10 +4,10 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
-from learned_opt_lab.cli import surroundings
-from learned_opt_lab.cli.running import EngineArgs, EngineFlags, exit_status
+from learned_opt_lab.cli import progress, surroundings
+from learned_opt_lab.cli.options.fields import AtTop, Positional
+from learned_opt_lab.cli.output import Outcome
+from learned_opt_lab.cli.running import EngineArgs, outcome_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Args:
     On the same number of devices it gives bitwise the metrics of a run that was never stopped.
     """
 
-    run: tyro.conf.Positional[Path]
+    run: Positional[Path]
     """The run directory."""
     num_devices: int | None = None
     """Devices the particles are spread over; it may differ from the count before."""
@@ -38,15 +38,16 @@ class Args:
     """Import and run the code that the run's files name: a family or optimizer "module:name".
     Modules beside the config file it was started from are found, too.
     Only for runs whose author you trust."""
-    engine: EngineFlags = dataclasses.field(default_factory=EngineArgs)
+    engine: AtTop[EngineArgs] = dataclasses.field(default_factory=EngineArgs)
     """Where the outer gradient is computed;
     processes and workers may be more or fewer than before."""
 
 
-def run(args: Args) -> int:
+def run(args: Args) -> Outcome:
     """Trains on, scores, writes the results;
-    130, 143 or 129 if SIGINT, SIGTERM or SIGHUP ended it.
+    status 130, 143 or 129 if SIGINT, SIGTERM or SIGHUP ended it.
     """
+    progress.load("learned_opt_lab.runs.course")
     from learned_opt_lab import runs
     from outer_train.run import Allowed, RunDirectory
 
@@ -54,13 +55,13 @@ def run(args: Args) -> int:
     engine = args.engine.settings(args.num_devices, started_with_ray=with_ray)
     surroundings.prepare_jax(args.compilation_cache)
     allowed = Allowed(args.allow_restart, args.allow_missing_rows, args.allow_changed_config)
-    return exit_status(
+    return outcome_of(
         lambda: runs.resume(
             args.run,
             engine=engine,
             allowed=allowed,
             trackers=args.tracker + ("tensorboard",) * args.tensorboard,
             trust=args.trust,
-            show=runs.TERMINAL,
+            show=progress.of_runs(),
         )
     )

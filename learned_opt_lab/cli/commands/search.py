@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from learned_opt_lab.cli.output import Outcome
 from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
 
 
@@ -11,7 +12,8 @@ class Args(ConfigArgs):
     """Search a few numbers of a theta on the config's outer-training families,
     as its `search` says.
 
-    CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`.
+    CONFIG is a name from `learned-opt list`, the path of your own .py file that defines `config`,
+    or the config.json of a run.
     The numbers where the search starts, how far it looks and how long stand in the config.
     """
 
@@ -21,7 +23,7 @@ class Args(ConfigArgs):
     generations: int | None = None
     """Generations in place of the config's."""
     trust: bool = False
-    """Import and run the code that the file init_theta names.
+    """Import and run the code that the file init_theta, or CONFIG if it is a config.json, names.
     What you name yourself needs no such flag."""
     overwrite: bool = False
     """Replace another result in that folder."""
@@ -32,7 +34,7 @@ def parse(argv: list[str], prog: str) -> Args:
     return parse_with_config(Args, argv, prog)
 
 
-def run(args: Args) -> int:
+def run(args: Args) -> Outcome:
     """Searches; the theta so far is written after every generation.
 
     Raises:
@@ -50,13 +52,20 @@ def run(args: Args) -> int:
         config = dataclasses.replace(config, search=search)
     out = args.out or Path("runs") / f"{args.config_name}_search"
 
-    from learned_opt_lab.cli import surroundings
+    from learned_opt_lab.cli import progress, surroundings, verdicts
+
+    progress.load("learned_opt_lab.searches.run")
     from learned_opt_lab.searches.run import RESULT, run_search
 
     if (out / RESULT).exists() and not args.overwrite:
         raise ValueError(f"{out} holds a result; give another --out or --overwrite")
     surroundings.check_writable(out)
     surroundings.start_jax(args.num_devices, args.compilation_cache)
-    run_search(config, out, trust=args.trust)
+    print(f"search directory: {out}", flush=True)
+    with progress.phase("searching", says=False):
+        _, scores = run_search(config, out, trust=args.trust)
     print(f"theta.npz, theta.json and {RESULT} are in {out}")
-    return 0
+    last = scores[-1]._asdict() if scores else None
+    files = [out / name for name in ("theta.npz", "theta.json", RESULT)]
+    found = {"out": out, "generations": len(scores), "last": last, "files": files}
+    return Outcome(0, found, *verdicts.of_search(last, out))

@@ -5,9 +5,10 @@ and keep what was found.
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import tyro
+from learned_opt_lab.cli.options.fields import Positional
+from learned_opt_lab.cli.output import Outcome
 
 if TYPE_CHECKING:
     from learned_opt_lab.evaluation.tuning import Tuned
@@ -20,8 +21,8 @@ class Args:
     `evaluate` with the same budget and seeds takes the results from here.
     """
 
-    baselines: tyro.conf.Positional[tuple[str, ...]]
-    """Names, as `learned-opt list optimizers` has them: those with a grid try all of it, the others
+    baselines: Positional[tuple[str, ...]]
+    """Names, as `learned-opt list baselines` has them: those with a grid try all of it, the others
     as many random configurations as the budget."""
     suite: str = "quick"
     """quick, heldout, real, real_quick, or one axis: width, depth, horizon, dataset, architecture.
@@ -42,32 +43,27 @@ class Args:
     """Keep compiled programs on disk, so that the next run starts sooner."""
 
 
-def run(args: Args) -> int:
+def run(args: Args) -> Outcome:
     """Searches, and prints the chosen hyperparameters.
 
     Raises:
       ValueError: for an unknown baseline, suite or task, or a budget below 1.
     """
-    from learned_opt_lab.cli import surroundings
-    from learned_opt_lab.cli.progress import shown_progress
-    from learned_opt_lab.evaluation.baselines import baseline
+    from learned_opt_lab.cli import progress, surroundings
+
+    progress.load("learned_opt_lab.evaluation.suite.user_suite")
     from learned_opt_lab.evaluation.suite.user_suite import is_users
     from learned_opt_lab.evaluation.tuning import default_cache_dir, tune
     from tasks.images import DatasetNotPrepared
 
-    for name in args.baselines:
-        baseline(name)
-    if args.budget < 1 or args.num_tuning_seeds < 1:
-        raise ValueError(
-            f"budget and num_tuning_seeds must be at least 1, got {args.budget}, "
-            f"{args.num_tuning_seeds}"
-        )
+    _check(args)
     tasks = None if is_users(args.suite) else _tasks(args)
     # Before a suite of the user's own is read: that starts JAX.
     surroundings.start_jax(args.num_devices, args.compilation_cache)
     tasks = tasks or _tasks(args)
-    lines = []
-    with shown_progress() as progress:
+    found: list[dict[str, Any]] = []
+    lines: list[str] = []
+    with progress.shown_progress() as show:
         for done, task in enumerate(tasks):
             try:
                 family = task.build()
@@ -75,7 +71,7 @@ def run(args: Args) -> int:
                 print(f"skipped {task.name}: {str(error).splitlines()[0]}", file=sys.stderr)
                 continue
             for name in args.baselines:
-                progress(done, len(tasks), f"{task.name}: {name}")
+                show(done, len(tasks), f"{task.name}: {name}")
                 tuned = tune(
                     task,
                     family,
@@ -86,9 +82,36 @@ def run(args: Args) -> int:
                     cache_dir=args.cache_dir,
                 )
                 lines.append(f"{task.name:<28} {name:<10} {_told(name, tuned)}")
+                found.append({"task": task.name, "baseline": name, **_as_json(name, tuned)})
     print(f"{'task':<28} {'baseline':<10} {'loss':>9}  chosen", *lines, sep="\n")
-    print(f"kept in {args.cache_dir or default_cache_dir() or 'no cache: there is no home'}")
-    return 0
+    kept = args.cache_dir or default_cache_dir()
+    line = f"kept in {kept or 'no cache: there is no home'}"
+    return Outcome(0, {"cache_dir": kept, "tuned": found}, line)
+
+
+def _check(args: Args) -> None:
+    """Raises `ValueError` for an unknown baseline, or a number that is out of its range."""
+    from learned_opt_lab.evaluation.baselines import baseline
+
+    for name in args.baselines:
+        baseline(name)
+    if args.budget < 1 or args.num_tuning_seeds < 1:
+        raise ValueError(
+            f"budget and num_tuning_seeds must be at least 1, got {args.budget}, "
+            f"{args.num_tuning_seeds}"
+        )
+
+
+def _as_json(name: str, tuned: "Tuned") -> dict[str, Any]:
+    from learned_opt_lab.evaluation.baselines import baseline
+
+    return {
+        "validation_loss": tuned.validation_loss,
+        "hyperparameters": baseline(name).told(tuned.hyperparameters),
+        "num_configurations": tuned.num_configurations,
+        "num_seeds": tuned.num_seeds,
+        "cached": tuned.cached,
+    }
 
 
 def _told(name: str, tuned: "Tuned") -> str:

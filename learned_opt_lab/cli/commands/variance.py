@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import base
+from learned_opt_lab.cli.output import Outcome
 from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
 
 RESULT = "variance.json"
@@ -20,7 +21,9 @@ REFERENCE = base.FullES
 class Args(ConfigArgs):
     """Compare gradient estimators at one theta.
 
-    CONFIG is a name from `learned-opt list` or the path of your own .py file that defines `config`.
+    CONFIG is a name from `learned-opt list`, the path of your own .py file that defines `config`,
+    or the config.json of a run.
+
     All estimators get the config's particles and perturbation; the reference is full ES over many
     whole episodes, which has no bias.
     """
@@ -40,7 +43,7 @@ class Args(ConfigArgs):
     out: Path | None = None
     """Directory for variance.json and variance.png; runs/CONFIG_variance if not given."""
     trust: bool = False
-    """Import and run the code that the theta file names.
+    """Import and run the code that the theta file, or CONFIG if it is a config.json, names.
     What you name yourself needs no such flag."""
     overwrite: bool = False
     """Replace another result in that directory."""
@@ -51,7 +54,7 @@ def parse(argv: list[str], prog: str) -> Args:
     return parse_with_config(Args, argv, prog)
 
 
-def run(args: Args) -> int:
+def run(args: Args) -> Outcome:
     """Measures, prints the table, writes JSON and figure.
 
     Raises:
@@ -68,20 +71,23 @@ def run(args: Args) -> int:
     if (out / RESULT).exists() and not args.overwrite:
         raise ValueError(f"{out} holds a result; give another --out or --overwrite")
 
-    from learned_opt_lab.cli import surroundings
+    from learned_opt_lab.cli import progress, surroundings
+
+    progress.load("learned_opt_lab.runs.build")
     from learned_opt_lab.drawing.training_figures import save
     from learned_opt_lab.drawing.variance_figure import variance_figure
     from learned_opt_lab.results.folder import write_result
 
     surroundings.check_writable(out)
     surroundings.start_jax(args.num_devices, args.compilation_cache)
-    result = measure(args, names, lengths)
+    with progress.phase("measuring gradients"):
+        result = measure(args, names, lengths)
     out.mkdir(parents=True, exist_ok=True)
     write_result(out / RESULT, result)
     save(variance_figure(result), out / FIGURE)
     _print(result)
-    print(f"{RESULT} and {FIGURE} are in {out}")
-    return 0
+    line = f"{RESULT} and {FIGURE} are in {out}"
+    return Outcome(0, {"out": out, "files": [out / RESULT, out / FIGURE], **result}, line)
 
 
 def checked_names(text: str | None) -> list[str]:
@@ -89,7 +95,7 @@ def checked_names(text: str | None) -> list[str]:
 
     Raises `ValueError` for an unknown one or none.
     """
-    from learned_opt_lab.runs.config_json import near
+    from learned_opt_lab.runs import catalog
 
     known = base.kinds_of(base.Estimator)
     if text is None:
@@ -97,9 +103,7 @@ def checked_names(text: str | None) -> list[str]:
     names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
     for name in names:
         if name not in known:
-            raise ValueError(
-                f"unknown estimator {name!r}{near(name, known)}\nknown are {', '.join(known)}"
-            )
+            raise ValueError(catalog.unknown("estimator", name, known))
     if not names:
         raise ValueError("estimators must name at least one")
     return list(dict.fromkeys(names))

@@ -44,7 +44,7 @@ def test_bench_measures_the_chosen_parts_and_the_peak_of_memory(monkeypatch, cap
         axes=("devices",),
         compilation_cache=False,
     )
-    assert bench.run(args) == 0
+    assert bench.run(args).status == 0
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads(args.out.read_text())
     assert list(found) == ["update_cost", "scaling", "process_peak_megabytes"]

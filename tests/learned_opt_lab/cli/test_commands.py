@@ -12,7 +12,7 @@ import pytest
 
 from learned_opt_lab.cli import main as main_module
 from learned_opt_lab.cli.commands import reproduce
-from learned_opt_lab.cli.commands.list import summary_of
+from learned_opt_lab.cli.docstrings import summary
 from learned_opt_lab.cli.main import main
 from learned_opt_lab.runs.catalog import CONFIGS
 
@@ -54,8 +54,22 @@ sys.exit(0 if good else f"{{statuses}}, {{'jax' in sys.modules}}")
     assert done.returncode == 0, done.stderr
 
 
+def test_names_and_help_need_no_jax_and_no_command_s_module():
+    code = """
+import sys
+from learned_opt_lab.cli.main import main
+assert main(["--help"]) == 0
+assert not [name for name in sys.modules if name.startswith("learned_opt_lab.cli.commands.")]
+assert not {"configs", "numpy"} & set(sys.modules)
+assert main(["list"]) == main(["list", "--json"]) == 0
+assert "jax" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_help_of_train_explains_every_field(capsys):
-    main(["train", "quickstart", "--help"])
+    main(["train", "quickstart", "--help-all"])
     shown = capsys.readouterr().out
     for flag in (
         "--num-outer-steps", "--checkpoint-every", "--seed", "--estimator.num-pairs",
@@ -63,8 +77,10 @@ def test_the_help_of_train_explains_every_field(capsys):
         "--init-theta", "--truncation.num-steps", "--family.dataset",
     ):  # fmt: skip
         assert flag in shown
-    # An option's line is followed by its explanation, which is more than the default.
-    bare = re.findall(r"^\W*(--[\w.-]+) [^\n]*\n\W*\(default", shown, re.MULTILINE)
+    # An option is explained on its own line or on the next, by more than the default.
+    bare = re.findall(
+        r"^  (--\S+)(?: \S+)?\n(?!     )|^  (--\S+) .*  \[[^]]*\]$", shown, re.MULTILINE
+    )
     assert bare == []
 
 
@@ -79,13 +95,16 @@ def test_list_names_everything(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     headings = [line for line in lines if not line.startswith(" ")]
-    assert headings == ["configs:", "tasks:", "optimizers:", "estimators:", "experiments:"]
+    assert headings == [
+        "configs:", "tasks:", "optimizers:", "baselines:", "rivals:", "schedules:", "suites:",
+        "estimators:", "experiments:",
+    ]  # fmt: skip
     assert {"mlp", "merged", "persistent-es", "class-subset"} <= {line.split()[0] for line in lines}
 
 
 def test_a_summary_of_several_lines_is_shown_on_one():
-    assert summary_of("What it\n    does.\n\n    And more.\n") == "What it does."
-    assert summary_of(None) == ""
+    assert summary("What it\n    does.\n\n    And more.\n") == "What it does."
+    assert summary(None) == ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +146,7 @@ def test_reproduce_writes_its_result_once(small_experiment, tmp_path, capsys):
     [
         (["smal", "--out", "x"], "unknown experiment 'smal'; did you mean small"),
         (["small"], "--out"),
-        (["small", "--out", "x", "--scal", "1"], "nrecognized options: --scal"),
+        (["small", "--out", "x", "--scal", "1"], "unknown option --scal; did you mean --scale"),
         (["small", "--out", "x", "--scale", "-1"], "scale must not be negative"),
         ([], "needs an experiment first"),
     ],

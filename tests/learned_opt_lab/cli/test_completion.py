@@ -11,11 +11,14 @@ import pytest
 
 import learned_opt
 from learned_opt_lab.cli import completion, shells
+from learned_opt_lab.cli.listing import tables
+from learned_opt_lab.cli.listing.command import SECTIONS
 from learned_opt_lab.cli.main import commands, main
 from learned_opt_lab.evaluation.baselines import BASELINES
 from learned_opt_lab.runs.catalog import CONFIGS
 from outer_train.run import trackers
 from tasks.suites import SUITES
+from tests.support.lab.names import collect
 
 ROOT = Path(__file__).parents[3]
 LINES = {
@@ -69,10 +72,14 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_names_are_those_of_the_tables():
-    assert list(completion.SUITES) == list(SUITES)
-    assert list(completion.BASELINES) == list(BASELINES)
-    assert list(completion.TRACKERS) == list(trackers.TRACKERS)
-    assert list(completion.OPTIMIZERS) == list(learned_opt.catalog.OPTIMIZERS)
+    assert tables.read() == collect(), "python -m tests.support.lab.names"
+    assert candidates("evaluate", "--suite", "") == list(SUITES)
+    assert candidates("tune", "") == list(BASELINES)
+    assert candidates("train", "quadratic", "--optimizer.name", "") == list(
+        learned_opt.catalog.OPTIMIZERS
+    )
+    assert candidates("list", "") == ["all", *SECTIONS]
+    assert candidates("train", "quadratic", "--tracker", "") == list(trackers.TRACKERS)
     assert candidates("train", "") == sorted(CONFIGS)
     shipped = candidates("variance", "quickstart", "--theta", "")
     assert shipped[: len(learned_opt.pretrained_names())] == learned_opt.pretrained_names()
@@ -119,6 +126,10 @@ def test_flags_and_their_values():
     assert candidates("train", "quickstart", "--engine", "r") == ["ray"]
     assert candidates("train", "quickstart", "--out", "") == []  # files are meant
     assert candidates("train", "quickstart", "") == []
+    assert candidates("train", "quickstart", "--swe") == ["--sweep"]
+    assert candidates("train", "quickstart", "--see") == ["--seed", "--seeds"]
+    assert candidates("list", "--js") == ["--json"]
+    assert candidates("evaluate", "--no-") == ["--no-compilation-cache"]
     assert candidates("train", "quickstart", "--num-outer") == ["--num-outer-steps"]
     assert candidates("unknown", "") == candidates("unknown", "--") == []
     assert candidates("--show-completion", "") == list(completion.SHELLS)

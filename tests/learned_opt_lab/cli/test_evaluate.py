@@ -18,7 +18,7 @@ from learned_opt_lab.cli.main import main
         (["evaluate", "adam", "--max-minutes", "nan"], "max_minutes must be above 0, got nan"),
         (["evaluate", "adam", "--budget", "0"], "budget must be at least 1"),
         (["evaluate", "adam", "--reference", "x"], "unknown reference 'x'"),
-        (["evaluate"], "no optimizer given"),
+        (["evaluate"], "learned-opt evaluate needs OPTIMIZERS ..."),
     ],
 )
 def test_bad_input_to_evaluate(arguments, message, tmp_path, capsys):
@@ -53,11 +53,12 @@ def test_bad_rivals_are_one_line(arguments, message, tmp_path, capsys):
 
 
 def test_baselines_are_listed(capsys):
-    assert main(["list", "optimizers"]) == 0
+    assert main(["list", "baselines"]) == 0
     out = capsys.readouterr().out
     for name in ("muon", "schedule_free", "sophia", "adam8", "marthe"):
-        assert f"\n  {name} (baseline) " in out
-    assert "untuned at rate 0.001 (arXiv 1412.6980" in out
+        assert f"\n  {name} " in out
+    assert main(["list", "rivals"]) == 0
+    assert "untuned at rate 0.001 (arXiv 1412.6980" in capsys.readouterr().out
 
 
 def test_a_damaged_theta_and_a_foreign_folder(tmp_path, capsys):

@@ -20,8 +20,8 @@ import sys
 class Blocker:
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] == "tyro":
-            raise ModuleNotFoundError("No module named 'tyro'", name="tyro")
+        if name.partition(".")[0] == "orbax":
+            raise ModuleNotFoundError("No module named 'orbax'", name="orbax")
 
 sys.meta_path.insert(0, Blocker)
 from learned_opt_lab.cli.main import main
@@ -29,12 +29,12 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["train", "quickstart"]])
+@pytest.mark.parametrize("argv", [["train", "quickstart"], ["resume", "."]])
 def test_the_command_names_the_extra(argv):
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *argv], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.stderr == 'error: tyro is not installed: pip install "learned-opt[train]"\n'
+    assert done.stderr == 'error: orbax is not installed: pip install "learned-opt[train]"\n'
     assert (done.returncode, done.stdout) == (1, "")
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from learned_opt_lab.cli.progress import planned_progress, shown_progress
+from learned_opt_lab.cli.progress import load, phase, planned_progress, shown_progress
 from learned_opt_lab.evaluation.costs.plan import Plan
 
 PLAN = Plan(("a",), ("x", "y"), (600.0, 1200.0), num_seeds=5)
@@ -45,3 +45,22 @@ def test_a_bar_on_a_terminal(capsys, monkeypatch):
     assert "cost: about 30 minutes for 2 cells" in shown
     assert "1/2" in shown
     assert "left a: y" in shown
+
+
+def test_work_without_cells(capsys, monkeypatch):
+    with phase("drawing"):
+        assert capsys.readouterr() == ("drawing\n", "")
+    with phase("starting", says=False):
+        assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    with phase("drawing"):
+        pass
+    shown = capsys.readouterr()
+    assert (shown.out, "drawing" in shown.err, "0:00:00" in shown.err) == ("", True, True)
+
+
+def test_what_is_loaded_is_imported(capsys):
+    load("learned_opt_lab.cli.listing.tables")
+    assert "learned_opt_lab.cli.listing.tables" in sys.modules
+    assert capsys.readouterr() == ("", "")

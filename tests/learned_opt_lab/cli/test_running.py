@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from learned_opt_lab.cli.running import EngineArgs, exit_status
+from learned_opt_lab.cli.output import Outcome
+from learned_opt_lab.cli.running import EngineArgs, outcome_of
 from learned_opt_lab.runs import InStep, NothingLearned, Ray, RunResult
 from outer_train.processes import Cluster
 from outer_train.run import RunDirectory
@@ -51,19 +52,19 @@ def test_flags_of_two_engines_are_refused(flags, message):
         EngineArgs(**flags).settings(None)
 
 
-def test_the_end_of_a_run_is_an_exit_status(capsys):
-    assert exit_status(lambda: RESULT) == 0
-    assert capsys.readouterr() == ("", "")
-    assert exit_status(lambda: RESULT._replace(signal=signal.SIGTERM)) == 143
-    assert capsys.readouterr() == ("", "stopped; go on with `learned-opt resume runs/mine`\n")
+def test_the_end_of_a_run_is_an_exit_status():
+    assert outcome_of(lambda: RESULT) == Outcome(0, {"run_dir": RESULT.run.path})
+    stopped = outcome_of(lambda: RESULT._replace(signal=signal.SIGTERM))
+    assert (stopped.status, stopped.next) == (143, "learned-opt resume runs/mine")
+    assert stopped.error == "stopped; go on with `learned-opt resume runs/mine`"
 
 
-def test_a_run_that_has_learned_nothing_is_no_success(capsys):
+def test_a_run_that_has_learned_nothing_is_no_success():
     def end():
         raise NothingLearned(RESULT)
 
-    assert exit_status(end) == 1
+    outcome = outcome_of(end)
+    assert outcome.status == 1
     assert (
-        capsys.readouterr().err
-        == "error: no outer loss of this run was finite, so theta has learned nothing\n"
+        outcome.error == "error: no outer loss of this run was finite, so theta has learned nothing"
     )

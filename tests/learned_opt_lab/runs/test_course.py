@@ -158,7 +158,8 @@ def test_what_a_run_shows_goes_where_it_is_told(commanded, capfd):
         commanded, show=runs.Show(told.append, told.append, lambda num_steps, first: Seen())
     )
     assert result.summary["num_outer_steps"] == 3
-    assert told[0] == "scoring 2 held-out tasks"
+    assert told[:2] == [f"run directory: {commanded}", "building the run"]
+    assert "scoring 2 held-out tasks" in told
     assert told[-1] == f"theta, summary.json and figures are in {commanded}"
     assert seen == ["closed"]
     assert capfd.readouterr() == ("", "")

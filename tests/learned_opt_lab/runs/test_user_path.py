@@ -86,4 +86,4 @@ def test_started_in_such_a_folder(shadows):
         check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.findall(r"^  (\w+)$", done.stdout, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^  (\w+) +\w", done.stdout, re.MULTILINE) == list(COMMANDS)

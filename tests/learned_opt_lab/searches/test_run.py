@@ -39,7 +39,13 @@ def test_a_start_is_found_from_the_command_line(tmp_path, capsys):
     ]
     assert main([*argv, "--generations", "2"]) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in shown[:2]] == ["generation 1/2", "generation 2/2"]
+    assert [line.split("  ")[0] for line in shown[:3]] == [
+        f"search directory: {out}",
+        "generation 1/2",
+        "generation 2/2",
+    ]
+    assert shown[-2].startswith("the search ends at a score of ")
+    assert shown[-1].startswith(f"next: learned-opt evaluate {out}")
     assert {"theta.npz", "theta.json", "search.json", "config.json"} <= {
         path.name for path in out.iterdir()
     }

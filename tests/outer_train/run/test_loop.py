@@ -177,6 +177,7 @@ def test_nothing_is_shown_unasked(new_run, capsys):
     train(new_run("b"), show=TERMINAL, num_outer_steps=3)
     shown = capsys.readouterr()
     assert [line.split("  ")[0] for line in shown.out.splitlines()] == [
+        "outer step 0/3",
         "outer step 1/3",
         "outer step 3/3",
     ]

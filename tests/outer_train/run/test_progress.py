@@ -51,12 +51,23 @@ def test_a_line_names_loss_truncation_share_and_rate():
     assert describe(row(1, 0.5), None, clock).startswith("outer loss nan  truncation 20  1,280")
 
 
-def test_plain_lines_come_at_the_first_and_last_step(capsys):
+def test_time_left_follows_the_pace_of_the_last_rows():
+    clock = Clock(160, 0)
+    for step in range(100):
+        clock.add(row(step, 1.0 if step < 50 else 3.0))
+    assert clock.time_left == "03:00"
+
+
+def test_plain_lines_come_at_the_start_and_at_the_first_and_last_step(capsys):
     progress = PlainProgress(100, 0)
     for step in range(100):
         progress.update(row(step, 0.01 if step else None), 1.0)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in lines] == ["outer step 1/100", "outer step 100/100"]
+    assert [line.split("  ")[0] for line in lines] == [
+        "outer step 0/100",
+        "outer step 1/100",
+        "outer step 100/100",
+    ]
 
 
 class Fails:

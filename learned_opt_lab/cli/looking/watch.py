@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-import tyro
+from learned_opt_lab.cli.options.fields import Positional
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Args:
     resumed meanwhile.
     """
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]
+    runs: Positional[tuple[Path, ...]]
     """Run directories; a folder of runs, of seeds or a sweep, stands for the runs in it."""
     out: Path | None = None
     """Write the page as it is now into this file, and serve nothing."""

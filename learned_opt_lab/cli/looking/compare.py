@@ -3,20 +3,21 @@
 import dataclasses
 from pathlib import Path
 
-import tyro
+from learned_opt_lab.cli.options.fields import Positional
+from learned_opt_lab.cli.output import Outcome
 
 
 @dataclasses.dataclass(frozen=True)
 class Args:
     """Compare runs: outer loss and its noise, held-out score, inner steps, time, configs."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]
+    runs: Positional[tuple[Path, ...]]
     """Run directories; a folder of runs, of seeds or a sweep, stands for the runs in it."""
     out: Path | None = None
     """Folder for compare.json, compare.md, compare.html and outer_loss.png."""
 
 
-def run(args: Args) -> int:
+def run(args: Args) -> Outcome:
     """Prints the table, and writes the files.
 
     Raises:
@@ -38,10 +39,11 @@ def run(args: Args) -> int:
         warn(line)
     lines = comparison.lines(runs)
     print("\n".join(lines))
+    compared = comparison.comparison(runs)
     if args.out is not None:
-        write_result(args.out / "compare.json", comparison.comparison(runs))
+        write_result(args.out / "compare.json", compared)
         _write(runs, lines, args.out)
-    return 0
+    return Outcome(found={"comparison": compared, "out": args.out})
 
 
 def _write(runs: list, lines: list[str], out: Path) -> None:

@@ -1,0 +1,95 @@
+"""What a command came to, and how it is told: in words, as JSON, or in one line."""
+
+import contextlib
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+FLAGS = ("--json", "--quiet")
+"""Every command takes them, wherever they stand."""
+
+
+class Mode(NamedTuple):
+    """How a command is to tell what it does.
+
+    Attributes:
+      as_json: one object on standard output at the end, and all else on standard error.
+      quiet: nothing but errors and the last line, or the object.
+    """
+
+    as_json: bool = False
+    quiet: bool = False
+
+
+class Outcome(NamedTuple):
+    """What a command came to; a plain exit status says no more than that.
+
+    Attributes:
+      status: the exit status.
+      found: for `--json`: scores, and which files were written.
+      line: what it means, in one line.
+      next: the command that one would try next.
+      error: what went wrong, though the work is done or can go on.
+    """
+
+    status: int = 0
+    found: Mapping[str, Any] = {}
+    line: str = ""
+    next: str = ""
+    error: str = ""
+
+
+def mode_of(argv: Sequence[str]) -> tuple[Mode, list[str]]:
+    """The mode that the flags ask for, and the words without them.
+
+    Example:
+      >>> mode_of(["quick", "--json"])
+      (Mode(as_json=True, quiet=False), ['quick'])
+    """
+    rest = [word for word in argv if word not in FLAGS]
+    return Mode(*(flag in argv for flag in FLAGS)), rest
+
+
+@contextlib.contextmanager
+def directed(mode: Mode) -> Iterator[None]:
+    """Within it, what is printed goes where the mode wants it."""
+    with contextlib.ExitStack() as stack:
+        if mode.quiet:
+            sink = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stderr(sink))
+        if mode.as_json or mode.quiet:
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        yield
+
+
+def end(mode: Mode, command: str, outcome: Outcome | int) -> int:
+    """Tells the outcome, and gives the exit status."""
+    found = Outcome(outcome) if isinstance(outcome, int) else outcome
+    if found.error:
+        print(found.error, file=sys.stderr)
+    if mode.as_json:
+        told = {"verdict": found.line or None, "next": found.next or None}
+        everything = {"command": command, "status": found.status, **found.found, **told}
+        print(json.dumps(plain(everything), allow_nan=False))
+    elif found.line:
+        print(found.line)
+    if found.next and not (mode.as_json or mode.quiet):
+        print(f"next: {found.next}")
+    return found.status
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: paths are text, and what is not finite is null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(each) for each in value]
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
