@@ -154,18 +154,18 @@ def outer_training_variances(config: Config) -> list[dict[str, Any]]:
 
 
 def _summary(rows: list[dict]) -> dict[str, Any]:
-    """Medians over the first tenth and the last half of outer-training, and how much they grew.
+    """Variances at the fresh theta, their medians over the last half, and how much they grew.
 
     A tenth at the end would be too short: from step to step RP's variance differs by orders of
-    magnitude.
+    magnitude. At the start it does so from the second step on, and what it is there depends on the
+    rounding.
     """
-    tenth = max(1, len(rows) // 10)
 
     def level(name, part):
         values = [np.inf if row[name] is None else max(row[name], 1e-30) for row in part]
         return float(np.exp(np.median(np.log(np.minimum(values, 1e38)))))
 
-    parts = {"first": rows[:tenth], "last": rows[len(rows) // 2 :]}
+    parts = {"first": rows[:1], "last": rows[len(rows) // 2 :]}
     found = {
         f"{name}_{which}": level(name, part)
         for name in ("var_rp", "var_es")
