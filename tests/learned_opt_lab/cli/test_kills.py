@@ -33,6 +33,7 @@ TIMINGS = {
     "timing",
     "created",
     "date",
+    "started",
     "cache",
     "sha256",
 }
