@@ -84,6 +84,7 @@ def train(
     chosen = make_engine(config, settings)
     with _opened(chosen, run, lambda: directory.check_free(run.path, overwrite), show) as shown:
         built = build(config, settings.num_devices, tensorboard, trust=trust)
+        built = chosen.fit(built, shown.tell)
         with lock.hold_by_first(run.path):
             cluster.from_first(create)
             trained = chosen.train(built, run, loop_settings(config, tensorboard), shown, STRICT)
@@ -134,6 +135,8 @@ def resume(
     chosen = make_engine(config, settings)
     with _opened(chosen, run, lambda: lock.check(run.path), show) as shown:
         built = build(config, settings.num_devices, tensorboard, trust=trust)
+        if directory.outer_steps_done(run) < config.num_outer_steps:
+            built = chosen.fit(built, shown.tell)
         with lock.hold_by_first(run.path):
             trained = chosen.train(built, run, loop_settings(config, tensorboard), shown, allowed)
             return finish(config, built, run, trained, shown)
