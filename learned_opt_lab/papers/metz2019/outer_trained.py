@@ -44,8 +44,9 @@ CHUNK_SIZE = 100
 """Steps between kept states of the differentiated unroll: of 10,000 steps, the fewest states."""
 MOST_BYTES = 70 * 10**9
 """Of one device, whatever it has."""
-SHARE_OF_KEPT = 0.75
-"""Of a device's memory that may hold kept states; a step's own temporaries need the rest."""
+SHARE_OF_KEPT = 0.4
+"""Of a device's memory that may hold kept states: at the paper's scale a step's own temporaries,
+which grow with the seeds too, are more than those."""
 
 
 def outer_train(
