@@ -5,7 +5,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart docs test test-slow test-oldest coverage lint format clean
+# What a device is to be used through: `make gpu-check EXTRAS=tpu,test`.
+EXTRAS ?= cuda,test
+
+.PHONY: quickstart docs gpu-check test test-slow test-oldest coverage lint format clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,12 +25,21 @@ $(VENV)/.installed-docs: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs,train]'
 	touch $(VENV)/.installed $@
 
+$(VENV)/.installed-$(EXTRAS): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	touch $(VENV)/.installed $(VENV)/.installed-test $@
+
 quickstart: $(VENV)/.installed
 	$(BIN)/learned-opt train quickstart $(ARGS)
 
 # The site, in build/site: every tutorial is run, and a warning is an error.
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs build/site
+
+# On a machine with an accelerator: its tests, times and shares of its peaks, in one JSON and one page.
+gpu-check: $(VENV)/.installed-$(EXTRAS)
+	$(BIN)/python -m benchmarks.gpu_check --out build/gpu_check $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

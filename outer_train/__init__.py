@@ -7,7 +7,7 @@ from outer_train.guard import clip_by_global_norm
 from outer_train.problem import InnerProblem as InnerProblem
 from outer_train.problem import InnerState, UnrolledSystem, inner_problem
 from outer_train.side_by_side import SeedsResult, outer_step_of_seeds, train_seeds
-from outer_train.step import OuterState, OuterStep, outer_step
+from outer_train.step import OuterState, OuterStep, compiled_ahead, outer_step
 
 __all__ = [
     "PARTICLES",
@@ -18,6 +18,7 @@ __all__ = [
     "UnrolledSystem",
     "checks",
     "clip_by_global_norm",
+    "compiled_ahead",
     "compiler_options",
     "devices",
     "estimators",

@@ -133,6 +133,28 @@ def outer_step(
     return OuterStep(init, step, shardings, lambda datas: jax.device_put(datas, replicated))
 
 
+def compiled_ahead(run: OuterStep, theta: Any, key: Array, datas: tuple) -> OuterStep:
+    """The same outer step with its program compiled, before any state is allocated.
+
+    Its `step` is a `jax.stages.Compiled`, which tells what memory it takes. It takes nothing but
+    states of `run.init`, the key placed as they are, and data of the shapes given here.
+
+    Args:
+      run: from `outer_step`.
+      theta: outer parameters, or their shapes.
+      key: of the run.
+      datas: one entry a family, placed.
+    """
+    state = jax.eval_shape(run.init, theta, key)
+    state = jax.tree.map(_placed_shape, state, run.shardings(state))
+    key = _placed_shape(key, state.step.sharding)
+    return run._replace(step=run.step.lower(state, key, datas).compile())
+
+
+def _placed_shape(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
 def _update(guarded, theta, opt_state, grads, num_unknown):
     """The step of theta by the families' gradients:
     `(theta, opt_state, gradient's norm, whether it was taken)`.

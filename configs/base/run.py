@@ -100,6 +100,10 @@ class TrainConfig:
     """Newest checkpoints kept, beside the one of the lowest smoothed outer loss."""
     seed: int = 0
     """Everything random follows from it."""
+    memory_limit_gb: float | None = None
+    """Gigabytes that an outer step may take, of each accelerator, or of the machine where it runs
+    on CPUs. An estimator's `chunk_size` is changed where that makes it fit.
+    If not given, all there is, and nothing is changed."""
     init_theta: str | None = None
     """Go on from this theta file or pretrained name instead of fresh outer parameters."""
     search: Search | None = None

@@ -104,7 +104,7 @@ def _compiled(
         start = time.perf_counter()
         update = jitted.lower(params, state, params).compile()
     seconds = time.perf_counter() - start
-    held = [state]
+    held, flop = [state], (update.cost_analysis() or {}).get("flops")
 
     def call() -> Any:
         updates, held[0] = update(params, held[0], params)
@@ -113,6 +113,7 @@ def _compiled(
     figures = {
         "state_bytes_per_parameter": sum(x.nbytes for x in jax.tree.leaves(state)) / count,
         "temporary_bytes_per_parameter": update.memory_analysis().temp_size_in_bytes / count,
+        "flop_per_parameter": None if flop is None else flop / count,
         "compile_seconds": seconds,
     }
     return call, figures

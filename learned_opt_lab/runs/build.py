@@ -3,6 +3,7 @@ families x optimizer -> problems -> estimators -> outer step.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -46,6 +47,7 @@ class Built(NamedTuple):
       feed: what the outer steps are given.
       key: of the loop.
       mesh: over the particles.
+      memory: what the outer step takes, as `summary.json` says it; None where it is not known yet.
     """
 
     families: tuple[TaskFamily, ...]
@@ -60,6 +62,7 @@ class Built(NamedTuple):
     feed: Feed
     key: jax.Array
     mesh: Mesh
+    memory: dict[str, Any] | None = None
 
 
 def build(
@@ -86,17 +89,8 @@ def build(
     # On the host: the outer step donates what is placed on the devices.
     untrained = jax.device_get(optimizer.init(key_theta))
     theta = initial_theta(config.init_theta, optimizer, untrained, name=name, trust=trust)
-    schedule = build_truncation(config)
     mesh = devices.particle_mesh(num_particles(config.estimator), num_devices)
-    step = outer_step(
-        [
-            build_estimator(config, family, optimizer, schedule, axis_name=devices.PARTICLES)
-            for family in families
-        ],
-        build_outer_optimizer(config.outer_optimizer, config.num_outer_steps),
-        schedule,
-        mesh,
-    )
+    step = build_step(config, families, optimizer, mesh)
     state = jax.eval_shape(step.init, theta, key_loop)
     memory.check_fits(
         f"{num_particles(config.estimator)} particles: their inner states", memory.num_bytes(state)
@@ -110,6 +104,25 @@ def build(
     )  # fmt: skip
 
 
+def build_step(
+    config: base.TrainConfig,
+    families: Sequence[TaskFamily],
+    optimizer: LearnedOptimizer,
+    mesh: Mesh,
+) -> OuterStep:
+    """The outer step, of one estimator a family; nothing is compiled."""
+    schedule = build_truncation(config)
+    return outer_step(
+        [
+            build_estimator(config, family, optimizer, schedule, axis_name=devices.PARTICLES)
+            for family in families
+        ],
+        build_outer_optimizer(config.outer_optimizer, config.num_outer_steps),
+        schedule,
+        mesh,
+    )
+
+
 def check_numbers(config: base.TrainConfig) -> None:
     """Raises `ValueError` for what is no config, and for counts that no factory sees."""
     if not isinstance(config, base.TrainConfig):
@@ -117,6 +130,7 @@ def check_numbers(config: base.TrainConfig) -> None:
     for name in ("num_outer_steps", "checkpoint_every", "keep_checkpoints"):
         checks.check_count(**{name: getattr(config, name)})
     checks.check_count(**{particles_field(config.estimator): num_particles(config.estimator)})
+    checks.check_positive(memory_limit_gb=config.memory_limit_gb)
     if config.held_out.num_tasks < 0 or config.held_out.num_steps < 1:
         raise ValueError(
             "held_out needs num_tasks >= 0 and num_steps >= 1, "

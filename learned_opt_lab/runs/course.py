@@ -87,6 +87,8 @@ def train(
         shown.tell(f"run directory: {run.path}")
         with shown.phase("building the run"):
             built = build(config, settings.num_devices, trackers, trust=trust)
+        with shown.phase("compiling an outer step"):
+            built = chosen.fit(built, shown.tell)
         with lock.hold_by_first(run.path):
             cluster.from_first(create)
             trained = chosen.train(built, run, loop_settings(config, trackers), shown, STRICT)
@@ -140,6 +142,9 @@ def resume(
         shown.tell(f"run directory: {run.path}")
         with shown.phase("building the run"):
             built = build(config, settings.num_devices, trackers, trust=trust)
+        if directory.outer_steps_done(run) < config.num_outer_steps:
+            with shown.phase("compiling an outer step"):
+                built = chosen.fit(built, shown.tell)
         with lock.hold_by_first(run.path):
             trained = chosen.train(built, run, loop_settings(config, trackers), shown, allowed)
             return finish(config, built, run, trained, shown)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from learned_opt.disk import files
 from outer_train.run import checkpoint_files
 from outer_train.run import metrics as metrics_lib
-from outer_train.run.directory import RunDirectory, read_object
+from outer_train.run.directory import RunDirectory, outer_steps_done
 
 
 class Allowed(NamedTuple):
@@ -87,7 +87,7 @@ def _lost_checkpoints(run: RunDirectory, num_rows: int, checkpoint_every: int) -
     """Says so if there was a checkpoint;
     without one, rows are what a run leaves that was killed early.
     """
-    if newest := _newest_checkpoint(run.newest_checkpoint):
+    if newest := outer_steps_done(run):
         return (
             f"the checkpoints in {run.checkpoints} are gone, the newest was of outer step {newest}"
         )
@@ -95,13 +95,6 @@ def _lost_checkpoints(run: RunDirectory, num_rows: int, checkpoint_every: int) -
     if num_rows > checkpoint_every and not checkpoint_files.has_traces(run.checkpoints):
         return f"the checkpoints in {run.checkpoints} are gone"
     return None
-
-
-def _newest_checkpoint(path: Path) -> int | None:
-    if not path.exists():
-        return None
-    value = read_object(path).get("outer_step")
-    return value if type(value) is int and 0 < value < 2**63 else None
 
 
 def _defect(rows: list[dict[str, Any]], step: int) -> str | None:

@@ -219,6 +219,17 @@ def read_object(path: Path) -> dict[str, Any]:
     return value
 
 
+def outer_steps_done(run: RunDirectory) -> int:
+    """The outer step of the newest checkpoint, whether it is still there or not; 0 without one.
+
+    Raises `ValueError` or `OSError` for a file that is broken or cannot be read.
+    """
+    if not run.newest_checkpoint.exists():
+        return 0
+    value = read_object(run.newest_checkpoint).get("outer_step")
+    return value if type(value) is int and 0 < value < 2**63 else 0
+
+
 @contextlib.contextmanager
 def _old_run_aside(path: Path) -> Iterator[Path | None]:
     """Moves what a run has left in `path` to a new folder, whose path it gives,

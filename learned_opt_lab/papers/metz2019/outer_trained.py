@@ -6,11 +6,13 @@ lowest outer-training loss, its own objective on the outer-training family. No h
 part in that choice.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from learned_opt_lab.evaluation.held_out import LOSS_CAP
@@ -30,12 +32,21 @@ from outer_train import (
     clip_by_global_norm,
     estimators,
     inner_problem,
+    memory,
     outer_step_of_seeds,
     particle_mesh,
     train_seeds,
     truncation,
 )
 from tasks import TaskFamily
+
+CHUNK_SIZE = 50
+"""Steps between kept states of the differentiated unroll."""
+MOST_BYTES = 70 * 10**9
+"""Of one device, whatever it has."""
+SHARE_OF_KEPT = 0.45
+"""Of a device's memory that may hold kept states. At the paper's scale they are 28 GB a seed, and a
+step takes 57 GB a seed and 114 GB for two, by XLA's figures for one CPU device."""
 
 
 def outer_train(
@@ -45,7 +56,9 @@ def outer_train(
     outer_optimizer: optax.GradientTransformation | None = None,
     num_seeds: int | None = None,
 ) -> SeedsResult:
-    """Outer-trains all seeds on one objective.
+    """Outer-trains all seeds on one objective, as many at once as their kept states fit for.
+
+    What a seed draws follows from its own number, so the groups change nothing but the memory.
 
     Args:
       config: resolved.
@@ -67,19 +80,57 @@ def outer_train(
     else:
         schedule, kind = truncation.constant(min(20, config.num_steps)), estimators.persistent_es
     longest = min(schedule.max_num_steps, config.num_steps)
+    options = {"chunk_size": CHUNK_SIZE} if kind is estimators.merged else {}
     estimator = kind(
-        problem, config.num_pairs, 0.01, PARTICLES, max_num_steps=longest, stagger=True
+        problem, config.num_pairs, 0.01, PARTICLES, max_num_steps=longest, stagger=True, **options
     )
-    seeds = range(num_seeds or config.num_seeds)
+    seeds, mesh = range(num_seeds or config.num_seeds), particle_mesh(config.num_pairs)
     key_theta, key_run = jax.random.split(jax.random.key(config.seed))
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key_theta, np.asarray(seeds, np.int32))
     outer_optimizer = outer_optimizer or default_outer_optimizer(config)
-    step = outer_step_of_seeds(
-        [estimator], outer_optimizer, schedule, particle_mesh(config.num_pairs), seeds
+
+    def together(seeds: Sequence[int]) -> SeedsResult:
+        numbers = np.asarray(seeds, np.int32)
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key_theta, numbers)
+        step = outer_step_of_seeds([estimator], outer_optimizer, schedule, mesh, seeds)
+        thetas = jax.device_get(jax.vmap(optimizer.init)(keys))
+        datas = step.place_data((family.data,))
+        return train_seeds(step, thetas, key_run, datas, config.num_outer_steps, config.num_points)
+
+    theta = jax.eval_shape(optimizer.init, key_theta)
+    kept = memory.kept_state_bytes(problem, theta) * 2 * config.num_pairs
+    kept *= memory.num_kept_states(longest, CHUNK_SIZE) if kind is estimators.merged else 1
+    size = seeds_at_once(kept, mesh)
+    groups = [together(seeds[i : i + size]) for i in range(0, len(seeds), size)]
+    return joined(groups)
+
+
+def seeds_at_once(kept: int, mesh: Mesh) -> int:
+    """Seeds whose kept states fit; one at least.
+
+    Args:
+      kept: bytes of the states that one seed keeps, on all devices.
+      mesh: over the particles.
+    """
+    devices = mesh.devices.flatten().tolist()
+    available = memory.available_bytes(devices)
+    allowed = MOST_BYTES if available is None else min(MOST_BYTES, available)
+    each = kept if devices[0].platform == "cpu" else kept // len(devices)
+    return max(int(SHARE_OF_KEPT * allowed) // each, 1)
+
+
+def joined(groups: Sequence[SeedsResult]) -> SeedsResult:
+    """The seeds of all groups, which ran one after the other, as if at once."""
+    first, *others = groups
+    if not others:
+        return first
+    beside = lambda *arrays: np.concatenate(arrays, axis=1)
+    return SeedsResult(
+        thetas=jax.tree.map(beside, *(group.thetas for group in groups)),
+        points=first.points,
+        outer_loss=beside(*(group.outer_loss for group in groups)),
+        inner_steps=beside(*(group.inner_steps for group in groups)),
+        seconds=sum(group.seconds for group in groups),
     )
-    thetas = jax.device_get(jax.vmap(optimizer.init)(keys))
-    datas = step.place_data((family.data,))
-    return train_seeds(step, thetas, key_run, datas, config.num_outer_steps, config.num_points)
 
 
 def default_outer_optimizer(config: Config) -> optax.GradientTransformation:

@@ -82,10 +82,13 @@ class Engine(NamedTuple):
       open: connects what must be connected before anything runs on JAX. `check` is called where it
         is known whether the run directory can be written: before a process on its own starts
         anything, and by the first of several once they have met.
+      fit: compiles before anything is written, tells a line of what memory it takes, and refuses
+        what does not fit.
       train: runs the outer steps to their end, within the run's lock.
       close: parts what `open` has connected.
     """
 
     open: Callable[[RunDirectory, Callable[[], None], Show], None]
+    fit: Callable[[Built, Callable[[str], None]], Built]
     train: Callable[[Built, RunDirectory, LoopSettings, Show, Allowed], Trained]
     close: Callable[[], None]

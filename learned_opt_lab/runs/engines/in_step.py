@@ -5,11 +5,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 import jax
 
 from configs.base import TrainConfig
+from learned_opt_lab.runs import fitting
 from learned_opt_lab.runs.build import Built
 from learned_opt_lab.runs.config_json import to_json
 from learned_opt_lab.runs.engines.base import Engine, InStep, Trained
@@ -56,10 +58,11 @@ def engine(config: TrainConfig, settings: InStep) -> Engine:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
             _end_without_the_lost(jax.process_index(), reason, run)
         about = {"num_devices": built.mesh.size, "num_processes": jax.process_count()}
+        about |= {} if built.memory is None else {"memory": built.memory}
         return Trained(theta, result.signal, about)
 
     # Processes have parted when they have trained; of one that fails, its end tells the others.
-    return Engine(open_, train, close=lambda: None)
+    return Engine(open_, partial(fitting.fit, config), train, close=lambda: None)
 
 
 def _connect(config: TrainConfig, settings: InStep, run: RunDirectory) -> None:

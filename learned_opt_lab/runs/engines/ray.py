@@ -35,6 +35,8 @@ def engine(config: TrainConfig, settings: Ray) -> Engine:
     """
     numbers = _kept(settings)
     check_numbers(config)
+    if config.memory_limit_gb is not None:
+        raise ValueError("memory_limit_gb is for runs in step: not with --engine ray")
     source = sources.make_source(
         config,
         numbers["gradients_per_step"],
@@ -73,7 +75,8 @@ def engine(config: TrainConfig, settings: Ray) -> Engine:
             result.theta, result.signal, {"workers": {**numbers, **_totals(result.totals)}}
         )
 
-    return Engine(open_, train, ray_crew.disconnect)
+    # Workers compile their programs, on machines of their own.
+    return Engine(open_, lambda built, tell: built, train, ray_crew.disconnect)
 
 
 def as_started(run: RunDirectory, settings: Ray) -> Ray | None:
