@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import optax
@@ -18,7 +19,7 @@ class LearnedOptimizer(NamedTuple):
       init: `key -> theta`, fresh outer parameters; the key is a typed one, as `jax.random.key`
         makes it.
       optimizer: `theta -> optax.GradientTransformationExtraArgs`; differentiable in theta, so theta
-        may be traced. Per-parameter MLPs take the keywords `stacked` and `state_dtype` of
+        may be traced. Those that can take the keywords `stacked`, `state_dtype` and `num_steps` of
         `learned_opt.load` too.
       packed: the same with a state in a layout of its own, which is faster for many small models
         side by side; outer-training and evaluation use it where there is one. None stands for
@@ -33,6 +34,11 @@ class LearnedOptimizer(NamedTuple):
     def fastest(self) -> Callable[[Theta], optax.GradientTransformationExtraArgs]:
         """`packed` if there is one, else `optimizer`."""
         return self.packed or self.optimizer
+
+    def within(self, num_steps: int) -> Callable[[Theta], optax.GradientTransformationExtraArgs]:
+        """`fastest` for a training of so many steps, which those that take `num_steps` are told."""
+        takes = inspect.signature(self.fastest).parameters
+        return partial(self.fastest, num_steps=num_steps) if "num_steps" in takes else self.fastest
 
 
 def check_choices(what: str, optimizer: LearnedOptimizer, choices: Mapping[str, Any]) -> None:

@@ -18,6 +18,8 @@ from typing import Any
 
 from learned_opt.base import LearnedOptimizer
 from learned_opt.hand_designed import hyperparameters
+from learned_opt.hints import near_names
+from learned_opt.orthogonal._unit_mlp import unit_mlp
 from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp
 from learned_opt.per_parameter._mlp import mlp
 
@@ -26,6 +28,7 @@ Factory = Callable[..., LearnedOptimizer]
 OPTIMIZERS: dict[str, Factory] = {
     "mlp": mlp,
     "adafactor_mlp": adafactor_mlp,
+    "unit_mlp": unit_mlp,
     "sgd": hyperparameters.sgd,
     "momentum": hyperparameters.momentum,
     "adam": hyperparameters.adam,
@@ -50,14 +53,6 @@ MAX_ARGUMENTS = 256
 for those that a file gives."""
 MAX_NUMBER = 2**31 - 1
 """Size of a number among them."""
-
-
-def near_names(name: str, names: list[str]) -> str:
-    """A hint for a mistyped name: the near ones, or all of them when none is near."""
-    near = difflib.get_close_matches(name[:200], names, n=3)
-    return (
-        f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(names) or 'none'}"
-    )
 
 
 def is_own(name: str) -> bool:

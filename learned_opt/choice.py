@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jax.tree_util import tree_flatten_with_path
 
-from learned_opt.catalog import near_names
+from learned_opt.hints import near_names
 from learned_opt.kinds import KINDS, UNTRAINED, check_kinds, tensor_kinds
 from learned_opt.trees.tensor_names import path_text, said_of_each, said_tree
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from learned_opt.catalog import near_names
+from learned_opt.hints import near_names
 from learned_opt.trees.tensor_names import Tensor, Words, tensors
 
 KINDS = ("matrix", "embedding", "head", "vector")

@@ -162,6 +162,7 @@ def load(
     others: Others | None = None,
     stacked: Stacked | None = None,
     state_dtype: DTypeLike | None = None,
+    num_steps: int | None = None,
     factory: Factory | None = None,
     trust: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -185,14 +186,15 @@ def load(
         or several; a tree of booleans, or of numbers of leading axes; or a function that gives one.
       state_dtype: `"bfloat16"` keeps running averages in half the memory, rounded at random so that
         they are right in the mean.
+      num_steps: updates of the whole training, for optimizers whose rate falls to 0 at its end.
       factory: as in `load_theta`.
       trust: as in `load_theta`; without it nothing that the files hold or name is run.
 
     Raises:
       FileNotFoundError: if there is no such name or path.
       ValueError: as in `load_theta`; for a rate or decay that is negative or not finite; for
-        `stacked` or `state_dtype` of an optimizer without them; for one of `only` and `others`
-        without the other, or what they do not mean.
+        `stacked`, `state_dtype` or `num_steps` of an optimizer without them; for one of `only` and
+        `others` without the other, or what they do not mean.
       OSError: if the files cannot be read.
 
     Example:
@@ -200,7 +202,7 @@ def load(
     """
     name_or_path = DEFAULT_PRETRAINED if name_or_path is None else name_or_path
     optimizer, theta = load_theta(name_or_path, factory=factory, trust=trust)
-    choices = {"stacked": stacked, "state_dtype": state_dtype}
+    choices = {"stacked": stacked, "state_dtype": state_dtype, "num_steps": num_steps}
     chosen = {name: value for name, value in choices.items() if value is not None}
     check_choices(f"the optimizer of {name_or_path}", optimizer, chosen)
     learned = with_hooks(optimizer.optimizer(theta, **chosen), learning_rate, weight_decay, mask)

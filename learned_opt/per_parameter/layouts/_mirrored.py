@@ -14,8 +14,9 @@ from learned_opt.base import Theta
 from learned_opt.per_parameter.group import GroupState
 from learned_opt.per_parameter.group_update import update_group
 from learned_opt.per_parameter.layouts.repeated import REPEATED, update_repeated
+from learned_opt.per_parameter.layouts.rules import RuleOfEach, one_rule, update_rules
 from learned_opt.per_parameter.layouts.states import AdafactorMLPState, MLPState, Settings
-from learned_opt.per_parameter.rule import UpdateRule, update_rule
+from learned_opt.per_parameter.rule import UpdateRule
 from learned_opt.ranges import bounded_gradient
 from learned_opt.trees.averages import Decays, accumulate
 from learned_opt.trees.factors import Factors, accumulate_factors, flat_axes, parts_of
@@ -49,6 +50,7 @@ def mirrored(
     *,
     stacked: Stacked | None = None,
     state_dtype: DTypeLike | None = None,
+    rules: RuleOfEach = one_rule,
 ) -> optax.GradientTransformationExtraArgs:
     """The transformation of an optimizer.
 
@@ -58,6 +60,7 @@ def mirrored(
       theta: its weights.
       stacked: which parameters hold layers, as `learned_opt.load` says.
       state_dtype: of the averages, as there.
+      rules: which rule each parameter's is; with several, `theta[name]` are the weights of one.
 
     Raises:
       ValueError: for another type of averages.
@@ -81,7 +84,8 @@ def mirrored(
         which = trained(name, updates, params)
         layers = averages_of(which, num_stacked(stacked, params))
         _check_state(name, state, which, layers, settings.kept)
-        step, new = _update(settings, theta, state.count, which, layers, _kept(which, state))
+        names = averages_of(which, rules(params))
+        step, new = _update(settings, theta, state.count, which, layers, _kept(which, state), names)
         averages = (
             with_leaves(which, [kept.momenta for kept in new], state.momenta),
             with_leaves(which, [kept.second_moments for kept in new], state.second_moments),
@@ -142,23 +146,22 @@ def _update(
     which: Trained,
     layers: Sequence[int],
     kept: list[_Kept],
+    names: Sequence[str],
 ) -> tuple[list[Array], list[_Kept]]:
     """The updates of the trained leaves, and their averages one step on."""
     is_spread = may_be_spread([*which.gradients, *which.params, *jax.tree.leaves(kept)])
     of_layers = {i for i, number in enumerate(layers) if number}
-    groups = group_leaves(which.params, alone=is_spread, by_size=True, each=of_layers)
-    rules = {
-        dtype: update_rule(settings, theta, count, dtype)
-        for dtype in {computing_dtype(group, theta) for group in groups}
-    }
+    groups = group_leaves(which.params, alone=is_spread, by_size=True, each=of_layers, rules=names)
+    rules = update_rules(settings, theta, count, groups)
     steps: list[Array] = list(which.params)
     new, alone = list(kept), {}
     for group in groups:
         dtype = computing_dtype(group, theta)
+        rule = rules[dtype, group.rule]
         one_step, first = partial(_one, settings.kept, dtype, count), group.leaves[0]
         leaf = lambda i: (which.gradients[i], which.params[i], kept[i])
         if first in of_layers:
-            of_layer = partial(_layer, one_step, rules[dtype], is_spread)
+            of_layer = partial(_layer, one_step, rule, is_spread)
             steps[first], new[first] = _over_layers(of_layer, layers[first])(*leaf(first))
             continue
         states = []
@@ -166,9 +169,9 @@ def _update(
             state, new[i] = one_step(*leaf(i))
             states.append(state)
         if len(states) == 1:
-            alone[first] = states[0], rules[dtype]
+            alone[first] = states[0], rule
         else:
-            update = update_group(rules[dtype], _joined(states).bounded(), group.sizes)
+            update = update_group(rule, _joined(states).bounded(), group.sizes)
             place(steps, unpack(update, group, which.params, count))
     for i, update in _updates_alone(alone, count, is_spread).items():
         leaf = which.params[i]
@@ -235,7 +238,7 @@ def _updates_alone(
     same: dict[Any, list[int]] = {}
     for i, (state, rule) in alone.items():
         shared = not (is_spread or state.factors or rule.rms_normalized)
-        key = (state.gradient.shape, state.gradient.dtype.name) if shared else i
+        key = (state.gradient.shape, state.gradient.dtype.name, id(rule)) if shared else i
         same.setdefault(key, []).append(i)
     updates = {}
     for indices in same.values():

@@ -13,8 +13,8 @@ from jax import Array
 from learned_opt.base import Theta
 from learned_opt.per_parameter.group import GroupState
 from learned_opt.per_parameter.group_update import tangent_once, update_group
+from learned_opt.per_parameter.layouts.rules import RuleOfEach, one_rule, update_rules
 from learned_opt.per_parameter.layouts.states import AdafactorMLPState, MLPState, Settings
-from learned_opt.per_parameter.rule import update_rule
 from learned_opt.ranges import bounded_gradient
 from learned_opt.trees.averages import accumulate
 from learned_opt.trees.factors import (
@@ -25,7 +25,7 @@ from learned_opt.trees.factors import (
     matrix_shape,
     parts_of,
 )
-from learned_opt.trees.mirrored import trained, with_leaves
+from learned_opt.trees.mirrored import averages_of, trained, with_leaves
 from learned_opt.trees.packing import (
     Group,
     computing_dtype,
@@ -40,13 +40,16 @@ _FLAT = (2,), (1,)
 """Axes of `[batch, rows, columns]` along which factors have one element."""
 
 
-def packed(name: str, settings: Settings, theta: Theta) -> optax.GradientTransformationExtraArgs:
+def packed(
+    name: str, settings: Settings, theta: Theta, *, rules: RuleOfEach = one_rule
+) -> optax.GradientTransformationExtraArgs:
     """The transformation of an optimizer; arguments as in `mirrored`."""
     num = settings.kept._replace(**{k: len(v) for k, v in settings.kept._asdict().items()})
 
     def init(params: Any) -> Any:
         leaves = jax.tree.leaves(params)
-        groups, count = group_leaves(leaves), jnp.zeros((), jnp.int32)
+        names = jax.tree.leaves(rules(params))
+        groups, count = group_leaves(leaves, rules=names), jnp.zeros((), jnp.int32)
         averages = (
             tuple(jnp.zeros((number, g.size), g.dtype) for g in groups) for number in num[:2]
         )
@@ -61,18 +64,19 @@ def packed(name: str, settings: Settings, theta: Theta) -> optax.GradientTransfo
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         del extra
         which = trained(name, updates, params)
-        gradients, leaves = which.gradients, which.params
-        if num.factored:
-            gradients, leaves = ([as_matrices(jnp.asarray(x)) for x in each] for each in which[:2])
+        gradients, leaves = (_seen(each, num.factored) for each in which[:2])
         out: list[Array] = list(leaves)
         new: tuple[list[Any], ...] = tuple([] for _ in state[1:])
-        for group, *averages in zip(group_leaves(leaves), *state[1:], strict=True):
+        names = averages_of(which, rules(params))
+        groups = group_leaves(leaves, rules=names)
+        of_groups = update_rules(settings, theta, state.count, groups)
+        for group, *averages in zip(groups, *state[1:], strict=True):
             dtype = computing_dtype(group, theta)
             g = bounded_gradient(pack(gradients, group, dtype))
             if len(group.sizes) > 1 and not num.factored:
                 g = tangent_once(g)
             of_group, kept = _one_step_on(settings, group, g, leaves, averages)
-            rule = update_rule(settings, theta, state.count, dtype)
+            rule = of_groups[dtype, group.rule]
             place(out, unpack(update_group(rule, of_group, group.sizes).reshape(-1), group, leaves))
             for list_of_kind, of_kind in zip(new, kept, strict=True):
                 list_of_kind.append(jax.tree.map(lambda x, d=group.dtype: x.astype(d), of_kind))
@@ -83,6 +87,11 @@ def packed(name: str, settings: Settings, theta: Theta) -> optax.GradientTransfo
         return with_leaves(which, out), type(state)(count, *map(tuple, new))
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _seen(leaves: list[Array], factored: int) -> list[Array]:
+    """Leaves as the rule sees them: as matrices where there are factors."""
+    return [as_matrices(jnp.asarray(x)) for x in leaves] if factored else leaves
 
 
 def _zero_factors(num: int, shape: tuple[int, ...], dtype: Any) -> Factors:

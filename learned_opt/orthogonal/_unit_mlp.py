@@ -1,0 +1,217 @@
+"""A per-parameter MLP that gives directions; their length is the rate's, matrices' are orthogonal.
+
+    d = MLP(inputs),    W <- W - rate(t) polar(d)        hidden matrices,
+                        w <- w - rate(t) r d / rms(d)    embeddings, heads and vectors
+
+The MLP is that of `learned_opt.mlp`, one for matrices and one for all else, on inputs that have no
+scale. polar(d) is what Muon makes of a momentum (Jordan 2024); plain momentum in the direction's
+place is Muon. r, a number for each kind of tensor, is learned, and so is how d changes with the
+share of the training that is done, where `num_steps` tells how long it is.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jax.typing import DTypeLike
+
+from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt.kinds import KINDS, tensor_kinds
+from learned_opt.orthogonal.step_length import orthogonal_step, unit_step
+from learned_opt.per_parameter._mlp import MLPSettings, mlp_settings
+from learned_opt.per_parameter.layouts import mirrored, packed
+from learned_opt.per_parameter.theta import init_theta, with_linear_outputs
+from learned_opt.trees.gradient_tree import map_trained, widened
+from learned_opt.trees.packing import as_update
+from learned_opt.trees.stacked import Stacked, num_stacked
+
+MATRIX, OTHER = "matrix", "other"
+"""Names of the two rules."""
+FEATURES = ("parameter", "adam_gradient", "adam_momentum", "unit_gradient", "unit_momentum")
+"""Inputs that `unit_mlp` can give."""
+
+
+class UnitMLPSettings(NamedTuple):
+    """Resolved arguments of `unit_mlp`."""
+
+    hidden_sizes: tuple[int, ...] = (16,)
+    momentum_decays: tuple[float, ...] = (0.9, 0.99)
+    second_moment_decays: tuple[float, ...] = (0.99,)
+    features: tuple[str, ...] = ("parameter", "adam_gradient", "adam_momentum", "unit_momentum")
+    exp_multiplier: float = 1e-3
+    output_init_scale: float = 0.01
+    rates: tuple[float, ...] = (0.02, 0.01, 0.01, 0.01)
+
+
+def unit_mlp(
+    hidden_sizes: Sequence[int] | None = None,
+    momentum_decays: Sequence[float] | None = None,
+    second_moment_decays: Sequence[float] | None = None,
+    *,
+    features: Sequence[str] | None = None,
+    exp_multiplier: float | None = None,
+    output_init_scale: float | None = None,
+    rates: Sequence[float] | None = None,
+) -> LearnedOptimizer:
+    """The per-parameter MLP whose step has a given length, orthogonal for matrices.
+
+    An argument that is left out comes from `UnitMLPSettings`.
+
+    Args:
+      hidden_sizes: widths of the ReLU layers, of at least two units each.
+      momentum_decays: in [0, 1), of the running averages of the gradient, at least one.
+      second_moment_decays: in [0, 1), of the squared gradient, at least one.
+      features: names in `FEATURES`, in the order of the first layer's rows.
+      exp_multiplier: of the magnitude that makes a direction's elements longer or shorter, inside
+        the exponential.
+      output_init_scale: of the last layer's fresh weights.
+      rates: positive, of a fresh theta: for matrices, in units of the polar factor; and for
+        embeddings, heads and vectors, in units of the parameters.
+
+    Returns:
+      The optimizer; its theta is `{"matrix": weights, "other": weights, "log_rates": [4],
+      "progress": {"matrix": [2, hidden], "other": [2, hidden], "log_rates": [2, 4]}}` with weights
+      as those of `mlp`. A fresh one's direction is the first momentum, for `other` over Adam's
+      scale. Its transformation takes `num_steps`: the rate then falls to 0 by half a cosine.
+
+    Raises:
+      ValueError: for an argument out of its range or an unknown feature.
+
+    Example:
+      >>> optimizer = unit_mlp()
+      >>> opt = optimizer.optimizer(optimizer.init(jax.random.key(0)), num_steps=1000)
+      >>> params = {"w": jnp.ones((3, 4))}
+      >>> updates, opt_state = opt.update({"w": jnp.ones((3, 4))}, opt.init(params), params)
+    """
+    given = {name: value for name, value in locals().items() if value is not None}
+    own = UnitMLPSettings(**{k: tuple(v) if np.ndim(v) else v for k, v in given.items()})
+    rule = _rule_settings(own)
+    return LearnedOptimizer(
+        init=lambda key: _init(own, rule, key),
+        optimizer=partial(_transformation, partial(mirrored, "unit_mlp", rule)),
+        packed=partial(_transformation, partial(packed, "unit_mlp", rule)),
+    )
+
+
+def _rule_settings(own: UnitMLPSettings) -> MLPSettings:
+    """The settings of both rules; raises as `unit_mlp`."""
+    for name in own.features:
+        if name not in FEATURES:
+            raise ValueError(f"features: got {name!r}, allowed are {', '.join(FEATURES)}")
+    for name in ("hidden_sizes", "momentum_decays", "second_moment_decays"):
+        if not getattr(own, name):
+            raise ValueError(f"{name}: got none, at least one is needed")
+    if min(own.hidden_sizes) < 2:
+        raise ValueError(f"hidden_sizes: got {min(own.hidden_sizes)}, allowed are 2 and more")
+    if len(own.rates) != len(KINDS) or not all(0 < rate < math.inf for rate in own.rates):
+        raise ValueError(f"rates: got {own.rates}, needed are {len(KINDS)} positive numbers")
+    fields = {name: getattr(own, name) for name in own._fields if name != "rates"}
+    return mlp_settings(**fields, timescales=(), step_multiplier=1.0)
+
+
+def _init(own: UnitMLPSettings, rule: MLPSettings, key: Array) -> Theta:
+    """Fresh weights."""
+    hidden, theta = own.hidden_sizes[0], {}
+    for name, feature in ((MATRIX, "unit_momentum"), (OTHER, "adam_momentum")):
+        key, key_rule = jax.random.split(key)
+        fresh = init_theta(rule, rule.num_features, key_rule)
+        passed = np.zeros(rule.num_features, np.float32)
+        if (row := _first_row(rule, feature)) is not None:
+            passed[row] = 1.0
+        theta[name] = with_linear_outputs(fresh, passed, np.zeros_like(passed))
+    theta["log_rates"] = jnp.log(jnp.asarray(own.rates, jnp.float32))
+    theta["progress"] = {
+        MATRIX: jnp.zeros((2, hidden)),
+        OTHER: jnp.zeros((2, hidden)),
+        "log_rates": jnp.zeros((2, len(KINDS))),
+    }
+    return theta
+
+
+def _first_row(rule: MLPSettings, feature: str) -> int | None:
+    """The first of a feature's rows."""
+    if feature not in rule.features:
+        return None
+    before = rule.features[: rule.features.index(feature)]
+    return rule._replace(features=before).num_features if before else 0
+
+
+def _transformation(
+    layout: Any,
+    theta: Theta,
+    *,
+    num_steps: int | None = None,
+    stacked: Stacked | None = None,
+    state_dtype: DTypeLike | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """The transformation of an optimizer.
+
+    Args:
+      layout: `mirrored` or `packed`.
+      theta: its weights.
+      num_steps: updates of the whole training, where that is known.
+      stacked: which parameters hold layers; as `state_dtype` of the mirrored layout alone.
+      state_dtype: of the averages.
+    """
+    if num_steps is not None and not num_steps >= 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    choices = {"stacked": stacked, "state_dtype": state_dtype}
+    chosen = {name: value for name, value in choices.items() if value is not None}
+    layout = partial(layout, rules=_rule_of_each, **chosen)
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        progress = _progress(state.count, num_steps)
+        directions, state = layout(_rules_at(theta, progress)).update(
+            updates, state, params, **extra
+        )
+        rates = jnp.exp(theta["log_rates"] + progress @ theta["progress"]["log_rates"])
+        rates = dict(zip(KINDS, _annealed(rates, progress, num_steps), strict=True))
+
+        def step(direction: Array, kind: str, layers: int) -> Array:
+            of_length = orthogonal_step if kind == MATRIX else unit_step
+            long = of_length(widened(direction), layers)
+            return as_update(rates[kind].astype(long.dtype) * long, direction.dtype)
+
+        kinds, layers = tensor_kinds(params), num_stacked(stacked, params)
+        return map_trained(step, directions, kinds, layers), state
+
+    init = layout(theta).init
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _rule_of_each(params: Any) -> Any:
+    """Which of the two rules is whose."""
+    return jax.tree.map(lambda kind: MATRIX if kind == MATRIX else OTHER, tensor_kinds(params))
+
+
+def _progress(count: Array, num_steps: int | None) -> Array:
+    """What is known of the share s of the training that is done: s and s^2, `[2]`; zeros where
+    nothing is.
+    """
+    if num_steps is None:
+        return jnp.zeros(2)
+    share = jnp.minimum(count / num_steps, 1.0).astype(jnp.float32)
+    return jnp.stack([share, share * share])
+
+
+def _rules_at(theta: Theta, progress: Array) -> Mapping[str, Any]:
+    """The weights of both rules; the progress is the same for every parameter, and part of the
+    first bias.
+    """
+    rules = {}
+    for name in (MATRIX, OTHER):
+        first = theta[name]["layer_0"]
+        bias = first["bias"] + progress @ theta["progress"][name]
+        rules[name] = {**theta[name], "layer_0": {**first, "bias": bias}}
+    return rules
+
+
+def _annealed(rates: Array, progress: Array, num_steps: int | None) -> Array:
+    """Rates on half a cosine, where the length of the training is known."""
+    return rates if num_steps is None else rates * (0.5 + 0.5 * jnp.cos(jnp.pi * progress[0]))

@@ -1,0 +1,64 @@
+"""Which matrix a tensor is, and the length of its step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from learned_opt.orthogonal.matrix_view import matrix_view
+from learned_opt.orthogonal.step_length import orthogonal_step, unit_step
+
+
+@pytest.mark.parametrize(
+    ("shape", "layers", "wanted"),
+    [
+        ((20, 30), 0, (1, 20, 30)),
+        ((64, 4, 16), 0, (1, 64, 64)),  # queries: features, heads, size
+        ((4, 16, 64), 0, (1, 64, 64)),  # out of attention: heads, size, features
+        ((3, 32, 64), 0, (1, 96, 64)),  # a convolution over time
+        ((3, 3, 1, 16), 0, (1, 9, 16)),
+        ((5, 5, 8, 16), 0, (1, 200, 16)),
+        ((1, 1, 24, 48), 0, (1, 24, 48)),
+        ((12, 20, 30), 1, (12, 20, 30)),
+        ((12, 64, 4, 16), 1, (12, 64, 64)),
+        ((2, 3, 20, 30), 2, (6, 20, 30)),
+        ((7,), 0, (1, 1, 7)),
+        ((), 0, (1, 1, 1)),
+        ((3, 0), 0, (1, 3, 0)),
+    ],
+)
+def test_the_matrix_of_a_tensor(shape, layers, wanted):
+    assert matrix_view(shape, layers) == wanted
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (6, 24), (24, 6), (3, 3, 4, 8)])
+def test_a_step_adds_as_much_at_every_width(shape):
+    view = matrix_view(shape)
+    step = orthogonal_step(jax.random.normal(jax.random.key(0), shape))
+    values = np.linalg.svd(np.asarray(view.of(step)), compute_uv=False)
+    scale = max(1.0, view.columns / view.rows) ** 0.5
+    assert values.max() < 1.21 * scale
+    assert np.median(values) > 0.79 * scale
+
+
+def test_layers_are_matrices_of_their_own():
+    direction = jax.random.normal(jax.random.key(0), (3, 6, 10))
+    each = jnp.stack([orthogonal_step(layer) for layer in direction])
+    np.testing.assert_allclose(orthogonal_step(direction, 1), each, rtol=1e-5, atol=1e-6)
+    each = jnp.stack([unit_step(layer) for layer in direction])
+    np.testing.assert_allclose(unit_step(direction, 1), each, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_a_unit_step_has_a_root_mean_square_of_one_over_what_moves(scale):
+    direction = scale * jnp.array([3.0, 0.0, -4.0, 0.0])
+    step = unit_step(direction)
+    np.testing.assert_allclose(step, np.array([3.0, 0, -4, 0]) / np.sqrt(12.5), rtol=1e-6)
+    assert not np.any(np.asarray(unit_step(jnp.zeros(3))))
+
+
+def test_what_rests_in_a_matrix_rests():
+    direction = jax.random.normal(jax.random.key(0), (6, 6)).at[2, 3].set(0.0)
+    step = orthogonal_step(direction)
+    assert step[2, 3] == 0.0
+    assert np.count_nonzero(np.asarray(step)) == 35

@@ -1,0 +1,157 @@
+"""The per-parameter MLP whose step has a given length."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import learned_opt
+from learned_opt.orthogonal.step_length import orthogonal_step, unit_step
+
+PARAMS = {
+    "embed": {"embedding": jax.random.normal(jax.random.key(0), (7, 6))},
+    "layer": {"kernel": jax.random.normal(jax.random.key(1), (6, 8)), "bias": jnp.ones(8)},
+    "head": {"kernel": jax.random.normal(jax.random.key(2), (8, 3))},
+}
+OPTIMIZER = learned_opt.unit_mlp()
+THETA = OPTIMIZER.init(jax.random.key(0))
+
+
+def learned(seed=3):
+    """A theta in which everything counts."""
+    leaves, treedef = jax.tree.flatten(THETA)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    moved = [x + 0.2 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(treedef, moved)
+
+
+def gradients(step, params=PARAMS):
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(9), step), 4)
+    leaves, treedef = jax.tree.flatten(params)
+    noise = [jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(treedef, noise)
+
+
+def trained(opt, num_steps=4, scale=1.0, params=PARAMS, grads=gradients):
+    state = opt.init(params)
+    for step in range(num_steps):
+        g = jax.tree.map(lambda x: scale * x, grads(step))
+        updates, state = opt.update(g, state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+def test_a_fresh_step_is_that_of_the_momentum():
+    fresh = learned_opt.unit_mlp(output_init_scale=0.0)
+    theta = fresh.init(jax.random.key(0))
+    opt = fresh.optimizer(theta)
+    g = gradients(0)
+    updates, _ = opt.update(g, opt.init(PARAMS), PARAMS)
+    kernel = -0.02 * orthogonal_step(g["layer"]["kernel"])
+    np.testing.assert_allclose(updates["layer"]["kernel"], kernel, rtol=2e-3, atol=1e-5)
+    # Adam's first direction is the sign.
+    bias = -0.01 * unit_step(jnp.sign(g["layer"]["bias"]))
+    np.testing.assert_allclose(updates["layer"]["bias"], bias, rtol=2e-3)
+    assert sum(x.size for x in jax.tree.leaves(theta)) == 368
+
+
+def test_both_layouts_agree():
+    theta = learned()
+    for num_steps in (None, 10):
+        ends = [
+            trained(make(theta, num_steps=num_steps))
+            for make in (OPTIMIZER.optimizer, OPTIMIZER.packed)
+        ]
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), *ends)
+
+
+@pytest.mark.parametrize("scale", [1e-10, 1e6])
+def test_the_unit_of_the_loss_does_not_count(scale):
+    ends = [trained(OPTIMIZER.optimizer(learned()), scale=s) for s in (1.0, scale)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), *ends)
+
+
+def test_steps_are_as_long_as_the_rate_whatever_the_weights():
+    theta = learned()
+    opt = OPTIMIZER.optimizer(theta)
+    updates, _ = opt.update(gradients(0), opt.init(PARAMS), PARAMS)
+    rates = dict(zip(("matrix", "embedding", "head", "vector"), theta["log_rates"], strict=True))
+    rms = lambda x: float(jnp.sqrt(jnp.mean(x * x)))
+    for kind, leaf in (
+        ("embedding", updates["embed"]["embedding"]),
+        ("head", updates["head"]["kernel"]),
+        ("vector", updates["layer"]["bias"]),
+    ):
+        assert rms(leaf) == pytest.approx(float(jnp.exp(rates[kind])), rel=1e-5)
+    values = np.linalg.svd(np.asarray(updates["layer"]["kernel"]), compute_uv=False)
+    scale = float(jnp.exp(rates["matrix"])) * (8 / 6) ** 0.5
+    assert np.abs(values / scale - 1.0).max() < 0.21
+
+
+def test_no_gradient_no_step():
+    def grads(step):
+        g = gradients(step)
+        g["embed"]["embedding"] = g["embed"]["embedding"].at[2:5].set(0.0)
+        g["layer"]["kernel"] = g["layer"]["kernel"].at[1, 2].set(0.0)
+        g["head"]["kernel"] = jnp.zeros_like(g["head"]["kernel"])
+        return g
+
+    end = trained(OPTIMIZER.optimizer(learned(), num_steps=9), grads=grads)
+    same = lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    same(end["embed"]["embedding"][2:5], PARAMS["embed"]["embedding"][2:5])
+    same(end["layer"]["kernel"][1, 2], PARAMS["layer"]["kernel"][1, 2])
+    same(end["head"]["kernel"], PARAMS["head"]["kernel"])
+    assert np.all(np.asarray(end["layer"]["kernel"][1, 3] != PARAMS["layer"]["kernel"][1, 3]))
+
+
+def test_the_share_of_the_training():
+    theta = learned()
+    opt = OPTIMIZER.optimizer(theta, num_steps=4)
+    state, norms, params = opt.init(PARAMS), [], PARAMS
+    for _ in range(6):
+        updates, state = opt.update(gradients(0), state, params)
+        norms.append(float(optax.tree.norm(updates)))
+    assert max(norms[4:]) < 1e-6 * norms[0]
+    assert all(np.isfinite(norms))
+    with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
+        OPTIMIZER.optimizer(theta, num_steps=0)
+    with pytest.raises(ValueError, match="has no choice of num_steps"):
+        learned_opt.load("mlp", num_steps=10)
+
+
+def test_layers_in_one_tensor_are_updated_as_layers_apart():
+    stacked = {"blocks": {"kernel": jax.random.normal(jax.random.key(0), (3, 6, 8))}}
+    apart = {f"block_{i}": {"kernel": stacked["blocks"]["kernel"][i]} for i in range(3)}
+    opt = OPTIMIZER.optimizer(learned(), stacked="blocks")
+    single = OPTIMIZER.optimizer(learned())
+    g = jax.random.normal(jax.random.key(4), (3, 6, 8))
+    one, _ = opt.update({"blocks": {"kernel": g}}, opt.init(stacked), stacked)
+    g_apart = {f"block_{i}": {"kernel": g[i]} for i in range(3)}
+    each, _ = single.update(g_apart, single.init(apart), apart)
+    joined = jnp.stack([each[f"block_{i}"]["kernel"] for i in range(3)])
+    np.testing.assert_allclose(one["blocks"]["kernel"], joined, rtol=1e-4, atol=1e-6)
+
+
+def test_saved_and_loaded(tmp_path):
+    learned_opt.save(tmp_path / "unit", "unit_mlp", {}, learned())
+    opt = learned_opt.load(tmp_path / "unit", num_steps=10)
+    ends = [trained(opt), trained(OPTIMIZER.optimizer(learned(), num_steps=10))]
+    jax.tree.map(np.testing.assert_array_equal, *ends)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"features": ("gradient",)}, "features: got 'gradient'"),
+        ({"features": ()}, "features"),
+        ({"hidden_sizes": ()}, "hidden_sizes: got none"),
+        ({"hidden_sizes": (1,)}, "hidden_sizes: got 1"),
+        ({"momentum_decays": (1.0,)}, "momentum_decays: got 1.0"),
+        ({"rates": (1.0, 1.0)}, "rates"),
+        ({"rates": (1.0, 1.0, 0.0, 1.0)}, "rates"),
+    ],
+)
+def test_bad_arguments(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        learned_opt.unit_mlp(**arguments)
