@@ -122,20 +122,20 @@ def inner_problem(
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     check_model_state(family)
+    made = optimizer.within(num_steps)
 
     def init(theta, key):
         key_task, key_params = jax.random.split(key)
         task_params = family.sample(key_task)
         params, model_state = as_stateful(family.task(task_params)).init(key_params)
-        opt_state = optimizer.fastest(theta).init(params)
-        return InnerState(params, opt_state, task_params, jnp.int32(0), model_state)
+        return InnerState(params, made(theta).init(params), task_params, jnp.int32(0), model_state)
 
     def step(theta, state, key, data):
         key_batch, key_train, key_loss = threefry.split(key, 3)
         task = as_stateful(family.task(state.task_params))
         batch = task.sample_batch(data, key_batch, "train")
         value, model_state, grads = _training_loss(task, state, key_train, batch)
-        update = optimizer.fastest(theta).update
+        update = made(theta).update
         updates, opt_state = update(grads, state.opt_state, state.params, value=value)
         params = optax.apply_updates(state.params, updates)
         trained = params, model_state

@@ -111,6 +111,8 @@ class TaskFamily(NamedTuple):
         takes the place of `data` in turn: each outer step and each interval between two
         measurements of an evaluation has a window of its own. `data` is then one of them: what
         shapes, sizes and timings are asked of.
+      num_steps: length of its episodes where a run of outer-training has several lengths; None for
+        the run's own.
     """
 
     sample: Callable[[Key], TaskParams]
@@ -118,3 +120,4 @@ class TaskFamily(NamedTuple):
     data: Data = ()
     weight: float = 1.0
     windows: Callable[[int], WindowIterator] | None = None
+    num_steps: int | None = None

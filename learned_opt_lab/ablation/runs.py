@@ -194,7 +194,11 @@ def _evaluator(problem: Problem, optimizer: LearnedOptimizer, settings: Settings
     sweeps: dict[str, tuple[Callable, Runs]] = {}
     for index, (name, family) in enumerate(families.items()):
         sweep = make_sweep(
-            family, optimizer.fastest, num_steps=settings.num_steps, splits=SPLITS, eval_every=every
+            family,
+            optimizer.within(settings.num_steps),
+            num_steps=settings.num_steps,
+            splits=SPLITS,
+            eval_every=every,
         )
         sweeps[name] = sweep, make_runs(jax.random.fold_in(key, index), settings.num_tasks)
 

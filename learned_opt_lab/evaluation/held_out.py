@@ -76,9 +76,9 @@ def score(
     """
     runs = make_runs(key, num_tasks)
     thetas = jax.tree.map(lambda *leaves: jnp.stack(leaves), theta, untrained_theta)
-    learned = make_sweep(family, optimizer.fastest, num_steps=num_steps, splits=("test",))(
-        thetas, runs
-    )
+    learned = make_sweep(
+        family, optimizer.within(num_steps), num_steps=num_steps, splits=("test",)
+    )(thetas, runs)
     rates = np.append(LEARNING_RATES, UNTUNED).astype(np.float32)
     adam = make_sweep(family, optax.adam, num_steps=num_steps)(rates, runs)
 

@@ -18,6 +18,7 @@ from learned_opt_lab.runs.families import build_family
 from learned_opt_lab.runs.optimizer import build_optimizer, initial_theta
 from outer_train import (
     OuterStep,
+    UnrolledSystem,
     checks,
     clip_by_global_norm,
     devices,
@@ -199,6 +200,16 @@ def build_truncation(config: base.TrainConfig) -> truncation.TruncationSchedule:
     return builder_of(kind)(**fields_of(config.truncation))
 
 
+def build_problem(
+    config: base.TrainConfig, family: TaskFamily, optimizer: LearnedOptimizer
+) -> UnrolledSystem:
+    """The inner problem of one family, whose episodes may have a length of their own."""
+    settings = fields_of(config.problem)
+    if family.num_steps is not None:
+        settings["num_steps"] = family.num_steps
+    return inner_problem(family, optimizer, **settings)
+
+
 def build_estimator(
     config: base.TrainConfig,
     family: TaskFamily,
@@ -208,10 +219,10 @@ def build_estimator(
     axis_name: str | None = None,
 ) -> GradientEstimator:
     """The estimator of one family's outer gradient."""
-    problem = inner_problem(family, optimizer, **fields_of(config.problem))
+    problem = build_problem(config, family, optimizer)
     settings, kind = fields_of(config.estimator), type(config.estimator)
     if kind.truncates:
-        settings["max_num_steps"] = min(schedule.max_num_steps, config.problem.num_steps)
+        settings["max_num_steps"] = min(schedule.max_num_steps, problem.num_steps)
     return builder_of(kind)(problem, axis_name=axis_name, **settings)
 
 

@@ -58,7 +58,7 @@ FAMILIES: dict[str, Callable[..., TaskFamily]] = {
 def build_family(config: base.Family) -> tuple[TaskFamily, TaskFamily]:
     """The outer-training family, of the config's weight, and the held-out one."""
     family, held_out = builder_of(type(config))(config)
-    return family._replace(weight=config.weight), held_out
+    return family._replace(weight=config.weight, num_steps=config.num_steps), held_out
 
 
 HELD_OUT, TRAINED_ON = "heldout", "training_family"
@@ -102,9 +102,13 @@ def _is_same(target: str, other: str) -> bool:
     return target == other or family_factory(target) is family_factory(other)
 
 
+_OF_ANY = ("weight", "num_steps")
+"""Fields of a kind that `build_family` puts on the family."""
+
+
 def random_quadratic(config: base.RandomQuadratic) -> tuple[TaskFamily, TaskFamily]:
     """The same family twice: it never draws a task again."""
-    family = random_quadratic_family(**{k: v for k, v in vars(config).items() if k != "weight"})
+    family = random_quadratic_family(**{k: v for k, v in vars(config).items() if k not in _OF_ANY})
     return family, family
 
 

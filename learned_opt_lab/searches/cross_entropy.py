@@ -67,7 +67,7 @@ def minimize(
       ValueError: fewer than two candidates of a generation have a finite score.
     """
     rng = np.random.default_rng(seed)
-    scored = _scored_on(families, candidates.optimizer.fastest, settings)
+    scored = _scored_on(families, candidates.optimizer.within(settings.num_steps), settings)
     now, scores = candidates.start, []
     for generation in range(settings.num_generations):
         drawn = now.mean + now.std * rng.standard_normal((settings.population, now.mean.size))

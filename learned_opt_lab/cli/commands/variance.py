@@ -192,7 +192,7 @@ def _sampler(args, kind, longest, family, optimizer):
         config, family, optimizer, build.build_truncation(config), axis_name=PARTICLES
     )
     return gradient_quality.Sampler(
-        built, config.problem.num_steps, particle_mesh(count, args.num_devices)
+        built, family.num_steps or config.problem.num_steps, particle_mesh(count, args.num_devices)
     )
 
 

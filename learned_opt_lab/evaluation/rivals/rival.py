@@ -1,6 +1,5 @@
 """One optimizer to compare with: how it is made, what it is untuned, and what is searched of it."""
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -100,19 +99,26 @@ RATE_AND_DECAY = SearchSpace(
 
 
 def learned_rival(
-    optimizer: optax.GradientTransformation, description: str, fingerprint: str = ""
+    optimizer: Callable[[int], optax.GradientTransformation],
+    description: str,
+    fingerprint: str = "",
 ) -> Rival:
     """A learned optimizer as a rival: untuned it is itself; what is searched is put around it.
 
     Args:
-      optimizer: its updates are to be added to the parameters.
+      optimizer: for a run of so many steps; its updates are to be added to the parameters.
       description: one line for reports.
       fingerprint: of its weights.
     """
+
+    def factory(num_steps, **around):
+        return with_rate_and_decay(optimizer(num_steps), **around)
+
     return Rival(
-        functools.partial(with_rate_and_decay, optimizer),
+        factory,
         RATE_AND_DECAY,
         "its theta",
         description,
+        takes_num_steps=True,
         fingerprint=fingerprint,
     )

@@ -142,7 +142,7 @@ def run_cell(at: Place, entry: Entry, settings: Settings, timing: Callable[[], T
 def _factory(at: Place, entry: Entry) -> tuple[Factory, tuple[str, ...]]:
     """An optimizer's factory, and what its update is given."""
     if entry.searched is None:
-        return entry.optimizer.fastest, ()
+        return entry.optimizer.within(at.task.num_steps), ()
     who = contestant(entry.searched)
     return who.baseline.factory_for(at.task.num_steps), who.baseline.extra_args
 

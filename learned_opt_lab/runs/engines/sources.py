@@ -13,7 +13,7 @@ import jax
 from configs import base
 from learned_opt_lab.runs import build
 from learned_opt_lab.runs.config_json import from_json, to_json
-from outer_train import estimators, inner_problem
+from outer_train import estimators
 from outer_train.estimators import part_moments
 from outer_train.workers import MakeSource, Source
 from tasks import Feed
@@ -95,14 +95,14 @@ def _source(
 
 
 def _part_moments(config, family, optimizer, schedule) -> estimators.GradientEstimator:
-    problem = inner_problem(family, optimizer, **vars(config.problem))
+    problem = build.build_problem(config, family, optimizer)
     settings = config.estimator
     return part_moments(
         problem,
         settings.num_pairs,
         settings.std,
         parts=settings.parts,
-        max_num_steps=min(schedule.max_num_steps, config.problem.num_steps),
+        max_num_steps=min(schedule.max_num_steps, problem.num_steps),
         chunk_size=settings.chunk_size,
         stagger=settings.stagger,
     )

@@ -27,7 +27,7 @@ def trained(optimizer, num_steps=4):
 
 def test_a_learned_rival_equals_load():
     optimizer, theta = learned_opt.load_theta("mlp")
-    rival = learned_rival(optimizer.optimizer(theta), "")
+    rival = learned_rival(lambda num_steps: optimizer.within(num_steps)(theta), "")
     untuned = {name: jnp.float32(v[0]) for name, v in rival.space.draw(1, 0).items()}
     jax.tree.map(
         np.testing.assert_array_equal,
