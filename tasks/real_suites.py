@@ -189,7 +189,8 @@ _REAL_QUICK = (
 def real() -> Suite:
     """Ten tasks of 1,000 to 3,000 steps."""
     about = "Tasks that people train, on data that no config outer-trains on."
-    return Suite("real", 2, about, _REAL)
+    # A whole league in an evening on two cores: a run of all tasks takes some minutes.
+    return Suite("real", 2, about, _REAL, num_seeds=1, num_tuning_seeds=1, budgets=(1, 5))
 
 
 def real_quick() -> Suite:

@@ -49,7 +49,15 @@ class SuiteTask:
 class Suite:
     """A named, versioned list of tasks.
 
-    `axis` says what differs between them, if it is one thing.
+    Attributes:
+      name: of the suite.
+      version: raised whenever its tasks change.
+      description: one line for reports.
+      tasks: of it.
+      axis: what differs between them, if it is one thing.
+      num_seeds: runs of each task that an evaluation reports unless it is told otherwise.
+      num_tuning_seeds: the same of each configuration in a search.
+      budgets: the same of configurations in the league of equal budgets.
     """
 
     name: str
@@ -57,6 +65,9 @@ class Suite:
     description: str
     tasks: tuple[SuiteTask, ...]
     axis: str | None = None
+    num_seeds: int = 5
+    num_tuning_seeds: int = 3
+    budgets: tuple[int, ...] = (1, 5, 11, 64)
 
 
 def task_key(task: SuiteTask) -> Key:

@@ -51,12 +51,14 @@ class Args:
     """In place of each baseline's own search.
     untuned: every optimizer at its published default.
     equal_budgets: each tries as many configurations, a learned one too."""
-    budgets: tuple[int, ...] = (1, 5, 11, 64)
-    """Configurations that each optimizer tries in the league equal_budgets."""
-    num_seeds: int = 5
-    """Runs of each task that are reported."""
-    num_tuning_seeds: int = 3
-    """Runs of each configuration in a baseline's search; none of them is reported."""
+    budgets: tuple[int, ...] | None = None
+    """Configurations that each optimizer tries in the league equal_budgets.
+    The suite's own if not given: 1 5 11 64, of real 1 5."""
+    num_seeds: int | None = None
+    """Runs of each task that are reported. The suite's own if not given: 5, of real 1."""
+    num_tuning_seeds: int | None = None
+    """Runs of each configuration in a baseline's search; none of them is reported.
+    The suite's own if not given: 3, of real 1."""
     budget: int = 64
     """Configurations of a random search, without leagues; a learning-rate grid always has 11."""
     seed: int = 0
@@ -89,7 +91,6 @@ def run(args: Args) -> Outcome:
     progress.load("learned_opt_lab.evaluation.suite._evaluate")
     from learned_opt_lab.evaluation.suite._evaluate import evaluate
     from learned_opt_lab.evaluation.suite.entries import parse_entries
-    from learned_opt_lab.evaluation.suite.run import Settings
     from learned_opt_lab.evaluation.suite.user_suite import find_suite, is_users
     from learned_opt_lab.runs.user_path import add_to_path
 
@@ -100,16 +101,7 @@ def run(args: Args) -> Outcome:
     if args.trust:
         add_to_path(Path.cwd())
     entries = parse_entries(args.optimizers, trust=args.trust)
-    settings = Settings(
-        args.num_seeds,
-        args.num_tuning_seeds,
-        args.budget,
-        args.seed,
-        args.reference,
-        args.cache_dir,
-        tuple(args.leagues),
-        tuple(args.budgets),
-    )
+    settings = _settings(args, chosen)
     with progress.planned_progress() as shown:
         report = evaluate(
             args.out,
@@ -128,10 +120,19 @@ def run(args: Args) -> Outcome:
     return Outcome(0, found, *verdicts.of_report(report, args.out, args.optimizers))
 
 
+def _settings(args: Args, suite: Any) -> Any:
+    """The evaluation's settings: what is said, and the suite's own for the rest."""
+    from learned_opt_lab.evaluation.suite.settings import settings_of
+
+    names = ("num_seeds", "num_tuning_seeds", "budgets", "budget", "seed", "reference", "cache_dir")
+    said = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return settings_of(suite)._replace(**said, leagues=tuple(args.leagues))
+
+
 def _check(args: Args) -> None:
     """Raises `ValueError` for a number that is out of its range."""
     for name in ("num_seeds", "num_tuning_seeds", "budget"):
-        if getattr(args, name) < 1:
+        if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(args, name)}")
     if args.budgets and min(args.budgets) < 1:
         raise ValueError(f"budgets must be at least 1, got {min(args.budgets)}")

@@ -20,7 +20,12 @@ from learned_opt_lab.evaluation.page.charts import suite_charts
 from learned_opt_lab.evaluation.suite.entries import Entry, parse_entries
 from learned_opt_lab.evaluation.suite.report import build_report, curve_arrays
 from learned_opt_lab.evaluation.suite.run import Results, run_suite
-from learned_opt_lab.evaluation.suite.settings import DEFAULT_REFERENCE, Settings, prepare_folder
+from learned_opt_lab.evaluation.suite.settings import (
+    DEFAULT_REFERENCE,
+    Settings,
+    prepare_folder,
+    settings_of,
+)
 from outer_train.run import lock
 from tasks import Suite
 
@@ -43,7 +48,7 @@ def evaluate(
       suite: of `tasks.suites.suite`.
       entries: of `learned_opt_lab.evaluation.suite.entries.parse_entries`. The reference is added
         where it is missing.
-      settings: seeds and budgets; None is the default.
+      settings: seeds and budgets; None is what the suite says.
       progress: called with cells done, cells in all, and what is being done.
       planned: called with what it will cost, before the first cell.
       max_minutes: a cell that would end later does not begin, but for the first one. No part of
@@ -59,7 +64,7 @@ def evaluate(
       OSError: something could not be written; what was measured till then is kept, and the same
         call goes on with it.
     """
-    settings = settings or Settings()
+    settings = settings or settings_of(suite)
     if settings.reference is None and not settings.leagues:
         settings = settings._replace(reference=DEFAULT_REFERENCE)
     entries = with_reference(entries, settings.reference)

@@ -11,7 +11,6 @@ from tasks import Suite
 FORMAT_VERSION = 3
 LEAGUES = ("untuned", "equal_budgets")
 """Nobody tunes; everybody tries as many configurations. They are never mixed."""
-BUDGETS = (1, 5, 11, 64)
 DEFAULT_REFERENCE = "adam"
 """Outside of leagues, and in them where nothing else is hand-designed."""
 
@@ -39,7 +38,12 @@ class Settings(NamedTuple):
     reference: str | None = None
     cache_dir: Path | None = None
     leagues: tuple[str, ...] = ()
-    budgets: tuple[int, ...] = BUDGETS
+    budgets: tuple[int, ...] = (1, 5, 11, 64)
+
+
+def settings_of(suite: Suite) -> Settings:
+    """The settings of a suite where nothing else is said."""
+    return Settings(suite.num_seeds, suite.num_tuning_seeds, budgets=suite.budgets)
 
 
 _OF_LEAGUES = ("leagues", "budgets")

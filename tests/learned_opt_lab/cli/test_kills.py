@@ -36,8 +36,9 @@ TIMINGS = {
     "started",
     "cache",
     "sha256",
+    "arrays_sha256",
 }
-"""Fields that hold times, a digest of these too, or where a result came from."""
+"""Fields that hold times, digests of these, or where a result came from."""
 TRAIN = [
     "quadratic", "--family.dim", "2", "--estimator.num-pairs", "2", "--problem.num-steps", "8",
     "--truncation.num-steps", "2", "--optimizer.hidden-sizes", "2", "--num-outer-steps", "40",
