@@ -37,8 +37,10 @@ TIMINGS = {
     "cache",
     "sha256",
     "arrays_sha256",
+    "memory",
 }
-"""Fields that hold times, digests of these, or where a result came from."""
+"""Fields that hold times, digests of these, where a result came from, or what memory a step took,
+which is unknown where only the scoring was left."""
 TRAIN = [
     "quadratic", "--family.dim", "2", "--estimator.num-pairs", "2", "--problem.num-steps", "8",
     "--truncation.num-steps", "2", "--optimizer.hidden-sizes", "2", "--num-outer-steps", "40",
