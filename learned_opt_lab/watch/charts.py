@@ -238,7 +238,8 @@ def _drawn(
     y |= {"axis": {"tickCount": 6, "format": "~g" if scale.get("type") == "log" else ",~r"}}
     line = lines(x, y, look)
     line["params"] = [*line["params"], {"name": "zoom", "select": _ZOOM, "bind": "scales"}]
-    # The band's opacity is not the legend's; long enough to tell dashes apart.
+    # The band, which lies below, has the same legend, or its opacity would be the legend's; symbols
+    # are long enough to tell dashes apart.
     clear = {"symbolOpacity": 1, "symbolSize": 300}
     for channel in ("color", "strokeDash"):
         line["encoding"][channel] |= {"legend": line["encoding"][channel]["legend"] | clear}
@@ -257,7 +258,7 @@ def _drawn(
     band = {
         "mark": {"type": "area", "opacity": 0.16, "clip": True},
         "encoding": {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}}
-        | {"color": look.color()}
+        | {"color": line["encoding"]["color"]}
         | detail,
     }
     hover = nearest(x, y, tooltip)
