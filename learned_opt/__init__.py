@@ -6,7 +6,7 @@ from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.hypergradient._marthe import hd, marthe, rtho
 from learned_opt.hypergradient.search import find_hyper_learning_rate
 from learned_opt.kinds import matrices, of_kind, tensor_kinds
-from learned_opt.orthogonal._unit_mlp import unit_mlp
+from learned_opt.orthogonal._orthogonal_mlp import orthogonal_mlp
 from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp
 from learned_opt.per_parameter._mlp import mlp
 from learned_opt.per_parameter.adam_start import AdamStart
@@ -28,11 +28,11 @@ __all__ = [
     "matrices",
     "mlp",
     "of_kind",
+    "orthogonal_mlp",
     "pretrained_names",
     "push",
     "ranges",
     "rtho",
     "save",
     "tensor_kinds",
-    "unit_mlp",
 ]

@@ -19,7 +19,7 @@ from typing import Any
 from learned_opt.base import LearnedOptimizer
 from learned_opt.hand_designed import hyperparameters
 from learned_opt.hints import near_names
-from learned_opt.orthogonal._unit_mlp import unit_mlp
+from learned_opt.orthogonal._orthogonal_mlp import orthogonal_mlp
 from learned_opt.per_parameter._adafactor_mlp import adafactor_mlp
 from learned_opt.per_parameter._mlp import mlp
 
@@ -28,7 +28,7 @@ Factory = Callable[..., LearnedOptimizer]
 OPTIMIZERS: dict[str, Factory] = {
     "mlp": mlp,
     "adafactor_mlp": adafactor_mlp,
-    "unit_mlp": unit_mlp,
+    "orthogonal_mlp": orthogonal_mlp,
     "sgd": hyperparameters.sgd,
     "momentum": hyperparameters.momentum,
     "adam": hyperparameters.adam,

@@ -21,7 +21,7 @@ from configs.base.estimators import (
     TruncatedBackprop,
 )
 from configs.base.kinds import Kind, kinds_of, name_of, register, registered
-from configs.base.optimizers import Mlp, NamedOptimizer, Optimizer, StartAsAdam, UnitMlp
+from configs.base.optimizers import Mlp, NamedOptimizer, Optimizer, OrthogonalMlp, StartAsAdam
 from configs.base.run import HeldOut, InnerProblem, OuterOptimizer, TrainConfig
 from configs.base.searches import CrossEntropy, Search, StartSearch, StepSearch
 from configs.base.tasks import ClassSubset, CustomFamily, Family, RandomQuadratic
@@ -47,6 +47,7 @@ __all__ = [
     "NamedOptimizer",
     "NoiseReuseES",
     "Optimizer",
+    "OrthogonalMlp",
     "OuterOptimizer",
     "PairEstimator",
     "PersistentES",
@@ -59,7 +60,6 @@ __all__ = [
     "TrainConfig",
     "TruncatedBackprop",
     "Truncation",
-    "UnitMlp",
     "kinds_of",
     "name_of",
     "register",

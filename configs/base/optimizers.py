@@ -67,10 +67,10 @@ class Mlp(Optimizer):
 
 @register
 @dataclasses.dataclass(frozen=True)
-class UnitMlp(Optimizer):
-    """The per-parameter MLP whose step has a given length, `learned_opt.unit_mlp`."""
+class OrthogonalMlp(Optimizer):
+    """The per-parameter MLP with orthogonal steps of matrices, `learned_opt.orthogonal_mlp`."""
 
-    builds = "learned_opt:unit_mlp"
+    builds = "learned_opt:orthogonal_mlp"
 
     hidden_sizes: tuple[int, ...] | None = None
     """Widths of the hidden layers; like all fields below, the optimizer's own if not given."""

@@ -133,7 +133,7 @@ def test_the_words_that_users_type():
 
 ROLES = {
     base.Family: ["class-subset", "quadratic", "custom"],
-    base.Optimizer: ["mlp", "unit-mlp", "named"],
+    base.Optimizer: ["mlp", "orthogonal-mlp", "named"],
     base.Estimator: [
         "evolution-strategies", "reparameterization", "merged", "persistent-es", "noise-reuse-es",
         "truncated-backprop", "forward-mode", "full-es",

@@ -25,7 +25,7 @@ PRETRAINED = {
 PER_PARAMETER = {
     "mlp": functools.partial(made, learned_opt.mlp, (8, 8)),
     "adafactor_mlp": functools.partial(made, learned_opt.adafactor_mlp, (8,), rms_normalized=True),
-    "unit_mlp": functools.partial(made, learned_opt.unit_mlp, (8,)),
+    "orthogonal_mlp": functools.partial(made, learned_opt.orthogonal_mlp, (8,)),
 }
 HAND_DESIGNED = {name: functools.partial(transformation, name) for name in [*LEARNED, "hooks"]}
 ADAM = functools.partial(optax.adam, eps=1e-4)

@@ -1,4 +1,4 @@
-"""Which matrix a tensor is, and the length of its step."""
+"""Which matrix a tensor is, and its step."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from learned_opt.orthogonal.matrix_view import matrix_view
-from learned_opt.orthogonal.step_length import orthogonal_step, unit_step
+from learned_opt.orthogonal.orthogonal_step import orthogonal_step
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,8 @@ def test_the_matrix_of_a_tensor(shape, layers, wanted):
 @pytest.mark.parametrize("shape", [(8, 8), (6, 24), (24, 6), (3, 3, 4, 8)])
 def test_a_step_adds_as_much_at_every_width(shape):
     view = matrix_view(shape)
-    step = orthogonal_step(jax.random.normal(jax.random.key(0), shape))
+    direction = jax.random.normal(jax.random.key(0), shape)
+    step = orthogonal_step(direction / jnp.sqrt(jnp.mean(direction**2)))
     values = np.linalg.svd(np.asarray(view.of(step)), compute_uv=False)
     scale = max(1.0, view.columns / view.rows) ** 0.5
     assert values.max() < 1.21 * scale
@@ -45,16 +46,18 @@ def test_layers_are_matrices_of_their_own():
     direction = jax.random.normal(jax.random.key(0), (3, 6, 10))
     each = jnp.stack([orthogonal_step(layer) for layer in direction])
     np.testing.assert_allclose(orthogonal_step(direction, 1), each, rtol=1e-5, atol=1e-6)
-    each = jnp.stack([unit_step(layer) for layer in direction])
-    np.testing.assert_allclose(unit_step(direction, 1), each, rtol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
-def test_a_unit_step_has_a_root_mean_square_of_one_over_what_moves(scale):
-    direction = scale * jnp.array([3.0, 0.0, -4.0, 0.0])
-    step = unit_step(direction)
-    np.testing.assert_allclose(step, np.array([3.0, 0, -4, 0]) / np.sqrt(12.5), rtol=1e-6)
-    assert not np.any(np.asarray(unit_step(jnp.zeros(3))))
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_step_is_as_long_as_its_direction(scale):
+    direction = scale * jax.random.normal(jax.random.key(0), (8, 8))
+    ratio = orthogonal_step(direction) / orthogonal_step(direction / scale)
+    np.testing.assert_allclose(ratio, scale, rtol=1e-3)
+    # That of a diagonal, whose polar factor is known, over the elements that move.
+    step = orthogonal_step(scale * 3.0 * jnp.eye(4))
+    assert np.abs(np.diag(step) / (3.0 * scale) - 1.0).max() < 0.2
+    at_zero = jax.grad(lambda x: jnp.sum(orthogonal_step(x)))(jnp.zeros((3, 4)))
+    assert np.isfinite(np.asarray(at_zero)).all()
 
 
 def test_what_rests_in_a_matrix_rests():

@@ -1,12 +1,12 @@
-"""A per-parameter MLP that gives directions; their length is the rate's, matrices' are orthogonal.
+"""A per-parameter MLP whose steps are orthogonal for matrices.
 
-    d = MLP(inputs),    W <- W - rate(t) polar(d)        hidden matrices,
-                        w <- w - rate(t) r d / rms(d)    embeddings, heads and vectors
+    d = MLP(inputs),    W <- W - rate rms(d) polar(d)    hidden matrices,
+                        w <- w - rate d                  embeddings, heads and vectors
 
 The MLP is that of `learned_opt.mlp`, one for matrices and one for all else, on inputs that have no
-scale. polar(d) is what Muon makes of a momentum (Jordan 2024); plain momentum in the direction's
-place is Muon. r, a number for each kind of tensor, is learned, and so is how d changes with the
-share of the training that is done, where `num_steps` tells how long it is.
+scale. polar(d) is what Muon makes of a momentum (Jordan 2024). A rate, a number for each kind of
+tensor, is learned, and so is how d and the rates change with the share of the training that is
+done, where `num_steps` tells how long it is.
 """
 
 import math
@@ -23,7 +23,7 @@ from jax.typing import DTypeLike
 
 from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.kinds import KINDS, tensor_kinds
-from learned_opt.orthogonal.step_length import orthogonal_step, unit_step
+from learned_opt.orthogonal.orthogonal_step import orthogonal_step
 from learned_opt.per_parameter._mlp import MLPSettings, mlp_settings
 from learned_opt.per_parameter.layouts import mirrored, packed
 from learned_opt.per_parameter.theta import init_theta, with_linear_outputs
@@ -34,11 +34,11 @@ from learned_opt.trees.stacked import Stacked, num_stacked
 MATRIX, OTHER = "matrix", "other"
 """Names of the two rules."""
 FEATURES = ("parameter", "adam_gradient", "adam_momentum", "unit_gradient", "unit_momentum")
-"""Inputs that `unit_mlp` can give."""
+"""Inputs that `orthogonal_mlp` can give."""
 
 
-class UnitMLPSettings(NamedTuple):
-    """Resolved arguments of `unit_mlp`."""
+class OrthogonalMLPSettings(NamedTuple):
+    """Resolved arguments of `orthogonal_mlp`."""
 
     hidden_sizes: tuple[int, ...] = (16,)
     momentum_decays: tuple[float, ...] = (0.9, 0.99)
@@ -46,10 +46,10 @@ class UnitMLPSettings(NamedTuple):
     features: tuple[str, ...] = ("parameter", "adam_gradient", "adam_momentum", "unit_momentum")
     exp_multiplier: float = 1e-3
     output_init_scale: float = 0.01
-    rates: tuple[float, ...] = (0.02, 0.01, 0.01, 0.01)
+    rates: tuple[float, ...] = (0.1, 0.01, 0.01, 0.01)
 
 
-def unit_mlp(
+def orthogonal_mlp(
     hidden_sizes: Sequence[int] | None = None,
     momentum_decays: Sequence[float] | None = None,
     second_moment_decays: Sequence[float] | None = None,
@@ -59,51 +59,53 @@ def unit_mlp(
     output_init_scale: float | None = None,
     rates: Sequence[float] | None = None,
 ) -> LearnedOptimizer:
-    """The per-parameter MLP whose step has a given length, orthogonal for matrices.
+    """The per-parameter MLP whose steps are orthogonal for matrices.
 
-    An argument that is left out comes from `UnitMLPSettings`.
+    An argument that is left out comes from `OrthogonalMLPSettings`.
 
     Args:
       hidden_sizes: widths of the ReLU layers, of at least two units each.
       momentum_decays: in [0, 1), of the running averages of the gradient, at least one.
       second_moment_decays: in [0, 1), of the squared gradient, at least one.
-      features: names in `FEATURES`, in the order of the first layer's rows.
+      features: names in `FEATURES`, `"adam_momentum"` among them, in the order of the first layer's
+        rows.
       exp_multiplier: of the magnitude that makes a direction's elements longer or shorter, inside
         the exponential.
       output_init_scale: of the last layer's fresh weights.
-      rates: positive, of a fresh theta: for matrices, in units of the polar factor; and for
-        embeddings, heads and vectors, in units of the parameters.
+      rates: positive, of a fresh theta: for matrices, embeddings, heads and vectors.
 
     Returns:
       The optimizer; its theta is `{"matrix": weights, "other": weights, "log_rates": [4],
       "progress": {"matrix": [2, hidden], "other": [2, hidden], "log_rates": [2, 4]}}` with weights
-      as those of `mlp`. A fresh one's direction is the first momentum, for `other` over Adam's
-      scale. Its transformation takes `num_steps`: the rate then falls to 0 by half a cosine.
+      as those of `mlp`. A fresh one's direction is Adam's, by the first momentum. Its
+      transformation takes `num_steps`: the rate then falls to 0 by half a cosine.
 
     Raises:
       ValueError: for an argument out of its range or an unknown feature.
 
     Example:
-      >>> optimizer = unit_mlp()
+      >>> optimizer = orthogonal_mlp()
       >>> opt = optimizer.optimizer(optimizer.init(jax.random.key(0)), num_steps=1000)
       >>> params = {"w": jnp.ones((3, 4))}
       >>> updates, opt_state = opt.update({"w": jnp.ones((3, 4))}, opt.init(params), params)
     """
     given = {name: value for name, value in locals().items() if value is not None}
-    own = UnitMLPSettings(**{k: tuple(v) if np.ndim(v) else v for k, v in given.items()})
+    own = OrthogonalMLPSettings(**{k: tuple(v) if np.ndim(v) else v for k, v in given.items()})
     rule = _rule_settings(own)
     return LearnedOptimizer(
         init=lambda key: _init(own, rule, key),
-        optimizer=partial(_transformation, partial(mirrored, "unit_mlp", rule)),
-        packed=partial(_transformation, partial(packed, "unit_mlp", rule)),
+        optimizer=partial(_transformation, partial(mirrored, "orthogonal_mlp", rule)),
+        packed=partial(_transformation, partial(packed, "orthogonal_mlp", rule)),
     )
 
 
-def _rule_settings(own: UnitMLPSettings) -> MLPSettings:
-    """The settings of both rules; raises as `unit_mlp`."""
+def _rule_settings(own: OrthogonalMLPSettings) -> MLPSettings:
+    """The settings of both rules; raises as `orthogonal_mlp`."""
     for name in own.features:
         if name not in FEATURES:
             raise ValueError(f"features: got {name!r}, allowed are {', '.join(FEATURES)}")
+    if "adam_momentum" not in own.features:
+        raise ValueError(f"features: got {own.features}, of which 'adam_momentum' must be one")
     for name in ("hidden_sizes", "momentum_decays", "second_moment_decays"):
         if not getattr(own, name):
             raise ValueError(f"{name}: got none, at least one is needed")
@@ -115,15 +117,14 @@ def _rule_settings(own: UnitMLPSettings) -> MLPSettings:
     return mlp_settings(**fields, timescales=(), step_multiplier=1.0)
 
 
-def _init(own: UnitMLPSettings, rule: MLPSettings, key: Array) -> Theta:
+def _init(own: OrthogonalMLPSettings, rule: MLPSettings, key: Array) -> Theta:
     """Fresh weights."""
     hidden, theta = own.hidden_sizes[0], {}
-    for name, feature in ((MATRIX, "unit_momentum"), (OTHER, "adam_momentum")):
+    passed = np.zeros(rule.num_features, np.float32)
+    passed[_first_row(rule, "adam_momentum")] = 1.0
+    for name in (MATRIX, OTHER):
         key, key_rule = jax.random.split(key)
         fresh = init_theta(rule, rule.num_features, key_rule)
-        passed = np.zeros(rule.num_features, np.float32)
-        if (row := _first_row(rule, feature)) is not None:
-            passed[row] = 1.0
         theta[name] = with_linear_outputs(fresh, passed, np.zeros_like(passed))
     theta["log_rates"] = jnp.log(jnp.asarray(own.rates, jnp.float32))
     theta["progress"] = {
@@ -134,10 +135,8 @@ def _init(own: UnitMLPSettings, rule: MLPSettings, key: Array) -> Theta:
     return theta
 
 
-def _first_row(rule: MLPSettings, feature: str) -> int | None:
+def _first_row(rule: MLPSettings, feature: str) -> int:
     """The first of a feature's rows."""
-    if feature not in rule.features:
-        return None
     before = rule.features[: rule.features.index(feature)]
     return rule._replace(features=before).num_features if before else 0
 
@@ -174,9 +173,9 @@ def _transformation(
         rates = dict(zip(KINDS, _annealed(rates, progress, num_steps), strict=True))
 
         def step(direction: Array, kind: str, layers: int) -> Array:
-            of_length = orthogonal_step if kind == MATRIX else unit_step
-            long = of_length(widened(direction), layers)
-            return as_update(rates[kind].astype(long.dtype) * long, direction.dtype)
+            wide = widened(direction)
+            wide = orthogonal_step(wide, layers) if kind == MATRIX else wide
+            return as_update(rates[kind].astype(wide.dtype) * wide, direction.dtype)
 
         kinds, layers = tensor_kinds(params), num_stacked(stacked, params)
         return map_trained(step, directions, kinds, layers), state
