@@ -2,6 +2,7 @@
 families x optimizer -> problems -> estimators -> outer step.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -128,6 +129,7 @@ def check_numbers(config: base.TrainConfig) -> None:
     """Raises `ValueError` for what is no config, and for counts that no factory sees."""
     if not isinstance(config, base.TrainConfig):
         raise ValueError(f"a config must be a TrainConfig, got a {type(config).__name__}")
+    _check_whole_numbers("", config)
     for name in ("num_outer_steps", "checkpoint_every", "keep_checkpoints"):
         checks.check_count(**{name: getattr(config, name)})
     checks.check_count(**{particles_field(config.estimator): num_particles(config.estimator)})
@@ -145,6 +147,19 @@ def check_numbers(config: base.TrainConfig) -> None:
         },
     )
     check_seed(config.seed)
+
+
+def _check_whole_numbers(name: str, value: Any) -> None:
+    """Raises `ValueError` for one beyond what a size or a count can be, wherever it stands."""
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            if field.type not in (float, float | None):
+                _check_whole_numbers(f"{name}.{field.name}".lstrip("."), getattr(value, field.name))
+    elif isinstance(value, list | tuple | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            _check_whole_numbers(name, each)
+    elif type(value) is int and not name.endswith("seed"):
+        checks.check_count(-checks.LARGEST_COUNT, **{name: value})
 
 
 def check_seed(seed: int) -> None:

@@ -57,6 +57,14 @@ def test_the_ends_of_the_ranges_are_allowed(good):
         ({"keep_checkpoints": 2.5}, "keep_checkpoints must be a whole number"),
         ({"seed": 2**32}, "seed must be a whole number within"),  # would be seed 0
         ({"seed": -(2**31) - 1}, "seed must be a whole number within"),
+        (
+            {"family": base.RandomQuadratic(dim=2**63 - 1)},
+            "family.dim must be a whole number of at most 2147483647",
+        ),
+        (
+            {"extra_families": (base.ClassSubset(hidden_sizes=(8, 2**40)),)},
+            "extra_families.hidden_sizes must be a whole number",
+        ),
         ({"held_out": base.HeldOut(num_tasks=2.5)}, "held_out.num_tasks must be a whole number"),
         ({"held_out": base.HeldOut(num_steps=2**31)}, "held_out.num_steps must be a whole number"),
     ],
