@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import sys
 import textwrap
 from collections.abc import Callable
 from typing import Literal
@@ -14,6 +15,8 @@ from learned_opt_lab.cli.output import Outcome
 
 LEFT = 25
 """Columns of the names."""
+ENDLESS = 10**6
+"""Columns of a line that is not to be broken."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +45,18 @@ class Args:
 def run(args: Args) -> Outcome:
     """Prints a line for each; imports no JAX."""
     found = {name: entries() for name, entries in SECTIONS.items() if args.what in ("all", name)}
-    columns = max(shutil.get_terminal_size((1000, 24)).columns, 2 * LEFT)
+    # A line for each where another program reads it.
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else ENDLESS
     for name, entries in found.items():
         print(f"{name}:")
         for entry, text in entries.items():
             indent = " " * LEFT
             first = f"  {entry:<{LEFT - 3}} "
-            print(textwrap.fill(text, columns, initial_indent=first, subsequent_indent=indent))
+            print(
+                textwrap.fill(
+                    text, max(columns, 2 * LEFT), initial_indent=first, subsequent_indent=indent
+                )
+            )
     return Outcome(found=found)
 
 
