@@ -29,8 +29,6 @@ def run(args: Args) -> int:
       ValueError: a path holds no run, or the port is taken.
       OSError: a file cannot be read or written.
     """
-    if not args.runs:
-        raise ValueError("learned-opt watch needs a run: learned-opt watch RUN [RUN ...]")
     if not 0 <= args.port < 2**16:
         raise ValueError(f"--port must be within 0..65535, got {args.port}")
     from learned_opt_lab.watch.reading import Reader, find_runs

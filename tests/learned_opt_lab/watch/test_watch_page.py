@@ -104,7 +104,7 @@ def test_the_command_writes_a_page(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "needs a run"),
+        ([], "needs RUNS"),
         (["nowhere"], "nowhere holds no run"),
         (["run", "--port", "70000"], "--port must be within 0..65535"),
         (["run", "--out", "run"], "run"),
