@@ -67,7 +67,7 @@ def test_the_workflow_runs_what_there_is():
     matrix = workflow["jobs"]["tests"]["strategy"]["matrix"]
     runs += [*matrix["run"], *(each["run"] for each in matrix["include"])]
     targets = {words[1] for run in runs if (words := shlex.split(run))[0] == "make"}
-    assert targets == {"coverage", "test-oldest", "test-slow"}
+    assert targets == {"coverage", "docs", "test-oldest", "test-slow"}
     assert targets <= set(re.findall(r"^([\w-]+):", text_of("Makefile"), re.MULTILINE))
     assert ".ci/run" in runs
     assert all(("run" in step) != ("uses" in step) for step in steps)

@@ -70,5 +70,5 @@ def test_bad_input(argv, tmp_path, monkeypatch, capsys):
     made_up_run(tmp_path / "run", 3)
     assert main(["compare", *argv]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert re.search("at least two runs|holds no run", lines[0])
+    assert re.search("at least two runs|holds no run|needs RUNS", lines[0])
     assert len(lines) <= 3
