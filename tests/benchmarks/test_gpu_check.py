@@ -106,7 +106,7 @@ def test_without_an_accelerator_it_says_so(monkeypatch, tmp_path, capsys):
 
 def test_the_target_of_the_makefile():
     found = subprocess.run(
-        ["make", "-n", "gpu-check", "VENV=/v", "ARGS=--parts update"],
+        ["make", "-n", "--no-print-directory", "gpu-check", "VENV=/v", "ARGS=--parts update"],
         cwd=ROOT, capture_output=True, encoding="utf-8", check=True,
     )  # fmt: skip
     assert ".[cuda,test]" in found.stdout
