@@ -26,7 +26,7 @@ def general():
         for layer in ("layer_0", "layer_1")
     }
     start = step_search.numbers_at_start(settings, config.search)
-    optimizer = SimpleNamespace(fastest=lambda theta: None)
+    optimizer = SimpleNamespace(within=lambda num_steps: lambda theta: None)
     to_theta = lambda numbers: step_search.moved(settings, theta, numbers)
     return config.search, Candidates(
         start, to_theta, optimizer, lambda numbers: ("mlp", {}), lambda numbers: {}
