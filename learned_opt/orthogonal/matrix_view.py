@@ -4,9 +4,8 @@ A kernel `[..., inputs, outputs]` may have several axes of either. Which they ar
 well enough:
 
 - of two axes there is one way;
-- of three, a kernel of attention `[features, heads, size]` or
-  `[heads, size, features]`, or of a convolution `[window, inputs, outputs]`: that of the two ways
-  which is nearest to square;
+- of three, a kernel of attention `[features, heads, size]` or `[heads, size, features]`, or of a
+  convolution `[window, inputs, outputs]`: that of the two ways which is nearest to square;
 - of more, as convolutions have them, `[window, window, inputs, outputs]`: the last one against all
   others.
 

@@ -6,7 +6,7 @@ lies before is one of the smaller Gram matrix,
     G = X X',    Q = p_k(G_k) ... p_1(G_1),    G_{i+1} = p_i(G_i)^2 G_i,    U V' ~ Q X
 
 for X of fewer rows than columns. So a matrix four times as wide as high costs not much more than a
-square one, and one that is spread over devices along its wide axis sends its Gram matrix alone.
+square one.
 """
 
 import functools

@@ -1,10 +1,10 @@
 """Templates of pages that are one file: everything is escaped by the template engine,
 after `learned_opt_lab.drawing.text.plain`, but what a page marks as its own.
 
-Styles and scripts that all pages share are `page.css` and `page.js` beside this module.
+What all pages share is beside this module: `page.css`, `page.js`, and `head.html` and `end.html`,
+which a page includes.
 """
 
-import functools
 from importlib import resources
 from typing import Any
 
@@ -22,7 +22,9 @@ def page_template(package: str, **shared: Any) -> jinja2.Template:
       shared: further values that the template may use.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(functools.partial(_resource, package)),
+        loader=jinja2.FunctionLoader(
+            lambda name: _resource(package if name == "page.html" else __package__, name)
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -31,14 +31,14 @@ class Settings(NamedTuple):
       budgets: configurations an optimizer tries in the league of equal budgets.
     """
 
-    num_seeds: int = 5
-    num_tuning_seeds: int = 3
+    num_seeds: int = Suite.num_seeds
+    num_tuning_seeds: int = Suite.num_tuning_seeds
     budget: int = 64
     seed: int = 0
     reference: str | None = None
     cache_dir: Path | None = None
     leagues: tuple[str, ...] = ()
-    budgets: tuple[int, ...] = (1, 5, 11, 64)
+    budgets: tuple[int, ...] = Suite.budgets
 
 
 def settings_of(suite: Suite) -> Settings:

@@ -113,7 +113,8 @@ class Numbers(html.parser.HTMLParser):
 
 
 WIDTHS = (1400, 800, 390)
-_CHECKS = pathlib.Path(__file__).with_name("page_checks.js")
+_SHARED = pathlib.Path(__file__).with_name("checks.js")
+_CHECKS = _SHARED.with_name("page_checks.js")
 _FRAME = """<!doctype html><body><script>
 addEventListener("message", ({{data}}) => {{ document.body.dataset[data.name] = data.found; }});
 </script>{frames}</body>"""
@@ -126,7 +127,8 @@ def browse(text, folder, *, dark=False, uses=_CHECKS):
       Width -> what the checks found, and the lines of the console.
     """
     axe = (pathlib.Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-    checks = f"<script>{axe}</script><script>{uses.read_text(encoding='utf-8')}</script>"
+    scripts = (axe, *(path.read_text(encoding="utf-8") for path in (_SHARED, uses)))
+    checks = "".join(f"<script>{script}</script>" for script in scripts)
     head, end, tail = text.rpartition("</body>")
     (folder / "report.html").write_text(f"{head}{checks}{end}{tail}", encoding="utf-8")
     frames = "".join(

@@ -1,27 +1,9 @@
 "use strict";
-// Uses a page of runs as a reader does, gives it newer rows as a server would, and tells the frame what was found.
-const errors = [];
-addEventListener("error", (event) => errors.push(event.message));
-addEventListener("unhandledrejection", (event) => errors.push(String(event.reason)));
+// Uses a page of runs as a reader does, and gives it newer rows as a server would.
 const domain = (name) => shown.get(name).view.scale("x").domain();
 
-function inside(chart) {
-  const box = chart.querySelector("svg").getBoundingClientRect();
-  return { clientX: box.left + box.width * 0.6, clientY: box.top + box.height * 0.4, bubbles: true, cancelable: true };
-}
-
-function hovered(chart) {
-  const at = inside(chart), under = document.elementFromPoint(at.clientX, at.clientY) || chart.querySelector("svg");
-  for (const kind of ["pointerover", "pointermove"]) under.dispatchEvent(new PointerEvent(kind, at));
-  const tooltip = document.getElementById("vg-tooltip-element");
-  return tooltip && tooltip.classList.contains("visible") ? tooltip.textContent : "";
-}
-
 async function check() {
-  await ready;
-  for (const details of document.querySelectorAll("details")) details.open = true;
-  await new Promise((done) => setTimeout(done, 200));
-  fitTables();
+  await opened();
   const charts = places.filter((place) => !place.parentElement.hidden), first = charts[0];
   first.scrollIntoView();
   const whole = domain("outer_loss"), at = inside(first);
@@ -59,10 +41,6 @@ async function check() {
     .filter((box) => box.scrollWidth > box.clientWidth + 1).map((box) => box.outerHTML.slice(0, 80));
   found.outside = charts.filter((chart) => chart.querySelector("svg").getBoundingClientRect().width > chart.clientWidth + 1).length;
   found.fetched = performance.getEntriesByType("resource").map((entry) => entry.name);
-  const axes = await axe.run({ include: [["main"]] }, { runOnly: ["wcag2a", "wcag2aa"] });
-  found.violations = axes.violations.map((rule) => `${rule.id}: ${rule.nodes.length} ${rule.nodes[0].html.slice(0, 160)}`);
+  found.violations = await violations({ include: [["main"]] });
   return found;
 }
-
-check().catch((error) => ({ failed: String(error) })).then((found) => parent.postMessage(
-  { name: `width${location.hash.slice(1)}`, found: JSON.stringify({ ...found, errors }) }, "*"));
