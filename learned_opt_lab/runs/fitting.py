@@ -16,8 +16,7 @@ import numpy as np
 from configs import base
 from learned_opt_lab.runs import build
 from learned_opt_lab.runs.build import Built
-from learned_opt_lab.runs.builders import fields_of
-from outer_train import OuterStep, compiled_ahead, inner_problem, memory
+from outer_train import OuterStep, compiled_ahead, memory
 
 GB = 1e9
 STATES_OF_A_STEP = 24
@@ -114,13 +113,11 @@ def _sizes(config: base.TrainConfig, built: Built) -> Sizes:
     num_devices = len(here) if here[0].platform == "cpu" else 1
     state = jax.eval_shape(built.step.init, built.theta, built.key)
     fixed = memory.num_bytes((state.theta, state.opt_state, built.datas))
-    longest = min(build.build_truncation(config).max_num_steps, config.problem.num_steps)
+    problems = [build.build_problem(config, family, built.optimizer) for family in built.families]
+    longest = max(problem.num_steps for problem in problems)
+    longest = min(build.build_truncation(config).max_num_steps, longest)
     kept = 0
     if hasattr(config.estimator, "chunk_size"):
-        problems = [
-            inner_problem(family, built.optimizer, **fields_of(config.problem))
-            for family in built.families
-        ]
         one = max(memory.kept_state_bytes(problem, built.theta) for problem in problems)
         sides = 2 if build.particles_field(config.estimator) == "num_pairs" else 1
         particles = sides * build.num_particles(config.estimator)
