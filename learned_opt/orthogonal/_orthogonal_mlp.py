@@ -162,13 +162,12 @@ def _transformation(
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
     choices = {"stacked": stacked, "state_dtype": state_dtype}
     chosen = {name: value for name, value in choices.items() if value is not None}
-    layout = partial(layout, rules=_rule_of_each, **chosen)
+    layout = partial(layout, **chosen)
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-        progress = _progress(state.count, num_steps)
-        directions, state = layout(_rules_at(theta, progress)).update(
-            updates, state, params, **extra
-        )
+        progress, kinds = _progress(state.count, num_steps), tensor_kinds(params)
+        inner = layout(_rules_at(theta, progress), rules=lambda _: _rules_of(kinds))
+        directions, state = inner.update(updates, state, params, **extra)
         rates = jnp.exp(theta["log_rates"] + progress @ theta["progress"]["log_rates"])
         rates = dict(zip(KINDS, _annealed(rates, progress, num_steps), strict=True))
 
@@ -177,16 +176,15 @@ def _transformation(
             wide = orthogonal_step(wide, layers) if kind == MATRIX else wide
             return as_update(rates[kind].astype(wide.dtype) * wide, direction.dtype)
 
-        kinds, layers = tensor_kinds(params), num_stacked(stacked, params)
-        return map_trained(step, directions, kinds, layers), state
+        return map_trained(step, directions, kinds, num_stacked(stacked, params)), state
 
-    init = layout(theta).init
+    init = layout(theta, rules=lambda params: _rules_of(tensor_kinds(params))).init
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _rule_of_each(params: Any) -> Any:
-    """Which of the two rules is whose."""
-    return jax.tree.map(lambda kind: MATRIX if kind == MATRIX else OTHER, tensor_kinds(params))
+def _rules_of(kinds: Any) -> Any:
+    """Which of the two rules is that of each kind, in their tree."""
+    return jax.tree.map(lambda kind: MATRIX if kind == MATRIX else OTHER, kinds)
 
 
 def _progress(count: Array, num_steps: int | None) -> Array:
