@@ -165,14 +165,18 @@ def one_hidden_layer(
         first_biases = first_biases + _product(weights[0][np.array(common)].T, column)[:, 0]
     first_bias, second_bias = _scalars(first_biases[None])[0], _scalars(biases[1][None])[0]
     sums: list[list[Array | None]] = [[None] * len(second_bias) for _ in range(_PARTIAL_SUMS)]
-    for unit, before in enumerate(first_bias):
-        for row, weight in zip(rows, first, strict=True):
-            before = before + row * weight[unit] if row.ndim else before
-        hidden = jnp.maximum(before, 0.0)
+    inputs = [(row, weight) for row, weight in zip(rows, first, strict=True) if row.ndim]
+    for unit, bias in enumerate(first_bias):
+        # Two sums, of which neither waits for the other's additions.
+        halves: list[Array | None] = [None, bias]
+        for i, (row, weight) in enumerate(inputs):
+            halves[i % 2] = _plus(halves[i % 2], row * weight[unit])
+        before = _plus(*halves[::-1])
+        # A single instruction; `maximum`'s is three, of which two look for what is not a number.
+        hidden = jnp.where(before < 0.0, 0.0, before)
         partial = sums[unit % _PARTIAL_SUMS]
         for output, weight in enumerate(second[unit]):
-            term = hidden * weight
-            partial[output] = term if partial[output] is None else partial[output] + term
+            partial[output] = _plus(partial[output], hidden * weight)
     columns = [[p for p in column if p is not None] for column in zip(*sums, strict=True)]
     return tuple(
         _tree_sum(column) + bias for column, bias in zip(columns, second_bias, strict=True)
@@ -235,6 +239,11 @@ def _scalars(matrix: Array) -> list[list[Array]]:
         [lax.squeeze(lax.slice(flat, (i * b + j,), (i * b + j + 1,)), (0,)) for j in range(b)]
         for i in range(a)
     ]
+
+
+def _plus(total: Array | None, term: Array | None) -> Array:
+    """Their sum; None is none."""
+    return total if term is None else term if total is None else total + term
 
 
 def _tree_sum(terms: list[Array]) -> Array:
