@@ -134,7 +134,7 @@ def test_learned_opt_needs_jax_and_optax_only(tmp_path):
     )
     subprocess.run([str(mine / "python"), "-c", update], check=True, cwd=tmp_path)
     done = subprocess.run(
-        [str(mine / "learned-opt"), "list"],
+        [str(mine / "learned-opt"), "train", "quickstart"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
