@@ -75,11 +75,11 @@ def orthogonal_mlp(
       rates: positive, of a fresh theta: for matrices, embeddings, heads and vectors.
 
     Returns:
-      The optimizer. Its theta has `"matrix"` and `"other"`, weights as those of `mlp`; `"log_rates"`
-      `[4]`; and `"progress"`, what the share of the training that is done adds: `"matrix"` and
-      `"other"` `[2, hidden]` to the first biases, `"log_rates"` `[2, 4]`. A fresh one's direction
-      is Adam's, by the first momentum. Its transformation takes `num_steps`: the rate then falls to
-      0 by half a cosine.
+      The optimizer. Its theta has `"matrix"` and `"other"`, weights as those of `mlp`;
+      `"log_rates"` `[4]`; and `"progress"`, what the share of the training that is done adds:
+      `"matrix"` and `"other"` `[2, hidden]` to the first biases, `"log_rates"` `[2, 4]`. A fresh
+      one's direction is Adam's, by the first momentum. Its transformation takes `num_steps`: the
+      rate then falls to 0 by half a cosine.
 
     Raises:
       ValueError: for an argument out of its range or an unknown feature.

@@ -18,7 +18,7 @@ from learned_opt_lab.evaluation.leagues.run import LeagueResults, budgets_of, ru
 from learned_opt_lab.evaluation.page import page
 from learned_opt_lab.evaluation.page.charts import suite_charts
 from learned_opt_lab.evaluation.suite.entries import Entry, parse_entries
-from learned_opt_lab.evaluation.suite.report import build_report, curve_arrays
+from learned_opt_lab.evaluation.suite.report import build_report, curve_arrays, header
 from learned_opt_lab.evaluation.suite.run import Results, run_suite
 from learned_opt_lab.evaluation.suite.settings import (
     DEFAULT_REFERENCE,
@@ -96,8 +96,8 @@ def _write_results(
         "to_come": to_come,
     }
     if to_come and not done:
-        skipped = [{"task": name, "reason": reason} for name, reason in main.skipped.items()]
-        return {"progress": progress, "optimizers": [], "skipped": skipped}
+        head = header(suite, settings, settings.reference, main.skipped)
+        return {**head, "tasks": [], "optimizers": [], "progress": progress}
     shown = dataclasses.replace(
         suite, tasks=tuple(task for task in suite.tasks if task.name not in to_come)
     )

@@ -42,9 +42,9 @@ def build_report(
 
 
 def header(
-    suite: Suite, settings: Settings, reference: str, skipped: dict[str, str]
+    suite: Suite, settings: Settings, reference: str | None, skipped: dict[str, str]
 ) -> dict[str, Any]:
-    """What a report says besides its results.
+    """What a report says besides its results; the reference is None where none is known.
 
     Raises:
       ValueError: when no task could be run.

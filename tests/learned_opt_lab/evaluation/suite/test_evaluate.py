@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from learned_opt_lab.cli import verdicts
 from learned_opt_lab.cli.commands.evaluate import print_end, print_ranking
 from learned_opt_lab.evaluation.suite import run as suite_run
 from learned_opt_lab.evaluation.suite._evaluate import evaluate
@@ -240,6 +241,8 @@ def test_before_the_first_task_is_complete_there_is_no_report(
     found = evaluate(out, suite, entries(), settings, planned=plans.append, max_minutes=1e-9)
     assert found["progress"]["tasks_done"] == 0
     assert made == ["adam"]
+    assert (found["suite"]["name"], found["tasks"], found["skipped"]) == (suite.name, [], [])
+    assert verdicts.of_report(found, out, ["adam"]).line.startswith("no task is complete")
     assert {path.name for path in out.iterdir()} == {"evaluation.json", "costs.json", "cells"}
     record = json.loads((out / "cells" / "small" / "adam.json").read_text())["record"]
     costs = json.loads((out / "costs.json").read_text())
