@@ -100,23 +100,39 @@ def shown_progress() -> Iterator[Progress]:
 
 
 @contextlib.contextmanager
-def phase(what: str, *, says: bool = True) -> Iterator[None]:
-    """Of work without cells: what it is, a bar that moves and the seconds so far.
+def phase(what: str, *, says: bool = True) -> Iterator[Callable[[float], None]]:
+    """Of work without cells: what it is, a bar that moves, the seconds so far, and the time left
+    once what is given has been called with the share that is done.
 
     Without a terminal it is a line among what the command prints, if it `says` so.
     """
     if not sys.stderr.isatty():
         if says:
             print(what, flush=True)
-        yield
+        yield lambda share: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        bar.add_task(what, total=None)
-        yield
+        handle = bar.add_task(what, total=None)
+        first: list[float] = []
+
+        def tell(share: float) -> None:
+            if not first:  # what came before was compilation
+                bar.columns = (*columns, TimeRemainingColumn())
+                bar.reset(handle, total=1.0 - share)
+                first.append(share)
+            bar.update(handle, completed=share - first[0])
+
+        yield tell
 
 
 def load(*modules: str) -> None:

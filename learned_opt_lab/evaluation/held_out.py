@@ -2,6 +2,9 @@
 the learned optimizer against Adam on tasks it has never seen.
 """
 
+import contextlib
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +23,7 @@ from tasks import Key, TaskFamily
 LOSS_CAP = 10.0
 """The worst a step's loss can count; what is not finite counts as this.
 The clip value of outer-training."""
+Phase = Callable[[str], contextlib.AbstractContextManager[Callable[[float], None] | None]]
 NAMES = ("learned", "untrained", "adam_1e-3", "adam_tuned")
 
 
@@ -55,7 +59,7 @@ def score(
     num_steps: int = 200,
     num_tasks: int = 20,
     key: Key,
-    loss_cap: float = LOSS_CAP,
+    phase: Phase = lambda what: contextlib.nullcontext(),
 ) -> HeldOut:
     """Mean `test` loss over the first `num_steps` inner steps,
     on `num_tasks` tasks of a held-out family.
@@ -72,26 +76,28 @@ def score(
       num_steps: inner steps; the loss is measured after each of them.
       num_tasks: tasks drawn, each with its own initialization and batches.
       key: fixes tasks, initializations and batches.
-      loss_cap: see `cap_losses`.
+      phase: called with what is done, "scoring" or "tuning Adam on"; what it gives is entered for
+        as long as that takes, and then called with the share that is done.
     """
     runs = make_runs(key, num_tasks)
     thetas = jax.tree.map(lambda *leaves: jnp.stack(leaves), theta, untrained_theta)
-    learned = make_sweep(
-        family, optimizer.within(num_steps), num_steps=num_steps, splits=("test",)
-    )(thetas, runs)
+    make = functools.partial(make_sweep, family, num_steps=num_steps)
+    with phase("scoring") as tell:
+        learned = make(optimizer.within(num_steps), splits=("test",))(thetas, runs, tell)
     rates = np.append(LEARNING_RATES, UNTUNED).astype(np.float32)
-    adam = make_sweep(family, optax.adam, num_steps=num_steps)(rates, runs)
+    with phase("tuning Adam on") as tell:
+        adam = make(optax.adam)(rates, runs, tell)
 
     losses = np.asarray(adam["outer_valid"]["loss"])[:-1, :, 1:]
     validation, measured = (
-        cap_losses(losses, loss_cap).mean(axis=-1),
+        cap_losses(losses).mean(axis=-1),
         np.isfinite(losses).any(axis=-1),
     )
     chosen, tasks = validation.argmin(axis=0), np.arange(num_tasks)
     tests = {"learned": learned["test"]["loss"][0], "untrained": learned["test"]["loss"][1]}
     adam_test = np.asarray(adam["test"]["loss"])
     tests.update({"adam_1e-3": adam_test[-1], "adam_tuned": adam_test[chosen, tasks]})
-    curves = {name: cap_losses(tests[name][:, 1:], loss_cap) for name in NAMES}
+    curves = {name: cap_losses(tests[name][:, 1:]) for name in NAMES}
     intervals = {
         name: stratified_bootstrap(curve.mean(axis=1)[None], mean)[1:]
         for name, curve in curves.items()
@@ -103,6 +109,6 @@ def score(
         ],
         "intervals": {name: finite(interval) for name, interval in intervals.items()},
         "divergences": {name: int((~np.isfinite(tests[name])).any(axis=1).sum()) for name in NAMES},
-        "loss_cap": loss_cap,
+        "loss_cap": LOSS_CAP,
     }
     return HeldOut(summary, curves)

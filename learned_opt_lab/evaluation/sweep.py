@@ -37,6 +37,7 @@ EXTRA_ARGS = ("value", "grad", "value_fn", "obj_fn", "objective_grad")
 an `inner_valid` batch."""
 BYTES_OF_KEYS = 24
 """Of one run, while they are made."""
+Tell = Callable[[float], None]
 _AXIS = "sweep"
 
 
@@ -67,7 +68,7 @@ def make_sweep(
     num_eval_batches: int = 1,
     extra_args: tuple[str, ...] = (),
     mesh: Mesh | None = None,
-) -> Callable[[Hyperparameters, Runs], Curves]:
+) -> Callable[..., Curves]:
     """Builds the program; calling it again with other values of the same shapes compiles nothing.
 
     Args:
@@ -84,9 +85,10 @@ def make_sweep(
         or runs.
 
     Returns:
-      `(hyperparameters, runs) -> curves`. Every leaf of hyperparameters leads with the
+      `(hyperparameters, runs, tell=None) -> curves`. Every leaf of hyperparameters leads with the
       configurations axis. Curves have `num_steps // eval_every + 1` points: point i is measured
-      after `i * eval_every` steps, point 0 before the first.
+      after `i * eval_every` steps, point 0 before the first. `tell` is called with the share of the
+      points that are done; each is a call of one program then.
 
     Raises:
       ValueError: for a number of steps, an interval, a split or an extra argument outside the
@@ -95,10 +97,13 @@ def make_sweep(
     _check(num_steps, splits, eval_every, num_eval_batches, extra_args)
     check_model_state(family)
     plan = Plan(num_steps, splits, eval_every, num_eval_batches, extra_args)
-    train = (_in_windows if family.windows else _in_one)(plan, family, factory)
+    in_one, in_calls = (make(plan, family, factory) for make in (_in_one, _in_calls))
 
-    def sweep(hyperparameters: Hyperparameters, runs: Runs) -> Curves:
+    def sweep(hyperparameters: Hyperparameters, runs: Runs, tell: Tell | None = None) -> Curves:
         check_memory(family, factory, hyperparameters, runs, extra_args)
+        if tell is None and not family.windows:
+            return spread(in_one, hyperparameters, runs, mesh)
+        train = functools.partial(in_calls, tell=tell or (lambda share: None))
         return spread(train, hyperparameters, runs, mesh)
 
     return sweep
@@ -122,8 +127,8 @@ def _in_one(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., C
     return train
 
 
-def _in_windows(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., Curves]:
-    """A call for each measurement and the steps after it, each with the next window."""
+def _in_calls(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., Curves]:
+    """A call for each measurement and the steps after it, each with the next window of the data."""
 
     def first(hyperparameters, runs, data, *_, axis_name):
         start = start_run(family, factory, hyperparameters, runs, data, plan.extra_args)[1]
@@ -135,7 +140,7 @@ def _in_windows(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..
 
     start, interval = sharded(first), sharded(onward, donate_argnames="carry")
 
-    def train(hyperparameters, runs, mesh, by_configuration):
+    def train(hyperparameters, runs, mesh, by_configuration, tell):
         given = {"mesh": mesh, "by_configuration": by_configuration}
         carry, points = start(hyperparameters, runs, family.data, (), 0, **given), []
         with Feed.of((family,)).stream() as stream:
@@ -145,6 +150,7 @@ def _in_windows(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..
                 points.append(measured)
                 # So that no more than two windows are on the devices.
                 jax.block_until_ready(points[-2:][0])
+                tell((point + 1) / _num_points(plan))
         return jax.tree.map(lambda *values: jnp.stack(values, axis=-1), *points)
 
     return train

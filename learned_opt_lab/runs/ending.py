@@ -106,16 +106,16 @@ def score(
         "held-out tasks" if scored_on(config) == HELD_OUT else "tasks of the training family"
     )
     key_score = jax.random.fold_in(jax.random.key(config.seed), 1)
-    with show.phase(f"scoring {config.held_out.num_tasks} {held_out_or_not}"):
-        scored = held_out.score(
-            built.held_out,
-            built.optimizer,
-            theta,
-            jax.device_get(built.untrained_theta),
-            num_steps=config.held_out.num_steps,
-            num_tasks=config.held_out.num_tasks,
-            key=key_score,
-        )
+    scored = held_out.score(
+        built.held_out,
+        built.optimizer,
+        theta,
+        jax.device_get(built.untrained_theta),
+        num_steps=config.held_out.num_steps,
+        num_tasks=config.held_out.num_tasks,
+        key=key_score,
+        phase=lambda what: show.phase(f"{what} {config.held_out.num_tasks} {held_out_or_not}"),
+    )
     settings = {"num_tasks": config.held_out.num_tasks, "num_steps": config.held_out.num_steps}
     return {**scored.summary, **settings}, scored.curves
 

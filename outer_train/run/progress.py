@@ -185,21 +185,22 @@ class Show(NamedTuple):
         worker that died.
       progress: called with the run's outer steps and the first to come; its result is told each
         row.
-      during: called with what is done next and takes long, without steps to count; what it gives
-        is entered for as long as that takes. If None, it is a line of news.
+      during: called with what is done next and takes long; what it gives is entered for as long
+        as that takes, and then called with the share that is done, if that is known. If None, it is
+        a line of news.
     """
 
     tell: Callable[[str], None]
     warn: Callable[[str], None]
     progress: Callable[[int, int], Progress]
-    during: Callable[[str], AbstractContextManager[Any]] | None = None
+    during: Callable[[str], AbstractContextManager[Callable[[float], None]]] | None = None
 
-    def phase(self, what: str) -> AbstractContextManager[Any]:
+    def phase(self, what: str) -> AbstractContextManager[Callable[[float], None]]:
         """Shows what is done within it: as `during` does, or else as a line of news."""
         if self.during is not None:
             return self.during(what)
         self.tell(what)
-        return contextlib.nullcontext()
+        return contextlib.nullcontext(lambda share: None)
 
 
 def _warn_on_the_terminal(line: str) -> None:

@@ -58,6 +58,10 @@ def test_work_without_cells(capsys, monkeypatch):
         pass
     shown = capsys.readouterr()
     assert (shown.out, "drawing" in shown.err, "0:00:00" in shown.err) == ("", True, True)
+    assert "-:--:--" not in shown.err
+    with phase("scoring") as tell:
+        tell(0.5)
+    assert "-:--:--" in capsys.readouterr().err  # the time left, of which one call tells nothing
 
 
 def test_what_is_loaded_is_imported(capsys):

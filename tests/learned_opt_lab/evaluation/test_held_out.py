@@ -1,5 +1,6 @@
 """Held-out scores: numbers traced back to the sweep, ties to Adam, divergence."""
 
+import contextlib
 import json
 
 import jax
@@ -43,7 +44,16 @@ adam_by_log_rate = LearnedOptimizer(
 
 
 @pytest.fixture(scope="module")
-def result():
+def phases():
+    """What `result` was doing, and how far it said it was."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def result(phases):
+    def phase(what):
+        return contextlib.nullcontext(phases.setdefault(what, []).append)
+
     theta, untrained = jnp.log(jnp.float32(0.1)), jnp.log(jnp.float32(1e-3))
     return score(
         scaled_family(),
@@ -53,7 +63,16 @@ def result():
         num_steps=20,
         num_tasks=6,
         key=jax.random.key(0),
+        phase=phase,
     )
+
+
+def test_it_says_how_far_it_is(result, phases):
+    assert list(phases) == ["scoring", "tuning Adam on"]
+    for shares in phases.values():
+        assert len(shares) == 21
+        assert shares == sorted(shares)
+        assert shares[-1] == 1.0
 
 
 def test_an_adam_in_disguise_scores_what_adam_scores(result):

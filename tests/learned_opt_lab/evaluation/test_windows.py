@@ -24,6 +24,14 @@ def test_equal_windows_give_what_data_that_stay_give():
         jax.tree.map(close, moves(num_runs), stays(num_runs))
 
 
+def test_a_sweep_that_tells_how_far_it_is_gives_the_same():
+    sweep = make_sweep(windowed_family(step=0.0)._replace(windows=None), optax.sgd, **OPTIONS)
+    runs, shares = make_runs(jax.random.key(0), 3), []
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, sweep(RATES, runs, shares.append), sweep(RATES, runs))
+    assert shares == [0.25, 0.5, 0.75, 1.0]
+
+
 def test_each_measurement_has_the_next_window_and_all_runs_the_same():
     sweep = sweep_of(windowed_family(step=100.0))
     curves = sweep(3)
