@@ -7,9 +7,11 @@ back from its files, where it is new, too: an experiment that was interrupted gi
 does, to the bit.
 """
 
+import copy
 import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,7 +36,9 @@ class Cells:
       >>> slices = cells("slices", lambda: theta_slices(config))
     """
 
-    def __init__(self, out: Path, experiment: str, config: Any, *types: type) -> None:
+    def __init__(
+        self, out: Path, experiment: str, config: Any, *types: type, data: Any = ()
+    ) -> None:
         """Touches no file.
 
         Args:
@@ -43,48 +47,68 @@ class Cells:
             packages that it is in (`learned_opt_lab.papers`), but for what only draws.
           config: a dataclass; another one is refused in the same folder.
           types: NamedTuples that pieces hold.
+          data: arrays that pieces follow from.
         """
-        self._place = out / FOLDER
+        self._place, self._prefix = out / FOLDER, ""
         self._types = {each.__name__: each for each in types}
-        self._wanted = settings(experiment, config)
-        self._code = content.modules_code(experiment, ".".join(experiment.split(".")[:2]))
+        self._experiment, self._config, self._data = experiment, config, data
         self._made_of: dict[str, Any] = {}
 
-    def __call__(self, name: str, make: Callable[[], T], data: Any = ()) -> T:
+    def within(self, name: str) -> "Cells":
+        """The same pieces, named from the folder `name` on."""
+        inner = copy.copy(self)
+        inner._prefix = f"{self._prefix}{name}/"
+        return inner
+
+    def __call__(self, name: str, make: Callable[[], T]) -> T:
         """What `make` gives: from the piece's files, or computed and written to them.
 
         Args:
           name: of the piece's files, with `/` for folders.
           make: gives dicts, lists, tuples and `types` of arrays, numbers, text and None; arrays
             come back as NumPy's.
-          data: arrays that it follows from and that the config does not tell.
 
         Raises:
           ValueError: the folder holds pieces of another experiment or config.
           TypeError: something else is in what `make` gave.
         """
-        if not self._made_of:
-            folder.prepare_folder(
-                self._place, SETTINGS, self._wanted, "experiment", "choose another --out"
-            )
-            self._made_of = {
-                "code": self._code,
-                "shipped_code": content.shipped_code(),
-                "outer_training_code": content.outer_training_code(),
-                "versions": content.environment(),
-            }
-        stem, made_of = self._place / name, self._made_of | {"data": content.data(data)}
+        stem, made_of = self._stem(name), self._prepared()
         if (stored := cell_files.read(stem, made_of)) is None:
             arrays: dict[str, NDArray] = {}
             tree = self._packed(make(), arrays)
             cell_files.write(stem, arrays, {"tree": tree}, made_of)
             stored = cell_files.read(stem, made_of)
+            for kept in stem.parent.glob(f"{stem.name}.checkpoints-*"):
+                shutil.rmtree(kept, ignore_errors=True)
         assert stored is not None
         return self._unpacked(stored.record["tree"], stored.arrays)
 
     def checkpoints(self, name: str) -> Path:
-        """A folder for what a long piece keeps while it is made; no other piece has it."""
-        return self._place / f"{name}.checkpoints"
+        """A folder for what a long piece keeps while it is made, deleted with its end; one that is
+        made of something else has another.
+        """
+        digest = content.of_json(self._prepared())[:12]
+        return self._stem(name).with_name(f"{self._stem(name).name}.checkpoints-{digest}")
+
+    def _stem(self, name: str) -> Path:
+        return self._place / f"{self._prefix}{name}"
+
+    def _prepared(self) -> dict[str, Any]:
+        """What the pieces are made of, after the folder was made or checked."""
+        if not self._made_of:
+            wanted = settings(self._experiment, self._config)
+            folder.prepare_folder(
+                self._place, SETTINGS, wanted, "experiment", "choose another --out"
+            )
+            packages = ".".join(self._experiment.split(".")[:2])
+            self._made_of |= {
+                "code": content.modules_code(self._experiment, packages),
+                "shipped_code": content.shipped_code(),
+                "outer_training_code": content.outer_training_code(),
+                "data": content.data(self._data),
+                "versions": content.environment(),
+            }
+        return self._made_of
 
     def _packed(self, value: Any, arrays: dict[str, NDArray]) -> Any:
         """JSON in which names stand for arrays; the arrays are added to `arrays`."""

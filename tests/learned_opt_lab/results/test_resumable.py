@@ -24,8 +24,8 @@ class Path(NamedTuple):
     name: str
 
 
-def cells(out, config=Config()):
-    return Cells(out, "learned_opt_lab.papers.scales", config, Path)
+def cells(out, config=Config(), data=()):
+    return Cells(out, "learned_opt_lab.papers.scales", config, Path, data=data)
 
 
 def test_what_comes_back_is_what_was_made(tmp_path):
@@ -58,16 +58,16 @@ def test_damage_and_other_data_and_code_are_told_and_made_again(tmp_path, monkey
         made.append(1)
         return np.ones(3)
 
-    cells(tmp_path)("piece", make, np.zeros(2))
+    cells(tmp_path)("piece", make)
     path = tmp_path / "cells" / "piece.npz"
     path.write_bytes(path.read_bytes()[:-9])
-    cells(tmp_path)("piece", make, np.zeros(2))
+    cells(tmp_path)("piece", make)
     assert f"{path} is damaged" in capsys.readouterr().err
     assert path.with_name("piece.npz.damaged").exists()
-    cells(tmp_path)("piece", make, np.ones(2))
+    cells(tmp_path, data=np.ones(2))("piece", make)
     assert "was made with another data" in capsys.readouterr().err
     monkeypatch.setattr(content, "modules_code", lambda name, within: "other")
-    cells(tmp_path)("piece", make, np.ones(2))
+    cells(tmp_path, data=np.ones(2))("piece", make)
     assert "was made with another code" in capsys.readouterr().err
     assert len(made) == 4
 
@@ -76,6 +76,32 @@ def test_another_config_is_refused(tmp_path):
     cells(tmp_path)("piece", lambda: 1)
     with pytest.raises(ValueError, match=r"another experiment: config.seed is 0, not 1"):
         cells(tmp_path, Config(seed=1))("piece", lambda: 1)
+
+
+def test_a_long_piece_keeps_checkpoints_until_it_is_made(tmp_path, monkeypatch):
+    inner = cells(tmp_path).within("seeds")
+    place = inner.checkpoints("0")
+    assert place.parent == tmp_path / "cells" / "seeds"
+
+    def make():
+        place.mkdir(parents=True)
+        (place / "state").write_text("half")
+        return 1
+
+    def fails():
+        make()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        inner("0", fails)
+    assert inner.checkpoints("0") == place
+    assert (place / "state").exists()
+    (place / "state").unlink()
+    place.rmdir()
+    assert inner("0", make) == 1
+    assert not place.exists()
+    monkeypatch.setattr(content, "modules_code", lambda name, within: "other")
+    assert cells(tmp_path).within("seeds").checkpoints("0") not in (place, inner.checkpoints("1"))
 
 
 @pytest.mark.parametrize("value", [object(), {1}, np.array([None]), (x for x in ())])
