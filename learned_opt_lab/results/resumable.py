@@ -153,6 +153,15 @@ def settings(experiment: str, config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(about))
 
 
+def holds(out: Path, experiment: str, config: Any) -> bool:
+    """Whether a folder has pieces of this very experiment and config."""
+    try:
+        found = json.loads((out / FOLDER / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return found == settings(experiment, config)
+
+
 def _add(value: Any, arrays: dict[str, NDArray]) -> str:
     array = np.asarray(value)
     if array.dtype.hasobject or array.dtype.isbuiltin != 1:

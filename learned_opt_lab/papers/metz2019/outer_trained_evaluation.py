@@ -15,6 +15,7 @@ from learned_opt_lab.evaluation.held_out import LOSS_CAP, cap_losses
 from learned_opt_lab.evaluation.sweep import Runs, make_runs, make_sweep
 from learned_opt_lab.evaluation.timing import time_training
 from learned_opt_lab.papers.metz2019.outer_trained_setup import Config, learned_optimizer
+from learned_opt_lab.results.resumable import Cells
 from tasks import TaskFamily
 
 
@@ -40,9 +41,9 @@ class Evaluator(NamedTuple):
         sweep = self._sweep(learned_optimizer(config).optimizer)
         return lambda thetas: _losses(sweep(thetas, self.runs))
 
-    def tuned(self, name: str, budget: int, seed: int) -> "Tuned":
+    def tuned(self, name: str, budget: int, seed: int, cells: Cells) -> "Tuned":
         """A baseline with its best configuration for each run,
-        by the mean `outer_valid` loss of the very run.
+        by the mean `outer_valid` loss of the very run; `CHUNK` of them are a piece.
         """
         entry = baseline(name)
         configurations = entry.configurations(budget, seed)
@@ -51,7 +52,10 @@ class Evaluator(NamedTuple):
         parts = []
         for start in range(0, number, CHUNK):
             rows = np.minimum(np.arange(start, start + min(CHUNK, number)), number - 1)
-            parts.append(_losses(sweep({k: v[rows] for k, v in configurations.items()}, self.runs)))
+            together = {k: v[rows] for k, v in configurations.items()}
+            parts.append(
+                cells(f"{name}/{start}", lambda some=together: _losses(sweep(some, self.runs)))
+            )
         losses = {
             split: np.concatenate([part[split] for part in parts])[:number] for split in parts[0]
         }
