@@ -221,7 +221,8 @@ class _Course:
 def _restored(path: Path, fresh: _Course, step: OuterStep, stream: Stream) -> _Course | None:
     """What a checkpoint holds; None where there is none, or a damaged one."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # Of a file of its own, NumPy would leave a damaged one open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
     except FileNotFoundError:
         return None

@@ -187,13 +187,20 @@ def _compare(
     search = (config.num_search_steps, config.first_meta_step, key_search)
     searches = pieces("search", lambda: search_meta_steps(setting, trials, *search))
     rows, curves = {}, {}
-    for method, train_all in programs(setting, len(keys)).items():
+    # Each piece of a long run is the seeds that run at once.
+    size = len(jax.devices()) if paper else len(keys)
+    slices = [slice(i, i + size) for i in range(0, len(keys), size)]
+    for method, train_all in programs(setting, size).items():
         cells = trials.cells(method, searches)
         tuned = pieces(
             f"tuning/{method}", functools.partial(tune, method, train_all, cells, tuning_keys)
         )
         chosen = np.tile(cells[tuned["chosen"]], (len(keys), 1))
-        curves[method] = pieces(f"runs/{method}", functools.partial(train_all, chosen, keys))
+        parts = [
+            pieces(f"runs/{method}/{i}", functools.partial(train_all, chosen[some], keys[some]))
+            for i, some in enumerate(slices)
+        ]
+        curves[method] = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
         rows[method] = _final(curves[method]) | tuned
     accuracies = {method: runs["test_accuracy"][:, -1] for method, runs in curves.items()}
     marthe = paired_difference(accuracies) | {

@@ -46,8 +46,10 @@ from learned_opt_lab.papers.wu2018.meta_descent.offline_smd_summary import (
 from learned_opt_lab.papers.wu2018.meta_descent.smd_decay import (
     LOG10_EXPONENTS,
     LOG10_RATES,
+    Decay,
     Points,
     decaying_sgd,
+    falling_rates,
     meta_descent,
     random_starts,
     thetas_of,
@@ -133,13 +135,13 @@ def run(config: Config, out: pathlib.Path) -> dict:
     given, config = config, resolve(config)
     training = make_training(load_data(config.dataset)[1], config.network, config.batch_size)
     key_warm, key_surface, key_smd = jax.random.split(jax.random.key(config.seed), 3)
-    cells = Cells(out, __name__, given, Points, data=training.data)
+    cells = Cells(out, __name__, given, Decay, data=training.data)
     warm = cells("warm_start", lambda: _warm_start(training, config, key_warm))
     rates = np.linspace(*LOG10_RATES, config.num_points)
     exponents = np.linspace(*LOG10_EXPONENTS, config.num_points)
     grid = Points(*(axis.ravel() for axis in np.meshgrid(rates, exponents, indexing="ij")))
     paths = {
-        n: cells(f"descent_{n}", lambda i=i: _descend(training, config, warm, i, key_smd))
+        n: _descend(training, config, warm, i, key_smd, cells.within(f"descent_{n}"))
         for i, n in enumerate(config.horizons[: len(config.num_meta_steps)])
     }
     ends = Points(*(np.concatenate([path[axis][-1] for path in paths.values()]) for axis in (0, 1)))
@@ -223,7 +225,7 @@ def _surface(training: Training, config: Config, warm, points: Points, key) -> n
     return np.where(np.isfinite(losses), losses, np.inf).mean(0).T
 
 
-def _descend(training: Training, config: Config, warm, index: int, key) -> Points:
+def _descend(training: Training, config: Config, warm, index: int, key, cells: Cells) -> Points:
     """SMD at one of the horizons: paths `[meta steps + 1, starts]`."""
     key = jax.random.fold_in(key, config.horizons[index])
     key_start, key_steps = jax.random.split(key)
@@ -233,9 +235,9 @@ def _descend(training: Training, config: Config, warm, index: int, key) -> Point
         warm,
         config.horizons[index],
         random_starts(key_start, config.num_smd_starts),
-        config.num_meta_steps[index],
-        config.meta_learning_rates[index],
+        falling_rates(config.meta_learning_rates[index], config.num_meta_steps[index]),
         key_steps,
+        cells,
     )
 
 

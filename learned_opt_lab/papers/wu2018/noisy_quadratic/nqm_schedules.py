@@ -140,10 +140,10 @@ def _deterministic(config: Config, num_updates: int, cells: Cells):
             )
             if num_steps == config.num_steps:
                 schedules, at_end = {"greedy": greedy, "optimized": optimized}, losses
-        curves = {
-            name: _with_extremes(problem, schedule, config.num_extreme)
-            for name, schedule in schedules.items()
-        }
+        extremes = lambda schedule: _with_extremes(problem, schedule, config.num_extreme)
+        curves = cells(
+            "deterministic_curves", lambda: {name: extremes(s) for name, s in schedules.items()}
+        )
         final_pair = {
             "learning_rate_times_h_max": float(schedules["greedy"].learning_rates[-1]) * h_max,
             "momentum": float(schedules["greedy"].momenta[-1]),
