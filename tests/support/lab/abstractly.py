@@ -202,13 +202,11 @@ def _replaced(found: dict[Any, Any]) -> Iterator[None]:
         return _Jitted(real_jit(function, **options), found)
 
     def put(value: Any, *place: Any, **options: Any) -> Any:
-        large = lambda leaf: (
+        large = any(
             isinstance(leaf, np.ndarray) and 0 in leaf.strides and leaf.nbytes > 10**6
+            for leaf in jax.tree.leaves(value)
         )
-        leaves, structure = jax.tree.flatten(value)
-        if any(map(large, leaves)):
-            return value
-        return real_put(value, *place, **options)
+        return value if large else real_put(value, *place, **options)
 
     with contextlib.ExitStack() as stack:
         set_to = lambda target, name, value: stack.enter_context(
@@ -220,8 +218,8 @@ def _replaced(found: dict[Any, Any]) -> Iterator[None]:
         set_to(memory, "host_bytes", lambda: 2**63)
         set_to(content, "data", lambda tree: "")
         one = jax.devices()[:1]
-        set_to(jax, "devices", lambda *_: one)
-        set_to(jax, "local_devices", lambda *_: one)
+        set_to(jax, "devices", lambda *_, **__: one)
+        set_to(jax, "local_devices", lambda *_, **__: one)
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         for name, module in list(sys.modules.items()):
