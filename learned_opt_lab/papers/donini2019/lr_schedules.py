@@ -108,7 +108,8 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     betas = config.hyper_learning_rates
     keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
     cells = Cells(out, __name__, given, data=problem.data)
-    optimized = cells("lrs_opt", lambda: _optimize(config, problem, keys[: config.num_lrs_seeds]))
+    few, inner = keys[: config.num_lrs_seeds], cells.within("lrs_opt")
+    optimized = cells("lrs_opt", lambda few=few: _optimize(config, problem, few, inner))
     online = {
         name: cells(f"online/{name}", lambda method=method: sweep(problem, keys, method, betas))
         for name, method in _methods(config.learning_rate).items()
@@ -167,7 +168,7 @@ def _methods(rate: float) -> dict[str, Method]:
     }
 
 
-def _optimize(config: Config, problem: Problem, keys) -> dict[str, np.ndarray]:
+def _optimize(config: Config, problem: Problem, keys, cells: Cells) -> dict[str, np.ndarray]:
     """LRS-OPT from the same initial weights as the online runs,
     measured on the same minibatches as they.
     """
@@ -184,6 +185,7 @@ def _optimize(config: Config, problem: Problem, keys) -> dict[str, np.ndarray]:
         key,
         config.num_lrs_iterations,
         config.lrs_learning_rate,
+        cells,
     )
     return run_schedules(problem, schedule, np.asarray(found.rates), keys) | {
         "objectives": np.asarray(found.objectives)
