@@ -79,18 +79,18 @@ def outer_training_code() -> str:
 
 
 @functools.cache
-def modules_code(name: str, within: str) -> str:
-    """Digest of a module's source and of those that it imports, and they in turn, within a package;
+def modules_code(name: str, within: tuple[str, ...]) -> str:
+    """Digest of a module's source and of those that it imports, and they in turn, within packages;
     modules whose names end in `figure` or `figures` only draw, and do not count.
     """
     found: dict[str, bytes] = {}
-    left = [name]
+    left, inside = [name], tuple(f"{package}." for package in within)
     while left:
         module = left.pop()
         spec = None if module in found else _module_spec(module)
         if spec is not None and not module.endswith(("figure", "figures")):
             found[module] = Path(spec.origin).read_bytes()
-            left += [each for each in _imported(found[module]) if each.startswith(f"{within}.")]
+            left += [each for each in _imported(found[module]) if each.startswith(inside)]
     return _hexdigest(part for each in sorted(found) for part in (each.encode(), found[each]))
 
 

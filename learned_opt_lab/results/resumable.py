@@ -25,6 +25,8 @@ from learned_opt_lab.results import content, folder
 
 FOLDER, SETTINGS = "cells", "experiment.json"
 FORMAT_VERSION = 1
+PACKAGES = ("learned_opt_lab.papers", "learned_opt_lab.evaluation")
+"""Those whose code counts where an experiment imports it; what they stand on counts as one."""
 T = TypeVar("T")
 
 
@@ -43,8 +45,8 @@ class Cells:
 
         Args:
           out: the experiment's folder.
-          experiment: name of its module, whose code counts with what it imports of the package of
-            packages that it is in (`learned_opt_lab.papers`), but for what only draws.
+          experiment: name of its module, whose code counts with what it imports of
+            `learned_opt_lab.papers` and `.evaluation`, but for what only draws.
           config: a dataclass; another one is refused in the same folder.
           types: NamedTuples that pieces hold.
           data: arrays that pieces follow from.
@@ -100,9 +102,8 @@ class Cells:
             folder.prepare_folder(
                 self._place, SETTINGS, wanted, "experiment", "choose another --out"
             )
-            packages = ".".join(self._experiment.split(".")[:2])
             self._made_of |= {
-                "code": content.modules_code(self._experiment, packages),
+                "code": content.modules_code(self._experiment, PACKAGES),
                 "shipped_code": content.shipped_code(),
                 "outer_training_code": content.outer_training_code(),
                 "data": content.data(self._data),

@@ -43,15 +43,16 @@ class Evaluator(NamedTuple):
 
     def tuned(self, name: str, budget: int, seed: int, cells: Cells) -> "Tuned":
         """A baseline with its best configuration for each run,
-        by the mean `outer_valid` loss of the very run; `CHUNK` of them are a piece.
+        by the mean `outer_valid` loss of the very run; those that run at once are a piece.
         """
         entry = baseline(name)
         configurations = entry.configurations(budget, seed)
         sweep = self._sweep(entry.factory)
         number = len(next(iter(configurations.values())))
         parts = []
-        for start in range(0, number, CHUNK):
-            rows = np.minimum(np.arange(start, start + min(CHUNK, number)), number - 1)
+        size = min(CHUNK, max(1, MOST_RUNS // len(self.runs.seed)), number)
+        for start in range(0, number, size):
+            rows = np.minimum(np.arange(start, start + size), number - 1)
             together = {k: v[rows] for k, v in configurations.items()}
             parts.append(
                 cells(f"{name}/{start}", lambda some=together: _losses(sweep(some, self.runs)))
@@ -79,7 +80,10 @@ class Evaluator(NamedTuple):
 
 
 CHUNK = 32
-"""Configurations that run at once."""
+"""Configurations that run at once, at most."""
+MOST_RUNS = 800
+"""Configurations times runs at once: at the paper's scale each takes about 35 MB, activations of a
+batch of 128 and what its gradient keeps."""
 
 
 class Tuned(NamedTuple):

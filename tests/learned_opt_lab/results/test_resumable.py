@@ -127,7 +127,7 @@ def test_code_of_the_modules_that_are_imported_counts_unless_they_draw(tmp_path,
         for name, text in (texts | changed).items():
             (package / f"{name}.py").write_text(text)
         content.modules_code.cache_clear()
-        return content.modules_code("some_papers.run", "some_papers")
+        return content.modules_code("some_papers.run", ("some_papers",))
 
     monkeypatch.syspath_prepend(tmp_path)
     plain = digest()
