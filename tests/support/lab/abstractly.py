@@ -28,7 +28,7 @@ import numpy as np
 
 from learned_opt_lab.papers.registry import EXPERIMENTS
 from learned_opt_lab.results import content
-from outer_train import memory
+from outer_train import memory, side_by_side
 from tasks.images import ImageData
 
 DEVICE_BYTES = 80 * 10**9
@@ -47,6 +47,7 @@ FEWER = {
     "held_out_curves": {"num_outer_steps": 2, "num_seeds": 1},
     "out_of_distribution": {"num_outer_steps": 2, "num_seeds": 1},
     "lr_schedules": {"num_lrs_iterations": 2},
+    "offline_smd": {"num_meta_steps": (5000, 500, 100)},
 }
 """Lengths of loops on the host, on which no program's size depends: seeds go one by one."""
 
@@ -216,6 +217,7 @@ def _replaced(found: dict[Any, Any]) -> Iterator[None]:
         set_to(jax, "device_put", put)
         set_to(memory, "available_bytes", lambda devices: DEVICE_BYTES)
         set_to(memory, "host_bytes", lambda: 2**63)
+        set_to(side_by_side, "SECONDS_TO_CHECKPOINT", math.inf)
         set_to(content, "data", lambda tree: "")
         one = jax.devices()[:1]
         set_to(jax, "devices", lambda *_, **__: one)

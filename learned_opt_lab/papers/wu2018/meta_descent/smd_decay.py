@@ -17,7 +17,7 @@ from jax import Array, lax
 
 from learned_opt import LearnedOptimizer
 from learned_opt.hand_designed import Decayed, encode_pair, inverse_time_schedule
-from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import Training, jit_over, sgd_steps
+from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import Training, sgd_steps
 from learned_opt_lab.results.resumable import Cells
 from outer_train import UnrolledSystem
 from outer_train.estimators import forward_mode
@@ -135,15 +135,18 @@ def meta_descent(
       The paths, `[meta steps + 1, starts]`.
     """
     descend = partial(_descend, learned, warm, horizon)
-    over_starts = lambda training, *args: jax.vmap(
-        partial(descend, training), in_axes=(0, 0, 0, None)
-    )(*args)
+
+    @jax.jit  # once, for all pieces
+    def over_starts(data, *args):
+        of_start = partial(descend, training._replace(data=data))
+        return jax.vmap(of_start, in_axes=(0, 0, 0, None))(*args)
+
     keys, thetas = jax.random.split(key, len(starts.rate)), thetas_of(starts)
 
     def piece(carry: list, first: int, size: int) -> tuple[list, Decay]:
         now = rates[first : first + size]
         schedule = jnp.asarray(first + np.arange(len(now))), jnp.asarray(now)
-        return jit_over(training, over_starts, carry, thetas, keys, schedule)
+        return over_starts(training.data, carry, thetas, keys, schedule)
 
     size = max(1, STEPS_OF_A_PIECE // horizon)
     carry, paths = [], [jax.tree.map(lambda x: np.asarray(x)[:, None], thetas)]
@@ -155,8 +158,8 @@ def meta_descent(
 
 def falling_rates(first: float, num_meta_steps: int) -> np.ndarray:
     """Half a cosine from the first rate towards 0, float32 `[meta steps]`."""
-    share = np.arange(num_meta_steps) / num_meta_steps
-    return np.float32(first) * (1 + np.cos(np.pi * share, dtype=np.float32)) / 2
+    angles = np.pi * np.arange(num_meta_steps) / num_meta_steps
+    return np.float32(first) * (1 + np.cos(angles, dtype=np.float32)) / 2
 
 
 def _descend(learned, warm, horizon: int, training: Training, carry: list, theta, key, schedule):
