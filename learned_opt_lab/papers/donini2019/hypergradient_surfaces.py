@@ -25,6 +25,7 @@ from learned_opt.hypergradient import hd, marthe, rtho
 from learned_opt_lab.drawing.axes import known, legend, log_scale, positive
 from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 from tasks import Task
 from tasks.analytic import surfaces
 
@@ -72,8 +73,10 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     """
     if config.num_steps < 2 or not config.beale_betas:
         raise ValueError(f"num_steps must be >= 2 and beale_betas not empty, got {config}")
+    cells = Cells(out, __name__, config)
     with jax.enable_x64(True):
-        beale, bukin = _run_beale(config), _run_bukin(config)
+        beale = cells("beale", lambda: _run_beale(config))
+        bukin = cells("bukin", lambda: _run_bukin(config))
     result = {
         "config": dataclasses.asdict(config),
         "beale": {name: _beale_rows(config.beale_betas, runs) for name, runs in beale.items()},

@@ -38,6 +38,7 @@ import numpy as np
 import optax
 
 from learned_opt.disk import files
+from learned_opt.hypergradient import HyperLearningRateSearch
 from learned_opt_lab.evaluation.statistics import deviation
 from learned_opt_lab.papers.donini2019 import image_classification_figures
 from learned_opt_lab.papers.donini2019 import image_models as models
@@ -53,6 +54,7 @@ from learned_opt_lab.papers.donini2019.image_classification_tuning import (
 )
 from learned_opt_lab.papers.schedule_runs import split_rows
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 from tasks import Task
 from tasks.images import ImageData, classification_task, sample_images, tfds_images
 
@@ -108,14 +110,16 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
             raise ValueError(f"{field.name} must be at least 1, got {value}")
     out.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"config": dataclasses.asdict(config)}
-    for name in config.settings:
-        setting = _setting(config, name)
+    settings = {name: _setting(config, name) for name in config.settings}
+    data = [setting.data for setting in settings.values()]
+    cells = Cells(out, __name__, config, HyperLearningRateSearch, data=data)
+    for name, setting in settings.items():
         if setting.num_steps % config.num_points:
             raise ValueError(
                 f"num_steps must be a multiple of {config.num_points} points, got "
                 f"{setting.num_steps}"
             )
-        result[name], curves = _compare(config, setting, name)
+        result[name], curves = _compare(config, setting, name, cells.within(name))
         files.write_npz(
             out / f"curves_{name}.npz",
             {f"{m}/{k}": v for m, c in curves.items() for k, v in c.items()},
@@ -170,7 +174,7 @@ def _task(module: nn.Module, data: ImageData, batch_size: int, weight_decay: flo
 
 
 def _compare(
-    config: Config, setting: Setting, name: str
+    config: Config, setting: Setting, name: str, pieces: Cells
 ) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
     """Tunes every method, then runs all on the same seeds:
     final numbers, and curves `[seeds, points or steps]`.
@@ -180,14 +184,23 @@ def _compare(
     tuning_keys = jax.random.split(key_tuning, config.num_tuning_seeds)
     keys = jax.random.split(key_final, config.num_seeds or (5 if paper else 6))
     trials = PAPER_TRIALS[name] if paper else DEFAULT_TRIALS[name]
-    searches = search_meta_steps(
-        setting, trials, config.num_search_steps, config.first_meta_step, key_search
-    )
+    search = (config.num_search_steps, config.first_meta_step, key_search)
+    searches = pieces("search", lambda: search_meta_steps(setting, trials, *search))
     rows, curves = {}, {}
-    for method, train_all in programs(setting, len(keys)).items():
+    # Each piece of a long run is the seeds that run at once.
+    size = len(jax.devices()) if paper else len(keys)
+    slices = [slice(i, i + size) for i in range(0, len(keys), size)]
+    for method, train_all in programs(setting, size).items():
         cells = trials.cells(method, searches)
-        tuned = tune(method, train_all, cells, tuning_keys)
-        curves[method] = train_all(np.tile(cells[tuned["chosen"]], (len(keys), 1)), keys)
+        tuned = pieces(
+            f"tuning/{method}", functools.partial(tune, method, train_all, cells, tuning_keys)
+        )
+        chosen = np.tile(cells[tuned["chosen"]], (len(keys), 1))
+        parts = [
+            pieces(f"runs/{method}/{i}", functools.partial(train_all, chosen[some], keys[some]))
+            for i, some in enumerate(slices)
+        ]
+        curves[method] = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
         rows[method] = _final(curves[method]) | tuned
     accuracies = {method: runs["test_accuracy"][:, -1] for method, runs in curves.items()}
     marthe = paired_difference(accuracies) | {

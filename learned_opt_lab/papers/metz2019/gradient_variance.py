@@ -30,6 +30,7 @@ from learned_opt_lab.drawing.colors import (
 from learned_opt_lab.drawing.training_figures import running_median, save, tidy
 from learned_opt_lab.papers.metz2019.double_well import double_well_problem
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 from outer_train import clip_by_global_norm, devices, inner_problem, outer_step, truncation
 from outer_train.estimators import merged
 from tasks.analytic import random_quadratic_family
@@ -82,9 +83,10 @@ def run(config: Config, out: pathlib.Path) -> dict:
     """
     if not config.lengths or min(config.lengths) < 1 or config.num_outer_steps < 2:
         raise ValueError("lengths must be at least 1 and num_outer_steps at least 2")
-    variances = double_well_variances(config)
+    cells = Cells(out, __name__, config)
+    variances = cells("double_well", lambda: double_well_variances(config))
     ratios = (variances[RP] / variances[ES]).tolist()
-    rows = outer_training_variances(config)
+    rows = cells("outer_training", lambda: outer_training_variances(config))
     learned = _summary(rows)
     result = {
         "lengths": list(config.lengths),

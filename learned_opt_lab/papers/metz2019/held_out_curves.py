@@ -40,6 +40,8 @@ from learned_opt_lab.papers.metz2019.outer_trained_setup import (
     resolve,
 )
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
+from outer_train import SeedsResult
 
 STYLES = {
     "validation": (BLUE, "-", 2.4, "learned, L_valid"),
@@ -53,17 +55,20 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     """Writes `result.json`, `curves.npz` and `held_out_curves.png` to `out`;
     returns what is in the first.
     """
-    config = resolve(config)
+    given, config = config, resolve(config)
     made = families(config)
-    picked = outer_trained.outer_train_and_pick(config, made)
+    cells = Cells(out, __name__, given, SeedsResult, data=made.data)
+    picked = outer_trained.outer_train_and_pick(config, made, cells)
     on = evaluator(made.held_out, reporting_key(config), config.num_tasks, config.num_steps)
     evaluate = on.learned(config)
-    seeds = {objective: evaluate(picked[objective].thetas) for objective in OBJECTIVES}
-    tuned = {name: on.tuned(name, config.budget, config.seed) for name in BASELINES}
+    held_out = cells.within("held_out")
+    seeds = {o: held_out(o, lambda o=o: evaluate(picked[o].thetas)) for o in OBJECTIVES}
+    tuned = {name: on.tuned(name, config.budget, config.seed, held_out) for name in BASELINES}
     losses = {o: {split: v[picked[o].index] for split, v in seeds[o].items()} for o in OBJECTIVES}
     losses |= {name: each.losses for name, each in tuned.items()}
-    seconds = outer_trained_evaluation.seconds_per_step(
-        config, on, picked["validation"].theta, tuned
+    theta = picked["validation"].theta
+    seconds = held_out(
+        "seconds", lambda: outer_trained_evaluation.seconds_per_step(config, on, theta, tuned)
     )
     rows = {name: _row(name, losses, seconds, on) for name in losses}
     result = {

@@ -24,6 +24,7 @@ from learned_opt_lab.papers.metz2019.double_well import BARRIER, positions
 from learned_opt_lab.papers.metz2019.learned_slices import Slices, theta_slices
 from learned_opt_lab.papers.metz2019.outer_landscape_figures import landscape_figure
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 from outer_train import UnrolledSystem, inner_problem
 from tasks import TaskFamily
 from tasks.analytic import double_well_loss
@@ -90,21 +91,12 @@ def run(config: Config, out: pathlib.Path) -> dict:
         )
     if config.num_rates < 2 or min(config.num_adam_steps, config.num_networks) < 1:
         raise ValueError("num_rates must be at least 2, num_adam_steps and num_networks at least 1")
-    well = double_well(config)
     key_adam, key_slices = jax.random.split(jax.random.key(config.seed))
     family = _digits_family(config)
-    paths, divergence = adam_divergence(config, family, key_adam)
-    fine = 4 if config.scale == "paper" else 1
-    slices = theta_slices(
-        family,
-        unroll_length=config.unroll_length,
-        unrolls=config.unrolls,
-        num_outer_steps=config.num_outer_steps,
-        num_points=fine * (config.num_points - 1) + 1,
-        grid=fine * (config.grid - 1) + 1,
-        extent=config.extent,
-        key=key_slices,
-    )
+    cells = Cells(out, __name__, config, Slices, data=family.data)
+    well = cells("double_well", lambda: double_well(config))
+    paths, divergence = cells("adam", lambda: adam_divergence(config, family, key_adam))
+    slices = cells("slices", lambda: _slices(config, family, key_slices))
     result = {
         "double_well": well["numbers"],
         "adam": divergence,
@@ -235,6 +227,21 @@ def _network_paths(problem: UnrolledSystem, theta, key, log_rates, data):
         np.sqrt(params.shape[-1])
     )
     return params @ directions, spread[1:] / moved[1:]
+
+
+def _slices(config: Config, family: TaskFamily, key) -> Slices:
+    """Panels e and f."""
+    fine = 4 if config.scale == "paper" else 1
+    return theta_slices(
+        family,
+        unroll_length=config.unroll_length,
+        unrolls=config.unrolls,
+        num_outer_steps=config.num_outer_steps,
+        num_points=fine * (config.num_points - 1) + 1,
+        grid=fine * (config.grid - 1) + 1,
+        extent=config.extent,
+        key=key,
+    )
 
 
 def _slice_numbers(config: Config, slices: Slices) -> dict[str, Any]:

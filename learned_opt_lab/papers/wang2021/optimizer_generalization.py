@@ -12,6 +12,7 @@ few minutes on two cores; `--scale paper` is MNIST.
 
 import dataclasses
 import pathlib
+from functools import partial
 from typing import Literal
 
 import jax
@@ -33,6 +34,7 @@ from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import (
     with_label_noise,
 )
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 from outer_train import clip_by_global_norm, inner_problem
 from outer_train.estimators import persistent_es
 from tasks.images import fixed_family
@@ -102,14 +104,17 @@ SIZES = {
 
 def run(config: Config, out: pathlib.Path) -> dict:
     """Writes `result.json` and `generalization.png` to `out`; returns what is in the former."""
-    config = resolve(config)
+    given, config = config, resolve(config)
     dataset, data = load_data(config.dataset)
+    pieces = Cells(out, __name__, given, data=data)
     key = jax.random.key(config.seed)
     rows, curves = [], []
     for cell in config.cells:
         # The same keys everywhere: differences between the cells
         # and objectives are not those of the draws.
-        runs = {name: _outer_train_and_run(config, data, cell, name, key) for name in OBJECTIVES}
+        train = partial(_outer_train_and_run, config, data, cell)
+        named = f"samples_{cell[0] or 'all'}_noise_{cell[1]:g}"
+        runs = {name: pieces(f"{named}/{name}", partial(train, name, key)) for name in OBJECTIVES}
         rows.append(_summary(cell, runs))
         curves.append(runs)
     result = {"dataset": dataset, "network": config.network, "cells": rows}

@@ -37,6 +37,7 @@ from learned_opt_lab.papers.wang2021.step_size_meta_gradient_figures import (
     gradient_figure,
 )
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 from tasks.analytic import log_loss_after_steps, loss_after_steps
 
 
@@ -100,17 +101,20 @@ def run(config: Config, out: pathlib.Path) -> dict:
     """
     draw = draw_quadratic(config.dim, config.seed)
     step_sizes = np.geomspace(1e-4, 10, config.num_step_sizes).astype(np.float32)
-    rows = [_compare(draw, step_sizes, num_steps) for num_steps in config.horizons]
-    paths, best = _meta_descent(config, draw)
+    cells = Cells(out, __name__, config, _Row)
+    rows = [
+        cells(f"gradient_{n}", lambda n=n: _compare(draw, step_sizes, n)) for n in config.horizons
+    ]
+    paths, best = cells("meta_descent", lambda: _meta_descent(config, draw))
+    points = ((1.0, 80), (0.1, 80), (0.1, 1000), (0.02, 1000))
     result = {
         "largest_eigenvalue": float(draw.eigenvalues[-1]),
         "two_over_largest_eigenvalue": 2 / float(draw.eigenvalues[-1]),
         "at_start": _at_start(draw, config),
         "gradient": [row.summary for row in rows],
-        "backpropagation": [
-            _backpropagate(draw, *point)
-            for point in ((1.0, 80), (0.1, 80), (0.1, 1000), (0.02, 1000))
-        ],
+        "backpropagation": cells(
+            "backpropagation", lambda: [_backpropagate(draw, *point) for point in points]
+        ),
         "growth_of_naive_gradient": _growth(draw),
         "meta_descent": {name: _printable(path[-1]) for name, path in paths.items()},
         "best_step_size": best,

@@ -15,9 +15,10 @@ from jax.sharding import PartitionSpec as P
 
 from learned_opt import LearnedOptimizer
 from learned_opt.hand_designed import hyperparameters
+from learned_opt_lab.results.resumable import Cells
 from outer_train import PARTICLES, UnrolledSystem, inner_problem, particle_mesh
 from outer_train.estimators import truncated_backprop
-from tasks.images import MLP, class_subset_family, digits
+from tasks.images import MLP, ImageData, class_subset_family
 
 RATE = "log_learning_rate"
 
@@ -50,11 +51,10 @@ def adam_rate(learning_rate: float) -> LearnedOptimizer:
     return LearnedOptimizer(lambda key: {RATE: adam.init(key)[RATE]}, optimizer)
 
 
-def measure_adam(config: Any, key: Array) -> AdamRuns:
+def measure_adam(config: Any, data: ImageData, key: Array, cells: Cells) -> AdamRuns:
     """All runs of the experiment, from
-    `learned_opt_lab.papers.metz2019.truncation_bias.experiment.Config`.
+    `learned_opt_lab.papers.metz2019.truncation_bias.experiment.Config`; a truncation is two pieces.
     """
-    data = digits()
     module = MLP(hidden_sizes=(config.hidden_size,), num_classes=10)
     family = class_subset_family(data, module, 10, tuple(range(10)), config.batch_size)
     problem = inner_problem(family, adam_rate(config.learning_rate), config.num_steps)
@@ -75,14 +75,17 @@ def measure_adam(config: Any, key: Array) -> AdamRuns:
         )
         return np.asarray(outer_run(theta, key, *lengths, problem.data))[:num_updates]
 
-    paths = [
-        run(key_train, config.learning_rate, k, config.num_episodes, config.outer_learning_rate)
-        for k in config.truncations
-    ]
-    measured = [
-        [run(key_measure, rate, k, 1, 0.0) for rate in config.rates] for k in config.truncations
-    ]
-    windows = [run(key_measure, config.learning_rate, k, 1, 0.0)[:, 1] for k in config.truncations]
+    def path(k):
+        return run(
+            key_train, config.learning_rate, k, config.num_episodes, config.outer_learning_rate
+        )
+
+    def measure(k):
+        return [run(key_measure, rate, k, 1, 0.0) for rate in (*config.rates, config.learning_rate)]
+
+    paths = [cells(f"path_{k}", lambda k=k: path(k)) for k in config.truncations]
+    measured = [cells(f"gradients_{k}", lambda k=k: measure(k)) for k in config.truncations]
+    windows = [row.pop()[:, 1] for row in measured]
     losses = np.asarray([rows[:, 0].mean() for rows in measured[-1]], np.float64)
     gradients = np.asarray([[rows[:, 1].mean() for rows in row] for row in measured], np.float64)
     return AdamRuns(paths, windows, losses, gradients)

@@ -26,6 +26,8 @@ from learned_opt_lab.papers.metz2019.truncation_bias.nqm_truncation import (
 )
 from learned_opt_lab.papers.wu2018.noisy_quadratic.short_horizon import paper_problem
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
+from tasks.images import digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,14 +75,17 @@ def run(config: Config, out: pathlib.Path) -> dict:
     Raises:
       ValueError: for truncations that do not divide the episode.
     """
+    given = config
     if config.scale == "paper":
         config = dataclasses.replace(config, num_steps=10_000, truncations=(10, 100, 1000, 10_000))
     if any(k < 1 or config.num_steps % k for k in config.truncations):
         raise ValueError(
             f"truncations must divide num_steps = {config.num_steps}, got {config.truncations}"
         )
-    quadratic, curves = _noisy_quadratic(config)
-    runs = measure_adam(config, jax.random.key(config.seed))
+    data = digits()
+    cells = Cells(out, __name__, given, data=data)
+    quadratic, curves = cells("noisy_quadratic", lambda: _noisy_quadratic(config))
+    runs = measure_adam(config, data, jax.random.key(config.seed), cells)
     out.mkdir(parents=True, exist_ok=True)
     result = {"noisy_quadratic": quadratic, "adam": adam_numbers(config, runs)}
     write_result(out / "result.json", result)

@@ -46,8 +46,10 @@ from learned_opt_lab.papers.wu2018.meta_descent.offline_smd_summary import (
 from learned_opt_lab.papers.wu2018.meta_descent.smd_decay import (
     LOG10_EXPONENTS,
     LOG10_RATES,
+    Decay,
     Points,
     decaying_sgd,
+    falling_rates,
     meta_descent,
     random_starts,
     thetas_of,
@@ -60,6 +62,7 @@ from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import (
     sgd_steps,
 )
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,21 +132,22 @@ def run(config: Config, out: pathlib.Path) -> dict:
     """Writes `result.json`, `surfaces.png` and `curves.png` to `out`;
     returns what is in the former.
     """
-    config = resolve(config)
+    given, config = config, resolve(config)
     training = make_training(load_data(config.dataset)[1], config.network, config.batch_size)
     key_warm, key_surface, key_smd = jax.random.split(jax.random.key(config.seed), 3)
-    warm = _warm_start(training, config, key_warm)
+    cells = Cells(out, __name__, given, Decay, data=training.data)
+    warm = cells("warm_start", lambda: _warm_start(training, config, key_warm))
     rates = np.linspace(*LOG10_RATES, config.num_points)
     exponents = np.linspace(*LOG10_EXPONENTS, config.num_points)
     grid = Points(*(axis.ravel() for axis in np.meshgrid(rates, exponents, indexing="ij")))
     paths = {
-        horizon: _descend(training, config, warm, i, jax.random.fold_in(key_smd, horizon))
-        for i, horizon in enumerate(config.horizons[: len(config.num_meta_steps)])
+        n: _descend(training, config, warm, i, key_smd, cells.within(f"descent_{n}"))
+        for i, n in enumerate(config.horizons[: len(config.num_meta_steps)])
     }
     ends = Points(*(np.concatenate([path[axis][-1] for path in paths.values()]) for axis in (0, 1)))
     # The ends are evaluated in the surface's own program, on its minibatches.
     points = Points(*(np.concatenate(pair) for pair in zip(grid, ends, strict=True)))
-    losses = _surface(training, config, warm, points, key_surface)
+    losses = cells("surface", lambda: _surface(training, config, warm, points, key_surface))
     surface, at_ends = losses[:, : len(grid.rate)], losses[:, len(grid.rate) :]
     result = {
         "dataset": config.dataset,
@@ -157,7 +161,8 @@ def run(config: Config, out: pathlib.Path) -> dict:
     out.mkdir(parents=True, exist_ok=True)
     write_result(out / "result.json", result)
     save(surface_figure(config.horizons, rates, exponents, surface, paths), out / "surfaces.png")
-    curves = _curves(training, config, warm, result["horizons"], key_surface)
+    chosen = result["horizons"]
+    curves = cells("curves", lambda: _curves(training, config, warm, chosen, key_surface))
     save(curve_figure(result["horizons"], *curves), out / "curves.png")
     return result
 
@@ -220,8 +225,9 @@ def _surface(training: Training, config: Config, warm, points: Points, key) -> n
     return np.where(np.isfinite(losses), losses, np.inf).mean(0).T
 
 
-def _descend(training: Training, config: Config, warm, index: int, key) -> Points:
+def _descend(training: Training, config: Config, warm, index: int, key, cells: Cells) -> Points:
     """SMD at one of the horizons: paths `[meta steps + 1, starts]`."""
+    key = jax.random.fold_in(key, config.horizons[index])
     key_start, key_steps = jax.random.split(key)
     return meta_descent(
         training,
@@ -229,9 +235,9 @@ def _descend(training: Training, config: Config, warm, index: int, key) -> Point
         warm,
         config.horizons[index],
         random_starts(key_start, config.num_smd_starts),
-        config.num_meta_steps[index],
-        config.meta_learning_rates[index],
+        falling_rates(config.meta_learning_rates[index], config.num_meta_steps[index]),
         key_steps,
+        cells,
     )
 
 

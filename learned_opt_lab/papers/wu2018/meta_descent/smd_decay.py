@@ -17,7 +17,8 @@ from jax import Array, lax
 
 from learned_opt import LearnedOptimizer
 from learned_opt.hand_designed import Decayed, encode_pair, inverse_time_schedule
-from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import Training, jit_over, sgd_steps
+from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import Training, sgd_steps
+from learned_opt_lab.results.resumable import Cells
 from outer_train import UnrolledSystem
 from outer_train.estimators import forward_mode
 
@@ -26,6 +27,8 @@ GRADIENT_CLIP = 1.0
 RATE_CUT = 0.9
 WORSE = 3.0
 MEAN_WEIGHT = 0.2
+STEPS_OF_A_PIECE = 500_000
+"""Of training, in all meta-steps of a piece: minutes on an accelerator."""
 LOG10_RATES = (-3.0, -0.3)
 LOG10_EXPONENTS = (-2.0, 2.3)
 
@@ -106,12 +109,11 @@ def meta_descent(
     warm,
     horizon: int,
     starts: Points,
-    num_meta_steps: int,
-    meta_learning_rate: float,
+    rates: np.ndarray,
     key: Array,
+    cells: Cells,
 ) -> Points:
-    """SMD from each start: Adam on clipped forward-mode gradients,
-    its rate falling to 0 along a cosine.
+    """SMD from each start: Adam on clipped forward-mode gradients.
 
     The best schedules of long horizons lie at the edge of stability, and past it no gradient leads
     back: the loss is chaotic, then flat. So where a training ends at more than `WORSE` times the
@@ -125,51 +127,76 @@ def meta_descent(
       warm: weights every training starts from.
       horizon: in steps.
       starts: `[starts]`.
-      num_meta_steps: of Adam.
-      meta_learning_rate: of Adam at its start.
+      rates: Adam's, `[meta steps]`, as of `falling_rates`.
       key: of the minibatches.
+      cells: of this descent, each of `STEPS_OF_A_PIECE` steps of training.
 
     Returns:
       The paths, `[meta steps + 1, starts]`.
     """
+    descend = partial(_descend, learned, warm, horizon)
+
+    @jax.jit  # once, for all pieces
+    def over_starts(data, *args):
+        of_start = partial(descend, training._replace(data=data))
+        return jax.vmap(of_start, in_axes=(0, 0, 0, None))(*args)
+
+    keys, thetas = jax.random.split(key, len(starts.rate)), thetas_of(starts)
+
+    def piece(carry: list, first: int, size: int) -> tuple[list, Decay]:
+        now = rates[first : first + size]
+        schedule = jnp.asarray(first + np.arange(len(now))), jnp.asarray(now)
+        return over_starts(training.data, carry, thetas, keys, schedule)
+
+    size = max(1, STEPS_OF_A_PIECE // horizon)
+    carry, paths = [], [jax.tree.map(lambda x: np.asarray(x)[:, None], thetas)]
+    for first in range(0, len(rates), size):
+        carry, path = cells(f"from_{first}", partial(piece, carry, first, size))
+        paths.append(path)
+    return points_of(jax.tree.map(lambda *parts: np.concatenate(parts, axis=1).T, *paths))
+
+
+def falling_rates(first: float, num_meta_steps: int) -> np.ndarray:
+    """Half a cosine from the first rate towards 0, float32 `[meta steps]`."""
+    angles = np.pi * np.arange(num_meta_steps) / num_meta_steps
+    return np.float32(first) * (1 + np.cos(angles, dtype=np.float32)) / 2
+
+
+def _descend(learned, warm, horizon: int, training: Training, carry: list, theta, key, schedule):
+    """Meta-steps of one start: what is carried on, as leaves, and theta after each, `[steps]`.
+
+    Args:
+      learned: as in `meta_descent`, as are `warm` and `horizon`.
+      warm: weights.
+      horizon: in steps.
+      training: the task.
+      carry: leaves of theta, Adam's state and the mean of the losses; none before the first step.
+      theta: the start.
+      key: of this start.
+      schedule: numbers and rates of the steps, `[steps]` each.
+    """
     adam = optax.scale_by_adam(b2=0.99)
-    steps = np.arange(num_meta_steps)
-    rates = (
-        np.float32(meta_learning_rate)
-        * (1 + np.cos(np.pi * steps / num_meta_steps, dtype=np.float32))
-        / 2
-    )
+    estimator = forward_mode(horizon_problem(training, learned, warm, horizon), num_particles=1)
+    fresh = (theta, adam.init(theta), jnp.log(training.full_loss(warm)))
 
-    def descend(training, theta, key):
-        estimator = forward_mode(horizon_problem(training, learned, warm, horizon), num_particles=1)
-        first_loss = jnp.log(training.full_loss(warm))
+    def step(carry, now):
+        i, rate = now
+        theta, adam_state, mean = carry
+        key_init, key_estimate = jax.random.split(jax.random.fold_in(key, i))
+        state = estimator.init(theta, key_init)
+        estimate, _ = estimator.estimate(theta, state, key_estimate, 1, training.data)
+        moved = _adam_step(adam, rate, theta, adam_state, estimate.grad)
+        cut = theta._replace(log_rate=theta.log_rate + float(np.log(RATE_CUT)))
+        known = jnp.all(jnp.stack([~jnp.isnan(leaf) for leaf in jax.tree.leaves(estimate.grad)]))
+        stable = known & (estimate.loss < mean + float(np.log(WORSE)))
+        theta, adam_state = jax.tree.map(partial(jnp.where, stable), moved, (cut, adam.init(theta)))
+        excess = jnp.where(jnp.isfinite(estimate.loss), estimate.loss - mean, 0.0)
+        return (theta, adam_state, mean + MEAN_WEIGHT * excess), theta
 
-        def step(carry, now):
-            i, rate = now
-            theta, adam_state, mean = carry
-            key_init, key_estimate = jax.random.split(jax.random.fold_in(key, i))
-            state = estimator.init(theta, key_init)
-            estimate, _ = estimator.estimate(theta, state, key_estimate, 1, training.data)
-            moved = _adam_step(adam, rate, theta, adam_state, estimate.grad)
-            cut = theta._replace(log_rate=theta.log_rate + float(np.log(RATE_CUT)))
-            known = jnp.all(
-                jnp.stack([~jnp.isnan(leaf) for leaf in jax.tree.leaves(estimate.grad)])
-            )
-            stable = known & (estimate.loss < mean + float(np.log(WORSE)))
-            theta, adam_state = jax.tree.map(
-                partial(jnp.where, stable), moved, (cut, adam.init(theta))
-            )
-            excess = jnp.where(jnp.isfinite(estimate.loss), estimate.loss - mean, 0.0)
-            return (theta, adam_state, mean + MEAN_WEIGHT * excess), theta
-
-        schedule = (jnp.asarray(steps), jnp.asarray(rates, jnp.float32))
-        _, path = lax.scan(step, (theta, adam.init(theta), first_loss), schedule)
-        return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), theta, path)
-
-    over_starts = lambda training, *args: jax.vmap(partial(descend, training))(*args)
-    keys = jax.random.split(key, len(starts.rate))
-    paths = jit_over(training, over_starts, thetas_of(starts), keys)
-    return points_of(jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), paths))
+    structure = jax.tree.structure(fresh)
+    carry = jax.tree.unflatten(structure, carry or jax.tree.leaves(fresh))
+    carry, path = lax.scan(step, carry, schedule)
+    return jax.tree.leaves(carry), path
 
 
 def _adam_step(adam, rate, theta: Decay, adam_state, grad: Decay):
