@@ -70,6 +70,7 @@ def run(args: tuple[str, Any]) -> Outcome:
       ValueError: the directory holds another result and `overwrite` is false.
     """
     from learned_opt_lab.cli import progress
+    from learned_opt_lab.results import made
     from outer_train import use_cpu_devices
 
     name, given = args
@@ -83,7 +84,10 @@ def run(args: tuple[str, Any]) -> Outcome:
     fresh = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        with progress.phase(f"running {name.rpartition('.')[2]}", says=False):
+        with (
+            progress.phase(f"running {name.rpartition('.')[2]}", says=False),
+            made.timed(out, known_as(name), given.config.scale, not_at_default(given.config)),
+        ):
             module.run(given.config, out)
     except ValueError:
         if fresh:  # bad input leaves nothing behind; results that are there already stay
@@ -92,6 +96,22 @@ def run(args: tuple[str, Any]) -> Outcome:
         raise
     files = sorted(path for path in out.iterdir() if path.is_file())
     return Outcome(0, {"out": out, "files": files}, f"{RESULT} and figures are in {out}")
+
+
+def known_as(module: str) -> str:
+    """The name of the experiment that a module holds."""
+    return next(name for name, path in experiments().items() if path == module)
+
+
+def not_at_default(config: Any) -> dict[str, Any]:
+    """Fields but the scale that differ from what a config without arguments has."""
+    default = type(config)()
+    pairs = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    return {
+        name: value
+        for name, value in pairs.items()
+        if name != "scale" and value != getattr(default, name)
+    }
 
 
 def experiments() -> dict[str, str]:
