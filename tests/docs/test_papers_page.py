@@ -1,4 +1,4 @@
-"""`docs/papers.md` is what its script writes from `docs/papers.json`; no row is without a number that
+"""`docs/papers.md` is what its script writes from `docs/papers.json`; each row has a number that
 its word follows from.
 """
 
