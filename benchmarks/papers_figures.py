@@ -1,6 +1,7 @@
-"""Small copies of the figures of results, for `docs/figures/gallery`."""
+"""Small copies of the figures of results, in `docs/figures/gallery` and on the gallery's page."""
 
 import io
+import re
 from pathlib import Path
 
 from PIL import Image
@@ -61,3 +62,24 @@ def small(path: Path) -> bytes:
             if buffer.tell() <= MOST_BYTES:
                 return buffer.getvalue()
     raise ValueError(f"{path} has no copy of {MOST_BYTES:,} bytes or less")
+
+
+_CARD = re.compile(
+    r"(^:::\{grid-item-card\} (?:[^\n:]*: )?([^\n]*)\n)((?:(?!^:::).)*?)"
+    r"`learned-opt reproduce (\w+) --out DIR`",
+    re.MULTILINE | re.DOTALL,
+)
+"""Head, title, what comes before the command, and the experiment of a card of the gallery."""
+
+
+def with_figures(gallery: str, folder: Path) -> str:
+    """The gallery's page, with the figure of each card that has none and whose copy is there."""
+
+    def filled(card: re.Match[str]) -> str:
+        head, title, body, name = card.groups()
+        if "![" in body or not (folder / f"{name}.png").exists():
+            return card[0]
+        figure = f"![{title[0].upper()}{title[1:]}](../figures/gallery/{name}.png)"
+        return f"{head}{figure}\n\n{body}`learned-opt reproduce {name} --out DIR`"
+
+    return _CARD.sub(filled, gallery)

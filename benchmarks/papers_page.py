@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks.papers_figures import copy_figures
+from benchmarks.papers_figures import copy_figures, with_figures
 from learned_opt.disk import files
 from learned_opt_lab.papers.claims import page
 
@@ -28,16 +28,21 @@ def main(argv: list[str] | None = None) -> int:
     path = args.docs / "papers.json"
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     content = page.collect(args.results, earlier)
+    num_figures = 0
+    for name, about in content["results"].items():
+        figures = copy_figures(args.results, name, args.docs / "figures" / "gallery")
+        num_figures += len(figures)
+        if figures and about:
+            about["figures"] = [figure.name for figure in figures]
     files.write_json(path, content)
     (args.docs / "papers.md").write_text(page.markdown(content), encoding="utf-8")
-    figures = [
-        figure
-        for name in content["results"]
-        for figure in copy_figures(args.results, name, args.docs / "figures" / "gallery")
-    ]
+    gallery = args.docs / "gallery" / "index.md"
+    if gallery.exists():
+        drawn = with_figures(gallery.read_text(encoding="utf-8"), args.docs / "figures" / "gallery")
+        gallery.write_text(drawn, encoding="utf-8")
     words = [row["word"] for rows in content["papers"].values() for row in rows]
     counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-    print(f"{len(words)} rows ({counts}) and {len(figures)} figures are in {args.docs}")
+    print(f"{len(words)} rows ({counts}) and {num_figures} figures are in {args.docs}")
     return 0
 
 

@@ -32,11 +32,12 @@ def timed(out: Path, experiment: str, scale: Any, settings: dict[str, Any]) -> I
     """
     made = {"experiment": experiment, "scale": scale, "settings": settings}
     made = json.loads(json.dumps(made, default=str))  # as it will be read again
+    made |= {"version": __version__, "commit": commit()}  # a checkout may change meanwhile
     earlier, start = _unfinished_minutes(out / NAME, made), time.monotonic()
 
     def write(finished: bool) -> None:
         minutes = earlier + (time.monotonic() - start) / 60
-        about = {"finished": finished, "minutes": round(minutes, 2), **_here()}
+        about = {"finished": finished, "minutes": round(minutes, 2), "machine": machine()}
         files.write_json(out / NAME, made | about)
 
     try:
@@ -57,12 +58,8 @@ def _unfinished_minutes(path: Path, made: dict[str, Any]) -> float:
         return 0.0
     if not isinstance(found, dict) or found.get("finished") is not False:
         return 0.0
-    same = {key: found.get(key) for key in made} == made
+    same = all(found.get(key) == made[key] for key in ("experiment", "scale", "settings"))
     return float(found["minutes"]) if same else 0.0
-
-
-def _here() -> dict[str, Any]:
-    return {"machine": machine(), "version": __version__, "commit": commit()}
 
 
 def machine() -> str:

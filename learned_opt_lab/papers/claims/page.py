@@ -48,6 +48,10 @@ hyperparameter estimation (MARTHE); the schedule that is optimized over whole ru
 """
 
 
+class Raw(str):
+    """Text of a cell that is Markdown already."""
+
+
 def collect(results: Path, earlier: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The content of `papers.json`.
 
@@ -93,7 +97,7 @@ def _ours(claim: Claim, result: Mapping[str, Any]) -> Measured | None:
     """None where the result has not what the claim needs, as one of another version or size."""
     try:
         ours = claim.ours(dict(result))
-    except (KeyError, IndexError, StopIteration, TypeError):
+    except (LookupError, StopIteration, TypeError, ValueError):
         return None
     return ours if math.isfinite(ours.value) else None
 
@@ -127,7 +131,7 @@ def _cells(row: Mapping[str, Any], about: Mapping[str, Any]) -> tuple[str, ...]:
     facts = f", {how['scale']}, {show(how['minutes'], 2)} min" if how else ""
     ours = MISSING if row["ours"] is None else _number(Measured(**row["ours"]))
     command = f"`learned-opt {row['command']}`{facts}"
-    return row["where"], row["says"], row["printed"], ours, f"**{row['word']}**", command
+    return row["where"], row["says"], row["printed"], ours, Raw(f"**{row['word']}**"), Raw(command)
 
 
 def _number(ours: Measured) -> str:
@@ -147,21 +151,33 @@ def show(value: float, digits: int = 3) -> str:
 
 
 def _made(about: Mapping[str, Any]) -> list[str]:
-    head = ("result", "scale", "minutes", "machine", "commit")
+    head = ("result", "scale", "minutes", "machine", "commit", "figures")
     rows = [
-        (f"`{name}`", how["scale"], show(how["minutes"], 2), how["machine"], f"`{how['commit']}`")
+        (
+            Raw(f"`{name}`"),
+            how["scale"],
+            show(how["minutes"], 2),
+            how["machine"],
+            Raw(f"`{how['commit']}`"),
+            _figures(how.get("figures", ())),
+        )
         for name, how in sorted(about.items())
         if how
     ]
     return _table(head, rows)
 
 
+def _figures(names: Iterable[str]) -> Raw:
+    links = [f"[{i}](figures/gallery/{name})" for i, name in enumerate(names, 1)]
+    return Raw(", ".join(links) or "none")
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
+    lines = [head, [Raw("---")] * len(head), *rows]
     return [f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines]
 
 
 def _cell(value: Any) -> str:
     """A formula's bars and stars are Markdown's too; what is in backticks is left alone."""
     text = str(value)
-    return text if text.startswith(("`", "**", "---")) else markdown_cell(text)
+    return text if isinstance(value, Raw) else markdown_cell(text)

@@ -1,5 +1,6 @@
 """What the page says of results: numbers, missing rows, rows that stay, small figures."""
 
+import io
 import json
 
 import numpy as np
@@ -94,20 +95,29 @@ def test_a_row_has_a_name_of_its_own():
     assert len(names) == len(set(names))
 
 
+def test_a_copy_has_room_or_is_refused(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 255, (90, 1600, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    monkeypatch.setattr(papers_figures, "WIDTHS", (1500, 300))
+    monkeypatch.setattr(papers_figures, "MOST_BYTES", 20_000)
+    copy = papers_figures.small(tmp_path / "noise.png")
+    assert len(copy) <= 20_000
+    assert Image.open(io.BytesIO(copy)).width == 300
+    monkeypatch.setattr(papers_figures, "MOST_BYTES", 100)
+    with pytest.raises(ValueError, match="no copy of 100 bytes"):
+        papers_figures.small(tmp_path / "noise.png")
+
+
 def test_the_script_writes_page_numbers_and_figures(results, tmp_path, capsys):
-    noise = np.random.default_rng(0).integers(0, 255, (900, 1600, 3), np.uint8)
     for name in ("horizons", "two_dimensional"):
-        Image.fromarray(noise // 64 * 64).save(results / "nqm_horizons" / f"{name}.png")
+        Image.new("RGB", (200, 100)).save(results / "nqm_horizons" / f"{name}.png")
     docs = tmp_path / "docs"
     docs.mkdir()
-    with pytest.raises(ValueError, match="no copy of 100,000 bytes"):
-        papers_page.main([str(results), "--docs", str(docs)])
-    noise[:, 100:] = 255
-    for name in ("horizons", "two_dimensional"):
-        Image.fromarray(noise).save(results / "nqm_horizons" / f"{name}.png")
     assert papers_page.main([str(results), "--docs", str(docs)]) == 0
     assert "2 figures" in capsys.readouterr().out
     content = json.loads((docs / "papers.json").read_text(encoding="utf-8"))
+    assert content["results"]["nqm_horizons"]["figures"][0] == "nqm_horizons.png"
+    assert "[1](figures/gallery/nqm_horizons.png), [2]" in page.markdown(content)
     assert (docs / "papers.md").read_text(encoding="utf-8") == page.markdown(content)
     copies = sorted((docs / "figures" / "gallery").iterdir())
     assert [path.name for path in copies] == [
@@ -115,6 +125,26 @@ def test_the_script_writes_page_numbers_and_figures(results, tmp_path, capsys):
         "nqm_horizons_two_dimensional.png",
     ]
     assert all(path.stat().st_size <= papers_figures.MOST_BYTES for path in copies)
+
+
+CARD = """\
+:::{grid-item-card} Figure 5: a title
+%sWhat it says.
+
+`learned-opt reproduce outer --out DIR`
+:::
+"""
+
+
+def test_a_card_gets_the_figure_that_is_there_once(tmp_path):
+    text = CARD % "" + CARD % "![Own](../own.png)\n\n"
+    assert papers_figures.with_figures(text, tmp_path) == text
+    (tmp_path / "outer.png").touch()
+    drawn = papers_figures.with_figures(text, tmp_path)
+    assert drawn == (
+        CARD % "![A title](../figures/gallery/outer.png)\n\n" + CARD % "![Own](../own.png)\n\n"
+    )
+    assert papers_figures.with_figures(drawn, tmp_path) == drawn
 
 
 def test_a_folder_without_results_is_refused(tmp_path, capsys):
