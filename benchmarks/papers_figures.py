@@ -18,11 +18,11 @@ MAIN = {
     "lr_schedules": "figure_2",
     "image_classification_schedules": "vgg_sgdm",
 }
-"""Experiment -> the one of its figures that is named like it; others have their own name behind."""
+"""Experiment -> its figure for the gallery, where that is not the first by name."""
 
 
 def copy_figures(results: Path, name: str, folder: Path) -> list[Path]:
-    """Copies the figures of one result as `NAME.png` and `NAME_FIGURE.png`.
+    """Copies the figures of one result, the gallery's as `NAME.png`, others as `NAME_FIGURE.png`.
 
     Args:
       results: holds a folder for each result.
@@ -30,13 +30,13 @@ def copy_figures(results: Path, name: str, folder: Path) -> list[Path]:
       folder: of the copies.
 
     Returns:
-      The copies; none where there is no such result.
+      The copies, the gallery's first; none where there is no such result.
     """
-    found = sorted((results / name).glob("*.png"))
+    main = MAIN.get(name)
+    found = sorted((results / name).glob("*.png"), key=lambda p: (p.stem != main, p.stem))
     copies = []
-    for path in found:
-        is_main = path.stem == MAIN.get(name, path.stem if path == found[0] else None)
-        copies.append(folder / f"{name}{'' if is_main else f'_{path.stem}'}.png")
+    for i, path in enumerate(found):
+        copies.append(folder / f"{name}_{path.stem}.png" if i else folder / f"{name}.png")
         folder.mkdir(parents=True, exist_ok=True)
         copies[-1].write_bytes(small(path))
     return copies
