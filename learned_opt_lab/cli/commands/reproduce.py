@@ -118,13 +118,17 @@ def _check(name: str, given: Any) -> None:
 
 def _run_one(name: str, config: Any, out: Path) -> list[Path]:
     """Runs one experiment, and returns the files that are in its folder."""
+    from learned_opt_lab.results import made
     from outer_train.run import lock
 
     module = importlib.import_module(name)
     fresh = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        with lock.hold(out):
+        with (
+            lock.hold(out),
+            made.timed(out, known_as(name), config.scale, not_at_default(config)),
+        ):
             module.run(config, out)
     except ValueError:
         if fresh:  # bad input leaves nothing behind; results that are there already stay
@@ -175,6 +179,22 @@ def _run_all(given: Any) -> Outcome:
         said = f"error: {len(failed)} of {len(rows)} experiments failed: {', '.join(failed)}"
         return Outcome(1, found, error=said)
     return Outcome(0, found, f"{len(rows)} results are in {given.out}, each in its folder")
+
+
+def known_as(module: str) -> str:
+    """The name of the experiment that a module holds."""
+    return next(name for name, path in experiments().items() if path == module)
+
+
+def not_at_default(config: Any) -> dict[str, Any]:
+    """Fields but the scale that differ from what a config without arguments has."""
+    default = type(config)()
+    pairs = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    return {
+        name: value
+        for name, value in pairs.items()
+        if name != "scale" and value != getattr(default, name)
+    }
 
 
 def experiments() -> dict[str, str]:

@@ -213,7 +213,13 @@ def _draw_map(axes: Axes, task: Task, runs: dict, xs: np.ndarray, ys: np.ndarray
     grid = np.stack(np.meshgrid(xs, ys), axis=-1).astype(np.float32)
     losses = jax.vmap(jax.vmap(lambda w: task.loss(w, jax.random.key(0), ())[0]))(grid)
     axes.contour(
-        xs, ys, np.log10(np.asarray(losses) + 1e-6), levels=25, cmap="Greys", linewidths=0.6
+        xs,
+        ys,
+        np.log10(np.asarray(losses) + 1e-6),
+        levels=25,
+        colors="0.75",
+        linewidths=0.6,
+        linestyles="solid",
     )
     for name, trajectory in runs.items():
         x, y = known(trajectory["position"]).T
@@ -226,7 +232,7 @@ def _draw_map(axes: Axes, task: Task, runs: dict, xs: np.ndarray, ys: np.ndarray
             *minimum, color="#E69F00", marker="*", markersize=14, linestyle="none", label="minimum"
         )
     axes.set(xlim=(xs[0], xs[-1]), ylim=(ys[0], ys[-1]), xlabel="x", ylabel="y")
-    legend(axes, fontsize=10)
+    legend(axes, fontsize=10, frameon=True, framealpha=1)
 
 
 def _draw_sweep(axes: Axes, betas: tuple[float, ...], beale: dict) -> None:

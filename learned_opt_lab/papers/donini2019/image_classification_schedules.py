@@ -212,11 +212,12 @@ def _compare(
     return {"methods": rows, "marthe": marthe}, curves
 
 
-def _final(runs: dict[str, np.ndarray]) -> dict[str, float]:
+def _final(runs: dict[str, np.ndarray]) -> dict[str, Any]:
     last = {name: runs[name][:, -1] for name in ("test_accuracy", "test_loss")}
     return {
         "accuracy": float(last["test_accuracy"].mean()),
         "accuracy_std": deviation(last["test_accuracy"]),
+        "accuracies": last["test_accuracy"].tolist(),
         "test_loss": float(last["test_loss"].mean()),
         "first_rate": float(runs["rates"][:, 0].mean()),
         "last_rate": float(runs["rates"][:, -1].mean()),

@@ -212,10 +212,12 @@ def _result(config: Config, constant, optimized, online) -> dict[str, Any]:
         "config": dataclasses.asdict(config),
         "constant": {
             "accuracy": float(constant["accuracy"].mean()),
+            "accuracies": constant["accuracy"].ravel().tolist(),
             "loss": float(constant["loss"].mean()),
         },
         "lrs_opt": {
             "accuracy": float(optimized["accuracy"].mean()),
+            "accuracies": optimized["accuracy"].ravel().tolist(),
             "loss": float(optimized["loss"].mean()),
             "test_accuracy": float(optimized["test_accuracy"].mean()),
             "loss_first_iteration": float(optimized["objectives"][0].mean()),

@@ -214,7 +214,12 @@ def _learned_figure(rows: list[dict]) -> Figure:
         left.plot(steps, running_median(values), color=color, linewidth=2, label=label)
     log_scale(left, "y", *(line.get_ydata() for line in left.lines))
     left.set(xlabel="outer step", ylabel="variance, mean over outer parameters")
-    left.set_title("Learned optimizer: RP's variance grows, ES's stays", fontsize=10)
+    growth = {name: _summary(rows)[f"var_{name}_growth"] for name in ("rp", "es")}
+    left.set_title(
+        "Learned optimizer: median of the later half over the start,\n"
+        f"RP {growth['rp']:.2g}, ES {growth['es']:.2g}",
+        fontsize=10,
+    )
     legend(left, fontsize=10)
     losses = known([row["outer_loss"] for row in rows])
     right.plot(steps, losses, color=GREY, alpha=0.4, linewidth=0.8)

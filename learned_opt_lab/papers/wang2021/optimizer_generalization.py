@@ -219,7 +219,8 @@ def _summary(cell, runs: dict) -> dict:
     with the same initial weights and minibatches.
     """
     num_samples, noise = cell
-    row = {"num_samples": num_samples or "all", "label_noise": noise}
+    num_runs = len(runs["train_by_train"]["test"])
+    row = {"num_samples": num_samples or "all", "label_noise": noise, "num_runs": num_runs}
     for name, curves in runs.items():
         row[name] = {
             f"{split}_loss": _mean_and_error(curve[:, -1]) for split, curve in curves.items()

@@ -21,6 +21,9 @@ from learned_opt_lab.drawing.text import format_number
 from learned_opt_lab.drawing.training_figures import running_median, tidy
 from learned_opt_lab.papers.metz2019.truncation_bias.adam_truncation import AdamRuns
 
+NUM_AVERAGED = 8
+"""Episodes' worth of truncations in a point of the outer loss."""
+
 
 def quadratic_figure(
     config: Any, curves: tuple[np.ndarray, np.ndarray], best_rates: list[float]
@@ -61,8 +64,10 @@ def adam_figure(config: Any, runs: AdamRuns, numbers: dict) -> Figure:
     ):
         episodes = (np.arange(len(path)) + 1) * k / config.num_steps
         thin = slice(None, None, max(1, len(path) // 2000))
-        smooth = running_median(path[thin, 0], max(3, len(path[thin]) // 10))
-        loss.plot(episodes[thin], smooth, color=color, label=f"truncation {k}")
+        # Over whole episodes: within one, the loss of a short truncation falls by far more.
+        window = min(NUM_AVERAGED * config.num_steps // k, len(path))
+        smooth = np.convolve(known(path[:, 0]), np.full(window, 1 / window), mode="valid")
+        loss.plot(episodes[window - 1 :], smooth, color=color, label=f"truncation {k}")
         rate.plot(
             episodes[thin], known(np.exp(path[thin, 2])), color=color, label=f"truncation {k}"
         )
@@ -93,7 +98,7 @@ def adam_figure(config: Any, runs: AdamRuns, numbers: dict) -> Figure:
 
 def _name_axes(loss, rate, windows) -> None:
     steps = "episodes' worth of inner steps"
-    loss.set(xlabel=steps, ylabel="outer loss", title="(a) outer-training")
+    loss.set(xlabel=steps, ylabel="outer loss", title=f"(a) loss, mean of {NUM_AVERAGED} episodes")
     rate.set(xlabel=steps, ylabel="Adam's learning rate", title="(b) learning rate")
     windows.set(
         xlabel="inner step",

@@ -41,6 +41,7 @@ from learned_opt_lab.papers.wu2018.meta_descent.offline_smd_figures import (
 )
 from learned_opt_lab.papers.wu2018.meta_descent.offline_smd_summary import (
     chosen_schedules,
+    ratio_intervals,
     smd_summary,
 )
 from learned_opt_lab.papers.wu2018.meta_descent.smd_decay import (
@@ -148,12 +149,14 @@ def run(config: Config, out: pathlib.Path) -> dict:
     # The ends are evaluated in the surface's own program, on its minibatches.
     points = Points(*(np.concatenate(pair) for pair in zip(grid, ends, strict=True)))
     losses = cells("surface", lambda: _surface(training, config, warm, points, key_surface))
-    surface, at_ends = losses[:, : len(grid.rate)], losses[:, len(grid.rate) :]
+    of_seeds = losses[:, :, : len(grid.rate)]
+    surface, at_ends = of_seeds.mean(0), losses[:, :, len(grid.rate) :].mean(0)
     result = {
         "dataset": config.dataset,
         "horizons": chosen_schedules(config.horizons, grid, surface),
         "smd": smd_summary(config.num_smd_starts, paths, surface, at_ends),
         "loss_at_start": float(training.full_loss(warm)),
+        "intervals": ratio_intervals(grid, of_seeds),
     }
     shortest, longest = result["horizons"][0], result["horizons"][-1]
     result["exponent_ratio"] = shortest["decay_exponent"] / longest["decay_exponent"]
@@ -204,8 +207,8 @@ def _warm_start(training: Training, config: Config, key):
 
 
 def _surface(training: Training, config: Config, warm, points: Points, key) -> np.ndarray:
-    """Training loss at each horizon, `[horizons, points]`:
-    one run a point, read at all horizons.
+    """Training loss at each horizon, `[seeds, horizons, points]`:
+    one run a point and seed, read at all horizons.
     """
     learned = decaying_sgd(config.time_constant)
 
@@ -222,7 +225,7 @@ def _surface(training: Training, config: Config, warm, points: Points, key) -> n
 
     keys = jax.random.split(key, config.num_seeds)
     losses = np.asarray(jit_over(training, all_points, thetas_of(points), keys), float)
-    return np.where(np.isfinite(losses), losses, np.inf).mean(0).T
+    return np.where(np.isfinite(losses), losses, np.inf).swapaxes(1, 2)
 
 
 def _descend(training: Training, config: Config, warm, index: int, key, cells: Cells) -> Points:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from learned_opt_lab.evaluation.statistics import lowest_known
+from learned_opt_lab.evaluation.statistics import interval_of, lowest_known
+
+NUM_RESAMPLES = 1000
 
 
 def chosen_schedules(horizons: Sequence[int], grid: Any, surface: np.ndarray) -> list[dict]:
@@ -26,6 +28,31 @@ def chosen_schedules(horizons: Sequence[int], grid: Any, surface: np.ndarray) ->
             }
         )
     return rows
+
+
+def ratio_intervals(grid: Any, of_seeds: np.ndarray) -> dict[str, list[float] | None]:
+    """95 % bootstrap intervals of the shortest horizon's choice over the longest's: of the decay
+    exponents, and of what both reach at the longest.
+
+    Args:
+      grid: the surface's points.
+      of_seeds: losses, `[seeds, horizons, points]`; seeds are resampled, and choose anew.
+
+    Returns:
+      `exponent_ratio` and `loss_ratio_at_longest`; None of one seed, which says nothing of others.
+    """
+    if len(of_seeds) < 2:
+        return {"exponent_ratio": None, "loss_ratio_at_longest": None}
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(of_seeds), size=(NUM_RESAMPLES, len(of_seeds)))
+    exponents, losses = np.empty(NUM_RESAMPLES), np.empty(NUM_RESAMPLES)
+    for i, seeds in enumerate(drawn):
+        surface = of_seeds[seeds].mean(0)
+        short, long = surface[0].argmin(), surface[-1].argmin()
+        exponents[i] = 10 ** (grid.exponent[short] - grid.exponent[long])
+        losses[i] = surface[-1, short] / surface[-1, long]
+    ratios = {"exponent_ratio": exponents, "loss_ratio_at_longest": losses}
+    return {name: [*interval_of(values)] for name, values in ratios.items()}
 
 
 def smd_summary(

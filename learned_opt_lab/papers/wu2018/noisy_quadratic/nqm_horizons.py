@@ -238,5 +238,6 @@ def _path_figure(paths_and_split) -> Figure:
     axes.plot(0, 0, "k*", markersize=12, label="minimum")
     axes.set_xlabel("low-curvature direction")
     axes.set_ylabel("high-curvature direction")
+    axes.set_title("A large rate that then decays gets further than a small one", fontsize=10)
     legend(axes, frameon=True, loc="lower left")
     return figure

@@ -107,8 +107,8 @@ def test_surface_reads_every_horizon_off_one_run(training):
     theta = learned.init(KEY)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.split(KEY, 1)[0], jnp.arange(8))
     params, _ = sgd_steps(training, learned, theta, warm, learned.optimizer(theta).init(warm), keys)
-    np.testing.assert_allclose(losses[1, 1], training.full_loss(params), rtol=1e-4)
-    assert losses.shape == (2, 2)
+    np.testing.assert_allclose(losses[0, 1, 1], training.full_loss(params), rtol=1e-4)
+    assert losses.shape == (1, 2, 2)
 
 
 def test_descent_of_a_schedule_follows_the_log_of_the_surface(training):
@@ -123,7 +123,7 @@ def test_descent_of_a_schedule_follows_the_log_of_the_surface(training):
         lambda theta: problem.step(theta, (), jax.random.split(KEY, 1)[0], training.data)[1]
     )
     surface = offline_smd._surface(training, config, warm, point, KEY)
-    np.testing.assert_allclose(np.exp(loss(theta)), surface[0, 0], rtol=1e-5)
+    np.testing.assert_allclose(np.exp(loss(theta)), surface[0, 0, 0], rtol=1e-5)
     slopes = jax.jit(jax.jacfwd(loss))(theta)
     for name, slope in slopes._asdict().items():
         shifted = [
