@@ -38,7 +38,9 @@ class SeedsResult(NamedTuple):
       outer_loss: `[outer steps, seeds]`, of each truncation.
       inner_steps: int `[outer steps, seeds]`, live inner steps so far, all particles and both sides
         of a pair counted.
-      seconds: wall-clock time between two points, `[points - 1]`; the first holds the compilation.
+      seconds: wall-clock time between two points, `[points - 1]`; the first holds the compilation,
+        unless the step was compiled ahead.
+      metrics: name -> `[outer steps, seeds]`, of the metrics of a step that were to be kept.
     """
 
     thetas: Any
@@ -46,6 +48,7 @@ class SeedsResult(NamedTuple):
     outer_loss: NDArray
     inner_steps: NDArray
     seconds: NDArray
+    metrics: dict[str, NDArray] = {}  # noqa: RUF012  A NamedTuple's default; never changed.
 
 
 def outer_step_of_seeds(
@@ -94,6 +97,7 @@ def train_seeds(
     datas: tuple | Feed,
     num_outer_steps: int,
     num_points: int,
+    keep: tuple[str, ...] = (),
 ) -> SeedsResult:
     """Runs `num_outer_steps` outer steps of every seed.
 
@@ -105,6 +109,7 @@ def train_seeds(
       num_outer_steps: of each seed.
       num_points: times at which theta is kept, evenly spread, after the fresh one; fewer where
         there are fewer steps.
+      keep: how the names of the metrics begin that are kept of each step.
 
     Raises:
       ValueError: for counts below 1.
@@ -119,25 +124,67 @@ def train_seeds(
     state = step.init(thetas, key_init)
     key_steps = jax.device_put(key_steps, state.step.sharding)
     points = np.unique(np.round(np.linspace(0, num_outer_steps, num_points + 1)).astype(int))
-    kept, seconds, read, pending = [jax.device_get(state.theta)], [], [], deque()
-    feed = as_feed(datas)
+    kept, seconds, pending = [jax.device_get(state.theta)], [], deque()
+    read, feed = _Rows(), as_feed(datas)
     with feed.stream() as stream:
         for length in np.diff(points).tolist():
             start = time.perf_counter()
             for _ in range(length):
                 state, metrics = step.step(state, key_steps, stream.next())
-                pending.append((metrics["outer_loss"], metrics["num_live_inner_steps"]))
+                pending.append(
+                    {n: x for n, x in metrics.items() if n in _ALWAYS or n.startswith(keep)}
+                )
                 if len(pending) >= max_in_flight(feed):
-                    read.append(jax.device_get(pending.popleft()))
+                    read.add(pending.popleft())
             kept.append(jax.device_get(state.theta))
             seconds.append(time.perf_counter() - start)
-    losses, live = (
-        np.stack(rows) for rows in zip(*read, *map(jax.device_get, pending), strict=True)
-    )
+    for row in pending:
+        read.add(row)
+    found = read.stacked()
+    losses, live = (found.pop(name) for name in _ALWAYS)
     return SeedsResult(
         thetas=jax.tree.map(lambda *leaves: np.stack(leaves), *kept),
         points=points,
         outer_loss=losses,
         inner_steps=live.astype(np.int64).cumsum(axis=0),
         seconds=np.asarray(seconds),
+        metrics={name: _of_seeds(column, losses) for name, column in found.items()},
     )
+
+
+_ALWAYS = ("outer_loss", "num_live_inner_steps")
+_BLOCK = 1024
+"""Rows that are stacked at a time: an array of its own for each number takes ten times its size."""
+
+
+class _Rows:
+    """Metrics of many steps, on the host."""
+
+    def __init__(self):
+        self._blocks: list[dict[str, NDArray]] = []
+        self._rows: list[dict[str, NDArray]] = []
+
+    def add(self, row: dict[str, Array]) -> None:
+        self._rows.append(jax.device_get(row))
+        if len(self._rows) == _BLOCK:
+            self._stack()
+
+    def _stack(self) -> None:
+        if self._rows:
+            self._blocks.append(
+                {name: np.stack([row[name] for row in self._rows]) for name in self._rows[0]}
+            )
+            self._rows = []
+
+    def stacked(self) -> dict[str, NDArray]:
+        """Name -> what all rows have under it, `[rows, ...]`."""
+        self._stack()
+        return {
+            name: np.concatenate([block[name] for block in self._blocks])
+            for name in self._blocks[0]
+        }
+
+
+def _of_seeds(column: NDArray, losses: NDArray) -> NDArray:
+    """`[outer steps, seeds]`: what is the same for all seeds, too."""
+    return np.broadcast_to(column.reshape(len(column), -1), losses.shape)

@@ -13,6 +13,7 @@ from learned_opt_lab.runs.user_path import run_file
 CONFIGS = {
     "quickstart": "configs.quickstart",
     "digits_mlp": "configs.digits_mlp",
+    "explosion": "configs.explosion",
     "fashion_mnist_mlp": "configs.fashion_mnist_mlp",
     "general": "configs.general",
     "general_es": "configs.general_es",
