@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from learned_opt import LearnedOptimizer
 from learned_opt_lab.evaluation.held_out import cap_losses
+from learned_opt_lab.evaluation.measures import measuring_interval
 from learned_opt_lab.evaluation.sweep import Runs, make_runs, make_sweep
 from tasks import TaskFamily
 
 SPLITS = ("train", "outer_valid", "test")
-MEASUREMENTS = 40
-"""About so many of an episode; the mean over them is the episode's loss."""
 REPORTED, CHOSEN_BY = 1, 2
 """Which tasks: those that results are of, and those that outer rates are chosen by. Neither are of
 outer-training's key: no task is evaluated that a particle has seen in the same draw."""
@@ -61,9 +60,3 @@ def evaluator(
         return losses
 
     return evaluate
-
-
-def measuring_interval(num_steps: int) -> int:
-    """The largest divisor of an episode's steps that gives `MEASUREMENTS` of it or more, else 1."""
-    longest = max(1, num_steps // MEASUREMENTS)
-    return max(every for every in range(1, longest + 1) if num_steps % every == 0)

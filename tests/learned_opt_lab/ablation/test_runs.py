@@ -18,7 +18,7 @@ from learned_opt_lab.ablation.runs import (
     read_cell,
     write_cell,
 )
-from learned_opt_lab.ablation.scoring import measuring_interval
+from learned_opt_lab.evaluation.measures import measuring_interval
 from learned_opt_lab.results.folder import finite
 
 SETTINGS = Settings(

@@ -46,6 +46,8 @@ MISTAKES = {
     "evaluate adam --out x --max-minutes soon": "--max-minutes must be a number, got 'soon'",
     "tune adamm": "unknown baseline 'adamm'; did you mean adam",
     "tune adam --budget 0": "budget and num_tuning_seeds must be at least 1, got 0, 3",
+    "tune adam --over quadratic --num-runs 0": "num_runs must be at least 1, got 0",
+    "tune adam --over quadratic --objective test": "--objective must be one of valid, train",
     "tune adam --task x": "unknown task 'x'; suite 'quick' has quick_digits_mlp",
     "ablate quadratic --variants megred": "unknown variant 'megred'; did you mean merged",
     "ablate quadratic --lengths 10,x": "lengths must be whole numbers",
