@@ -272,5 +272,5 @@ def test_a_shipped_optimizer_beside_adam_and_its_eight_hyperparameters(suite, se
     report = json.loads((tmp_path / "e" / "report.json").read_text())
     rows = {row["optimizer"]: row for row in report["rows"]}
     assert set(rows) == {"general", "adam", "adam8"}
-    assert set(rows["adam8"]["tuning"]["hyperparameters"]) == set(ADAM8_RANGES)
+    assert set(rows["adam8"]["hyperparameters"]) == set(ADAM8_RANGES)
     assert all(np.isfinite(row["test_loss"]["estimate"]) for row in rows.values())
