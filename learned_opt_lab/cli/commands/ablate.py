@@ -89,17 +89,7 @@ def run(args: Args) -> Outcome:
       ValueError: for an unknown variant, counts or lengths that do not fit, or a folder that holds
         something else.
     """
-    from learned_opt_lab.ablation.budgets import spent
-    from learned_opt_lab.ablation.variants import changes, check_own, variants_of
-
-    _check_counts(args)
-    lengths = checked_lengths(args.lengths, args.config.problem.num_steps)
-    own = own_variants(args.variant, args.config)
-    check_own(args.config, own, lengths)
-    names = checked_names(args.variants, list(changes(args.config, lengths)), own)
-    if args.num_inner_steps is None:
-        args = dataclasses.replace(args, num_inner_steps=spent(args.config))
-    ablated = variants_of(args.config, names, lengths, args.num_inner_steps, own)
+    args, ablated = planned(args)
     out = args.out or Path("runs") / f"{args.config_name}_ablation"
 
     from learned_opt_lab.cli import progress, surroundings, verdicts
@@ -135,6 +125,21 @@ def run(args: Args) -> Outcome:
     return Outcome(
         status, found, *verdicts.of_ablation(result, args.config_file or args.config_name)
     )
+
+
+def planned(args: Args) -> tuple[Args, dict[str, Any]]:
+    """The arguments with their inner steps filled in, and the variants' configs."""
+    from learned_opt_lab.ablation.budgets import spent
+    from learned_opt_lab.ablation.variants import changes, check_own, variants_of
+
+    _check_counts(args)
+    lengths = checked_lengths(args.lengths, args.config.problem.num_steps)
+    own = own_variants(args.variant, args.config)
+    check_own(args.config, own, lengths)
+    names = checked_names(args.variants, list(changes(args.config, lengths)), own)
+    if args.num_inner_steps is None:
+        args = dataclasses.replace(args, num_inner_steps=spent(args.config))
+    return args, variants_of(args.config, names, lengths, args.num_inner_steps, own)
 
 
 def made(out: Path, maker, ablated: Mapping[str, Any], args: Args, settings, show) -> list:

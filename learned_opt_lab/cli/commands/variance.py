@@ -161,13 +161,8 @@ def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
             number *= max(1, lengths[-1] // length) if args.equal_inner_steps else 1
             found = sampler(theta, key, length, number, family.data, burn_in=kind.truncates)
             num_steps = length if kind.truncates else config.problem.num_steps
-            row = {"estimator": name, "num_steps": num_steps, "num_estimates": number}
-            row |= gradient_quality.summarize(found, mean)._asdict()
-            row["reliability"] = gradient_quality.reliability(found)
-            row["cosine_without_noise"] = gradient_quality.without_noise(
-                row["cosine"], row["reliability"], gradient_quality.reliability(reference)
-            )
-            rows.append({key: _printable(value) for key, value in row.items()})
+            about = {"estimator": name, "num_steps": num_steps, "num_estimates": number}
+            rows.append(about | _row(found, mean, gradient_quality.reliability(reference)))
     num_pairs = args.num_reference_estimates * build.num_particles(config.estimator)
     summary = gradient_quality.summarize(reference, mean)._asdict()
     about = {
@@ -178,6 +173,18 @@ def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
     }
     given = {"config": args.config_name, "theta": args.theta or "initial"}
     return given | {"reference": about, "rows": rows}
+
+
+def _row(found, mean, reliability_of_reference: float) -> dict[str, Any]:
+    """What is told of an estimator's estimates against the mean of the reference."""
+    from outer_train import gradient_quality
+
+    row = gradient_quality.summarize(found, mean)._asdict()
+    row["reliability"] = gradient_quality.reliability(found)
+    row["cosine_without_noise"] = gradient_quality.without_noise(
+        row["cosine"], row["reliability"], reliability_of_reference
+    )
+    return {key: _printable(value) for key, value in row.items()}
 
 
 def _sampler(args, kind, longest, family, optimizer):
