@@ -46,7 +46,9 @@ class SeedsResult(NamedTuple):
       outer_loss: `[outer steps, seeds]`, of each truncation.
       inner_steps: int `[outer steps, seeds]`, live inner steps so far, all particles and both sides
         of a pair counted.
-      seconds: wall-clock time between two points, `[points - 1]`; the first holds the compilation.
+      seconds: wall-clock time between two points, `[points - 1]`; the first holds the compilation,
+        unless the step was compiled ahead.
+      metrics: name -> `[outer steps, seeds]`, of the metrics of a step that were to be kept.
     """
 
     thetas: Any
@@ -54,6 +56,7 @@ class SeedsResult(NamedTuple):
     outer_loss: NDArray
     inner_steps: NDArray
     seconds: NDArray
+    metrics: dict[str, NDArray] = {}  # noqa: RUF012  A NamedTuple's default; never changed.
 
 
 def outer_step_of_seeds(
@@ -103,6 +106,7 @@ def train_seeds(
     num_outer_steps: int,
     num_points: int,
     checkpoint: Path | None = None,
+    keep: tuple[str, ...] = (),
 ) -> SeedsResult:
     """Runs `num_outer_steps` outer steps of every seed.
 
@@ -117,6 +121,7 @@ def train_seeds(
       checkpoint: file that all is written to every `SECONDS_TO_CHECKPOINT`, and from which the same
         call goes on as if nothing had been; one that is damaged is warned of and begun anew.
         Nothing is written if None.
+      keep: how the names of the metrics begin that are kept of each step.
 
     Raises:
       ValueError: for counts below 1, or a checkpoint of another run.
@@ -138,20 +143,35 @@ def train_seeds(
         if checkpoint is not None:
             course = _restored(checkpoint, course, step, stream) or course
         for done in range(len(course.rows) + 1, num_outer_steps + 1):
-            course.take(step, key_steps, stream, max_in_flight(feed))
+            course.take(step, key_steps, stream, max_in_flight(feed), keep)
             if done in points:
                 course.keep_theta()
             if checkpoint is not None and course.is_due():
                 course.save(checkpoint, stream)
         course.read_rows()
-    losses, live = (np.stack(column) for column in zip(*course.rows, strict=True))
+    found = _stacked(course.rows)
+    losses, live = (found.pop(name) for name in _ALWAYS)
     return SeedsResult(
         thetas=jax.tree.map(lambda *leaves: np.stack(leaves), *course.thetas),
         points=points,
         outer_loss=losses,
         inner_steps=live.astype(np.int64).cumsum(axis=0),
         seconds=np.asarray(course.seconds[:-1]),
+        metrics={name: _of_seeds(column, losses) for name, column in found.items()},
     )
+
+
+def _stacked(rows: list[dict[str, NDArray]]) -> dict[str, NDArray]:
+    """Name -> what all rows have under it, `[rows, ...]`."""
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _of_seeds(column: NDArray, losses: NDArray) -> NDArray:
+    """`[outer steps, seeds]`: what is the same for all seeds, too."""
+    return np.broadcast_to(column.reshape(len(column), -1), losses.shape)
+
+
+_ALWAYS = ("outer_loss", "num_live_inner_steps")
 
 
 class _Course:
@@ -160,7 +180,7 @@ class _Course:
     Attributes:
       state: after the last step.
       thetas: kept so far, on the host.
-      rows: outer loss and live inner steps of each step that was read, `[seeds]` each.
+      rows: the metrics of each step that was read.
       seconds: between two points; the last of them is not over.
     """
 
@@ -174,10 +194,14 @@ class _Course:
         """Before the first step."""
         return cls(state, [jax.device_get(state.theta)], [], [0.0])
 
-    def take(self, step: OuterStep, key: Array, stream: Stream, in_flight: int) -> None:
-        """One step, with so many that are not yet read."""
+    def take(
+        self, step: OuterStep, key: Array, stream: Stream, in_flight: int, keep: tuple[str, ...]
+    ) -> None:
+        """One step, with so many that are not yet read; `keep` as in `train_seeds`."""
         self.state, metrics = step.step(self.state, key, stream.next())
-        self._pending.append((metrics["outer_loss"], metrics["num_live_inner_steps"]))
+        self._pending.append(
+            {n: x for n, x in metrics.items() if n in _ALWAYS or n.startswith(keep)}
+        )
         if len(self._pending) >= in_flight:
             self.rows.append(jax.device_get(self._pending.popleft()))
 
@@ -189,8 +213,8 @@ class _Course:
 
     def read_rows(self) -> None:
         """Reads the rows of all steps that were taken."""
-        self.rows += map(jax.device_get, self._pending)
-        self._pending.clear()
+        while self._pending:
+            self.rows.append(jax.device_get(self._pending.popleft()))
 
     def is_due(self) -> bool:
         """Whether it is time for a checkpoint."""
@@ -200,12 +224,9 @@ class _Course:
         """Replaces the checkpoint; its time counts for no interval."""
         self.read_rows()
         self._count_seconds()
-        lists = {"thetas": self.thetas, "rows": self.rows}
-        arrays = {
-            f"{name}_{i}": leaf
-            for name, tree in lists.items()
-            for i, leaf in enumerate(jax.tree.leaves(jax.tree.map(lambda *x: np.stack(x), *tree)))
-        }
+        kept = jax.tree.leaves(jax.tree.map(lambda *x: np.stack(x), *self.thetas))
+        arrays = {f"thetas_{i}": leaf for i, leaf in enumerate(kept)}
+        arrays |= {f"row_{name}": column for name, column in _stacked(self.rows).items()}
         arrays |= {f"state_{i}": _plain(x) for i, x in enumerate(jax.tree.leaves(self.state))}
         arrays |= {f"window_{i}": x for i, x in enumerate(stream.state())}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -239,7 +260,8 @@ def _restored(path: Path, fresh: _Course, step: OuterStep, stream: Stream) -> _C
     kept = [arrays[name] for name in _names("thetas", arrays)]
     of_theta = jax.tree.structure(fresh.state.theta)
     thetas = [jax.tree.unflatten(of_theta, leaves) for leaves in zip(*kept, strict=True)]
-    rows = list(zip(*(arrays[name] for name in _names("rows", arrays)), strict=True))
+    columns = {n.removeprefix("row_"): x for n, x in arrays.items() if n.startswith("row_")}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return _Course(state, thetas, rows, arrays["seconds"].tolist())
 
 
