@@ -3,9 +3,11 @@
 
 The schedule is `alpha_t = alpha_0 / (1 + t / K)^beta` with momentum .9. Its two hyperparameters
 descend the training loss at a horizon, by forward mode over an `UnrolledSystem` whose one step is
-the whole training up to there.
+the whole training up to there. In the workshop version the momentum descends with them, as log(1 -
+mu), and the rate is then the effective one, alpha / (1 - mu).
 """
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +18,7 @@ import optax
 from jax import Array, lax
 
 from learned_opt import LearnedOptimizer
-from learned_opt.hand_designed import Decayed, encode_pair, inverse_time_schedule
+from learned_opt.hand_designed import Decayed, Pair, encode_pair, inverse_time_schedule
 from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import Training, jit_over, sgd_steps
 from outer_train import UnrolledSystem
 from outer_train.estimators import forward_mode
@@ -26,6 +28,9 @@ GRADIENT_CLIP = 1.0
 RATE_CUT = 0.9
 WORSE = 3.0
 MEAN_WEIGHT = 0.2
+LOG_ONE_MINUS = math.log1p(-MOMENTUM)
+LOG_ONE_MINUS_RANGE = (math.log(1e-4), 0.0)
+"""Of log(1 - mu): momenta from 0 to 0.9999."""
 LOG10_RATES = (-3.0, -0.3)
 LOG10_EXPONENTS = (-2.0, 2.3)
 
@@ -38,17 +43,30 @@ class Points(NamedTuple):
 
 
 class Decay(NamedTuple):
-    """What is descended: natural logs of alpha_0 and of beta, float32 scalars."""
+    """What is descended: natural logs, float32 scalars.
+
+    Attributes:
+      log_rate: of alpha_0; where the momentum is learned, of the alpha_0 that would have the same
+        effective rate at momentum `MOMENTUM`.
+      log_exponent: of beta.
+      log_one_minus_momentum: of 1 - mu; None holds the momentum at `MOMENTUM`.
+    """
 
     log_rate: Array
     log_exponent: Array
+    log_one_minus_momentum: Array | None = None
 
 
 def decaying_sgd(time_constant: float) -> LearnedOptimizer:
     """SGD with momentum whose theta is a `Decay`; K is the time constant, in steps."""
-    learned = inverse_time_schedule(0.1, MOMENTUM, 1.0, time_constant=time_constant)
+    learned = inverse_time_schedule(
+        0.1, MOMENTUM, 1.0, time_constant=time_constant, learn_momentum=True
+    )
 
     def decayed(theta: Decay) -> Decayed:
+        if theta.log_one_minus_momentum is not None:
+            pair = Pair(theta.log_rate - LOG_ONE_MINUS, theta.log_one_minus_momentum)
+            return Decayed(pair, theta.log_exponent)
         return Decayed(encode_pair(jnp.exp(theta.log_rate), MOMENTUM), theta.log_exponent)
 
     return LearnedOptimizer(
@@ -63,8 +81,15 @@ def thetas_of(points: Points) -> Decay:
 
 
 def points_of(theta: Decay) -> Points:
-    """Inverse of `thetas_of`."""
-    return Points(*(np.asarray(leaf, float) / np.log(10) for leaf in theta))
+    """Inverse of `thetas_of`; a momentum is left out."""
+    return Points(*(np.asarray(leaf, float) / np.log(10) for leaf in theta[:2]))
+
+
+def with_momentum(theta: Decay) -> Decay:
+    """The same schedules with the momentum among what is descended, from `MOMENTUM` on."""
+    return theta._replace(
+        log_one_minus_momentum=jnp.full_like(theta.log_rate, jnp.float32(LOG_ONE_MINUS))
+    )
 
 
 def horizon_problem(
@@ -105,11 +130,11 @@ def meta_descent(
     learned: LearnedOptimizer,
     warm,
     horizon: int,
-    starts: Points,
+    starts: Decay,
     num_meta_steps: int,
     meta_learning_rate: float,
     key: Array,
-) -> Points:
+) -> Decay:
     """SMD from each start: Adam on clipped forward-mode gradients,
     its rate falling to 0 along a cosine.
 
@@ -124,13 +149,13 @@ def meta_descent(
       learned: of `decaying_sgd`.
       warm: weights every training starts from.
       horizon: in steps.
-      starts: `[starts]`.
+      starts: leaves `[starts]`, of `thetas_of`, or of `with_momentum` to learn that too.
       num_meta_steps: of Adam.
       meta_learning_rate: of Adam at its start.
       key: of the minibatches.
 
     Returns:
-      The paths, `[meta steps + 1, starts]`.
+      The paths, leaves `[meta steps + 1, starts]`.
     """
     adam = optax.scale_by_adam(b2=0.99)
     steps = np.arange(num_meta_steps)
@@ -167,9 +192,9 @@ def meta_descent(
         return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), theta, path)
 
     over_starts = lambda training, *args: jax.vmap(partial(descend, training))(*args)
-    keys = jax.random.split(key, len(starts.rate))
-    paths = jit_over(training, over_starts, thetas_of(starts), keys)
-    return points_of(jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), paths))
+    keys = jax.random.split(key, len(starts.log_rate))
+    paths = jit_over(training, over_starts, starts, keys)
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), paths)
 
 
 def _adam_step(adam, rate, theta: Decay, adam_state, grad: Decay):
@@ -177,4 +202,8 @@ def _adam_step(adam, rate, theta: Decay, adam_state, grad: Decay):
     grad = jax.tree.map(lambda g: jnp.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP), grad)
     with jax.numpy_dtype_promotion("standard"):
         updates, adam_state = adam.update(grad, adam_state)
-        return jax.tree.map(lambda x, u: x - rate * u, theta, updates), adam_state
+        theta = jax.tree.map(lambda x, u: x - rate * u, theta, updates)
+    if theta.log_one_minus_momentum is not None:
+        kept = jnp.clip(theta.log_one_minus_momentum, *LOG_ONE_MINUS_RANGE)
+        theta = theta._replace(log_one_minus_momentum=kept)
+    return theta, adam_state
