@@ -110,13 +110,13 @@ def run(config: Config, out: pathlib.Path) -> dict:
     """Writes `result.json` and `generalization.png` to `out`; returns what is in the former."""
     config = resolve(config)
     dataset, data = load_data(config.dataset)
-    key_runs, *keys = jax.random.split(jax.random.key(config.seed), 1 + config.num_outer_seeds)
+    keys = jax.random.split(jax.random.key(config.seed), 1 + config.num_outer_seeds)
     rows, curves = [], []
     for cell in config.cells:
         # The same keys everywhere: differences between the cells
         # and objectives are not those of the draws.
         runs = {
-            name: _outer_train_and_run(config, data, cell, name, jnp.stack(keys), key_runs)
+            name: _outer_train_and_run(config, data, cell, name, keys[1:], keys[0])
             for name in OBJECTIVES
         }
         rows.append(_summary(cell, runs))

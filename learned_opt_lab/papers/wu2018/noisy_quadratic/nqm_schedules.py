@@ -74,11 +74,15 @@ class Config:
 
 
 def run(config: Config, out: pathlib.Path) -> dict:
-    """Writes `result.json` and `schedules.png` to `out`; returns what is in the former."""
+    """Writes `result.json` and `schedules.png` to `out`; returns what is in the former.
+
+    Raises:
+      ValueError: for fewer coordinates than steps, where the closed form ends.
+    """
+    least = _least(config)
     num_updates = config.num_updates or {"default": 1000, "paper": 5000}[config.scale]
     stochastic, curves = _stochastic(config, num_updates)
     deterministic, deterministic_curves = _deterministic(config, num_updates)
-    least = _least(config)
     for row in deterministic["horizons"]:
         row["least"] = float(least[row["num_steps"]])
         row["greedy_over_least"] = row["greedy"] / row["least"]
