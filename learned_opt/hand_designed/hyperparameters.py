@@ -159,7 +159,7 @@ def rmsprop8(
     Args:
       learning_rate: that theta starts at, as are all the others.
       decay: of the mean square.
-      momentum: of the steps; 0 is RMSProp as it was published.
+      momentum: of the steps; 0 is RMSProp as published.
       eps: inside the root.
       exponential_decay: as in `adam8`.
       linear_decay: as in `adam8`.
