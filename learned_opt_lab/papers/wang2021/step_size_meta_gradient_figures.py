@@ -84,7 +84,9 @@ def descent_figure(paths: Mapping[str, np.ndarray], best: float) -> Figure:
         lost = int(np.argmin(np.isfinite(path)))
         ending = f"{path[-1]:.5f}" if np.isfinite(path[-1]) else f"nan after {lost} meta-steps"
         shown = known(path[: _FIRST_META_STEPS + 1])
-        first.plot(shown, marker, color=color, markersize=5, label=f"{name}: {ending}")
+        # The cross lies on the square where both have their only points.
+        point = {"markersize": 5, "zorder": 4 if marker == "X" else 3}
+        first.plot(shown, marker, color=color, label=f"{name}: {ending}", **point)
         first.plot(shown, color=color, linewidth=0.5, alpha=0.6)
     best_label = {"label": f"best: {best:.5f}"} if np.isfinite(best) else {}
     first.axhline(float(known(best)), color=GREY, linestyle=":", **best_label)
