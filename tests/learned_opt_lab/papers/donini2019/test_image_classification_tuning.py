@@ -128,8 +128,8 @@ def test_a_network_with_batch_normalization_is_trained_by_every_method():
     setting = batch_norm_setting()
     keys = jax.random.split(jax.random.key(0), 1)
     runs = programs(setting, 1)[UNTUNED](np.array([(0.1, 1e-6)], np.float32), keys)
-    assert np.all(np.isfinite(runs["losses"]))
-    assert runs["test_loss"][0, -1] < runs["test_loss"][0, 0]
+    assert runs["losses"][0, -3:].mean() < runs["losses"][0, 0] / 2
+    assert runs["test_accuracy"][0, -1] > 0.3
     task, tx = setting.task, marthe(setting.inner, 0.1, meta_step=1e-6)
     key_init, key_steps = jax.random.split(keys[0])
     params, model_state = task.init(key_init)
