@@ -37,7 +37,8 @@ SHIPPED = (
 )
 """Packages whose modules count by `shipped_code`, not by the files that a callable leads to."""
 _OF_INNER_LOOP = (
-    *("baselines", "sweep", "training", "evaluation_parameters", "tuning", "measures", "held_out"),
+    *("baselines", "regularized", "sweep", "training", "evaluation_parameters", "tuning"),
+    *("measures", "held_out"),
     *("suite/run", "leagues/run"),
     *(
         f"rivals/{name}"

@@ -45,8 +45,9 @@ def _learned(result: dict[str, Any], few: bool, label_noise: float) -> Measured:
         if (c["num_samples"] != "all") == few and c["label_noise"] == label_noise
     )
     best, found = cell["train_by_validation"]["test_loss"]["mean"], cell["test_difference"]
-    count, error = cell["num_runs"], found["standard_error"] / best
-    return from_error(found["mean"] / best, error, count, f"{count} networks, one outer-training")
+    count, error = len(found["of_outer_seeds"]), found["standard_error"] / best
+    over = f"{count} outer-trainings, {cell['num_runs']} networks each"
+    return from_error(found["mean"] / best, error, count, over)
 
 
 _FORMER = "by training less by validation loss, over the latter"

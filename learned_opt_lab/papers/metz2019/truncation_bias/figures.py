@@ -78,14 +78,7 @@ def adam_figure(config: Any, runs: AdamRuns, numbers: dict) -> Figure:
         windows.plot(
             middles, shown / size, "o-" if len(row) < 40 else "-", markersize=3, color=color
         )
-    rate.axhline(config.learning_rate, color=GREY, linestyle="--", linewidth=1, label="start")
-    rate.axhline(
-        known(numbers["best_rate"]),
-        color=BLACK,
-        linestyle=":",
-        linewidth=1,
-        label="best of the grid",
-    )
+    _mark_rates(rate, config, numbers)
     log_scale(rate, "y", *(line.get_ydata() for line in rate.lines))
     _name_axes(loss, rate, windows)
     windows.set_yscale("symlog", linthresh=0.01)
@@ -94,6 +87,39 @@ def adam_figure(config: Any, runs: AdamRuns, numbers: dict) -> Figure:
     for axes in (loss, rate, windows):
         tidy(axes)
     return figure
+
+
+def outer_optimizers_figure(
+    config: Any, paths: dict[str, list[np.ndarray]], numbers: dict
+) -> Figure:
+    """The learning rate over outer-training, one panel an outer-optimizer and one line a
+    truncation, coloured as in `adam_figure`.
+
+    Args:
+      config: of the experiment.
+      paths: outer-optimizer -> for each truncation `[outer steps, 3]`.
+      numbers: the result's part on Adam.
+    """
+    figure = Figure(figsize=(3.6 * len(paths), 3.8), dpi=150, layout="constrained")
+    panels = figure.subplots(1, len(paths), sharey=True, squeeze=False)[0]
+    colors = _colors(len(config.truncations))
+    for axes, (name, runs) in zip(panels, paths.items(), strict=True):
+        for k, path, color in zip(config.truncations, runs, colors, strict=True):
+            episodes = (np.arange(len(path)) + 1) * k / config.num_steps
+            axes.plot(episodes, known(np.exp(path[:, 2])), color=color, label=f"truncation {k}")
+        _mark_rates(axes, config, numbers)
+        axes.set(title=name, xlabel="episodes' worth of inner steps")
+        tidy(axes)
+    log_scale(panels[0], "y", *(line.get_ydata() for axes in panels for line in axes.lines))
+    panels[0].set_ylabel("Adam's learning rate")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=8)
+    return figure
+
+
+def _mark_rates(axes, config: Any, numbers: dict) -> None:
+    axes.axhline(config.learning_rate, color=GREY, linestyle="--", linewidth=1, label="start")
+    best = known(numbers["best_rate"])
+    axes.axhline(best, color=BLACK, linestyle=":", linewidth=1, label="best of the grid")
 
 
 def _name_axes(loss, rate, windows) -> None:
