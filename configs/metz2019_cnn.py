@@ -4,8 +4,18 @@
     TFDS_DATA_DIR=... learned-opt train metz2019_cnn
 
 700 classes for outer-training and 300 held out; truncations grow from 50 to 10,000 inner steps over
-5,000 outer steps. Meant for accelerators. The outer rate and Adam's first decay are those of the
-paper's code.
+the first half of 10,000 outer steps. Meant for accelerators; `metz2019_cifar100` is what one of
+them finishes in an hour or two, `metz2019_small` what two cores do.
+
+Cost: 9e9 inner steps, of which the growth takes 3e9. Memory of an outer step: about 45 GB at
+`estimator.chunk_size` 50.
+
+Expected: the paper prints no number. Its figure 6 has a mean loss over 10,000 inner steps below
+that of Adam with eight hyperparameters, tuned over the tasks, on most of 100 held-out tasks.
+
+The outer rate and Adam's first decay are those of the paper's code, whose run's own values were
+never released. Adam moves a weight by about the rate in an outer step, so that 10,000 of them move
+it by at most 0.1, where fresh weights have a root mean square of 0.25 in the hidden layer.
 """
 
 from configs.base import (

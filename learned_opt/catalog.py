@@ -33,6 +33,8 @@ OPTIMIZERS: dict[str, Factory] = {
     "momentum": hyperparameters.momentum,
     "adam": hyperparameters.adam,
     "adam8": hyperparameters.adam8,
+    "rmsprop8": hyperparameters.rmsprop8,
+    "momentum6": hyperparameters.momentum6,
 }
 _OWN_NAME = re.compile(r"[^:.\s][^:\s]*:[^\W\d]\w*")
 

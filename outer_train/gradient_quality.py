@@ -172,6 +172,20 @@ def reliability(estimates: Estimates) -> float:
     return cosine(_mean(grads[:half]), _mean(grads[half:]))
 
 
+def without_noise(cosine: float, *reliabilities: float) -> float:
+    """The cosine between two expected gradients,
+    from that of their means and the `reliability` of each.
+
+    Noise turns a mean away from what it is the mean of, by a cosine of about `sqrt(2 r / (1 + r))`.
+    What is left after dividing by that is due to bias. At most 1; nan where a reliability is not
+    above 0.
+    """
+    if not all(each > 0 for each in reliabilities):
+        return float("nan")
+    kept = np.prod([np.sqrt(2 * each / (1 + each)) for each in reliabilities])
+    return float(np.clip(cosine / kept, -1, 1))
+
+
 def known(grads: np.ndarray) -> np.ndarray:
     """The rows that are finite, `[known estimates, outer parameters]`."""
     return grads[np.isfinite(grads).all(axis=1)]

@@ -80,6 +80,13 @@ def test_what_is_trained_from_python_is_saved(tmp_path, monkeypatch):
     )
 
 
+def test_the_guides_marthe_runs():
+    names = run("docs/guides/choose_an_optimizer.md", {})
+    assert int(names["opt_state"].num_non_finite) == 0
+    assert float(names["opt_state"].hypergradient) != 0
+    assert float(np.abs(names["stats"]["BatchNorm_0"]["mean"]).max()) > 0
+
+
 def test_the_python_about_states_runs():
     params = {"body": jnp.ones((3, 2)), "head": jnp.ones(2)}
     loss = lambda params, batch: jnp.mean((batch @ params["body"] * params["head"] - 1.0) ** 2)

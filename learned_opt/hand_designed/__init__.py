@@ -1,6 +1,7 @@
 """Hand-designed optimizers and schedules whose hyperparameters are theta."""
 
 from learned_opt.hand_designed import hyperparameters
+from learned_opt.hand_designed.from_moments import MomentState
 from learned_opt.hand_designed.pairs import Pair, decode_pair, encode_pair
 from learned_opt.hand_designed.schedules import (
     Decayed,
@@ -11,6 +12,7 @@ from learned_opt.hand_designed.schedules import (
 
 __all__ = [
     "Decayed",
+    "MomentState",
     "MomentumState",
     "Pair",
     "constant_schedule",

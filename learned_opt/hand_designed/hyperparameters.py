@@ -3,20 +3,24 @@ so that they are outer-trained as any learned optimizer is.
 
 Rates and penalties live as logarithms, decay constants b as log(1 - b): theta is unconstrained, and
 held within `learned_opt.ranges` where it is used. All are differentiable in forward and reverse
-mode: Adam has its eps inside the root, where a parameter whose gradient is always zero would
-otherwise give `sqrt'(0) * 0`, which is nan.
+mode: Adam and RMSProp have their eps inside the root, where a parameter whose gradient is always
+zero would otherwise give `sqrt'(0) * 0`, which is nan.
+
+Three have decays of the rate and penalties as well, since Metz et al. 2019 (arXiv 1810.10180,
+section 4.4) tune them for Adam, RMSProp and momentum. `adam8`, `rmsprop8` and `momentum6` are named
+by how many numbers they have: momentum has no second moment, so neither its decay nor an eps.
 """
 
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 import jax.numpy as jnp
-import optax
-from jax import Array
 
 from learned_opt import ranges
 from learned_opt.base import LearnedOptimizer
+from learned_opt.hand_designed.from_moments import (
+    exp_like,
+    log_of,
+    log_one_minus,
+    with_moments,
+)
 from learned_opt.hand_designed.moments import (
     LOG_RANGE,
     average,
@@ -24,26 +28,7 @@ from learned_opt.hand_designed.moments import (
     over_root,
     total_weight,
 )
-from learned_opt.trees.gradient_tree import (
-    kept_where_untrained,
-    map_trained,
-    update_dtypes,
-    widened,
-    zeros_for,
-)
-from learned_opt.trees.packing import as_update
-from learned_opt.trees.spread import zero_count
-from learned_opt.trees.state_check import check_mirrors, check_params, check_precision, check_type
-
-
-class MomentState(NamedTuple):
-    """Updates made (int32), and running moments of the gradient shaped
-    as the parameters (`()` where there is none).
-    """
-
-    count: Array
-    mean: Any = ()
-    square: Any = ()
+from learned_opt.trees.gradient_tree import map_trained
 
 
 def sgd(learning_rate: float = 0.1) -> LearnedOptimizer:
@@ -52,13 +37,13 @@ def sgd(learning_rate: float = 0.1) -> LearnedOptimizer:
     Raises:
       ValueError: for a rate out of `learned_opt.ranges`.
     """
-    theta = {"log_learning_rate": _log("learning_rate", learning_rate)}
+    theta = {"log_learning_rate": log_of("learning_rate", learning_rate)}
 
     def update(theta, grads, state, params):
         del params
-        return map_trained(lambda g: -_exp(theta["log_learning_rate"], g) * g, grads), state
+        return map_trained(lambda g: -exp_like(theta["log_learning_rate"], g) * g, grads), state
 
-    return _learned("sgd", theta, (), update)
+    return with_moments("sgd", theta, (), update)
 
 
 def momentum(learning_rate: float = 0.1, decay: float = 0.9) -> LearnedOptimizer:
@@ -69,19 +54,19 @@ def momentum(learning_rate: float = 0.1, decay: float = 0.9) -> LearnedOptimizer
       ValueError: for a rate out of `learned_opt.ranges` or a decay outside [0, 1).
     """
     theta = {
-        "log_learning_rate": _log("learning_rate", learning_rate),
-        "log_one_minus_decay": _log_one_minus("decay", decay),
+        "log_learning_rate": log_of("learning_rate", learning_rate),
+        "log_one_minus_decay": log_one_minus("decay", decay),
     }
 
     def update(theta, grads, state, params):
         del params
         decay, rate = complement(theta["log_one_minus_decay"]), theta["log_learning_rate"]
         velocity = map_trained(
-            lambda g, v: decay.astype(v.dtype) * v - _exp(rate, v) * g, grads, state.mean
+            lambda g, v: decay.astype(v.dtype) * v - exp_like(rate, v) * g, grads, state.mean
         )
         return velocity, state._replace(mean=velocity)
 
-    return _learned("momentum", theta, ("mean",), update)
+    return with_moments("momentum", theta, ("mean",), update)
 
 
 def adam(
@@ -102,13 +87,13 @@ def adam(
     def update(theta, grads, state, params):
         del params
         direction, state = _adam_direction(theta, grads, state)
-        return map_trained(lambda d: -_exp(theta["log_learning_rate"], d) * d, direction), state
+        return map_trained(lambda d: -exp_like(theta["log_learning_rate"], d) * d, direction), state
 
-    return _learned("adam", theta, ("mean", "square"), update)
+    return with_moments("adam", theta, ("mean", "square"), update)
 
 
 PENALTY = 1e-8
-"""Where the penalties of `adam8` start if they are not given."""
+"""Where the penalties of `adam8`, `rmsprop8` and `momentum6` start if they are not given."""
 
 
 def adam8(
@@ -143,42 +128,154 @@ def adam8(
     Raises:
       ValueError: for a decay b outside [0, 1) or another value out of `learned_opt.ranges`.
     """
-    extras = {"exponential_decay": exponential_decay, "linear_decay": linear_decay}
-    penalties = {"l1": (l1, jnp.sign), "l2": (l2, lambda w: w)}
-    extras |= {name: PENALTY if value is None else value for name, (value, _) in penalties.items()}
-    theta = _adam_theta(learning_rate, b1, b2, eps) | {
-        f"log_{name}": _log(name, x) for name, x in extras.items()
-    }
+    theta = _adam_theta(learning_rate, b1, b2, eps)
+    theta |= _decays_and_penalties(exponential_decay, linear_decay, l1, l2)
 
     def update(theta, grads, state, params):
-        def penalized(g, w, m, v):
-            total, touched = g, (g != 0) | (m != 0) | (v != 0)
-            for name, (value, slope) in penalties.items():
-                penalty = _exp(theta[f"log_{name}"], g) * slope(w)
-                total = total + (jnp.where(touched, penalty, 0) if value is None else penalty)
-            return total
-
-        count = state.count
-        grads = map_trained(penalized, grads, params, state.mean, state.square)
+        grads = _penalized(theta, (l1, l2), grads, params, state.mean, state.square)
         direction, state = _adam_direction(theta, grads, state)
+        return map_trained(lambda d: -_rate(theta, state.count, d) * d, direction), state
 
-        def scale(d):
-            t = count.astype(d.dtype)
-            fade = jnp.exp(-_exp(theta["log_exponential_decay"], d) * t)
-            fade = fade * jnp.maximum(1 - _exp(theta["log_linear_decay"], d) * t, 0)
-            return -_exp(theta["log_learning_rate"], d) * fade * d
+    return with_moments("adam8", theta, ("mean", "square"), update, needs_params=True)
 
-        return map_trained(scale, direction), state
 
-    return _learned("adam8", theta, ("mean", "square"), update, needs_params=True)
+def rmsprop8(
+    learning_rate: float = 1e-3,
+    decay: float = 0.9,
+    momentum: float = 0.0,
+    eps: float = 1e-8,
+    exponential_decay: float = 1e-6,
+    linear_decay: float = 1e-6,
+    l1: float | None = None,
+    l2: float | None = None,
+) -> LearnedOptimizer:
+    """RMSProp (Tieleman & Hinton 2012) with momentum, rate decays and penalties
+    (Metz et al. 2019, arXiv 1810.10180, section 4.4).
+
+    `s <- decay s + (1 - decay) g^2`, `v <- momentum v - rate g / sqrt(s + eps^2)`, `w <- w + v`.
+    Theta is `{"log_learning_rate", "log_one_minus_decay", "log_one_minus_momentum", "log_eps",
+    "log_exponential_decay", "log_linear_decay", "log_l1", "log_l2"}`.
+
+    Args:
+      learning_rate: that theta starts at, as are all the others.
+      decay: of the mean square.
+      momentum: of the steps; 0 is RMSProp as published.
+      eps: inside the root.
+      exponential_decay: as in `adam8`.
+      linear_decay: as in `adam8`.
+      l1: decay that falls on every parameter. None starts at `PENALTY` and spares a parameter while
+        its gradient is zero: with so short a memory it would soon take full steps of the penalty's.
+      l2: likewise.
+
+    Raises:
+      ValueError: for a decay or momentum outside [0, 1) or another value out of
+        `learned_opt.ranges`.
+    """
+    theta = {
+        "log_learning_rate": log_of("learning_rate", learning_rate),
+        "log_one_minus_decay": log_one_minus("decay", decay),
+        "log_one_minus_momentum": log_one_minus("momentum", momentum),
+        "log_eps": log_of("eps", eps),
+    }
+    theta |= _decays_and_penalties(exponential_decay, linear_decay, l1, l2)
+
+    def update(theta, grads, state, params):
+        grads = _penalized(theta, (l1, l2), grads, params)
+        grads = map_trained(ranges.bounded_gradient, grads)
+        decay = theta["log_one_minus_decay"]
+        square = map_trained(lambda g, s: average(decay, s, jnp.square(g)), grads, state.square)
+
+        def move(g, v, s):
+            step = over_root(g, s, _log_eps(theta, g))
+            kept = complement(theta["log_one_minus_momentum"]).astype(v.dtype) * v
+            return kept - _rate(theta, state.count, g) * step
+
+        velocity = map_trained(move, grads, state.mean, square)
+        return velocity, state._replace(mean=velocity, square=square)
+
+    return with_moments("rmsprop8", theta, ("mean", "square"), update, needs_params=True)
+
+
+def momentum6(
+    learning_rate: float = 0.1,
+    decay: float = 0.9,
+    exponential_decay: float = 1e-6,
+    linear_decay: float = 1e-6,
+    l1: float | None = None,
+    l2: float | None = None,
+) -> LearnedOptimizer:
+    """Heavy-ball momentum with rate decays and penalties
+    (Metz et al. 2019, arXiv 1810.10180, section 4.4).
+
+    Theta is `{"log_learning_rate", "log_one_minus_decay", "log_exponential_decay",
+    "log_linear_decay", "log_l1", "log_l2"}`.
+
+    Args:
+      learning_rate: that theta starts at, as are all the others.
+      decay: of the velocity.
+      exponential_decay: as in `adam8`.
+      linear_decay: as in `adam8`.
+      l1: as in `rmsprop8`.
+      l2: as in `rmsprop8`.
+
+    Raises:
+      ValueError: for a decay outside [0, 1) or another value out of `learned_opt.ranges`.
+    """
+    theta = {
+        "log_learning_rate": log_of("learning_rate", learning_rate),
+        "log_one_minus_decay": log_one_minus("decay", decay),
+    }
+    theta |= _decays_and_penalties(exponential_decay, linear_decay, l1, l2)
+
+    def update(theta, grads, state, params):
+        grads = _penalized(theta, (l1, l2), grads, params)
+        decay = complement(theta["log_one_minus_decay"])
+        move = lambda g, v: decay.astype(v.dtype) * v - _rate(theta, state.count, g) * g
+        velocity = map_trained(move, grads, state.mean)
+        return velocity, state._replace(mean=velocity)
+
+    return with_moments("momentum6", theta, ("mean",), update, needs_params=True)
+
+
+def _decays_and_penalties(exponential_decay, linear_decay, l1, l2):
+    """Where theta's last four numbers start."""
+    values = {"exponential_decay": exponential_decay, "linear_decay": linear_decay}
+    values |= {"l1": PENALTY if l1 is None else l1, "l2": PENALTY if l2 is None else l2}
+    return {f"log_{name}": log_of(name, value) for name, value in values.items()}
+
+
+def _penalized(theta, given, grads, params, *moments):
+    """Gradients with those of the penalties. One that was not given spares a parameter whose
+    gradient and moments are zero.
+    """
+    penalties = (("log_l1", jnp.sign), ("log_l2", lambda w: w))
+
+    def penalized(g, w, *moments):
+        total, touched = g, g != 0
+        for moment in moments:
+            touched = touched | (moment != 0)
+        for value, (name, slope) in zip(given, penalties, strict=True):
+            penalty = exp_like(theta[name], g) * slope(w)
+            total = total + (jnp.where(touched, penalty, 0) if value is None else penalty)
+        return total
+
+    return map_trained(penalized, grads, params, *moments)
+
+
+def _rate(theta, count, like):
+    """The rate at this step, with both decays."""
+    t = count.astype(like.dtype)
+    fade = jnp.exp(-exp_like(theta["log_exponential_decay"], like) * t)
+    fade = fade * jnp.maximum(1 - exp_like(theta["log_linear_decay"], like) * t, 0)
+    return exp_like(theta["log_learning_rate"], like) * fade
 
 
 def _adam_theta(learning_rate, b1, b2, eps):
     return {
-        "log_learning_rate": _log("learning_rate", learning_rate),
-        "log_one_minus_b1": _log_one_minus("b1", b1),
-        "log_one_minus_b2": _log_one_minus("b2", b2),
-        "log_eps": _log("eps", eps),
+        "log_learning_rate": log_of("learning_rate", learning_rate),
+        "log_one_minus_b1": log_one_minus("b1", b1),
+        "log_one_minus_b2": log_one_minus("b2", b2),
+        "log_eps": log_of("eps", eps),
     }
 
 
@@ -190,72 +287,10 @@ def _adam_direction(theta, grads, state):
 
     def direction(m, v):
         t = state.count.astype(m.dtype) + 1
-        log_eps = jnp.clip(theta["log_eps"], *LOG_RANGE).astype(m.dtype)
-        return over_root(m / total_weight(b1, t), v / total_weight(b2, t), log_eps)
+        return over_root(m / total_weight(b1, t), v / total_weight(b2, t), _log_eps(theta, m))
 
     return map_trained(direction, mean, square), state._replace(mean=mean, square=square)
 
 
-def _learned(
-    name: str,
-    theta: dict[str, float],
-    moments: tuple[str, ...],
-    update: Callable[..., tuple[Any, MomentState]],
-    needs_params: bool = False,
-) -> LearnedOptimizer:
-    """The optimizer whose state has these moments.
-
-    `update` sees everything in float32 and leaves the count alone.
-    """
-
-    def init(params):
-        return MomentState(zero_count(params), **{m: zeros_for(params) for m in moments})
-
-    def check(grads, state, params):
-        check_type(name, state, MomentState)
-        for moment in MomentState._fields[1:]:
-            check_mirrors(name, moment, getattr(state, moment), grads if moment in moments else ())
-            check_precision(name, moment, getattr(state, moment), params)
-        if needs_params and params is None:
-            raise ValueError(f"{name} needs params at update: its penalties are on them")
-        if params is not None:
-            check_params(name, params, grads)
-
-    def optimizer(theta):
-        def update_fn(grads, state, params=None, **extra):
-            del extra
-            check(grads, state, params)
-            wide = map_trained(widened, grads)
-            steps, new = update(
-                theta, wide, state, None if params is None else map_trained(_second, grads, params)
-            )
-            kept = {
-                m: kept_where_untrained(grads, getattr(new, m), getattr(state, m)) for m in moments
-            }
-            steps = map_trained(
-                lambda g, s, dtype: as_update(s, dtype), grads, steps, update_dtypes(grads, params)
-            )
-            return steps, MomentState(optax.safe_increment(state.count), **kept)
-
-        return optax.GradientTransformationExtraArgs(init, update_fn)
-
-    return LearnedOptimizer(
-        lambda key: {name: jnp.float32(value) for name, value in theta.items()}, optimizer
-    )
-
-
-def _second(gradient, leaf):
-    del gradient
-    return widened(leaf)
-
-
-def _exp(log, like):
-    return ranges.bounded_exp(log).astype(like.dtype)
-
-
-def _log(name, value):
-    return math.log(ranges.require_positive(name, value))
-
-
-def _log_one_minus(name, value):
-    return math.log1p(-ranges.require_decay(name, value))
+def _log_eps(theta, like):
+    return jnp.clip(theta["log_eps"], *LOG_RANGE).astype(like.dtype)

@@ -114,6 +114,15 @@ def marthe(
         updates, opt_state = tx.update(grads, opt_state, params, value_fn=loss)
         params = optax.apply_updates(params, updates)
 
+    A network with a state of its own (batch normalization) gives it beside the loss, as for
+    `jax.value_and_grad(..., has_aux=True)`; the same function serves both:
+
+        def loss(p):
+            logits, new = model.apply({"params": p, **state}, images, mutable=["batch_stats"])
+            return cross_entropy(logits, labels), new
+        (_, state), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        updates, opt_state = tx.update(grads, opt_state, params, value_fn=loss)
+
     It differentiates the whole step, so it stands outermost: clipping, weight decay and the like go
     into `inner` (`lambda rate: optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(rate))`),
     never around it. Under data parallelism `value_fn` is the mean over all devices, like the
@@ -138,10 +147,12 @@ def marthe(
 
     Returns:
       A transformation with `update(grads, state, params, *, value_fn, objective_grad=None)`.
-      `value_fn(params)` is this batch's training loss, as in Optax's line searches, and `grads` its
-      gradient. `objective_grad` is the gradient of the objective E at `params`, such as the loss on
-      a validation batch (default: `grads`). The state is a `HypergradientState`. A hypergradient
-      that is not finite leaves the rate as it is, is counted, and empties the tangent.
+      `value_fn(params)` is this batch's training loss, as in Optax's line searches, or a pair of it
+      and whatever else it gives; `grads` is its gradient. The hypergradient goes through the
+      weights: what the rate does to a model's state is not counted. `objective_grad` is the
+      gradient of the objective E at `params`, such as the loss on a validation batch (default:
+      `grads`). The state is a `HypergradientState`. A hypergradient that is not finite leaves the
+      rate as it is, is counted, and empties the tangent.
 
     Raises:
       ValueError: a rate or `meta_step` is negative or no number, or `mu` is neither "adaptive" nor

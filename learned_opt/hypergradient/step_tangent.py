@@ -124,7 +124,8 @@ def differentiate_step(
       at: where the step is taken.
       tangent: Z, already discounted by mu; `None` for Z = 0, which needs no derivative of the
         gradient.
-      value_fn: `params -> scalar`, whose gradient is `at.grads` and whose Hessian is in A.
+      value_fn: `params -> scalar`, or a pair of it and anything else; its gradient is `at.grads`,
+        and its Hessian is in A.
       with_partial: whether to give B alone too (one more pass over the optimizer's step, none over
         `value_fn`).
       extra_args: further keyword arguments of the inner optimizer's update.
@@ -186,7 +187,7 @@ def _push(step, one, primals, tangent, params, value_fn):
         _cast_like(z, x) for z, x in zip(jax.tree.leaves(tangent.params), weights, strict=True)
     ]
     _, slopes = jax.jvp(
-        jax.grad(lambda weights: value_fn(rebuild(weights))), (weights,), (weights_dot,)
+        jax.grad(lambda weights: _value(value_fn(rebuild(weights)))), (weights,), (weights_dot,)
     )
     grads_dot = map_trained(lambda g, d: _cast_like(d, g), grads, _place(treedef, params, slopes))
     floats_dot = [
@@ -195,6 +196,11 @@ def _push(step, one, primals, tangent, params, value_fn):
     incoming = (one, grads_dot, floats_dot, weights_dot)
     _, outgoing, _ = jax.jvp(step, primals, incoming, has_aux=True)
     return _finite_where_inputs_are(outgoing, incoming)
+
+
+def _value(result):
+    """The loss of a function that may give more beside it, such as a model's new state."""
+    return result[0] if isinstance(result, tuple) else result
 
 
 def _finite_where_inputs_are(outgoing, incoming):

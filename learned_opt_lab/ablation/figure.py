@@ -1,5 +1,5 @@
-"""The figure of `learned-opt ablate`:
-curves of outer loss by group of variants, and final losses with intervals.
+"""The figures of `learned-opt ablate`:
+curves of outer loss by group of variants with final losses, and variances along outer-training.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from learned_opt_lab.ablation.variants import MAIN, estimator_variants
+from learned_opt_lab.ablation.variants import BASE
 from learned_opt_lab.drawing.axes import known, legend, log_scale
 from learned_opt_lab.drawing.colors import (
     BLACK,
@@ -25,10 +25,12 @@ from learned_opt_lab.drawing.text import UNKNOWN, figure_label
 from learned_opt_lab.drawing.training_figures import tidy
 
 PANELS = {
-    "truncation": ("fixed_",),
-    "inputs and objective": ("no_momentum", "no_time", "train_objective"),
+    "estimator": ("estimator",),
+    "truncation": ("truncation",),
+    "inputs and objective": ("inputs", "objective"),
+    "own": ("own",),
 }
-"""Beside one of the estimators."""
+"""Title -> groups of variants."""
 _COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
 
 
@@ -39,8 +41,11 @@ def ablation_figure(result: dict[str, Any]) -> Figure:
       result: the content of `ablation.json`.
     """
     rows = {row["variant"]: row for row in result["variants"]}
-    panels = {"estimator": tuple(estimator_variants()), **PANELS}
-    panels = {title: _members(rows, names) for title, names in panels.items()}
+    base = next((name for name, row in rows.items() if row["group"] == BASE), None)
+    panels = {
+        title: [name for name, row in rows.items() if row["group"] in groups]
+        for title, groups in PANELS.items()
+    }
     panels = {title: members for title, members in panels.items() if members} or {
         "outer loss": list(rows)
     }
@@ -51,8 +56,8 @@ def ablation_figure(result: dict[str, Any]) -> Figure:
         for name, color in zip(members, _COLORS * 3, strict=False):
             colors[name] = color
             _draw_curve(each, rows[name], color, 1.6)
-        if MAIN in rows and MAIN not in members:
-            _draw_curve(each, rows[MAIN], BLACK, 2.4)
+        if base is not None and base not in members:
+            _draw_curve(each, rows[base], BLACK, 2.4)
         each.set(title=title, xlabel="inner steps of outer-training")
         log_scale(each, "y", *(line.get_ydata() for line in each.lines))
         each.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -60,20 +65,12 @@ def ablation_figure(result: dict[str, Any]) -> Figure:
         legend(each)
         tidy(each)
     axes[0].set_ylabel("outer loss of an episode")
-    _draw_finals(axes[-1], result, colors | {MAIN: BLACK})
+    _draw_finals(axes[-1], result, {base: BLACK} | colors)
     if result["findings"]:
         figure.suptitle(
             figure_label(result["findings"][0], limit=200), fontsize=10, x=0.01, ha="left"
         )
     return figure
-
-
-def _members(rows: dict[str, Any], names: tuple[str, ...]) -> list[str]:
-    return [
-        name
-        for name in rows
-        if name in names or any(n.endswith("_") and name.startswith(n) for n in names)
-    ]
 
 
 def _draw_curve(axes: Axes, row: dict[str, Any], color: str, width: float) -> None:
@@ -113,3 +110,32 @@ def _draw_finals(axes: Axes, result: dict[str, Any], colors: dict[str, str]) -> 
         xlabel="dot: mean, bar: 95 %, ticks: seeds",
     )
     tidy(axes)
+
+
+def along_figure(result: dict[str, Any]) -> Figure | None:
+    """Variances along outer-training of the variants that know both, and the weight of RP; None
+    without one.
+
+    Args:
+      result: the content of `ablation.json`.
+    """
+    rows = [row for row in result["variants"] if "variance_ratio" in (row["along"] or {})]
+    if not rows:
+        return None
+    figure = Figure(figsize=(9.6, 4.2), dpi=150, layout="constrained")
+    ratio, weight = figure.subplots(1, 2)
+    for row, color in zip(rows, _COLORS * len(rows), strict=False):
+        color = BLACK if row["group"] == BASE else color
+        along = {name: known(values) for name, values in row["along"].items()}
+        style = {"color": color, "marker": ".", "label": figure_label(row["label"])}
+        ratio.plot(along["truncation_length"], along["variance_ratio"], **style)
+        if "weight_reparameterization" in along:
+            weight.plot(along["truncation_length"], along["weight_reparameterization"], **style)
+    ratio.axhline(1, color=GREY, linewidth=0.8)
+    log_scale(ratio, "y", *(line.get_ydata() for line in ratio.lines))
+    ratio.set(title="variance of RP over variance of ES", xlabel="truncation, inner steps")
+    weight.set(title="weight of RP in the merge", xlabel="truncation, inner steps", ylim=(0, 1.02))
+    legend(ratio)
+    for axes in (ratio, weight):
+        tidy(axes)
+    return figure

@@ -10,7 +10,7 @@ side as one program.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,17 +20,15 @@ from numpy.typing import NDArray
 
 from learned_opt import LearnedOptimizer
 from learned_opt.disk import files
-from learned_opt_lab.evaluation.held_out import cap_losses
-from learned_opt_lab.evaluation.sweep import Runs, make_runs, make_sweep
+from learned_opt_lab.ablation.scoring import evaluator
 from learned_opt_lab.results import cells as cell_files
 from learned_opt_lab.results import content, folder
-from outer_train import OuterStep, SeedsResult, train_seeds
+from outer_train import OuterStep, SeedsResult, compiled_ahead, train_seeds
 from tasks import Feed, TaskFamily
 
-FORMAT_VERSION = 2
-SPLITS = ("train", "outer_valid", "test")
-MEASUREMENTS = 40
-"""About so many of an episode; the mean over them is the episode's loss."""
+FORMAT_VERSION = 3
+KEPT = ("truncation_length", "variance_", "weight_")
+"""How the names of the metrics begin that a cell keeps of each outer step."""
 
 
 class Variant(NamedTuple):
@@ -43,6 +41,11 @@ class Variant(NamedTuple):
       optimizer: the learned optimizer; variants with the same one share the program that evaluates.
       num_outer_steps: that make up the total of inner steps.
       make_step: `seeds -> the outer step of all of them`.
+      group: what it is compared within.
+      seeds: how many of the settings' seeds are run; all if None.
+      outer_rate: of the outer optimizer.
+      rates: outer rate -> outer loss after a short run, of those that it was chosen among.
+      saved_as: name and arguments of the optimizer, for files of theta.
     """
 
     name: str
@@ -51,6 +54,15 @@ class Variant(NamedTuple):
     optimizer: LearnedOptimizer
     num_outer_steps: int
     make_step: Callable[[Sequence[int]], OuterStep]
+    group: str = "own"
+    seeds: int | None = None
+    outer_rate: float | None = None
+    rates: Mapping[float, float] = {}
+    saved_as: tuple[str, dict[str, Any]] = ("", {})
+
+    def seeds_of(self, settings: "Settings") -> tuple[int, ...]:
+        """The numbers of its runs."""
+        return settings.seeds[: self.seeds]
 
 
 class Settings(NamedTuple):
@@ -85,11 +97,17 @@ class Problem(NamedTuple):
     families: tuple[TaskFamily, ...]
     held_out: TaskFamily | None
 
+    def evaluated(self) -> dict[str, TaskFamily]:
+        """Name in results -> family."""
+        families = {"outer_train": self.families[0], "held_out": self.held_out}
+        return {name: family for name, family in families.items() if family is not None}
+
 
 Cell = dict[str, NDArray]
-"""`inner_steps` `[points]`; `outer_loss`, `truncation_inner_steps` `[outer steps]`, as trained;
-`outer_train/<split>` and `held_out/<split>` `[points, tasks]`, mean loss of an episode;
-`held_out_final/<split>`, of its last tenth; `seconds` of outer-training; `theta/<name>`."""
+"""`inner_steps`, `seconds_so_far` `[points]`, of outer-training, a seed's share of those side by
+side, compilation left out; `outer_loss`, `truncation_inner_steps`, `metric/<name>` `[outer steps]`,
+as trained; `outer_train/<split>` and `held_out/<split>` `[points, tasks]`, mean loss of an episode;
+`held_out_final/<split>`, of its last tenth; `theta/<name>`."""
 
 
 def prepare_folder(out: Path, wanted: dict[str, Any]) -> None:
@@ -117,23 +135,26 @@ def run_cells(
     evaluators: dict[LearnedOptimizer, Callable] = {}
     cells: dict[str, dict[int, Cell]] = {}
     made_of_problem = problem_content(problem)
-    total = len(variants) * len(settings.seeds)
-    for row, variant in enumerate(variants):
+    total = sum(len(variant.seeds_of(settings)) for variant in variants)
+    for variant in variants:
         place = out / "cells" / variant.name
-        _check_variant(place, variant)
-        made_of = made_of_problem | {"optimizer_code": content.code(variant.optimizer)}
-        stored = {seed: read_cell(place / f"{seed}.npz", made_of) for seed in settings.seeds}
+        check_variant(place, variant)
+        made_of = content_of(problem, variant, made_of_problem)
+        seeds = variant.seeds_of(settings)
+        stored = {seed: read_cell(place / f"{seed}.npz", made_of) for seed in seeds}
         found = {seed: cell for seed, cell in stored.items() if cell is not None}
-        missing = [seed for seed in settings.seeds if seed not in found]
+        missing = [seed for seed in seeds if seed not in found]
         while missing:
             together, missing = missing[: settings.seeds_at_once], missing[settings.seeds_at_once :]
             progress(
-                row * len(settings.seeds) + len(found),
+                sum(map(len, cells.values())) + len(found),
                 total,
                 f"{variant.name}: seeds {_listed(together)}",
             )
             if variant.optimizer not in evaluators:
-                evaluators[variant.optimizer] = _evaluator(problem, variant.optimizer, settings)
+                evaluators[variant.optimizer] = evaluator(
+                    problem.evaluated(), variant.optimizer, settings
+                )
             made = run_seeds(problem, variant, settings, together, evaluators[variant.optimizer])
             for seed, cell in made.items():
                 write_cell(place / f"{seed}.npz", cell, made_of)
@@ -153,9 +174,10 @@ def run_seeds(
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key_theta, np.asarray(seeds, np.int32))
     thetas = jax.device_get(jax.vmap(variant.optimizer.init)(keys))
     step = variant.make_step(seeds)
-    datas = Feed.of(problem.families, settings.seed, step.place_data)
+    feed = Feed.of(problem.families, settings.seed, step.place_data)
+    step = compiled_ahead(step, thetas, key_run, feed.datas)  # seconds hold no compilation
     trained = train_seeds(
-        step, thetas, key_run, datas, variant.num_outer_steps, settings.num_points
+        step, thetas, key_run, feed, variant.num_outer_steps, settings.num_points, KEPT
     )
     points = [
         evaluate(jax.tree.map(lambda leaf, i=i: leaf[i], trained.thetas))
@@ -167,12 +189,13 @@ def run_seeds(
 def _cell(trained: SeedsResult, points: list[dict[str, NDArray]], column: int) -> Cell:
     steps = np.concatenate([[0], trained.inner_steps[:, column]])
     final = jax.tree.map(lambda leaf: np.asarray(leaf[-1, column]), trained.thetas)
-    named = jax.tree.leaves_with_path(final)
+    named, num_seeds = jax.tree.leaves_with_path(final), trained.outer_loss.shape[1]
     return {
         "inner_steps": steps[trained.points],
         "outer_loss": trained.outer_loss[:, column],
         "truncation_inner_steps": trained.inner_steps[:, column],
-        "seconds": np.asarray(trained.seconds.sum() / trained.outer_loss.shape[1]),
+        "seconds_so_far": np.concatenate([[0], trained.seconds.cumsum()]) / num_seeds,
+        **{f"metric/{name}": of_steps[:, column] for name, of_steps in trained.metrics.items()},
         **{name: np.stack([point[name][column] for point in points]) for name in points[0]},
         **{
             f"theta/{jax.tree_util.keystr(path, simple=True, separator='/')}": leaf
@@ -181,48 +204,12 @@ def _cell(trained: SeedsResult, points: list[dict[str, NDArray]], column: int) -
     }
 
 
-def _evaluator(problem: Problem, optimizer: LearnedOptimizer, settings: Settings) -> Callable:
-    """`thetas, leaves [seeds, ...] -> {"<family>/<split>": [seeds, tasks]}`;
-    the same tasks at every call.
+def check_variant(place: Path, variant: Variant) -> None:
+    """Notes whose cells are in a folder.
+
+    Raises:
+      ValueError: where they are of a variant of the same name that was something else.
     """
-    every = measuring_interval(settings.num_steps)
-    # Not the key of outer-training: no task is evaluated that a particle has seen in the same draw.
-    key = jax.random.fold_in(jax.random.key(settings.seed), 1)
-    families = {"outer_train": problem.families[0]}
-    if problem.held_out is not None:
-        families["held_out"] = problem.held_out
-    sweeps: dict[str, tuple[Callable, Runs]] = {}
-    for index, (name, family) in enumerate(families.items()):
-        sweep = make_sweep(
-            family,
-            optimizer.within(settings.num_steps),
-            num_steps=settings.num_steps,
-            splits=SPLITS,
-            eval_every=every,
-        )
-        sweeps[name] = sweep, make_runs(jax.random.fold_in(key, index), settings.num_tasks)
-
-    def evaluate(thetas: Any) -> dict[str, NDArray]:
-        losses = {}
-        for name, (sweep, runs) in sweeps.items():
-            for split, metrics in sweep(thetas, runs).items():
-                curves = cap_losses(metrics["loss"], settings.loss_cap)[..., 1:]
-                losses[f"{name}/{split}"] = curves.mean(axis=-1)
-                losses[f"{name}_final/{split}"] = curves[
-                    ..., -max(1, curves.shape[-1] // 10) :
-                ].mean(axis=-1)
-        return losses
-
-    return evaluate
-
-
-def measuring_interval(num_steps: int) -> int:
-    """The largest divisor of an episode's steps that gives `MEASUREMENTS` of it or more, else 1."""
-    longest = max(1, num_steps // MEASUREMENTS)
-    return max(every for every in range(1, longest + 1) if num_steps % every == 0)
-
-
-def _check_variant(place: Path, variant: Variant) -> None:
     path = place / "variant.json"
     wanted = json.loads(
         json.dumps({"description": variant.description, "num_outer_steps": variant.num_outer_steps})
@@ -253,6 +240,14 @@ def problem_content(problem: Problem) -> dict[str, Any]:
         "data": content.of_json([content.data(family.data) for family in families]),
         "versions": content.environment(),
     }
+
+
+def content_of(
+    problem: Problem, variant: Variant, of_problem: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a variant's cells follow from; what is the problem's share may be given."""
+    found = problem_content(problem) if of_problem is None else of_problem
+    return found | {"optimizer_code": content.code(variant.optimizer)}
 
 
 def write_cell(path: Path, cell: Cell, made_of: dict[str, Any] | None = None) -> None:

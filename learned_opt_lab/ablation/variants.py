@@ -1,16 +1,14 @@
-"""The variants of `learned-opt ablate`:
-what each changes in a run's config, and how many outer steps it gets.
+"""The variants of `learned-opt ablate`: what each changes in a run's config,
+which is the base that they are compared with.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from configs import base
 from configs.base import TrainConfig
+from learned_opt_lab.ablation.budgets import with_budget
 
 
 class Ablated(NamedTuple):
@@ -18,7 +16,7 @@ class Ablated(NamedTuple):
 
     Attributes:
       label: of its line and row.
-      group: what it is compared within: estimator, truncation, inputs, objective.
+      group: what it is compared within: base, estimator, truncation, inputs, objective, own.
       config: its `num_outer_steps` make up the total of inner steps.
     """
 
@@ -27,144 +25,136 @@ class Ablated(NamedTuple):
     config: TrainConfig
 
 
-MAIN = base.name_of(base.Merged)
+BASE = "base"
+"""The group of the config itself."""
+PRESET = "metz2019"
+OF_MLP = ("no_momentum", "no_time", "preset_metz2019")
+"""Variants of an `optimizer:mlp` alone."""
+SHARED = ("family", "extra_families", "num_outer_steps", "seed", "held_out", "init_theta", "search")
+"""Fields of a config that all its variants have in common."""
+SHARED_OF_PROBLEM = ("num_steps", "loss_clip")
 
 
-def estimator_variants() -> dict[str, type[base.PairEstimator]]:
-    """The variants that take another estimator in place of the merge: all of pairs."""
-    kinds = base.kinds_of(base.PairEstimator)
-    return {name: kind for name, kind in kinds.items() if kind is not base.Merged}
+def base_name(config: TrainConfig) -> str:
+    """What the config itself is called among its variants: its estimator's name."""
+    return base.name_of(type(config.estimator))
 
 
-def variant_names(lengths: list[int]) -> list[str]:
-    """All variants, the whole method first."""
-    fixed = [f"fixed_{length}" for length in lengths]
-    return [MAIN, *estimator_variants(), *fixed, "no_momentum", "no_time", "train_objective"]
+def changes(config: TrainConfig, lengths: Sequence[int]) -> dict[str, Ablated]:
+    """The config under its own name, then each variant, not yet of one budget.
+
+    Args:
+      config: the base.
+      lengths: of truncations that do not grow.
+    """
+    own = config.estimator
+    found = {base_name(config): Ablated(_base_label(config), BASE, config)}
+    for name, kind in base.kinds_of(base.PairEstimator).items():
+        if kind is not type(own):
+            only = " only" if name in getattr(own, "parts", ()) else ""
+            other = dataclasses.replace(config, estimator=_estimator(own, kind))
+            found[name] = Ablated(f"{_label(kind)}{only}", "estimator", other)
+    for length in lengths:
+        if config.truncation != base.Constant(length):
+            fixed = dataclasses.replace(config, truncation=base.Constant(length))
+            found[f"fixed_{length}"] = Ablated(f"fixed truncation {length}", "truncation", fixed)
+    for name, label, optimizer in _optimizers(config.optimizer):
+        found[name] = Ablated(label, "inputs", dataclasses.replace(config, optimizer=optimizer))
+    other = "train" if config.problem.objective == "valid" else "valid"
+    problem = dataclasses.replace(config.problem, objective=other)
+    found[f"{other}_objective"] = Ablated(
+        f"trained on L_{other}", "objective", dataclasses.replace(config, problem=problem)
+    )
+    return found
+
+
+def _optimizers(own: base.Optimizer) -> Iterator[tuple[str, str, base.Mlp]]:
+    """Name, label and optimizer with inputs taken away,
+    which is known how to do for a per-parameter MLP only.
+    """
+    if not isinstance(own, base.Mlp):
+        return
+    from learned_opt.per_parameter import PRESETS, MLPSettings
+
+    features = own.features or PRESETS.get(own.preset, MLPSettings()).features
+    without = tuple(name for name in features if "momentum" not in name)
+    yield "no_momentum", "no momentum inputs", dataclasses.replace(own, features=without)
+    yield "no_time", "no time inputs", dataclasses.replace(own, timescales=())
+    if own.preset != PRESET:
+        yield "preset_metz2019", "the paper's optimizer", base.Mlp(preset=PRESET)
+
+
+def _label(kind: type[base.Estimator]) -> str:
+    return kind.label or kind.word.replace("-", " ")
+
+
+def _base_label(config: TrainConfig) -> str:
+    truncation, name = config.truncation, _label(type(config.estimator))
+    if not type(config.estimator).truncates:
+        return name
+    if isinstance(truncation, base.Constant):
+        return f"{name}, truncation {truncation.num_steps}"
+    return f"{name}, {'curriculum' if isinstance(truncation, base.Linear) else truncation.word}"
+
+
+def _estimator(own: base.Estimator, kind: type[base.PairEstimator]) -> base.PairEstimator:
+    """An estimator of pairs with what the config's own has in common with it."""
+    fields = {field.name for field in dataclasses.fields(kind)} - {"parts"}
+    given = {key: value for key, value in vars(own).items() if key in fields}
+    return kind(**{"num_pairs": getattr(own, "num_particles", None)} | given)
+
+
+def check_own(config: TrainConfig, own: Mapping[str, TrainConfig], lengths: Sequence[int]) -> None:
+    """Raises `ValueError` for a variant of the user's whose name is taken, which changes nothing,
+    or which changes what all variants share.
+    """
+    for name, other in own.items():
+        if name in changes(config, lengths):
+            raise ValueError(f"variant {name!r} is there already; give yours another name")
+        if other == config:
+            raise ValueError(f"variant {name!r} changes nothing")
+        wrong = [field for field in SHARED if getattr(other, field) != getattr(config, field)]
+        wrong += [
+            f"problem.{field}"
+            for field in SHARED_OF_PROBLEM
+            if getattr(other.problem, field) != getattr(config.problem, field)
+        ]
+        if wrong:
+            raise ValueError(f"variant {name!r} changes {wrong[0]}, which all variants share")
 
 
 def variants_of(
-    config: TrainConfig, names: list[str], lengths: list[int], start: int, num_inner_steps: int
+    config: TrainConfig,
+    names: Sequence[str],
+    lengths: Sequence[int],
+    num_inner_steps: int,
+    own: Mapping[str, TrainConfig] | None = None,
 ) -> dict[str, Ablated]:
-    """The configs of some variants, each of the same total of inner steps.
+    """Some variants, each of the same total of inner steps.
 
     Args:
-      config: its tasks, optimizer, inner problem, particles and outer optimizer are all variants'.
-      names: of `variant_names(lengths)`.
+      config: the base.
+      names: keys of `changes(config, lengths)` and of `own`.
       lengths: fixed truncations.
-      start: where the curriculum starts; it grows linearly over all of outer-training to the
-        longest of `lengths`.
       num_inner_steps: of one run, all particles and both sides of a pair.
+      own: the user's, name -> config.
 
     Raises:
-      ValueError: for what a config cannot be ablated of, or a total below one outer step.
+      ValueError: for what a config cannot be ablated of, or a total below two outer steps.
     """
-    main = dataclasses.replace(config, estimator=_estimator(config, base.Merged))
-    variants = {MAIN: ("merged, curriculum", "method", main)}
-    for name, kind in estimator_variants().items():
-        label = kind.label or kind.word.replace("-", " ")
-        label = f"{label} only" if name in main.estimator.parts else label
-        variants[name] = (
-            label,
-            "estimator",
-            dataclasses.replace(config, estimator=_estimator(config, kind)),
-        )
-    for length in lengths:
-        fixed = dataclasses.replace(main, truncation=base.Constant(length))
-        variants[f"fixed_{length}"] = (f"fixed truncation {length}", "truncation", fixed)
-    for name, label, changes in (
-        ("no_momentum", "no momentum inputs", _without_momenta),
-        ("no_time", "no time inputs", lambda optimizer: {"timescales": ()}),
-    ):
-        if isinstance(config.optimizer, base.Mlp):
-            optimizer = dataclasses.replace(config.optimizer, **changes(config.optimizer))
-            variants[name] = (label, "inputs", dataclasses.replace(main, optimizer=optimizer))
-    objective = dataclasses.replace(config.problem, objective="train")
-    variants["train_objective"] = (
-        "merged, trained on L_train",
-        "objective",
-        dataclasses.replace(main, problem=objective),
-    )
-    if missing := [name for name in names if name not in variants]:
+    known = changes(config, lengths)
+    known |= {name: Ablated(name, "own", other) for name, other in (own or {}).items()}
+    if missing := [name for name in names if name not in known]:
         raise ValueError(
-            f"{missing[0]} takes inputs away, which is known how to do for optimizer:mlp only"
+            f"{missing[0]} changes what only optimizer:mlp has; this config's optimizer is another"
         )
     return {
-        name: _with_budget(*variants[name], lengths[-1], start, num_inner_steps) for name in names
+        name: known[name]._replace(config=with_budget(known[name].config, num_inner_steps))
+        for name in names
     }
 
 
-def _without_momenta(optimizer: base.Mlp) -> dict[str, tuple[str, ...]]:
-    from learned_opt.per_parameter import PRESETS, MLPSettings
-
-    features = optimizer.features or PRESETS.get(optimizer.preset, MLPSettings()).features
-    return {"features": tuple(name for name in features if "momentum" not in name)}
-
-
-def _estimator(config: TrainConfig, kind: type):
-    """An estimator of pairs with what the config's own has in common with it."""
-    fields = {field.name for field in dataclasses.fields(kind)} - {"parts"}
-    given = {key: value for key, value in vars(config.estimator).items() if key in fields}
-    given["num_pairs"] = (
-        getattr(config.estimator, "num_pairs", None) or config.estimator.num_particles
-    )
-    return kind(**given | {"stagger": True})
-
-
-def _with_budget(
-    label: str, group: str, config: TrainConfig, longest: int, start: int, num_inner_steps: int
-):
-    if group == "truncation":
-        length = config.truncation.num_steps
-        make = lambda num_outer_steps: np.full(num_outer_steps, length)
-        num_outer_steps = steps_for(make, config, num_inner_steps)
-    else:
-        make = lambda num_outer_steps: np.linspace(start, longest, num_outer_steps, endpoint=False)
-        num_outer_steps = steps_for(make, config, num_inner_steps)
-        jitter = 0.2 if round(1.2 * longest) <= config.problem.num_steps else 0.0
-        truncation = base.Linear(min(start, longest), longest, num_outer_steps, jitter)
-        config = dataclasses.replace(config, truncation=truncation)
-    return Ablated(label, group, dataclasses.replace(config, num_outer_steps=num_outer_steps))
-
-
-def steps_for(make: Callable[[int], NDArray], config: TrainConfig, num_inner_steps: int) -> int:
-    """How many outer steps come closest to the total of inner steps.
-
-    Args:
-      make: `number of outer steps -> truncation lengths`.
-      config: for the particles and the episode, at whose end a particle waits for the next
-        truncation.
-      num_inner_steps: of all particles, both sides of a pair.
-
-    Raises:
-      ValueError: where not even one outer step fits.
-    """
-    pairs, episode = config.estimator.num_pairs, config.problem.num_steps
-
-    def spent(num_outer_steps: int) -> int:
-        return inner_steps(make(num_outer_steps), pairs, episode)
-
-    low, high = 0, 1
-    while spent(high) < num_inner_steps:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if spent(middle) < num_inner_steps else (low, middle)
-    best = low if low and num_inner_steps - spent(low) < spent(high) - num_inner_steps else high
-    if best < 2:
-        raise ValueError(
-            f"num_inner_steps = {num_inner_steps} is not enough for two truncations of "
-            f"{int(make(1)[0])} steps of {pairs} pairs; give more inner steps, fewer "
-            "--estimator.num-pairs or shorter --lengths"
-        )
-    return best
-
-
-def inner_steps(lengths: NDArray, num_pairs: int, episode: int) -> int:
-    """Live inner steps of a run whose pairs start evenly staggered, as `staggered_steps` does."""
-    step = ((np.arange(num_pairs) + 0.5) / num_pairs * episode).astype(int)
-    total = 0
-    for length in np.round(lengths).astype(int):
-        live = np.minimum(length, episode - step)
-        total += 2 * int(live.sum())
-        step = np.where(step + live >= episode, 0, step + live)
-    return total
+def of_rate(variant: Ablated, rate: float) -> Ablated:
+    """The same variant at another outer rate."""
+    outer = dataclasses.replace(variant.config.outer_optimizer, learning_rate=rate)
+    return variant._replace(config=dataclasses.replace(variant.config, outer_optimizer=outer))

@@ -124,7 +124,7 @@ def _estimators(current: str) -> list[str]:
 def _experiments(current: str) -> list[str]:
     from learned_opt_lab.papers.registry import EXPERIMENTS
 
-    return list(EXPERIMENTS)
+    return [*EXPERIMENTS, "all"]
 
 
 def _runs(current: str) -> list[str]:

@@ -260,13 +260,16 @@ def parse_with_config(cls: type[C], argv: list[str], prog: str) -> C:
     return args
 
 
-def with_fields(config: TrainConfig, fields: Mapping[str, str]) -> TrainConfig:
+def with_fields(
+    config: TrainConfig, fields: Mapping[str, str], option: str = "--sweep"
+) -> TrainConfig:
     """A config with other values, as the command line would read them.
 
     Args:
       config: what is left as it is comes from it.
       fields: `"estimator.std"` -> `"0.01"`; a kind is chosen by its word, `"estimator"` ->
         `"merged"`.
+      option: of the command line that says so, for messages.
 
     Raises:
       ValueError: there is no such field, or it has no such value.
@@ -278,4 +281,4 @@ def with_fields(config: TrainConfig, fields: Mapping[str, str]) -> TrainConfig:
             words.append(f"{name}:{value}")
         else:
             words += [f"--{name}", *value.split()]
-    return parse(TrainConfig, words, "--sweep", config)
+    return parse(TrainConfig, words, option, config)

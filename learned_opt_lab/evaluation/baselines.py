@@ -5,16 +5,13 @@ A name that has a grid of its own here is searched by it; the other names of
 `learned_opt_lab.evaluation.rivals.table` by random draws from their search space.
 
 A factory takes a dict of traced hyperparameters, so that one program serves every configuration of
-the search. Adam with eight hyperparameters follows METZ (arXiv 1810.10180, figure 6) with the
-ranges of TaskSet (arXiv 2002.11887, appendix), its learning rates narrowed to 1e-5..10.
+the search. `learned_opt_lab.evaluation.regularized` has those with penalties and decaying rates.
 """
 
 import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
@@ -22,6 +19,7 @@ from numpy.typing import NDArray
 
 from learned_opt import catalog, ranges
 from learned_opt.hypergradient import hd, marthe, rtho
+from learned_opt_lab.evaluation import regularized
 from learned_opt_lab.evaluation.rivals.rival import Rival
 from learned_opt_lab.evaluation.rivals.table import RIVALS
 
@@ -40,6 +38,8 @@ _RANGES = {
     "meta_step": (0.0, ranges.LARGEST),
     "one_minus_b1": (ranges.SMALLEST_COMPLEMENT, 1.0),
     "one_minus_b2": (ranges.SMALLEST_COMPLEMENT, 1.0),
+    "one_minus_momentum": (ranges.SMALLEST_COMPLEMENT, 1.0),
+    "one_minus_decay": (ranges.SMALLEST_COMPLEMENT, 1.0),
     "eps": (0.0, ranges.LARGEST),
     "exponential_decay": (0.0, ranges.LARGEST),
     "linear_decay": (0.0, ranges.LARGEST),
@@ -129,56 +129,6 @@ def learning_rate_grid(budget: int, seed: int) -> Configurations:
     return {"learning_rate": np.asarray(LEARNING_RATES, np.float32)}
 
 
-ADAM8_RANGES = {
-    "learning_rate": (1e-5, 1e1),
-    "one_minus_b1": (1e-4, 1.0),
-    "one_minus_b2": (1e-6, 1.0),
-    "eps": (1e-10, 1e3),
-    "exponential_decay": (1e-6, 1e-3),
-    "linear_decay": (1e-7, 1e-4),
-    "l1": (1e-8, 1e1),
-    "l2": (1e-8, 1e1),
-}
-"""Log-uniform ranges of the eight hyperparameters; decays are per step."""
-
-
-def adam8_search(budget: int, seed: int) -> Configurations:
-    """`budget` log-uniform draws from `ADAM8_RANGES`.
-
-    A larger budget with the same seed keeps the draws of a smaller one.
-    """
-    budget = ranges.require_count(
-        "the budget of a random search", budget, 1, 2**31 - 1, "be at least 1"
-    )
-    low, high = (np.log([bounds[i] for bounds in ADAM8_RANGES.values()]) for i in (0, 1))
-    draws = np.exp(np.random.default_rng(seed).uniform(low, high, (budget, len(ADAM8_RANGES))))
-    return {name: draws[:, i].astype(np.float32) for i, name in enumerate(ADAM8_RANGES)}
-
-
-def adam8(hyperparameters: Mapping[str, Array]) -> optax.GradientTransformation:
-    """Adam on `loss + l1 |w|_1 + l2 |w|_2^2`
-    with rate `lr exp(-exponential_decay t) max(0, 1 - linear_decay t)`.
-    """
-    h = hyperparameters
-
-    def regularize(grads, params):
-        return jax.tree.map(
-            lambda g, p: g + (h["l1"] * jnp.sign(p) + 2 * h["l2"] * p).astype(g.dtype),
-            grads,
-            params,
-        )
-
-    def schedule(count):
-        linear = jnp.maximum(0.0, 1.0 - h["linear_decay"] * count)
-        return -h["learning_rate"] * jnp.exp(-h["exponential_decay"] * count) * linear
-
-    return optax.chain(
-        optax.stateless(regularize),
-        optax.scale_by_adam(b1=1.0 - h["one_minus_b1"], b2=1.0 - h["one_minus_b2"], eps=h["eps"]),
-        optax.scale_by_schedule(schedule),
-    )
-
-
 def _tuned_rate(
     optimizer: Callable[..., optax.GradientTransformation], description: str, **fixed
 ) -> Baseline:
@@ -241,7 +191,22 @@ _GRIDS: dict[str, Baseline] = {
     "adamw": _tuned_rate(optax.adamw, "AdamW, weight decay 1e-4"),
     "nadamw": _tuned_rate(optax.nadamw, "Nesterov AdamW, weight decay 1e-4"),
     "adam8": Baseline(
-        adam8, adam8_search, "random", "Adam, eight hyperparameters by random search"
+        regularized.adam8,
+        regularized.random_search(regularized.ADAM8_RANGES),
+        "random",
+        "Adam, eight hyperparameters by random search",
+    ),
+    "rmsprop8": Baseline(
+        regularized.rmsprop8,
+        regularized.random_search(regularized.RMSPROP8_RANGES),
+        "random",
+        "RMSProp with momentum, eight hyperparameters by random search",
+    ),
+    "momentum6": Baseline(
+        regularized.momentum6,
+        regularized.random_search(regularized.MOMENTUM6_RANGES),
+        "random",
+        "SGD with momentum, six hyperparameters by random search",
     ),
     "hd": _hypergradient(hd, (1e-5, 1e-4, 1e-3, 1e-2), "SGD, rate by hypergradient descent"),
     "rtho": _hypergradient(

@@ -42,6 +42,15 @@ DEFINITIONS = {
     "scores of runs",
 }
 
+MEASUREMENTS = 40
+"""About so many of an episode; the mean over them is the episode's loss."""
+
+
+def measuring_interval(num_steps: int) -> int:
+    """The largest divisor of an episode's steps that gives `MEASUREMENTS` of it or more, else 1."""
+    longest = max(1, num_steps // MEASUREMENTS)
+    return max(every for every in range(1, longest + 1) if num_steps % every == 0)
+
 
 def final_losses(curves: ArrayLike, cap: float) -> NDArray:
     """Mean of the last tenth of the measurements (at least one) of each run:

@@ -7,9 +7,11 @@ text of every file of the user's that it leads to. What is shipped counts as one
 `tasks`, `learned_opt` and of what runs the inner loop here. Libraries count by their versions.
 """
 
+import ast
 import dataclasses
 import functools
 import hashlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import inspect
@@ -35,7 +37,8 @@ SHIPPED = (
 )
 """Packages whose modules count by `shipped_code`, not by the files that a callable leads to."""
 _OF_INNER_LOOP = (
-    *("baselines", "sweep", "training", "evaluation_parameters", "tuning", "measures", "held_out"),
+    *("baselines", "regularized", "sweep", "training", "evaluation_parameters", "tuning"),
+    *("measures", "held_out"),
     *("suite/run", "leagues/run"),
     *(
         f"rivals/{name}"
@@ -74,6 +77,41 @@ def outer_training_code() -> str:
     """Digest of the sources that outer-training follows from besides those of `shipped_code`."""
     files = sorted(_package_folder("outer_train").rglob("*.py"))
     return _hexdigest(part for path in files for part in (path.name.encode(), path.read_bytes()))
+
+
+@functools.cache
+def modules_code(name: str, within: tuple[str, ...]) -> str:
+    """Digest of a module's source and of those that it imports, and they in turn, within packages;
+    modules whose names end in `figure` or `figures` only draw, and do not count.
+    """
+    found: dict[str, bytes] = {}
+    left, inside = [name], tuple(f"{package}." for package in within)
+    while left:
+        module = left.pop()
+        spec = None if module in found else _module_spec(module)
+        if spec is not None and not module.endswith(("figure", "figures")):
+            found[module] = Path(spec.origin).read_bytes()
+            left += [each for each in _imported(found[module]) if each.startswith(inside)]
+    return _hexdigest(part for each in sorted(found) for part in (each.encode(), found[each]))
+
+
+def _imported(source: bytes) -> set[str]:
+    """What a source imports, at any depth: modules, and names of them."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def _module_spec(name: str) -> importlib.machinery.ModuleSpec | None:
+    """None for what is no module but a name of one."""
+    try:
+        return importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        return None
 
 
 def code(*objects: Any) -> str:

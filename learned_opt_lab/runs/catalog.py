@@ -13,10 +13,13 @@ from learned_opt_lab.runs.user_path import run_file
 CONFIGS = {
     "quickstart": "configs.quickstart",
     "digits_mlp": "configs.digits_mlp",
+    "explosion": "configs.explosion",
     "fashion_mnist_mlp": "configs.fashion_mnist_mlp",
     "general": "configs.general",
     "general_es": "configs.general_es",
+    "metz2019_cifar100": "configs.metz2019_cifar100",
     "metz2019_cnn": "configs.metz2019_cnn",
+    "metz2019_small": "configs.metz2019_small",
     "quadratic": "configs.quadratic",
 }
 MADE_BY = {"general": "general", "general_es": "general_es", "mlp": "digits_mlp"}

@@ -19,7 +19,9 @@ from tasks.text import ALPHABET
 from tests.support.synthetic import write_synthetic_imagenet
 
 NEEDS_DATA = {
+    "metz2019_cifar100": "cifar100",
     "metz2019_cnn": "imagenet_resized/32x32",
+    "metz2019_small": "fashion_mnist",
     "fashion_mnist_mlp": "fashion_mnist",
     "general": "fashion_mnist",
     "general_es": "fashion_mnist",
@@ -128,6 +130,46 @@ def test_the_paper_s_config_builds_on_a_set_of_its_shape(tmp_path):
     assert 250 < len(held_out) <= 300
     params = jax.eval_shape(built.families[0].task(jax.numpy.arange(10)).init, jax.random.key(0))
     assert num_weights(params) == 19_722
+
+
+def drawn(family, number=400):
+    """The sets of classes of so many tasks."""
+    keys = jax.random.split(jax.random.key(0), number)
+    return {tuple(sorted(each)) for each in jax.vmap(family.sample)(keys).tolist()}
+
+
+def test_the_small_run_has_ten_sets_of_classes_on_both_sides(fashion_mnist_dir, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(fashion_mnist_dir))
+    built = build(catalog.load("metz2019_small")[0], num_devices=2)
+    sets = [drawn(family) for family in (built.families[0], built.held_out)]
+    assert [len(each) for each in sets] == [10, 10]
+    assert {len(each) for found in sets for each in found} == {3}
+    classes = [set().union(*found) for found in sets]
+    assert [len(each) for each in classes] == [5, 5]
+    assert not classes[0] & classes[1]
+    batch = built.held_out.task(jax.numpy.arange(3)).sample_batch(
+        built.datas[0], jax.random.key(1), "test"
+    )
+    assert batch["image"].shape == (32, 14, 14, 1)
+    assert num_weights(built.theta) == 1090
+
+
+def test_the_run_on_cifar100_builds_on_a_set_of_its_shape(tmp_path):
+    write_synthetic_imagenet(tmp_path, 8, 2, num_classes=100)
+    config, _ = catalog.load("metz2019_cifar100")
+    family = dataclasses.replace(
+        config.family,
+        dataset="imagenet_resized/32x32",
+        data_dir=str(tmp_path),
+        batch_size=10,
+        fractions=(0.25, 0.25, 0.25, 0.25),
+    )
+    built = build(dataclasses.replace(config, family=family), num_devices=2)
+    classes = [set().union(*drawn(family)) for family in (built.families[0], built.held_out)]
+    assert [len(each) for each in classes] == [70, 30]
+    assert not classes[0] & classes[1]
+    state = jax.eval_shape(built.step.init, built.theta, built.key)
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(state.estimator_states)} == {8}
 
 
 ABSTRACT = {base.PairEstimator, base.CrossEntropy}

@@ -12,7 +12,7 @@ import pytest
 
 from configs import base
 from configs.base import kinds
-from learned_opt_lab.ablation.variants import variant_names, variants_of
+from learned_opt_lab.ablation.variants import changes, variants_of
 from learned_opt_lab.cli.commands.train import Args
 from learned_opt_lab.cli.commands.variance import checked_names
 from learned_opt_lab.cli.main import main
@@ -77,8 +77,9 @@ def test_a_toy_is_listed_compared_and_ablated(toy, capsys):
     )
     assert checked_names("toy,merged") == ["toy", "merged"]
     assert checked_names(None)[-1] == "toy"
-    assert "toy" in variant_names([10])
-    (variant,) = variants_of(catalog.load("quadratic")[0], ["toy"], [10], 5, 20_000).values()
+    config, _ = catalog.load("quadratic")
+    assert "toy" in changes(config, [10])
+    (variant,) = variants_of(config, ["toy"], [10], 20_000).values()
     assert (variant.label, variant.config.estimator.num_pairs) == ("toy", 16)
 
 

@@ -1,11 +1,11 @@
 """tune BASELINE... --suite S: search the baselines' hyperparameters on every task,
-and keep what was found.
+or once for all tasks of a config, and keep what was found.
 """
 
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from learned_opt_lab.cli.options.fields import Positional
 from learned_opt_lab.cli.output import Outcome
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Tune baselines on a suite's tasks.
+    """Tune baselines on a suite's tasks, each by itself, or with --over once for all tasks of a
+    config.
 
-    `evaluate` with the same budget and seeds takes the results from here.
+    `evaluate` with the same budget and seeds takes a suite's results from here.
     """
 
     baselines: Positional[tuple[str, ...]]
@@ -29,6 +30,13 @@ class Args:
     Your own: a .py file that defines `suite`, or "module:name"."""
     task: str | None = None
     """Only this task of the suite."""
+    over: str | None = None
+    """In place of a suite: one configuration for all tasks that this CONFIG trains on, by the mean
+    loss over its episodes (arXiv 1810.10180, figure 6). An interrupted search goes on."""
+    objective: Literal["valid", "train"] = "valid"
+    """The loss that --over judges by, as problem.objective of a config."""
+    num_runs: int = 80
+    """Tasks that --over runs each configuration on."""
     budget: int = 64
     """Configurations of a random search."""
     num_tuning_seeds: int = 3
@@ -47,8 +55,10 @@ def run(args: Args) -> Outcome:
     """Searches, and prints the chosen hyperparameters.
 
     Raises:
-      ValueError: for an unknown baseline, suite or task, or a budget below 1.
+      ValueError: for an unknown baseline, suite, task or config, or a budget below 1.
     """
+    if args.over is not None:
+        return run_over(args)
     from learned_opt_lab.cli import progress, surroundings
 
     progress.load("learned_opt_lab.evaluation.suite.user_suite")
@@ -89,12 +99,66 @@ def run(args: Args) -> Outcome:
     return Outcome(0, {"cache_dir": kept, "tuned": found}, line)
 
 
+def run_over(args: Args) -> Outcome:
+    """Searches over a config's distribution, and prints the chosen hyperparameters.
+
+    Raises:
+      ValueError: as `run`, and where there is no home for what is kept.
+    """
+    from learned_opt_lab.cli import progress, surroundings
+    from learned_opt_lab.runs import catalog
+
+    _check(args)
+    config, _ = catalog.load(args.over)
+    progress.load("learned_opt_lab.evaluation.distribution", "learned_opt_lab.runs.build")
+    from learned_opt_lab.evaluation import distribution
+    from learned_opt_lab.evaluation.tuning import default_cache_dir
+    from learned_opt_lab.runs import build
+
+    kept = args.cache_dir or default_cache_dir()
+    if kept is None:
+        raise ValueError("there is no home for what is kept; give --cache-dir")
+    surroundings.start_jax(args.num_devices, args.compilation_cache)
+    family, _ = build.build_family(config.family)
+    name, steps = catalog.name_of(args.over), family.num_steps or config.problem.num_steps
+    of = distribution.Distribution(
+        name, family, steps, args.objective, args.num_runs, config.problem.loss_clip, args.seed
+    )
+    rows: list[dict[str, Any]] = []
+    with progress.shown_progress() as show:
+        for each in args.baselines:
+            say = lambda done, total, each=each: show(done, total, f"{name}: {each}")
+            tuned = distribution.tune_over(of, each, args.budget, kept / "over", say)
+            rows.append(_over_as_json(each, tuned))
+    print(f"{'over':<20} {'baseline':<10} {'loss':>9}  chosen")
+    for row in rows:
+        chosen = ", ".join(f"{key} {value:.4g}" for key, value in row["hyperparameters"].items())
+        source = f"{row['num_configurations']} x {row['num_runs']} runs"
+        print(f"{name:<20} {row['baseline']:<10} {row['loss']:>9.4g}  {chosen}  ({source})")
+    found = {"cache_dir": kept, "over": name, "objective": args.objective, "tuned": rows}
+    return Outcome(0, found, f"kept in {kept / 'over'}")
+
+
+def _over_as_json(name: str, tuned: Any) -> dict[str, Any]:
+    return {
+        "baseline": name,
+        "loss": tuned.loss,
+        "hyperparameters": tuned.hyperparameters,
+        "num_configurations": len(tuned.scores),
+        "num_runs": tuned.num_runs,
+    }
+
+
 def _check(args: Args) -> None:
     """Raises `ValueError` for an unknown baseline, or a number that is out of its range."""
     from learned_opt_lab.evaluation.baselines import baseline
 
     for name in args.baselines:
         baseline(name)
+    if args.num_runs < 1:
+        raise ValueError(f"num_runs must be at least 1, got {args.num_runs}")
+    if args.over is not None and args.task is not None:
+        raise ValueError("--task is one of a suite, and --over takes none")
     if args.budget < 1 or args.num_tuning_seeds < 1:
         raise ValueError(
             f"budget and num_tuning_seeds must be at least 1, got {args.budget}, "

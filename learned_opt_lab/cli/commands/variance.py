@@ -38,6 +38,10 @@ class Args(ConfigArgs):
     those above the episode are refused."""
     num_estimates: int = 4
     """Estimates of each estimator at each length, after one episode that does not count."""
+    equal_inner_steps: bool = False
+    """Take as many more estimates of shorter truncations as cost what num_estimates of the longest
+    do: their means are then equally well known, and what turns them away from the reference is
+    bias."""
     num_reference_estimates: int = 16
     """Full-ES estimates in the reference; each has an episode for every particle."""
     out: Path | None = None
@@ -153,13 +157,12 @@ def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
         sampler = make(kind)
         for length in lengths if kind.truncates else lengths[-1:]:
             key = jax.random.fold_in(key_samples, len(rows))
-            found = sampler(
-                theta, key, length, args.num_estimates, family.data, burn_in=kind.truncates
-            )
+            number = args.num_estimates
+            number *= max(1, lengths[-1] // length) if args.equal_inner_steps else 1
+            found = sampler(theta, key, length, number, family.data, burn_in=kind.truncates)
             num_steps = length if kind.truncates else config.problem.num_steps
-            row = {"estimator": name, "num_steps": num_steps}
-            row |= gradient_quality.summarize(found, mean)._asdict()
-            rows.append({key: _printable(value) for key, value in row.items()})
+            about = {"estimator": name, "num_steps": num_steps, "num_estimates": number}
+            rows.append(about | _row(found, mean, gradient_quality.reliability(reference)))
     num_pairs = args.num_reference_estimates * build.num_particles(config.estimator)
     summary = gradient_quality.summarize(reference, mean)._asdict()
     about = {
@@ -170,6 +173,18 @@ def measure(args: Args, names: list[str], lengths: list[int]) -> dict[str, Any]:
     }
     given = {"config": args.config_name, "theta": args.theta or "initial"}
     return given | {"reference": about, "rows": rows}
+
+
+def _row(found, mean, reliability_of_reference: float) -> dict[str, Any]:
+    """What is told of an estimator's estimates against the mean of the reference."""
+    from outer_train import gradient_quality
+
+    row = gradient_quality.summarize(found, mean)._asdict()
+    row["reliability"] = gradient_quality.reliability(found)
+    row["cosine_without_noise"] = gradient_quality.without_noise(
+        row["cosine"], row["reliability"], reliability_of_reference
+    )
+    return {key: _printable(value) for key, value in row.items()}
 
 
 def _sampler(args, kind, longest, family, optimizer):
@@ -201,7 +216,7 @@ def _print(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    columns = ("norm", "mean_norm", "variance", "cosine", "mean_cosine")
+    columns = ("norm", "mean_norm", "variance", "cosine", "mean_cosine", "cosine_without_noise")
     title = f"{result['config']}: outer gradients at the {result['theta']} theta"
     table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("estimator", no_wrap=True)

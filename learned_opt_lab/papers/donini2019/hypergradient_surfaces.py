@@ -25,6 +25,7 @@ from learned_opt.hypergradient import hd, marthe, rtho
 from learned_opt_lab.drawing.axes import known, legend, log_scale, positive
 from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 from tasks import Task
 from tasks.analytic import surfaces
 
@@ -72,8 +73,10 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     """
     if config.num_steps < 2 or not config.beale_betas:
         raise ValueError(f"num_steps must be >= 2 and beale_betas not empty, got {config}")
+    cells = Cells(out, __name__, config)
     with jax.enable_x64(True):
-        beale, bukin = _run_beale(config), _run_bukin(config)
+        beale = cells("beale", lambda: _run_beale(config))
+        bukin = cells("bukin", lambda: _run_bukin(config))
     result = {
         "config": dataclasses.asdict(config),
         "beale": {name: _beale_rows(config.beale_betas, runs) for name, runs in beale.items()},
@@ -210,7 +213,13 @@ def _draw_map(axes: Axes, task: Task, runs: dict, xs: np.ndarray, ys: np.ndarray
     grid = np.stack(np.meshgrid(xs, ys), axis=-1).astype(np.float32)
     losses = jax.vmap(jax.vmap(lambda w: task.loss(w, jax.random.key(0), ())[0]))(grid)
     axes.contour(
-        xs, ys, np.log10(np.asarray(losses) + 1e-6), levels=25, cmap="Greys", linewidths=0.6
+        xs,
+        ys,
+        np.log10(np.asarray(losses) + 1e-6),
+        levels=25,
+        colors="0.75",
+        linewidths=0.6,
+        linestyles="solid",
     )
     for name, trajectory in runs.items():
         x, y = known(trajectory["position"]).T
@@ -223,7 +232,7 @@ def _draw_map(axes: Axes, task: Task, runs: dict, xs: np.ndarray, ys: np.ndarray
             *minimum, color="#E69F00", marker="*", markersize=14, linestyle="none", label="minimum"
         )
     axes.set(xlim=(xs[0], xs[-1]), ylim=(ys[0], ys[-1]), xlabel="x", ylabel="y")
-    legend(axes, fontsize=10)
+    legend(axes, fontsize=10, frameon=True, framealpha=1)
 
 
 def _draw_sweep(axes: Axes, betas: tuple[float, ...], beale: dict) -> None:

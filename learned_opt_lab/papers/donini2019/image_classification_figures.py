@@ -6,18 +6,29 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from learned_opt_lab.drawing.axes import known, legend, log_scale, set_limits
+from learned_opt_lab.drawing.axes import known, log_scale, set_limits
+from learned_opt_lab.drawing.colors import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+)
 from learned_opt_lab.drawing.text import format_number
 from learned_opt_lab.drawing.training_figures import save
 
 STYLES = {
-    "constant": {"color": "0.6", "linestyle": ":"},
-    "exponential": {"color": "#E69F00", "linestyle": "--"},
-    "staircase": {"color": "#CC79A7", "linestyle": "--"},
-    "SGDR": {"color": "#009E73", "linestyle": "--"},
-    "HD": {"color": "#D55E00"},
-    "RTHO": {"color": "#0072B2"},
-    "MARTHE": {"color": "#000000", "linewidth": 2.4},
+    "constant": {"color": GREY, "linestyle": ":"},
+    "exponential": {"color": ORANGE, "linestyle": "--"},
+    "staircase": {"color": PURPLE, "linestyle": "--"},
+    "SGDR": {"color": GREEN, "linestyle": "--"},
+    "HD": {"color": RED},
+    "RTHO": {"color": BLUE},
+    "MARTHE": {"color": BLACK, "linewidth": 2.4},
+    "MARTHE untuned": {"color": SKY, "linewidth": 2.4},
 }
 TITLES = {"vgg_sgdm": "VGG, SGD + momentum", "resnet_adam": "ResNet, Adam"}
 
@@ -28,7 +39,7 @@ def draw(
     """Test accuracy and loss, means over seeds with a band of one deviation,
     and one seed's learning rate.
     """
-    figure = Figure(figsize=(15, 4.4), dpi=140, layout="constrained")
+    figure = Figure(figsize=(15, 4.8), dpi=140, layout="constrained")
     accuracy, loss, rate = figure.subplots(1, 3)
     for method, runs in curves.items():
         points = runs["test_accuracy"].shape[1]
@@ -42,7 +53,8 @@ def draw(
     lowest = np.fmin.reduce(known([row["test_loss"] for row in rows]))
     accuracy.set(title=f"{TITLES[name]}: test accuracy, %", xlabel="step")
     set_limits(accuracy, "y", best - 15, best + 2)
-    legend(accuracy, fontsize=10, loc="lower right")
+    # Below the panels, where it covers no curve.
+    figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     loss.set(title="Test loss", xlabel="step")
     set_limits(loss, "y", 0.9 * lowest, 2.5 * lowest)
     rate.set(title="Learning rate, seed 0", xlabel="step")

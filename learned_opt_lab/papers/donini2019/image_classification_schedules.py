@@ -6,24 +6,19 @@
 
 The last takes CIFAR-10 and -100 through TFDS.
 
-A VGG with SGD + momentum and a ResNet with Adam. The training loss has weight decay, the objective
-E of the online methods has none and is measured on minibatches of held-out training examples. At
-default scale every method is tuned with the same number of trials
-(`learned_opt_lab.papers.donini2019.image_classification_tuning`), by the accuracy on other held-out
-training examples and with seeds of their own; test accuracy is reported for fresh seeds. At paper
-scale the rates are the paper's, and MARTHE's meta step is what its search finds.
+A VGG with SGD + momentum and a ResNet with Adam, both with batch normalization. The training loss
+has weight decay, the objective E of the online methods has none and is measured, as at test time,
+on minibatches of held-out training examples. At default scale every method is tuned with the same
+number of trials (`learned_opt_lab.papers.donini2019.image_classification_tuning`), by the accuracy
+on other held-out training examples and with seeds of their own; test accuracy is reported for fresh
+seeds. Beside it stands MARTHE untuned, by the paper's own recipe: the paper's first rate, and the
+meta step that its search finds. At paper scale the rates of all methods are the paper's.
 
-Measured at default scale, 6 fresh seeds, test accuracy in %, and MARTHE against the best hand-made
-schedule (paired, 95 % interval). VGG: exponential 80.4, HD 80.0, MARTHE 79.1, RTHO 78.7, constant
-78.4, staircase 77.7, SGDR 76.5; MARTHE -1.3 [-2.7, +.15]. ResNet: exponential 79.4, HD 79.4, MARTHE
-79.0, constant 77.7, RTHO 77.7, SGDR 77.3, staircase 77.2; MARTHE -.4 [-1.5, +.6]. Both intervals
-include zero, the VGG's just so: six seeds do not show that MARTHE is worse, nor that it is as good
-to better than a point or two. With `--seed 1`, of which nothing was known when the rules were made:
-VGG -.4 [-1.5, +.6], ResNet -.3 [-1.2, +.5].
+`result.json` has for both MARTHEs the differences to every other method, paired over seeds, with
+95 % intervals; and what a step of each method takes on these networks, counted by the compiler.
 
-MARTHE needs small meta steps here. Where the search takes a run for stable whose units have died
-(it did before its second criterion, see `search_meta_steps`), all trials for the ResNet are too
-large: 76.6, -2.8 [-4.2, -1.4]; the VGG's choice is then 1e-6 from .1, with 79.7, -.6 [-1.4, +.1].
+The default, 28x28 Fashion-MNIST for five epochs, takes an evening on two cores. `--image-size 8
+--num-steps 600 --batch-size 32` takes a quarter of an hour.
 """
 
 import dataclasses
@@ -36,24 +31,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import scipy.stats
 
 from learned_opt.disk import files
+from learned_opt.hypergradient import HyperLearningRateSearch
 from learned_opt_lab.evaluation.statistics import deviation
 from learned_opt_lab.papers.donini2019 import image_classification_figures
 from learned_opt_lab.papers.donini2019 import image_models as models
-from learned_opt_lab.papers.donini2019.hand_schedules import NUM_EPOCHS
+from learned_opt_lab.papers.donini2019.hand_schedules import HAND, NUM_EPOCHS
 from learned_opt_lab.papers.donini2019.image_classification_tuning import (
     DEFAULT_TRIALS,
+    PAPER_RATES,
     PAPER_TRIALS,
+    UNTUNED,
     Setting,
-    paired_difference,
     programs,
     search_meta_steps,
+    step_costs,
     tune,
 )
 from learned_opt_lab.papers.schedule_runs import split_rows
 from learned_opt_lab.results.folder import write_result
-from tasks import Task
+from learned_opt_lab.results.resumable import Cells
+from tasks import StatefulTask, as_stateful
 from tasks.images import ImageData, classification_task, sample_images, tfds_images
 
 
@@ -62,11 +62,13 @@ class Config:
     """Sizes; those that are None follow the scale.
 
     Attributes:
-      scale: "default" is Fashion-MNIST at 8x8 and small networks, "paper" CIFAR-10 with VGG-11 and
+      scale: "default" is Fashion-MNIST and small networks, "paper" CIFAR-10 with VGG-11 and
         CIFAR-100 with ResNet-18.
       settings: which of the two to run.
-      num_steps: T (600 | 200 epochs of the training split); a multiple of `num_points`.
-      batch_size: of training and validation minibatches (32 | 128).
+      image_size: pixels a side of Fashion-MNIST; the paper's sets have their own.
+      num_epochs: of the training split, which give the number of steps (5 | 200).
+      num_steps: T in place of whole epochs; a multiple of `num_points`.
+      batch_size: of training and validation minibatches.
       num_seeds: runs of each method with its tuned rates (6 | 5).
       num_tuning_seeds: runs of each trial.
       num_points: measurements of a run.
@@ -79,8 +81,10 @@ class Config:
 
     scale: Literal["default", "paper"] = "default"
     settings: tuple[str, ...] = ("vgg_sgdm", "resnet_adam")
+    image_size: int = 28
+    num_epochs: int | None = None
     num_steps: int | None = None
-    batch_size: int | None = None
+    batch_size: int = 128
     num_seeds: int | None = None
     num_tuning_seeds: int = 2
     num_points: int = 10
@@ -108,14 +112,16 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
             raise ValueError(f"{field.name} must be at least 1, got {value}")
     out.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"config": dataclasses.asdict(config)}
-    for name in config.settings:
-        setting = _setting(config, name)
+    settings = {name: _setting(config, name) for name in config.settings}
+    data = [setting.data for setting in settings.values()]
+    cells = Cells(out, __name__, config, HyperLearningRateSearch, data=data)
+    for name, setting in settings.items():
         if setting.num_steps % config.num_points:
             raise ValueError(
                 f"num_steps must be a multiple of {config.num_points} points, got "
                 f"{setting.num_steps}"
             )
-        result[name], curves = _compare(config, setting, name)
+        result[name], curves = _compare(config, setting, name, cells.within(name))
         files.write_npz(
             out / f"curves_{name}.npz",
             {f"{m}/{k}": v for m, c in curves.items() for k, v in c.items()},
@@ -131,46 +137,54 @@ def _setting(config: Config, name: str) -> Setting:
     if paper:
         data = tfds_images("cifar10" if vgg else "cifar100", fractions=fractions)
     else:
-        data = tfds_images("fashion_mnist", image_size=8, max_per_class=2000, fractions=fractions)
+        data = tfds_images(
+            "fashion_mnist",
+            image_size=config.image_size,
+            max_per_class=2000,
+            fractions=fractions,
+        )
     if vgg:
         module = models.VGG(models.VGG_11 if paper else models.SMALL_VGG, data.num_classes)
     else:
         blocks, stride = (models.RESNET_18, 1) if paper else (models.SMALL_RESNET, 2)
         module = models.ResNet(blocks, data.num_classes, stride)
-    batch_size = config.batch_size or (128 if paper else 32)
+    batch_size = config.batch_size
     steps_an_epoch = int(np.asarray(data.counts)[0].sum()) // batch_size
-    paper_steps = NUM_EPOCHS * steps_an_epoch // config.num_points * config.num_points
+    epochs = config.num_epochs or (NUM_EPOCHS if paper else 5)
+    whole_epochs = epochs * steps_an_epoch // config.num_points * config.num_points
     return Setting(
         task=_task(module, data, batch_size, config.weight_decay),
         data=data,
         inner=functools.partial(optax.sgd, momentum=0.9) if vgg else optax.adam,
-        num_steps=config.num_steps or (paper_steps if paper else 600),
+        num_steps=config.num_steps or max(whole_epochs, config.num_points),
         num_points=config.num_points,
         tuning_rows=split_rows(data, "outer_valid", config.max_examples),
         test_rows=split_rows(data, "test", config.max_examples),
     )
 
 
-def _task(module: nn.Module, data: ImageData, batch_size: int, weight_decay: float) -> Task:
-    """Cross-entropy plus weight decay; the metrics hold the cross-entropy without it."""
+def _task(module: nn.Module, data: ImageData, batch_size: int, weight_decay: float) -> StatefulTask:
+    """Cross-entropy, with weight decay in training."""
     classes = jnp.arange(data.num_classes, dtype=jnp.int32)
-    plain = classification_task(
-        module,
-        lambda data, key, split: sample_images(data, key, split, classes, batch_size),
-        data.image_shape,
-        data.num_classes,
+    plain = as_stateful(
+        classification_task(
+            module,
+            lambda data, key, split: sample_images(data, key, split, classes, batch_size),
+            data.image_shape,
+            data.num_classes,
+        )
     )
 
-    def loss(params, key, batch):
-        cross_entropy, metrics = plain.loss(params, key, batch)
+    def loss(params, model_state, key, batch):
+        cross_entropy, rest = plain.loss(params, model_state, key, batch)
         penalty = 0.5 * weight_decay * sum(jnp.sum(p**2) for p in jax.tree.leaves(params))
-        return cross_entropy + penalty, metrics | {"cross_entropy": cross_entropy}
+        return cross_entropy + penalty, rest
 
     return plain._replace(loss=loss)
 
 
 def _compare(
-    config: Config, setting: Setting, name: str
+    config: Config, setting: Setting, name: str, pieces: Cells
 ) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
     """Tunes every method, then runs all on the same seeds:
     final numbers, and curves `[seeds, points or steps]`.
@@ -180,30 +194,90 @@ def _compare(
     tuning_keys = jax.random.split(key_tuning, config.num_tuning_seeds)
     keys = jax.random.split(key_final, config.num_seeds or (5 if paper else 6))
     trials = PAPER_TRIALS[name] if paper else DEFAULT_TRIALS[name]
-    searches = search_meta_steps(
-        setting, trials, config.num_search_steps, config.first_meta_step, key_search
+    search = functools.partial(
+        search_meta_steps,
+        setting,
+        num_steps=config.num_search_steps,
+        start=config.first_meta_step,
+        key=key_search,
     )
+    searches = pieces("search", lambda: search(trials.online))
+    by_recipe = pieces("search_untuned", lambda: search([PAPER_RATES[name]], compared=False))
     rows, curves = {}, {}
-    for method, train_all in programs(setting, len(keys)).items():
-        cells = trials.cells(method, searches)
-        tuned = tune(method, train_all, cells, tuning_keys)
-        curves[method] = train_all(np.tile(cells[tuned["chosen"]], (len(keys), 1)), keys)
+    # Each piece of a long run is the seeds that run at once.
+    size = len(jax.devices()) if paper else len(keys)
+    slices = [slice(i, i + size) for i in range(0, len(keys), size)]
+    for method, train_all in programs(setting, size).items():
+        if method == UNTUNED:
+            cells = np.array([(rate, s.value) for rate, s in by_recipe.items()], np.float32)
+        else:
+            cells = trials.cells(method, searches)
+        tuned = pieces(
+            f"tuning/{method}", functools.partial(tune, method, train_all, cells, tuning_keys)
+        )
+        chosen = np.tile(cells[tuned["chosen"]], (len(keys), 1))
+        parts = [
+            pieces(f"runs/{method}/{i}", functools.partial(train_all, chosen[some], keys[some]))
+            for i, some in enumerate(slices)
+        ]
+        curves[method] = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
         rows[method] = _final(curves[method]) | tuned
     accuracies = {method: runs["test_accuracy"][:, -1] for method, runs in curves.items()}
-    marthe = paired_difference(accuracies) | {
-        "search": [
-            {"first_rate": rate, "found": s.value, "rejected": list(s.rejected)}
-            for rate, s in searches.items()
-        ]
+    result = {
+        "methods": rows,
+        "marthe": against_all("MARTHE", accuracies) | _searches(searches),
+        "marthe_untuned": against_all(UNTUNED, accuracies) | _searches(by_recipe),
+        "step_costs": pieces("step_costs", lambda: step_costs(setting)),
     }
-    return {"methods": rows, "marthe": marthe}, curves
+    return result, curves
 
 
-def _final(runs: dict[str, np.ndarray]) -> dict[str, float]:
+def _searches(searches: dict[float, HyperLearningRateSearch]) -> dict[str, list]:
+    rows = [
+        {"first_rate": rate, "found": search.value, "rejected": list(search.rejected)}
+        for rate, search in searches.items()
+    ]
+    return {"search": rows}
+
+
+def paired_difference(values: np.ndarray, others: np.ndarray) -> dict[str, Any]:
+    """A method against another, seed by seed: a paired t test, and the 95 % interval.
+
+    Args:
+      values: accuracies, `[seeds]`.
+      others: those of the other method on the same seeds.
+    """
+    difference = np.asarray(values, np.float64) - np.asarray(others, np.float64)
+    count, mean = len(difference), float(difference.mean())
+    error = difference.std(ddof=1) / np.sqrt(count) if count > 1 else np.inf
+    half = float(scipy.stats.t.ppf(0.975, count - 1) * error) if count > 1 else np.inf
+    return {
+        "accuracy_differences": difference.tolist(),
+        "mean_difference": mean,
+        "interval_95": [mean - half, mean + half] if count > 1 else None,
+        "within_noise": bool(mean + half >= 0),
+    }
+
+
+def against_all(name: str, accuracies: dict[str, np.ndarray]) -> dict[str, Any]:
+    """`paired_difference` of a method to every other one, `against`, and that to the best hand-made
+    schedule at the top.
+    """
+    best = max(HAND, key=lambda hand: accuracies[hand].mean())
+    against = {
+        other: paired_difference(accuracies[name], values)
+        for other, values in accuracies.items()
+        if other != name
+    }
+    return {"best_hand_schedule": best, **against[best], "against": against}
+
+
+def _final(runs: dict[str, np.ndarray]) -> dict[str, Any]:
     last = {name: runs[name][:, -1] for name in ("test_accuracy", "test_loss")}
     return {
         "accuracy": float(last["test_accuracy"].mean()),
         "accuracy_std": deviation(last["test_accuracy"]),
+        "accuracies": last["test_accuracy"].tolist(),
         "test_loss": float(last["test_loss"].mean()),
         "first_rate": float(runs["rates"][:, 0].mean()),
         "last_rate": float(runs["rates"][:, -1].mean()),

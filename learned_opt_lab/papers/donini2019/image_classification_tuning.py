@@ -5,6 +5,9 @@ A trial is a first rate and, for an online method, a hyper-learning rate. A hand
 spends all its trials on the first rate. MARTHE's meta steps start from what the paper's search
 finds, the largest that does not diverge, and go down from there by powers of ten: minibatch noise
 alone drives the hyper-learning rate at the edge of divergence.
+
+"MARTHE untuned" is the paper's own recipe: its first rate, a hyper-learning rate that starts at 0,
+and as meta step what the search finds, with no trial.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.stats
 
 from learned_opt.hypergradient import (
     HyperLearningRateSearch,
@@ -26,12 +28,21 @@ from learned_opt.hypergradient import (
 )
 from learned_opt_lab.evaluation.statistics import lowest_known
 from learned_opt_lab.papers.donini2019.hand_schedules import HAND, hand_schedule
-from learned_opt_lab.papers.schedule_runs import Recording, over_runs, rows_of, train
-from tasks import Task
+from learned_opt_lab.papers.schedule_runs import (
+    Recording,
+    over_runs,
+    rows_of,
+    step_cost,
+    train,
+)
+from tasks import StatefulTask, Task, as_stateful
 from tasks.images import ImageData
 
 FIXED = ("constant", *HAND)
 """Schedules that do not look at the loss."""
+UNTUNED = "MARTHE untuned"
+PAPER_RATES = {"vgg_sgdm": 0.1, "resnet_adam": 3e-4}
+"""First rates of all methods in the paper."""
 
 
 class Trials(NamedTuple):
@@ -66,7 +77,7 @@ class Trials(NamedTuple):
 
 PAPER_TRIALS = {
     name: Trials((rate,), (rate,), {"HD": (1e-6,), "RTHO": (1e-8,)}, (1.0,))
-    for name, rate in {"vgg_sgdm": 0.1, "resnet_adam": 3e-4}.items()
+    for name, rate in PAPER_RATES.items()
 }
 DEFAULT_TRIALS = {
     "vgg_sgdm": Trials(
@@ -88,7 +99,7 @@ class Setting(NamedTuple):
     """One figure of the paper.
 
     Attributes:
-      task: what is trained; its metrics hold `cross_entropy` without weight decay.
+      task: what is trained; its `eval_loss` has no weight decay.
       data: its images.
       inner: the inner optimizer.
       num_steps: T.
@@ -97,7 +108,7 @@ class Setting(NamedTuple):
       test_rows: examples by which they are compared.
     """
 
-    task: Task
+    task: Task | StatefulTask
     data: ImageData
     inner: Callable[[Any], optax.GradientTransformation]
     num_steps: int
@@ -130,8 +141,29 @@ def programs(
         lambda cell, state, i: fixed_rate(cell, i),
         size,
     )
-    return dict.fromkeys(FIXED, fixed) | {
-        name: _program(setting, *method, size) for name, method in methods.items()
+    online = {name: _program(setting, *method, size) for name, method in methods.items()}
+    return dict.fromkeys(FIXED, fixed) | online | {UNTUNED: online["MARTHE"]}
+
+
+def step_costs(setting: Setting) -> dict[str, dict[str, float]]:
+    """`schedule_runs.step_cost` of each kind of method on the setting's network, and as multiples
+    of the inner optimizer's at a given rate.
+    """
+    inner, rate = setting.inner, 1e-3
+    methods = {
+        "fixed": inner(rate),
+        "HD": hd(inner, rate, 1e-6),
+        "RTHO": rtho(inner, rate, 1e-6),
+        "MARTHE": marthe(inner, rate, meta_step=1e-6),
+    }
+    objective = _objective(as_stateful(setting.task))
+    costs = {
+        name: step_cost(setting.task, objective, method, setting.data)
+        for name, method in methods.items()
+    }
+    return {
+        name: cost | {f"{part}_over_fixed": cost[part] / costs["fixed"][part] for part in cost}
+        for name, cost in costs.items()
     }
 
 
@@ -162,12 +194,24 @@ def tune(
 
 
 def search_meta_steps(
-    setting: Setting, trials: Trials, num_steps: int, start: float, key: jax.Array
+    setting: Setting,
+    rates: Sequence[float],
+    num_steps: int,
+    start: float,
+    key: jax.Array,
+    compared: bool = True,
 ) -> dict[float, HyperLearningRateSearch]:
     """The paper's search, on short runs from each first rate.
 
-    A run counts as diverged, too, where its last fifth has a higher loss than on the same
-    minibatches at the first rate kept: a network whose units have died diverges no further.
+    Args:
+      setting: what is trained.
+      rates: first rates.
+      num_steps: of a run.
+      start: the largest meta step tried.
+      key: of the runs.
+      compared: a run counts as diverged, too, where its last fifth has a higher loss than on the
+        same minibatches at the first rate kept: a network whose units have died diverges no
+        further. The paper has no such criterion.
     """
     short = setting._replace(num_steps=num_steps, num_points=1)
     train_all = _program(
@@ -182,31 +226,11 @@ def search_meta_steps(
         losses_of = lambda value: train_all(np.array([[rate, value]], np.float32), key[None])[
             "losses"
         ][0]
-        kept = losses_of(0.0)[tail:].mean()
+        kept = losses_of(0.0)[tail:].mean() if compared else np.inf
         diverged = lambda losses: loss_diverged(losses) or losses[tail:].mean() > kept
         return find_hyper_learning_rate(losses_of, start=start, diverged=diverged, max_trials=20)
 
-    return {rate: search(rate) for rate in trials.online}
-
-
-def paired_difference(accuracies: dict[str, np.ndarray]) -> dict[str, Any]:
-    """MARTHE against the best hand-made schedule, seed by seed:
-    a paired t test, and the 95 % interval.
-    """
-    best = max(HAND, key=lambda name: accuracies[name].mean())
-    difference = np.asarray(accuracies["MARTHE"] - accuracies[best], np.float64)
-    count = len(difference)
-    error = difference.std(ddof=1) / np.sqrt(count) if count > 1 else np.inf
-    half = scipy.stats.t.ppf(0.975, count - 1) * error if count > 1 else np.inf
-    return {
-        "best_hand_schedule": best,
-        "accuracy_differences": difference.tolist(),
-        "mean_difference": float(difference.mean()),
-        "interval_95": [float(difference.mean() - half), float(difference.mean() + half)]
-        if count > 1
-        else None,
-        "within_noise": bool(difference.mean() + half >= 0),
-    }
+    return {rate: search(rate) for rate in rates}
 
 
 def _program(setting: Setting, method, rate_of, size: int):
@@ -229,20 +253,30 @@ def _program(setting: Setting, method, rate_of, size: int):
     return train_all
 
 
+def _objective(task: StatefulTask):
+    """The loss on a minibatch of `inner_valid`, as at test time and without weight decay."""
+
+    def objective(params, model_state, key, data):
+        key_batch, key_loss = jax.random.split(key)
+        batch = task.sample_batch(data, key_batch, "inner_valid")
+        return task.eval_loss(params, model_state, key_loss, batch)[0]
+
+    return objective
+
+
 def _train(setting: Setting, transformation, rate_of, key, data):
-    task = setting.task
+    task = as_stateful(setting.task)
 
-    def cross_entropy(params, batch):
-        metrics = task.loss(params, jax.random.key(0), batch)[1]
-        return metrics["cross_entropy"], metrics["accuracy"]
+    def evaluate(params, model_state, rows, data):
+        batch = rows_of(data, rows)
+        loss, metrics = task.eval_loss(params, model_state, jax.random.key(0), batch)
+        return loss, metrics["accuracy"]
 
-    def objective(params, key, data):
-        return cross_entropy(params, task.sample_batch(data, key, "inner_valid"))[0]
-
-    def measure(params, data):
-        loss, accuracy = cross_entropy(params, rows_of(data, setting.test_rows))
-        tuning_accuracy = cross_entropy(params, rows_of(data, setting.tuning_rows))[1]
+    def measure(params, model_state, data):
+        loss, accuracy = evaluate(params, model_state, setting.test_rows, data)
+        tuning_accuracy = evaluate(params, model_state, setting.tuning_rows, data)[1]
         return {"test_loss": loss, "test_accuracy": accuracy, "tuning_accuracy": tuning_accuracy}
 
     recording = Recording(rate_of, measure, setting.num_points)
+    objective = _objective(task)
     return train(task, objective, transformation, recording, data, key, setting.num_steps)

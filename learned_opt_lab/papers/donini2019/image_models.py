@@ -1,10 +1,8 @@
 """VGG and ResNet, in the paper's sizes and in sizes for two cores,
-as pure functions of their parameters.
+with batch normalization as in Donini et al. 2019 (arXiv 1910.08525, section 6).
 
-Two things differ from Donini et al. 2019 (arXiv 1910.08525): group in place of batch normalization,
-so that a network has parameters only and its loss does not depend on which examples share a batch;
-and convolutions are nine shifted slices and one matrix product, whose first and second derivatives
-are matrix products too, fast on every backend.
+Convolutions are nine shifted slices and one matrix product, whose first and second derivatives are
+matrix products too, fast on every backend.
 """
 
 from collections.abc import Sequence
@@ -45,17 +43,21 @@ class Conv3x3(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Convolution, group normalization over 8 channels a group, ReLU if asked for."""
+    """Convolution, batch normalization, ReLU if asked for.
+
+    Running averages forget within tens of steps (Flax's .99 takes hundreds): the objective of
+    online methods sees the network with them from the first step on.
+    """
 
     features: int
     stride: int = 1
     relu: bool = True
 
     @nn.compact
-    def __call__(self, x: Images) -> Images:
-        """Activations."""
+    def __call__(self, x: Images, train: bool) -> Images:
+        """Activations; with `train` normalized by the batch, which the averages then follow."""
         x = Conv3x3(self.features, self.stride)(x)
-        x = nn.GroupNorm(num_groups=None, group_size=min(8, self.features))(x)
+        x = nn.BatchNorm(not train, momentum=0.9)(x)
         return nn.relu(x) if self.relu else x
 
 
@@ -71,11 +73,12 @@ class VGG(nn.Module):
     num_classes: int = 10
 
     @nn.compact
-    def __call__(self, images: Images) -> Float[Array, "batch classes"]:
+    def __call__(self, images: Images, train: bool) -> Float[Array, "batch classes"]:
         """Logits."""
         x = images
         for layer in self.layers:
-            x = nn.max_pool(x, (2, 2), strides=(2, 2)) if layer == POOL else ConvBlock(layer)(x)
+            pool = layer == POOL
+            x = nn.max_pool(x, (2, 2), strides=(2, 2)) if pool else ConvBlock(layer)(x, train)
         return nn.Dense(self.num_classes)(x.reshape(x.shape[0], -1))
 
 
@@ -93,12 +96,13 @@ class ResNet(nn.Module):
     stem_stride: int = 1
 
     @nn.compact
-    def __call__(self, images: Images) -> Float[Array, "batch classes"]:
+    def __call__(self, images: Images, train: bool) -> Float[Array, "batch classes"]:
         """Logits."""
-        x = ConvBlock(self.blocks[0], self.stem_stride)(images)
+        x = ConvBlock(self.blocks[0], self.stem_stride)(images, train)
         for features in self.blocks:
             stride = 1 if features == x.shape[-1] else 2
-            residual = ConvBlock(features, relu=False)(ConvBlock(features, stride)(x))
+            residual = ConvBlock(features, stride)(x, train)
+            residual = ConvBlock(features, relu=False)(residual, train)
             if stride > 1:
                 x = nn.Dense(features, use_bias=False, kernel_init=_HE)(x[:, ::stride, ::stride])
             x = nn.relu(x + residual)

@@ -50,6 +50,7 @@ from learned_opt_lab.papers.donini2019.lr_schedules_summary import (
     where_decayed,
 )
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 
 ONLINE = ("HD", "RTHO", "mu = .99", "h_mu", "MARTHE")
 
@@ -102,20 +103,26 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     Raises:
       ValueError: a size is below 1, or more LRS-OPT seeds are asked for than online ones.
     """
-    config = _sized(config)
+    given, config = config, _sized(config)
     problem = make_problem(config.scale, config.hidden_size, config.batch_size, config.num_steps)
     betas = config.hyper_learning_rates
     keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
-    optimized = _optimize(config, problem, keys[: config.num_lrs_seeds])
+    cells = Cells(out, __name__, given, data=problem.data)
+    few, inner = keys[: config.num_lrs_seeds], cells.within("lrs_opt")
+    optimized = cells("lrs_opt", lambda few=few: _optimize(config, problem, few, inner))
     online = {
-        name: sweep(problem, keys, method, betas)
+        name: cells(f"online/{name}", lambda method=method: sweep(problem, keys, method, betas))
         for name, method in _methods(config.learning_rate).items()
     }
     few = keys[: config.num_sensitivity_seeds]
-    over_mu = sensitivity(problem, few, config.sensitivity_betas, config.first_rates, config.mus)
+    grid = (config.sensitivity_betas, config.first_rates, config.mus)
+    over_mu = cells("sensitivity", lambda: sensitivity(problem, few, *grid))
     high = 10 * config.learning_rate
-    from_high = sweep(problem, few, lambda beta: hd(optax.sgd, high, beta), betas)
-    result = _result(config, problem, keys, optimized, online)
+    from_high = cells(
+        "from_high", lambda: sweep(problem, few, lambda beta: hd(optax.sgd, high, beta), betas)
+    )
+    constant = cells("constant", lambda: _constant(config, problem, keys))
+    result = _result(config, constant, optimized, online)
     from_high = summary(betas, from_high, high)
     result |= {
         "hd_from_ten_times_the_rate": from_high,
@@ -161,7 +168,7 @@ def _methods(rate: float) -> dict[str, Method]:
     }
 
 
-def _optimize(config: Config, problem: Problem, keys) -> dict[str, np.ndarray]:
+def _optimize(config: Config, problem: Problem, keys, cells: Cells) -> dict[str, np.ndarray]:
     """LRS-OPT from the same initial weights as the online runs,
     measured on the same minibatches as they.
     """
@@ -178,16 +185,20 @@ def _optimize(config: Config, problem: Problem, keys) -> dict[str, np.ndarray]:
         key,
         config.num_lrs_iterations,
         config.lrs_learning_rate,
+        cells,
     )
     return run_schedules(problem, schedule, np.asarray(found.rates), keys) | {
         "objectives": np.asarray(found.objectives)
     }
 
 
-def _result(config: Config, problem: Problem, keys, optimized, online) -> dict[str, Any]:
+def _constant(config: Config, problem: Problem, keys) -> dict[str, np.ndarray]:
     schedule = lrs_opt.rate_schedule(config.num_steps, config.learning_rate)
-    constant_rates = np.full((len(keys), config.num_steps), config.learning_rate, np.float32)
-    constant = run_schedules(problem, schedule, constant_rates, keys)
+    rates = np.full((len(keys), config.num_steps), config.learning_rate, np.float32)
+    return run_schedules(problem, schedule, rates, keys)
+
+
+def _result(config: Config, constant, optimized, online) -> dict[str, Any]:
     rows = {
         name: summary(config.hyper_learning_rates, runs, config.learning_rate)
         for name, runs in online.items()
@@ -201,10 +212,12 @@ def _result(config: Config, problem: Problem, keys, optimized, online) -> dict[s
         "config": dataclasses.asdict(config),
         "constant": {
             "accuracy": float(constant["accuracy"].mean()),
+            "accuracies": constant["accuracy"].ravel().tolist(),
             "loss": float(constant["loss"].mean()),
         },
         "lrs_opt": {
             "accuracy": float(optimized["accuracy"].mean()),
+            "accuracies": optimized["accuracy"].ravel().tolist(),
             "loss": float(optimized["loss"].mean()),
             "test_accuracy": float(optimized["test_accuracy"].mean()),
             "loss_first_iteration": float(optimized["objectives"][0].mean()),

@@ -103,8 +103,8 @@ def sensitivity(
 def _train_and_measure(
     problem: Problem, transformation, rate_of, key, data
 ) -> dict[str, jax.Array]:
-    def measure(params, data):
-        del data
+    def measure(params, model_state, data):
+        del model_state, data
         loss, accuracy = problem.measure(params, problem.valid)
         return {
             "loss": loss,
@@ -112,7 +112,7 @@ def _train_and_measure(
             "test_accuracy": problem.measure(params, problem.test)[1],
         }
 
-    objective = lambda params, key, data: problem.measure(params, problem.valid)[0]
+    objective = lambda params, model_state, key, data: problem.measure(params, problem.valid)[0]
     recording = Recording(rate_of, measure)
     run = train(problem.task, objective, transformation, recording, data, key, problem.num_steps)
     return {name: values[-1] for name, values in run.measures.items()} | {"rates": run.rates}

@@ -24,9 +24,11 @@ def summary(
       first_rate: eta_0.
 
     Returns:
-      `usable_decades` is the width of the longest stretch within 2 points of the best accuracy;
-      `lowest_rate_over_first` the mean of each run's smallest rate, and `last_rates_over_first` of
-      its last tenth of rates, both in units of `first_rate`.
+      `accuracies` are those of each seed, `[sweep, seeds]`; `usable_decades` is the width of the
+      longest stretch within 2 points of the best accuracy; `lowest_rate_over_first` the mean of
+      each run's smallest rate, and `last_rates_over_first` of its last tenth of rates, both in
+      units of `first_rate`; `lowest_rates_at_the_best` has the smallest rate of each run at the
+      best hyper-learning rate.
     """
     accuracy = runs["accuracy"].mean(axis=1)
     best = lowest_known(-accuracy, "validation accuracy of the sweep")
@@ -36,6 +38,7 @@ def summary(
     return {
         "hyper_learning_rates": list(hyper_learning_rates),
         "accuracy": accuracy.tolist(),
+        "accuracies": runs["accuracy"].tolist(),
         "loss": runs["loss"].mean(axis=1).tolist(),
         "test_accuracy": runs["test_accuracy"].mean(axis=1).tolist(),
         "best_index": best,
@@ -44,6 +47,7 @@ def summary(
         "best_accuracy_std": deviation(runs["accuracy"][best]),
         "usable_decades": widest_stretch(np.log10(hyper_learning_rates), usable),
         "lowest_rate_over_first": rates.min(axis=2).mean(axis=1).tolist(),
+        "lowest_rates_at_the_best": rates[best].min(axis=1).tolist(),
         "last_rates_over_first": rates[..., -last:].mean(axis=(1, 2)).tolist(),
     }
 

@@ -8,6 +8,7 @@ out.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +18,13 @@ from jax import Array
 from jaxtyping import Float
 
 from learned_opt import LearnedOptimizer
+from learned_opt_lab.results.resumable import Cells
 from outer_train import unroll
 from tasks import Key, Task
 
 Objective = Callable[[Any, Any], Array]
+ITERATIONS_OF_A_PIECE = 250
+"""Outer ones; minutes at the paper's sizes."""
 
 
 def rate_schedule(num_steps: int, learning_rate: float) -> LearnedOptimizer:
@@ -123,6 +127,7 @@ def optimize_schedules(
     key: Key,
     num_iterations: int,
     outer_learning_rate: float,
+    cells: Cells | None = None,
 ) -> OptimizedSchedules:
     """Optimizes one schedule for each initial point,
     with fresh minibatches at every outer iteration.
@@ -139,6 +144,7 @@ def optimize_schedules(
       key: of the minibatches.
       num_iterations: outer iterations, at least 1.
       outer_learning_rate: first step size of Adam, in units of the rates.
+      cells: each of `ITERATIONS_OF_A_PIECE`; nothing is kept if None.
 
     Raises:
       ValueError: `num_iterations` is below 1.
@@ -166,8 +172,18 @@ def optimize_schedules(
         return jnp.maximum(rates + updates, 0), opt_state, objectives
 
     rates = jnp.stack([schedule.init(key)] * num_runs)
-    opt_state, history = outer.init(rates), []
-    for i in range(num_iterations):
-        rates, opt_state, objectives = iterate(rates, opt_state, jnp.int32(i), params, data)
-        history.append(objectives)
-    return OptimizedSchedules(rates, jnp.stack(history))
+    leaves, structure = jax.tree.flatten(outer.init(rates))
+
+    def piece(rates, leaves, first):
+        opt_state, history = jax.tree.unflatten(structure, leaves), []
+        for i in range(first, min(first + ITERATIONS_OF_A_PIECE, num_iterations)):
+            rates, opt_state, objectives = iterate(rates, opt_state, jnp.int32(i), params, data)
+            history.append(objectives)
+        return rates, jax.tree.leaves(opt_state), jnp.stack(history)
+
+    keep, parts = cells or (lambda name, make: make()), []
+    for first in range(0, num_iterations, ITERATIONS_OF_A_PIECE):
+        of_piece = partial(piece, rates, leaves, first)
+        rates, leaves, history = keep(f"from_{first}", of_piece)
+        parts.append(history)
+    return OptimizedSchedules(rates, jnp.concatenate(parts))

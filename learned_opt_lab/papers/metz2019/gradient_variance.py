@@ -30,6 +30,7 @@ from learned_opt_lab.drawing.colors import (
 from learned_opt_lab.drawing.training_figures import running_median, save, tidy
 from learned_opt_lab.papers.metz2019.double_well import double_well_problem
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 from outer_train import clip_by_global_norm, devices, inner_problem, outer_step, truncation
 from outer_train.estimators import merged
 from tasks.analytic import random_quadratic_family
@@ -82,9 +83,10 @@ def run(config: Config, out: pathlib.Path) -> dict:
     """
     if not config.lengths or min(config.lengths) < 1 or config.num_outer_steps < 2:
         raise ValueError("lengths must be at least 1 and num_outer_steps at least 2")
-    variances = double_well_variances(config)
+    cells = Cells(out, __name__, config)
+    variances = cells("double_well", lambda: double_well_variances(config))
     ratios = (variances[RP] / variances[ES]).tolist()
-    rows = outer_training_variances(config)
+    rows = cells("outer_training", lambda: outer_training_variances(config))
     learned = _summary(rows)
     result = {
         "lengths": list(config.lengths),
@@ -212,7 +214,12 @@ def _learned_figure(rows: list[dict]) -> Figure:
         left.plot(steps, running_median(values), color=color, linewidth=2, label=label)
     log_scale(left, "y", *(line.get_ydata() for line in left.lines))
     left.set(xlabel="outer step", ylabel="variance, mean over outer parameters")
-    left.set_title("Learned optimizer: RP's variance grows, ES's stays", fontsize=10)
+    growth = {name: _summary(rows)[f"var_{name}_growth"] for name in ("rp", "es")}
+    left.set_title(
+        "Learned optimizer: median of the later half over the start,\n"
+        f"RP {growth['rp']:.2g}, ES {growth['es']:.2g}",
+        fontsize=10,
+    )
     legend(left, fontsize=10)
     losses = known([row["outer_loss"] for row in rows])
     right.plot(steps, losses, color=GREY, alpha=0.4, linewidth=0.8)

@@ -40,6 +40,8 @@ from learned_opt_lab.papers.metz2019.outer_trained_setup import (
     resolve,
 )
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
+from outer_train import SeedsResult
 
 STYLES = {
     "validation": (BLUE, "-", 2.4, "learned, L_valid"),
@@ -53,17 +55,20 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     """Writes `result.json`, `curves.npz` and `held_out_curves.png` to `out`;
     returns what is in the first.
     """
-    config = resolve(config)
+    given, config = config, resolve(config)
     made = families(config)
-    picked = outer_trained.outer_train_and_pick(config, made)
+    cells = Cells(out, __name__, given, SeedsResult, data=made.data)
+    picked = outer_trained.outer_train_and_pick(config, made, cells)
     on = evaluator(made.held_out, reporting_key(config), config.num_tasks, config.num_steps)
     evaluate = on.learned(config)
-    seeds = {objective: evaluate(picked[objective].thetas) for objective in OBJECTIVES}
-    tuned = {name: on.tuned(name, config.budget, config.seed) for name in BASELINES}
+    held_out = cells.within("held_out")
+    seeds = {o: held_out(o, lambda o=o: evaluate(picked[o].thetas)) for o in OBJECTIVES}
+    tuned = {name: on.tuned(name, config.budget, config.seed, held_out) for name in BASELINES}
     losses = {o: {split: v[picked[o].index] for split, v in seeds[o].items()} for o in OBJECTIVES}
     losses |= {name: each.losses for name, each in tuned.items()}
-    seconds = outer_trained_evaluation.seconds_per_step(
-        config, on, picked["validation"].theta, tuned
+    theta = picked["validation"].theta
+    seconds = held_out(
+        "seconds", lambda: outer_trained_evaluation.seconds_per_step(config, on, theta, tuned)
     )
     rows = {name: _row(name, losses, seconds, on) for name in losses}
     result = {
@@ -75,6 +80,9 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
         "optimizers": rows,
         "chosen": {name: each.chosen for name, each in tuned.items()},
         "differences": {name: _differences(losses, name) for name in (*BASELINES, "training")},
+        "training_differences": {
+            name: _differences(losses, name, "train", "training") for name in BASELINES
+        },
         "validation_against_training_objective": _objectives(seeds),
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -118,11 +126,13 @@ def _tail(curves: np.ndarray) -> np.ndarray:
     return curves[..., -max(1, curves.shape[-1] // 10) :].mean(axis=-1)
 
 
-def _differences(losses, name: str) -> dict[str, Any]:
-    """Episode-mean test loss of another optimizer less that of the learned one,
-    task by task (figure 6c).
+def _differences(
+    losses, name: str, split: str = "test", objective: str = "validation"
+) -> dict[str, Any]:
+    """Episode-mean loss of another optimizer less that of the learned one with this objective,
+    task by task (figure 6c; on training losses 6a).
     """
-    values = (losses[name]["test"] - losses["validation"]["test"])[:, 1:].mean(axis=1)
+    values = (losses[name][split] - losses[objective][split])[:, 1:].mean(axis=1)
     return {
         **crossed_bootstrap(values[None], seeds_are_given=True)._asdict(),
         "share_of_tasks_learned_is_lower": float((values > 0).mean()),

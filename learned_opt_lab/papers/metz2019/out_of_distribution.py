@@ -36,6 +36,8 @@ from learned_opt_lab.papers.metz2019.outer_trained_setup import (
     resolve,
 )
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
+from outer_train import SeedsResult
 from tasks.images import MLP, ConvNet, ImageData, class_subset_family, tfds_images
 
 STYLES = {
@@ -72,13 +74,14 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     """Writes `result.json`, `curves.npz` and `out_of_distribution.png` to `out`;
     returns what is in the first.
     """
-    config = resolve(config)
+    given, config = config, resolve(config)
     made = families(config)
     data = tfds_images("mnist", data_dir=config.data_dir) if config.scale == "paper" else made.data
-    picked = outer_trained.outer_train_and_pick(config, made)
+    cells = Cells(out, __name__, given, SeedsResult, data=(made.data, data))
+    picked = outer_trained.outer_train_and_pick(config, made, cells)
     losses, rows = {}, {}
     for name, shift in shifts(config).items():
-        losses[name], rows[name] = _evaluate(config, data, shift, picked)
+        losses[name], rows[name] = _evaluate(config, data, shift, picked, cells.within(name))
     result = {
         "scale": config.scale,
         "outer_training": {objective: picked[objective].record() for objective in OBJECTIVES},
@@ -93,17 +96,16 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
 
 
 def _evaluate(
-    config: Config, data: ImageData, shift: Shift, picked
+    config: Config, data: ImageData, shift: Shift, picked, cells: Cells
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Losses `[runs, points]` of every optimizer on one shift, and a row of the result."""
     family = class_subset_family(data, shift.module, data.num_classes, None, 64)
     num_runs, num_steps = max(2, config.num_tasks // 4), shift.horizon * config.num_steps
     on = evaluator(family, reporting_key(config), num_runs, num_steps)
     evaluate = on.learned(config)
-    losses = {
-        o: {split: v[0] for split, v in evaluate(picked[o].theta).items()} for o in OBJECTIVES
-    }
-    tuned = on.tuned("adam", config.budget, config.seed)
+    learned = {o: cells(o, lambda o=o: evaluate(picked[o].theta)) for o in OBJECTIVES}
+    losses = {o: {split: v[0] for split, v in curves.items()} for o, curves in learned.items()}
+    tuned = on.tuned("adam", config.budget, config.seed, cells)
     # It is one of the eleven.
     untuned = int(np.abs(np.log(np.divide(LEARNING_RATES, UNTUNED))).argmin())
     losses["adam"] = tuned.losses

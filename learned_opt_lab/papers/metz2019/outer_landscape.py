@@ -7,6 +7,9 @@ Panels a-c: momentum in a double well, where the final loss jumps between two mi
 momentum, grows. Panel d: trajectories of a small network under nearby learning rates of Adam, and
 how far they part in several such networks. Panels e and f: slices through theta of a learned
 optimizer after 5, 10 and 20 unrolls. About two minutes on two cores.
+
+A second figure, for appendix B, is the double well's loss over the learning rate at momentum 0.9:
+local minima over the rate become 3, 5, 14, 25 and 36 after 5, 10, 20, 50 and 100 steps.
 """
 
 import dataclasses
@@ -20,10 +23,14 @@ from jax.flatten_util import ravel_pytree
 
 from learned_opt.hand_designed import hyperparameters
 from learned_opt_lab.drawing.training_figures import save
-from learned_opt_lab.papers.metz2019.double_well import BARRIER, positions
+from learned_opt_lab.papers.metz2019.double_well import BARRIER, positions, rate_landscape
 from learned_opt_lab.papers.metz2019.learned_slices import Slices, theta_slices
-from learned_opt_lab.papers.metz2019.outer_landscape_figures import landscape_figure
+from learned_opt_lab.papers.metz2019.outer_landscape_figures import (
+    landscape_figure,
+    rate_figure,
+)
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 from outer_train import UnrolledSystem, inner_problem
 from tasks import TaskFamily
 from tasks.analytic import double_well_loss
@@ -39,6 +46,9 @@ class Config:
       num_settle_steps: steps until the double well's end state is read.
       lengths: unroll lengths T of panel c.
       spacing: of the momenta in [0, .99].
+      well_rates: range of the learning rates of the second figure, log-spaced.
+      num_well_rates: how many.
+      well_momentum: of that figure.
       num_rates: learning rates of Adam in panel d, log-spaced.
       rates: their range, the paper's.
       num_adam_steps: steps of panel d.
@@ -59,6 +69,9 @@ class Config:
     num_settle_steps: int = 2000
     lengths: tuple[int, ...] = (5, 10, 20, 50, 100)
     spacing: float = 1e-3
+    well_rates: tuple[float, float] = (1e-3, 0.03)
+    num_well_rates: int = 2001
+    well_momentum: float = 0.9
     num_rates: int = 100
     rates: tuple[float, float] = (0.1469, 0.1484)
     num_adam_steps: int = 40
@@ -75,7 +88,8 @@ class Config:
 
 
 def run(config: Config, out: pathlib.Path) -> dict:
-    """Writes `result.json` and `figure_2.png` to `out`; returns what is in the former.
+    """Writes `result.json`, `figure_2.png` and `learning_rates.png` to `out`;
+    returns what is in the former.
 
     Raises:
       ValueError: for sizes out of range.
@@ -88,31 +102,29 @@ def run(config: Config, out: pathlib.Path) -> dict:
             "spacing must lie in (0, .99), and lengths, unrolls, grid and num_points must be at "
             "least 2"
         )
-    if config.num_rates < 2 or min(config.num_adam_steps, config.num_networks) < 1:
-        raise ValueError("num_rates must be at least 2, num_adam_steps and num_networks at least 1")
-    well = double_well(config)
+    counts = min(config.num_adam_steps, config.num_networks)
+    if min(config.num_rates, config.num_well_rates) < 2 or counts < 1:
+        raise ValueError(
+            "num_rates and num_well_rates must be at least 2, num_adam_steps and num_networks at "
+            "least 1"
+        )
     key_adam, key_slices = jax.random.split(jax.random.key(config.seed))
     family = _digits_family(config)
-    paths, divergence = adam_divergence(config, family, key_adam)
-    fine = 4 if config.scale == "paper" else 1
-    slices = theta_slices(
-        family,
-        unroll_length=config.unroll_length,
-        unrolls=config.unrolls,
-        num_outer_steps=config.num_outer_steps,
-        num_points=fine * (config.num_points - 1) + 1,
-        grid=fine * (config.grid - 1) + 1,
-        extent=config.extent,
-        key=key_slices,
-    )
+    cells = Cells(out, __name__, config, Slices, data=family.data)
+    well = cells("double_well", lambda: double_well(config))
+    rates = cells("double_well_rates", lambda: double_well_rates(config))
+    paths, divergence = cells("adam", lambda: adam_divergence(config, family, key_adam))
+    slices = cells("slices", lambda: _slices(config, family, key_slices))
     result = {
         "double_well": well["numbers"],
+        "double_well_rates": rates["numbers"],
         "adam": divergence,
         "learned_optimizer": _slice_numbers(config, slices),
     }
     out.mkdir(parents=True, exist_ok=True)
     write_result(out / "result.json", result)
     save(landscape_figure(config, well, paths, slices), out / "figure_2.png")
+    save(rate_figure(config.well_momentum, rates), out / "learning_rates.png")
     return result
 
 
@@ -167,6 +179,14 @@ def _first_switch(config: Config, momenta, far) -> float:
         else:
             low = middle
     return high
+
+
+def double_well_rates(config: Config) -> dict[str, Any]:
+    """The second figure: what `rate_landscape` gives, with the local minima of each length."""
+    rates = np.geomspace(*config.well_rates, config.num_well_rates)
+    well = rate_landscape(rates, config.well_momentum, config.lengths, config.num_settle_steps)
+    minima = {str(n): local_minima(losses) for n, losses in well["final_losses"].items()}
+    return well | {"numbers": well["numbers"] | {"local_minima": minima}}
 
 
 def _digits_family(config: Config) -> TaskFamily:
@@ -235,6 +255,21 @@ def _network_paths(problem: UnrolledSystem, theta, key, log_rates, data):
         np.sqrt(params.shape[-1])
     )
     return params @ directions, spread[1:] / moved[1:]
+
+
+def _slices(config: Config, family: TaskFamily, key) -> Slices:
+    """Panels e and f."""
+    fine = 4 if config.scale == "paper" else 1
+    return theta_slices(
+        family,
+        unroll_length=config.unroll_length,
+        unrolls=config.unrolls,
+        num_outer_steps=config.num_outer_steps,
+        num_points=fine * (config.num_points - 1) + 1,
+        grid=fine * (config.grid - 1) + 1,
+        extent=config.extent,
+        key=key,
+    )
 
 
 def _slice_numbers(config: Config, slices: Slices) -> dict[str, Any]:

@@ -1,15 +1,16 @@
-"""The six panels of Fig 2 of Metz et al. 2019 (arXiv 1810.10180)."""
+"""The six panels of Fig 2 of Metz et al. 2019 (arXiv 1810.10180), and two for its appendix B."""
 
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from learned_opt_lab.drawing.axes import known, legend
 from learned_opt_lab.drawing.colors import BLACK, RED
+from learned_opt_lab.drawing.text import format_number
 from learned_opt_lab.drawing.training_figures import tidy
 from learned_opt_lab.papers.metz2019.double_well import START
 from learned_opt_lab.papers.metz2019.learned_slices import Slices
@@ -45,6 +46,30 @@ def landscape_figure(
     return figure
 
 
+def rate_figure(momentum: float, well: dict[str, Any]) -> Figure:
+    """Positions and final losses over the learning rate, as panels b and c over the momentum.
+
+    Args:
+      momentum: of all paths.
+      well: `rates`, `paths`, `final_losses`.
+    """
+    figure = Figure(figsize=(10, 4.2), dpi=150, layout="constrained")
+    position, loss = figure.subplots(1, 2)
+    rates, scale = well["rates"], LogNorm(well["rates"][0], well["rates"][-1])
+    for i in np.linspace(0, len(rates) - 1, 45).astype(int):
+        position.plot(known(well["paths"][i, :200]), color=_MAP(1 - scale(rates[i])), linewidth=0.7)
+    position.set(xlabel="steps T", ylabel="w after T steps", title="(a) one line a learning rate")
+    mappable = matplotlib.cm.ScalarMappable(scale, _MAP.reversed())
+    figure.colorbar(mappable, ax=position, label="learning rate", shrink=0.8)
+    _lengths(loss, rates, well["final_losses"])
+    loss.set(xlabel="learning rate", ylabel="final loss", xscale="log")
+    loss.set_title(f"(b) outer loss, momentum {format_number(momentum)}")
+    legend(loss, fontsize=8, loc="upper left")
+    for axes in (position, loss):
+        tidy(axes)
+    return figure
+
+
 def _surface(axes: Axes) -> None:
     w = np.linspace(-1.4, 4.3, 300)
     axes.plot(w, double_well_loss(w), color=BLACK)
@@ -64,11 +89,15 @@ def _positions(axes: Axes, well: dict, figure) -> None:
     figure.colorbar(mappable, ax=axes, label="momentum", shrink=0.8)
 
 
+def _lengths(axes: Axes, x: np.ndarray, final_losses: dict[int, np.ndarray]) -> None:
+    """One line a length, the darker the longer."""
+    shades = np.linspace(0.85, 0, len(final_losses))
+    for (length, losses), shade in zip(final_losses.items(), shades, strict=True):
+        axes.plot(x, known(losses), color=_MAP(shade), linewidth=1, label=f"T = {length}")
+
+
 def _final_losses(axes: Axes, well: dict) -> None:
-    for (length, losses), shade in zip(
-        well["final_losses"].items(), np.linspace(0.85, 0, len(well["final_losses"])), strict=True
-    ):
-        axes.plot(well["momenta"], losses, color=_MAP(shade), linewidth=1, label=f"T = {length}")
+    _lengths(axes, well["momenta"], well["final_losses"])
     axes.set(xlabel="momentum theta", ylabel="final loss", title="(c) outer loss", ylim=(-4, 12))
     legend(axes, fontsize=7)
 

@@ -6,7 +6,7 @@ lowest outer-training loss, its own objective on the outer-training family. No h
 part in that choice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,8 +26,10 @@ from learned_opt_lab.papers.metz2019.outer_trained_setup import (
     learned_optimizer,
     picking_key,
 )
+from learned_opt_lab.results.resumable import Cells
 from outer_train import (
     PARTICLES,
+    OuterStep,
     SeedsResult,
     clip_by_global_norm,
     estimators,
@@ -49,24 +51,29 @@ SHARE_OF_KEPT = 0.45
 step takes 57 GB a seed and 114 GB for two, by XLA's figures for one CPU device."""
 
 
-def outer_train(
+class OuterTraining(NamedTuple):
+    """Outer-training on one objective, ready for any seeds.
+
+    Attributes:
+      step: `seeds -> the outer step of all of them`.
+      thetas: `seeds -> fresh thetas`, leaves `[seeds, ...]`.
+      key: of the run.
+      seeds_at_once: whose kept states fit.
+    """
+
+    step: Callable[[Sequence[int]], OuterStep]
+    thetas: Callable[[Sequence[int]], Any]
+    key: jax.Array
+    seeds_at_once: int
+
+
+def outer_training(
     config: Config,
     family: TaskFamily,
     objective: str,
     outer_optimizer: optax.GradientTransformation | None = None,
-    num_seeds: int | None = None,
-) -> SeedsResult:
-    """Outer-trains all seeds on one objective, as many at once as their kept states fit for.
-
-    What a seed draws follows from its own number, so the groups change nothing but the memory.
-
-    Args:
-      config: resolved.
-      family: the tasks.
-      objective: a key of `OBJECTIVES`.
-      outer_optimizer: the scale's own if None.
-      num_seeds: the config's if None.
-    """
+) -> OuterTraining:
+    """Builds the outer-training of a resolved config; arguments as in `outer_train`."""
     optimizer = learned_optimizer(config)
     kwargs = {"num_loss_batches": 5} if config.scale == "paper" else {}
     problem = inner_problem(
@@ -84,24 +91,68 @@ def outer_train(
     estimator = kind(
         problem, config.num_pairs, 0.01, PARTICLES, max_num_steps=longest, stagger=True, **options
     )
-    seeds, mesh = range(num_seeds or config.num_seeds), particle_mesh(config.num_pairs)
+    mesh = particle_mesh(config.num_pairs)
     key_theta, key_run = jax.random.split(jax.random.key(config.seed))
     outer_optimizer = outer_optimizer or default_outer_optimizer(config)
 
-    def together(seeds: Sequence[int]) -> SeedsResult:
+    def thetas(seeds: Sequence[int]) -> Any:
         numbers = np.asarray(seeds, np.int32)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key_theta, numbers)
-        step = outer_step_of_seeds([estimator], outer_optimizer, schedule, mesh, seeds)
-        thetas = jax.device_get(jax.vmap(optimizer.init)(keys))
-        datas = step.place_data((family.data,))
-        return train_seeds(step, thetas, key_run, datas, config.num_outer_steps, config.num_points)
+        return jax.vmap(optimizer.init)(keys)
 
     theta = jax.eval_shape(optimizer.init, key_theta)
     kept = memory.kept_state_bytes(problem, theta) * 2 * config.num_pairs
     kept *= memory.num_kept_states(longest, CHUNK_SIZE) if kind is estimators.merged else 1
-    size = seeds_at_once(kept, mesh)
-    groups = [together(seeds[i : i + size]) for i in range(0, len(seeds), size)]
-    return joined(groups)
+    return OuterTraining(
+        lambda seeds: outer_step_of_seeds([estimator], outer_optimizer, schedule, mesh, seeds),
+        thetas,
+        key_run,
+        seeds_at_once(kept, mesh),
+    )
+
+
+def outer_train(
+    config: Config,
+    family: TaskFamily,
+    objective: str,
+    cells: Cells,
+    outer_optimizer: optax.GradientTransformation | None = None,
+    num_seeds: int | None = None,
+) -> SeedsResult:
+    """Outer-trains all seeds on one objective, as many at once as their kept states fit for.
+
+    What a seed draws follows from its own number, so the groups change nothing but the memory.
+    Each is a piece, which keeps checkpoints while it is made.
+
+    Args:
+      config: resolved.
+      family: the tasks.
+      objective: a key of `OBJECTIVES`.
+      cells: of this objective and outer optimizer.
+      outer_optimizer: the scale's own if None.
+      num_seeds: the config's if None.
+    """
+    training = outer_training(config, family, objective, outer_optimizer)
+
+    def together(seeds: Sequence[int]) -> SeedsResult:
+        name = f"seeds_{seeds[0]}_to_{seeds[-1]}"
+
+        def make() -> SeedsResult:
+            step = training.step(seeds)
+            return train_seeds(
+                step,
+                jax.device_get(training.thetas(seeds)),
+                training.key,
+                step.place_data((family.data,)),
+                config.num_outer_steps,
+                config.num_points,
+                cells.checkpoints(name) / "state.npz",
+            )
+
+        return cells(name, make)
+
+    seeds, size = range(num_seeds or config.num_seeds), training.seeds_at_once
+    return joined([together(seeds[i : i + size]) for i in range(0, len(seeds), size)])
 
 
 def seeds_at_once(kept: int, mesh: Mesh) -> int:
@@ -175,7 +226,7 @@ class Picked(NamedTuple):
         }
 
 
-def outer_train_and_pick(config: Config, made: Families) -> dict[str, Picked]:
+def outer_train_and_pick(config: Config, made: Families, cells: Cells) -> dict[str, Picked]:
     """Outer-trains the seeds on each objective, and picks by the outer-training loss."""
     on_outer_train = evaluator(
         made.outer_train, picking_key(config), config.num_tasks, config.num_steps
@@ -183,8 +234,9 @@ def outer_train_and_pick(config: Config, made: Families) -> dict[str, Picked]:
     run = on_outer_train.learned(config)
     picked = {}
     for objective in OBJECTIVES:
-        trained = outer_train(config, made.outer_train, objective)
+        of_objective = cells.within(f"outer_training/{objective}")
+        trained = outer_train(config, made.outer_train, objective, of_objective)
         thetas = jax.tree.map(lambda leaf: leaf[-1], trained.thetas)
-        losses = own_losses(run(thetas), objective)
+        losses = own_losses(of_objective("picking", lambda thetas=thetas: run(thetas)), objective)
         picked[objective] = Picked(thetas, losses, lowest_known(losses, "outer loss of a seed"))
     return picked

@@ -15,6 +15,7 @@ from learned_opt_lab.evaluation.held_out import LOSS_CAP, cap_losses
 from learned_opt_lab.evaluation.sweep import Runs, make_runs, make_sweep
 from learned_opt_lab.evaluation.timing import time_training
 from learned_opt_lab.papers.metz2019.outer_trained_setup import Config, learned_optimizer
+from learned_opt_lab.results.resumable import Cells
 from tasks import TaskFamily
 
 
@@ -40,18 +41,22 @@ class Evaluator(NamedTuple):
         sweep = self._sweep(learned_optimizer(config).optimizer)
         return lambda thetas: _losses(sweep(thetas, self.runs))
 
-    def tuned(self, name: str, budget: int, seed: int) -> "Tuned":
+    def tuned(self, name: str, budget: int, seed: int, cells: Cells) -> "Tuned":
         """A baseline with its best configuration for each run,
-        by the mean `outer_valid` loss of the very run.
+        by the mean `outer_valid` loss of the very run; those that run at once are a piece.
         """
         entry = baseline(name)
         configurations = entry.configurations(budget, seed)
         sweep = self._sweep(entry.factory)
         number = len(next(iter(configurations.values())))
         parts = []
-        for start in range(0, number, CHUNK):
-            rows = np.minimum(np.arange(start, start + min(CHUNK, number)), number - 1)
-            parts.append(_losses(sweep({k: v[rows] for k, v in configurations.items()}, self.runs)))
+        size = min(CHUNK, max(1, MOST_RUNS // len(self.runs.seed)), number)
+        for start in range(0, number, size):
+            rows = np.minimum(np.arange(start, start + size), number - 1)
+            together = {k: v[rows] for k, v in configurations.items()}
+            parts.append(
+                cells(f"{name}/{start}", lambda some=together: _losses(sweep(some, self.runs)))
+            )
         losses = {
             split: np.concatenate([part[split] for part in parts])[:number] for split in parts[0]
         }
@@ -75,7 +80,10 @@ class Evaluator(NamedTuple):
 
 
 CHUNK = 32
-"""Configurations that run at once."""
+"""Configurations that run at once, at most."""
+MOST_RUNS = 800
+"""Configurations times runs at once: at the paper's scale each takes about 35 MB, activations of a
+batch of 128 and what its gradient keeps."""
 
 
 class Tuned(NamedTuple):

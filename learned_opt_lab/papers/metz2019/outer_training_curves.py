@@ -46,6 +46,7 @@ from learned_opt_lab.papers.metz2019.outer_trained_setup import (
     resolve,
 )
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 from outer_train import SeedsResult, clip_by_global_norm
 
 COMPARED = "validation"
@@ -72,24 +73,26 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     """Writes `result.json`, `curves.npz` and `outer_training_curves.png` to `out`;
     returns what is in the first.
     """
-    config = resolve(config, NUM_OUTER_STEPS)
+    given, config = config, resolve(config, NUM_OUTER_STEPS)
     made = families(config)
     on = evaluator(made.outer_train, picking_key(config), config.num_tasks, config.num_steps)
-    tuned = {name: on.tuned(name, config.budget, config.seed).losses for name in BASELINES}
+    cells = Cells(out, __name__, given, SeedsResult, data=made.data)
+    tuned = {name: on.tuned(name, config.budget, config.seed, cells).losses for name in BASELINES}
     evaluate = on.learned(config)
-    curves = {
-        objective: _curve(
-            evaluate, outer_trained.outer_train(config, made.outer_train, objective), objective
-        )
-        for objective in OBJECTIVES
-    }
+
+    def curve(name: str, objective: str, *options: Any) -> dict[str, np.ndarray]:
+        own = cells.within(f"outer_training/{name}")
+        trained = outer_trained.outer_train(config, made.outer_train, objective, own, *options)
+        return _curve(evaluate, trained, objective, own)
+
+    curves = {objective: curve(objective, objective) for objective in OBJECTIVES}
     compared = {
         "Adam": {name: values[:, :NUM_COMPARED_SEEDS] for name, values in curves[COMPARED].items()}
     }
+    seeds = min(NUM_COMPARED_SEEDS, config.num_seeds)
     for name, optimizer in outer_optimizers(config).items():
-        seeds = min(NUM_COMPARED_SEEDS, config.num_seeds)
-        trained = outer_trained.outer_train(config, made.outer_train, COMPARED, optimizer, seeds)
-        compared[name] = _curve(evaluate, trained, COMPARED)
+        folder = name.partition(",")[0].lower()
+        compared[name] = curve(folder, COMPARED, optimizer, seeds)
     result = _result(config, curves, tuned, compared)
     out.mkdir(parents=True, exist_ok=True)
     write_result(out / "result.json", result)
@@ -100,14 +103,14 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     return result
 
 
-def _curve(evaluate: Callable, trained: SeedsResult, objective: str) -> dict[str, np.ndarray]:
+def _curve(
+    evaluate: Callable, trained: SeedsResult, objective: str, cells: Cells
+) -> dict[str, np.ndarray]:
     """At each point, `[points, seeds]`:
     the seeds' own losses, their test losses, inner steps and seconds.
     """
-    points = [
-        evaluate(jax.tree.map(lambda leaf, i=i: leaf[i], trained.thetas))
-        for i in range(len(trained.points))
-    ]
+    at = lambda i: jax.tree.map(lambda leaf: leaf[i], trained.thetas)
+    points = [cells(f"point_{i}", lambda i=i: evaluate(at(i))) for i in range(len(trained.points))]
     num_seeds = trained.outer_loss.shape[1]
     steps = np.concatenate([np.zeros((1, num_seeds), np.int64), trained.inner_steps])[
         trained.points

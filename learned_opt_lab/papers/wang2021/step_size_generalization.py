@@ -31,6 +31,7 @@ from learned_opt_lab.drawing.colors import BLUE, ORANGE
 from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.evaluation.statistics import deviation, lowest_known
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 from outer_train import inner_problem
 from tasks.analytic import least_squares_family
 
@@ -72,8 +73,13 @@ def run(config: Config, out: pathlib.Path) -> dict:
     """Writes `result.json` and `generalization.png` to `out`; returns what is in the former."""
     step_sizes = np.geomspace(1e-6, 1.0, config.num_step_sizes)
     keys = jax.random.split(jax.random.key(config.seed), len(config.cells))
+    pieces = Cells(out, __name__, config)
     cells = [
-        _cell(config, *cell, step_sizes, key) for cell, key in zip(config.cells, keys, strict=True)
+        pieces(
+            f"samples_{cell[0]}_noise_{cell[1]:g}",
+            lambda cell=cell, key=key: _cell(config, *cell, step_sizes, key),
+        )
+        for cell, key in zip(config.cells, keys, strict=True)
     ]
     result = {"table": cells}
     out.mkdir(parents=True, exist_ok=True)

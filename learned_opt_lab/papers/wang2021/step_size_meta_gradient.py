@@ -37,6 +37,7 @@ from learned_opt_lab.papers.wang2021.step_size_meta_gradient_figures import (
     gradient_figure,
 )
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 from tasks.analytic import log_loss_after_steps, loss_after_steps
 
 
@@ -49,6 +50,8 @@ class Config:
       dim: of the quadratic H = X^T X, X standard normal.
       num_steps: t of the meta-descent.
       horizons: t of the figure.
+      long_horizons: further t at which F' is drawn, from its closed form: the smallest eigenvalue
+        is .0105, so that it takes this long to vanish below 2 / L.
       num_step_sizes: eta between 1e-4 and 10.
       start: eta that meta-descent begins at.
       num_meta_steps: of size `1 / (100 sqrt k)`, eta cut at 0.
@@ -59,6 +62,7 @@ class Config:
     dim: int = 20
     num_steps: int = 80
     horizons: tuple[int, ...] = (10, 80, 1000, 10_000)
+    long_horizons: tuple[int, ...] = (100_000, 1_000_000)
     num_step_sizes: int = 300
     start: float = 0.1
     num_meta_steps: int = 1000
@@ -100,27 +104,33 @@ def run(config: Config, out: pathlib.Path) -> dict:
     """
     draw = draw_quadratic(config.dim, config.seed)
     step_sizes = np.geomspace(1e-4, 10, config.num_step_sizes).astype(np.float32)
-    rows = [_compare(draw, step_sizes, num_steps) for num_steps in config.horizons]
-    paths, best = _meta_descent(config, draw)
+    cells = Cells(out, __name__, config, _Row)
+    rows = {
+        n: cells(f"gradient_{n}", lambda n=n: _compare(draw, step_sizes, n))
+        for n in config.horizons
+    }
+    log_naive = {
+        n: _log10_naive(draw, step_sizes, n) for n in (*config.horizons, *config.long_horizons)
+    }
+    paths, best = cells("meta_descent", lambda: _meta_descent(config, draw))
+    points = ((1.0, 80), (0.1, 80), (0.1, 1000), (0.02, 1000))
     result = {
         "largest_eigenvalue": float(draw.eigenvalues[-1]),
         "two_over_largest_eigenvalue": 2 / float(draw.eigenvalues[-1]),
         "at_start": _at_start(draw, config),
-        "gradient": [row.summary for row in rows],
-        "backpropagation": [
-            _backpropagate(draw, *point)
-            for point in ((1.0, 80), (0.1, 80), (0.1, 1000), (0.02, 1000))
-        ],
+        "gradient": [row.summary for row in rows.values()],
+        "log10_naive_gradient": [_extremes(draw, step_sizes, *each) for each in log_naive.items()],
+        "backpropagation": cells(
+            "backpropagation", lambda: [_backpropagate(draw, *point) for point in points]
+        ),
         "growth_of_naive_gradient": _growth(draw),
         "meta_descent": {name: _printable(path[-1]) for name, path in paths.items()},
         "best_step_size": best,
     }
     out.mkdir(parents=True, exist_ok=True)
     write_result(out / "result.json", result)
-    save(
-        gradient_figure(2 / draw.eigenvalues[-1], step_sizes, config.horizons, rows),
-        out / "meta_gradient.png",
-    )
+    figure = gradient_figure(2 / draw.eigenvalues[-1], step_sizes, rows, log_naive)
+    save(figure, out / "meta_gradient.png")
     save(descent_figure(paths, best), out / "meta_descent.png")
     return result
 
@@ -131,14 +141,13 @@ class _Row(NamedTuple):
     """
 
     closed: np.ndarray
-    log_naive: np.ndarray
     backprop32: np.ndarray
     backprop64: np.ndarray
     summary: dict
 
 
 def _compare(draw: Draw, step_sizes: np.ndarray, num_steps: int) -> _Row:
-    value, closed = closed_form(draw, step_sizes, num_steps)
+    closed = closed_form(draw, step_sizes, num_steps)[1]
     with_reciprocals = np.concatenate([step_sizes, 1 / draw.eigenvalues])
     slopes = np.asarray(_stable_slopes(*draw, with_reciprocals, num_steps))
     stable, at_reciprocals = np.split(slopes, [len(step_sizes)])
@@ -152,9 +161,24 @@ def _compare(draw: Draw, step_sizes: np.ndarray, num_steps: int) -> _Row:
         "backprop32_share_lost": _share_lost(back32, closed),
         "backprop64_share_lost": _share_lost(back64, closed),
     }
-    # F' = t F G' overflows any float, so its log is what can be shown.
-    log_naive = np.log(num_steps) + num_steps * value + np.log(np.abs(closed))
-    return _Row(closed.astype(float), log_naive.astype(float), back32, back64, summary)
+    return _Row(closed.astype(float), back32, back64, summary)
+
+
+def _log10_naive(draw: Draw, step_sizes: np.ndarray, num_steps: int) -> np.ndarray:
+    """log10 |F'|: F' = t F G' overflows any float, so its log is what can be shown."""
+    value, closed = closed_form(draw, step_sizes, num_steps)
+    logs = np.log(num_steps) + num_steps * value + np.log(np.abs(closed))
+    return (logs / np.log(10)).astype(float)
+
+
+def _extremes(draw: Draw, step_sizes: np.ndarray, num_steps: int, values: np.ndarray) -> dict:
+    """The least |F'| below 2 / L and the largest above."""
+    below = step_sizes < 2 / draw.eigenvalues[-1]
+    return {
+        "num_steps": num_steps,
+        "least_below_two_over_L": float(values[below].min()),
+        "largest_above": float(values[~below].max()),
+    }
 
 
 def _share_lost(slopes, closed) -> float:

@@ -39,6 +39,9 @@ def run(optimizer):
         (hyperparameters.momentum(0.2, 0.8), optax.sgd(0.2, momentum=0.8)),
         (hyperparameters.adam(0.02, 0.8, 0.95, 1e-8), optax.adam(0.02, 0.8, 0.95, 1e-8)),
         (hyperparameters.adam8(0.02, 0.8, 0.95, 1e-8), optax.adam(0.02, 0.8, 0.95, 1e-8)),
+        (hyperparameters.rmsprop8(0.02, 0.8, 0.7), optax.rmsprop(0.02, 0.8, 1e-16, momentum=0.7)),
+        (hyperparameters.rmsprop8(0.02, 0.8), optax.rmsprop(0.02, 0.8, 1e-16)),
+        (hyperparameters.momentum6(0.2, 0.8, 1e-9, 1e-9), optax.sgd(0.2, momentum=0.8)),
     ],
 )
 def test_equals_optax(learned, reference):
@@ -47,26 +50,47 @@ def test_equals_optax(learned, reference):
         np.testing.assert_allclose(got[name], want, rtol=2e-5)
 
 
-def test_adam8_decays_and_regularizes():
-    """Rates fall as printed, and the penalties' gradients go through Adam with the loss's."""
-    settings = {"exponential_decay": 0.3, "linear_decay": 0.2, "l1": 0.5, "l2": 0.25}
-    learned = hyperparameters.adam8(0.02, 0.8, 0.95, 1e-8, **settings)
+RULES = {
+    "adam8": (lambda **k: hyperparameters.adam8(0.02, 0.8, 0.95, 1e-8, **k), (0.8, 0.95)),
+    "rmsprop8": (lambda **k: hyperparameters.rmsprop8(0.02, 0.9, 0.6, 1e-3, **k), (0.6, 0.9)),
+    "momentum6": (lambda **k: hyperparameters.momentum6(0.02, 0.7, **k), (0.7, None)),
+}
 
-    def regularized(grads, state, params):
-        return jax.tree.map(lambda g, p: g + 0.5 * jnp.sign(p) + 0.25 * p, grads, params), state
 
-    reference = optax.chain(
-        optax.GradientTransformation(lambda params: (), regularized),
-        optax.scale_by_adam(0.8, 0.95, 1e-8),
-        optax.scale_by_schedule(lambda t: -0.02 * math.exp(-0.3) ** t * (1 - 0.2 * t)),
-    )
+def by_hand(name, decays, params, grads, exponential, linear, l1, l2):
+    """The rules in NumPy, in 64 bit."""
+    first, second = decays
+    mean = square = np.zeros_like(params)
+    for t, grad in enumerate(grads):
+        grad = grad + l1 * np.sign(params) + l2 * params
+        rate = 0.02 * np.exp(-exponential * t) * max(1 - linear * t, 0)
+        square = square if second is None else second * square + (1 - second) * grad**2
+        if name == "adam8":
+            mean = first * mean + (1 - first) * grad
+            root = np.sqrt(square / (1 - second ** (t + 1)))
+            params = params - rate * mean / (1 - first ** (t + 1)) / root
+        else:
+            root = np.sqrt(square + 1e-6) if name == "rmsprop8" else 1.0
+            mean = first * mean - rate * grad / root
+            params = params + mean
+    return params
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rates_decay_and_penalties_count(name):
+    """Rates fall as printed, and the penalties' gradients go through the rule with the loss's."""
+    make, decays = RULES[name]
+    settings = {"exponential_decay": 0.3, "linear_decay": 0.4, "l1": 0.5, "l2": 0.25}
+    learned = make(**settings)
     got = run(learned.optimizer(learned.init(jax.random.key(0))))
-    for name, want in run(reference).items():
-        np.testing.assert_allclose(got[name], want, rtol=2e-5)
+    for part, start in PARAMS.items():
+        grads = [np.asarray(grads[part], np.float64) for grads in GRADS]
+        want = by_hand(name, decays, np.asarray(start, np.float64), grads, *settings.values())
+        np.testing.assert_allclose(got[part], want, rtol=2e-5)
 
 
 def test_all_are_in_the_registry_with_their_number_of_hyperparameters():
-    counts = {"sgd": 1, "momentum": 2, "adam": 4, "adam8": 8}
+    counts = {"sgd": 1, "momentum": 2, "adam": 4, "adam8": 8, "rmsprop8": 8, "momentum6": 6}
     for name, count in counts.items():
         assert len(OPTIMIZERS[name]().init(jax.random.key(0))) == count
 

@@ -36,14 +36,16 @@ class Bad(NamedTuple):
 
 DECAYS = (*NOT_FINITE, -0.1, 1.0, 1.5, "0.9", None, 1 - 1e-16)
 H, S, SGD, part = hyperparameters, schedules, optax.sgd, functools.partial
+MANY = (H.adam8, H.rmsprop8, H.momentum6)
 SEARCH = part(find_hyper_learning_rate, lambda value: [1.0])
 BAD = [
-    *(Bad(f, "learning_rate") for f in (H.sgd, H.momentum, H.adam, H.adam8, S.constant_schedule)),
-    *(Bad(f, "eps") for f in (H.adam, H.adam8)),
-    *(Bad(H.adam8, name) for name in ("exponential_decay", "linear_decay")),
-    *(Bad(H.adam8, name, (*NOT_FINITE, -1.0, 0.0, "0.1", 1e-50)) for name in ("l1", "l2")),
+    *(Bad(f, "learning_rate") for f in (H.sgd, H.momentum, H.adam, *MANY, S.constant_schedule)),
+    *(Bad(f, "eps") for f in (H.adam, H.adam8, H.rmsprop8)),
+    *(Bad(f, name) for f in MANY for name in ("exponential_decay", "linear_decay")),
+    *(Bad(f, name, (*NOT_FINITE, -1.0, 0.0, "0.1", 1e-50)) for f in MANY for name in ("l1", "l2")),
     *(Bad(f, name, DECAYS) for f in (H.adam, H.adam8) for name in ("b1", "b2")),
-    Bad(H.momentum, "decay", DECAYS),
+    *(Bad(f, "decay", DECAYS) for f in (H.momentum, H.momentum6, H.rmsprop8)),
+    Bad(H.rmsprop8, "momentum", DECAYS),
     *(
         Bad(f, "momentum", DECAYS)
         for f in (S.constant_schedule, S.inverse_time_schedule, S.exponential_schedule)

@@ -67,6 +67,72 @@ def partials_of_hd(inner, problem, rates):
     return np.where(np.eye(NUM_STEPS, k=-1, dtype=bool), partials, 0)
 
 
+def normalized_loss(params, batch, moving=None):
+    """A layer with batch normalization: the loss by the batch's own statistics, or by those given;
+    and the batch's.
+    """
+    inputs, targets = batch
+    hidden = inputs @ params["weights"]
+    own = jnp.stack([hidden.mean(0), hidden.var(0)])
+    mean, variance = own if moving is None else moving
+    hidden = jnp.tanh((hidden - mean) / jnp.sqrt(variance + 0.1) + params["bias"])
+    return jnp.mean((hidden - targets) ** 2), own
+
+
+@pytest.mark.parametrize("name", ["momentum", "adam"])
+def test_a_model_with_a_state_gives_it_beside_the_loss(name):
+    """The objective is seen with running averages, through which no derivative is taken."""
+    inner, rates = INNERS[name], np.linspace(0.05, 0.08, NUM_STEPS)
+
+    def objectives(rates, problem):
+        params, batches, valid = problem
+
+        def step(carry, xs):
+            params, moving, state = carry
+            rate, batch = xs
+            objective = normalized_loss(params, valid, jax.lax.stop_gradient(moving))[0]
+            loss = lambda p: normalized_loss(p, batch)
+            (_, own), grads = jax.value_and_grad(loss, has_aux=True)(params)
+            with jax.numpy_dtype_promotion("standard"):
+                updates, state = inner(rate).update(grads, state, params)
+                params = optax.apply_updates(params, updates)
+            return (params, 0.9 * moving + 0.1 * own, state), objective
+
+        with jax.numpy_dtype_promotion("standard"):
+            start = (params, jnp.ones((2, 2)), inner(rates[0]).init(params))
+        return jax.lax.scan(step, start, (rates, batches))[1]
+
+    def online(problem):
+        params, batches, valid = problem
+        tx = rtho(inner, 0.05, 0.0)
+
+        def step(carry, xs):
+            params, moving, state = carry
+            rate, batch = xs
+            loss = lambda p: normalized_loss(p, batch)
+            (_, own), grads = jax.value_and_grad(loss, has_aux=True)(params)
+            objective = lambda p: normalized_loss(p, valid, moving)[0]
+            updates, state = tx.update(
+                grads,
+                state._replace(learning_rate=rate),
+                params,
+                value_fn=loss,
+                objective_grad=jax.grad(objective)(params),
+            )
+            params = optax.apply_updates(params, updates)
+            return (params, 0.9 * moving + 0.1 * own, state), state.hypergradient
+
+        return jax.lax.scan(step, (params, jnp.ones((2, 2)), tx.init(params)), (rates, batches))[1]
+
+    with jax.enable_x64(True):
+        problem = make_problem()
+        partials = jax.jit(jax.jacrev(objectives))(jnp.asarray(rates), problem)
+        found = jax.jit(online)(problem)
+    expected = np.sum(np.tril(partials, -1), axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
+    assert np.abs(expected[1:]).min() > 1e-6
+
+
 def test_adaptive_mu_discounts_by_the_product_of_its_values():
     with jax.enable_x64(True):
         problem, inner = make_problem(), INNERS["sgd"]

@@ -7,16 +7,18 @@ import json
 import numpy as np
 import pytest
 
-from learned_opt_lab.ablation.figure import ablation_figure
-from learned_opt_lab.ablation.results import crossed_bootstrap, results, table, untrained
+from learned_opt_lab.ablation.comparisons import along, at_equal_seconds, crossed_bootstrap
+from learned_opt_lab.ablation.figure import ablation_figure, along_figure
+from learned_opt_lab.ablation.report import table, untrained
+from learned_opt_lab.ablation.results import results
 from learned_opt_lab.ablation.runs import (
     Settings,
     Variant,
-    measuring_interval,
     prepare_folder,
     read_cell,
     write_cell,
 )
+from learned_opt_lab.evaluation.measures import measuring_interval
 from learned_opt_lab.results.folder import finite
 
 SETTINGS = Settings(
@@ -32,14 +34,22 @@ def cell(loss, seed):
     names = ("outer_train/outer_valid", "held_out_final/test", "held_out_final/train")
     return {
         "inner_steps": np.array([0, 100, 200]),
-        "seconds": np.asarray(3.0),
+        "seconds_so_far": np.array([0.0, 1.0, 3.0]),
         "held_out/test": 1.1 * curve,
         **dict.fromkeys(names, curve),
     }
 
 
+GROUPS = {"merged": "base", "train_objective": "objective", "no_time": "inputs"}
+
+
+def variant(name, **more):
+    group = "truncation" if name.startswith("fixed_") else GROUPS.get(name, "estimator")
+    return Variant(name, name, {}, None, 7, None, group, **more)
+
+
 def found(**losses):
-    variants = [Variant(name, name, {}, None, 7, None) for name in losses]
+    variants = [variant(name) for name in losses]
     cells = {name: {seed: cell(loss, seed) for seed in range(3)} for name, loss in losses.items()}
     return results(variants, cells, SETTINGS)
 
@@ -60,7 +70,13 @@ def test_best_and_within_noise():
     assert result["objective"]["test_loss"]["difference"]["estimate"] == pytest.approx(0.11)
     assert "not within noise of best: 0.1 [0.1, 0.1]" in result["findings"][1]
     assert "after training on L_valid is lower" in result["findings"][2]
-    assert "| persistent_es | 7 |" in table(result)
+    assert "| persistent_es | 3 | 7 |" in table(result)
+    # The base less a variant, and the base has none.
+    assert rows["persistent_es"]["base_less_variant"]["high"] == pytest.approx(0.1)
+    assert rows["merged"]["base_less_variant"] is None
+    assert (result["base"], rows["fixed_10"]["group"]) == ("merged", "truncation")
+    spread = rows["merged"]["spread_over_seeds"]
+    assert 0 < spread["deviation"] < spread["highest"] - spread["lowest"] < 2e-3
     assert json.loads(json.dumps(result))["num_seeds"] == 3
 
 
@@ -116,8 +132,7 @@ def unknown_cell(seed, held_out=True):
 
 def results_of(cells):
     seeds = tuple(next(iter(cells.values())))
-    variants = [Variant(name, name, {}, None, 7, None) for name in cells]
-    return results(variants, cells, SETTINGS._replace(seeds=seeds))
+    return results([variant(name) for name in cells], cells, SETTINGS._replace(seeds=seeds))
 
 
 def test_an_unknown_loss_is_never_the_best_and_the_last():
@@ -131,7 +146,7 @@ def test_an_unknown_loss_is_never_the_best_and_the_last():
     assert result["best"] == "persistent_es"
     assert [row["variant"] for row in result["variants"]] == ["persistent_es", "merged"]
     assert result["variants"][1]["within_noise_of_best"] is None
-    assert "| merged | 7 | unknown | unknown | unknown |" in table(result)
+    assert "| merged | 2 | 7 |  | unknown | unknown | unknown | unknown |" in table(result)
     ablation_figure(finite(result))
     with pytest.raises(ValueError, match="outer loss of none"):
         results_of({"merged": dict.fromkeys(range(2), bad)})
@@ -170,3 +185,64 @@ def test_without_a_held_out_family_there_is_no_held_out_loss():
     assert result["objective"] is None
     assert np.isnan(result["variants"][0]["held_out_test_loss"]["estimate"])
     assert result["variants"][0]["outer_loss"]["estimate"] == pytest.approx(0.515, abs=2e-3)
+
+
+def test_seeds_of_their_own_are_paired():
+    cells = {
+        "merged": {seed: cell(0.5 + seed, seed) for seed in range(3)},
+        "fixed_10": {seed: cell(0.4 + seed, seed) for seed in range(2)},
+    }
+    variants = [variant("merged"), variant("fixed_10", seeds=2)]
+    assert variants[1].seeds_of(SETTINGS) == (0, 1)
+    result = results(variants, cells, SETTINGS)
+    rows = {row["variant"]: row for row in result["variants"]}
+    assert [rows[name]["num_seeds"] for name in cells] == [3, 2]
+    # Of the seeds that both have: the third of the base has no part in it.
+    assert rows["fixed_10"]["base_less_variant"]["low"] == pytest.approx(0.1)
+    assert rows["fixed_10"]["spread_over_seeds"]["deviation"] == pytest.approx(2**-0.5, abs=0.01)
+
+
+def test_at_equal_seconds():
+    """The base was done after 3 seconds, the other needs 6: at 3 it is half-way from 1 to 0.4."""
+    slow = {seed: cell(0.4, seed) for seed in range(2)}
+    for each in slow.values():
+        each["seconds_so_far"] = np.array([0.0, 1.0, 5.0])
+    base = {seed: cell(0.5, seed) for seed in range(2)}
+    for ours, theirs, sign in ((base, slow, 1), (slow, base, -1)):
+        equal = at_equal_seconds(ours, theirs)
+        assert equal["seconds"] == 3
+        assert sign * equal["base_less_variant"]["estimate"] == pytest.approx(0.5 - 0.7)
+        assert equal["base_less_variant"]["low"] == pytest.approx(-0.2 * sign)
+
+
+def test_variances_along_the_curriculum():
+    steps = np.arange(100)
+    metrics = {
+        "metric/truncation_length": 10.0 + steps,
+        "metric/variance_reparameterization": np.where(steps < 50, 1e-3, 1e3).astype(np.float32),
+        "metric/variance_evolution_strategies": np.full(100, 2.0, np.float32),
+        "metric/weight_reparameterization": np.where(steps < 50, 1.0, 0.0),
+    }
+    spoilt = {name: values.copy() for name, values in metrics.items()}
+    spoilt["metric/variance_reparameterization"][0] = np.nan  # unknown: left out
+    spoilt["metric/variance_reparameterization"][95:] = np.inf
+    cells = [cell(0.5, 0) | each for each in (metrics, spoilt)]
+    found = along(cells)
+    assert len(found["outer_step"]) == 20
+    assert found["truncation_length"][0] == 12
+    np.testing.assert_allclose(found["variance_ratio"][:10], 5e-4, rtol=1e-6)
+    np.testing.assert_allclose(found["variance_ratio"][10:19], 500)
+    assert found["variance_ratio"][19] == np.inf
+    np.testing.assert_allclose(found["weight_reparameterization"], [1] * 10 + [0] * 10)
+    assert along([cell(0.5, 0)]) is None
+    both = {"merged": dict(enumerate(cells)), "persistent_es": {s: cell(0.4, s) for s in (0, 1)}}
+    result = results_of(both)
+    assert "RP's variance comes to infinite, at truncations of 107, where" in " ".join(
+        result["findings"]
+    )
+    figure = along_figure(finite(result))
+    (line, _), _ = (axes.get_lines() for axes in figure.axes)
+    assert np.isfinite(line.get_ydata()).sum() == 19
+    without = results_of({"merged": {seed: cell(1, seed) for seed in range(2)}})
+    assert without["variants"][0]["along"] is None
+    assert along_figure(finite(without)) is None

@@ -14,6 +14,7 @@ from learned_opt_lab.cli import main as main_module
 from learned_opt_lab.cli.commands import reproduce
 from learned_opt_lab.cli.docstrings import summary
 from learned_opt_lab.cli.main import main
+from learned_opt_lab.results.resumable import Cells
 from learned_opt_lab.runs.catalog import CONFIGS
 
 ROOT = Path(__file__).parents[3]
@@ -141,9 +142,91 @@ def test_reproduce_writes_its_result_once(small_experiment, tmp_path, capsys):
     assert json.loads((out / "result.json").read_text()) == {"scale": 3.0}
 
 
+@dataclasses.dataclass(frozen=True)
+class ScaledConfig:
+    """An experiment at two scales."""
+
+    scale: str = "default"
+    """Which."""
+    seed: int = 0
+    """Of all."""
+
+
+def scaled_experiment(calls, name, fails):
+    """Two pieces; while `fails` holds the name, the second raises."""
+
+    def run(config, out):
+        cells = Cells(out, "learned_opt_lab.papers.scales", config)
+        made = lambda piece: calls.append((name, piece)) or piece
+        first = cells("first", lambda: made("first"))
+        if name in fails:
+            raise fails[name]
+        result = {"scale": config.scale, "pieces": [first, cells("second", lambda: made("second"))]}
+        (out / "result.json").write_text(json.dumps(result))
+        return result
+
+    module = types.ModuleType(name, "Scaled.")
+    module.Config, module.run = ScaledConfig, run
+    return module
+
+
+@pytest.fixture
+def three(monkeypatch):
+    """Three experiments, what was made of them, and errors by name that a test may set."""
+    calls, fails, names = [], {}, ("one", "two", "three")
+    for name in names:
+        # The module whose settings `Cells` compares is the one that the registry names.
+        monkeypatch.setitem(sys.modules, f"mod_{name}", scaled_experiment(calls, name, fails))
+    monkeypatch.setattr(
+        "learned_opt_lab.results.resumable.settings",
+        lambda experiment, config: dataclasses.asdict(config),
+    )
+    monkeypatch.setattr(reproduce, "experiments", lambda: {n: f"mod_{n}" for n in names})
+    return calls, fails
+
+
+def test_all_goes_on_and_one_that_fails_stops_no_other(three, tmp_path, capsys):
+    calls, fails = three
+    fails["two"] = RuntimeError("no such luck")
+    command = ["reproduce", "all", "--out", str(tmp_path / "out"), "--scale", "paper"]
+    assert main(command) == 1
+    shown = capsys.readouterr()
+    assert "two: error: RuntimeError: no such luck" in shown.out
+    assert "error: 1 of 3 experiments failed: two" in shown.err
+    assert "[1/3] two" in shown.err
+    assert calls == [("one", "first"), ("one", "second"), ("two", "first"),
+                     ("three", "first"), ("three", "second")]  # fmt: skip
+    fails.clear()
+    calls.clear()
+    assert main(command) == 0
+    assert calls == [("two", "second")]
+    assert "3 results are in" in capsys.readouterr().out
+    for name in ("one", "two", "three"):
+        result = json.loads((tmp_path / "out" / name / "result.json").read_text())
+        assert result == {"scale": "paper", "pieces": ["first", "second"]}
+
+
+def test_an_interrupted_experiment_goes_on_and_another_is_refused(three, tmp_path, capsys):
+    calls, fails = three
+    fails["one"] = KeyboardInterrupt()
+    command = ["reproduce", "one", "--out", str(tmp_path / "out")]
+    assert main(command) == 130
+    fails.clear()
+    assert main([*command, "--seed", "1"]) == 2
+    assert "holds a result; give another --out or --overwrite" in capsys.readouterr().err
+    assert main(command) == 0
+    assert calls == [("one", "first"), ("one", "second")]
+    assert main([*command, "--overwrite"]) == 0  # the same: nothing to replace
+    assert len(calls) == 2
+    assert main([*command, "--seed", "1", "--overwrite"]) == 0
+    assert len(calls) == 4
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (["all"], "--out"),
+        (["all", "--out", "x", "--scale", "papre"], "scale must be one of default, paper"),
         (["smal", "--out", "x"], "unknown experiment 'smal'; did you mean small"),
         (["small"], "--out"),
         (["small", "--out", "x", "--scal", "1"], "unknown option --scal; did you mean --scale"),

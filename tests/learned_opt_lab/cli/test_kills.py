@@ -49,10 +49,10 @@ TRAIN = [
 ]  # fmt: skip
 ABLATE = [
     "quadratic", "--family.dim", "2", "--estimator.num-pairs", "2", "--problem.num-steps", "8",
-    "--lengths", "2,4", "--curriculum-start", "2", "--num-inner-steps", "200", "--num-tasks", "2",
-    "--num-points", "2", "--optimizer.hidden-sizes", "2", "--variants",
+    "--truncation.num-steps", "4", "--lengths", "2,4", "--num-inner-steps", "200", "--num-tasks",
+    "2", "--num-points", "2", "--optimizer.hidden-sizes", "2", "--variants",
     "persistent_es,evolution_strategies", "--num-seeds", "2", "--seeds-at-once", "1",
-    "--num-devices", "1",
+    "--outer-rates", "0.001", "0.01", "--num-devices", "1",
 ]  # fmt: skip
 
 

@@ -11,7 +11,14 @@ from learned_opt_lab.cli.commands.variance import checked_lengths, checked_names
 from learned_opt_lab.cli.main import main
 from outer_train import estimators
 from outer_train.devices import PARTICLES, particle_mesh
-from outer_train.gradient_quality import Estimates, Sampler, cosine, reliability, summarize
+from outer_train.gradient_quality import (
+    Estimates,
+    Sampler,
+    cosine,
+    reliability,
+    summarize,
+    without_noise,
+)
 from outer_train.problem import UnrolledSystem
 
 SMALL = [
@@ -37,6 +44,26 @@ def test_summary_of_known_estimates():
     assert (found.loss, found.num_non_finite) == (1.5, 5)
     assert reliability(Estimates(grads, np.zeros(2), 0)) == pytest.approx((9 - 16) / 25)
     assert np.isnan(cosine(np.zeros(2), np.ones(2)))
+
+
+def test_a_cosine_without_noise_is_that_of_the_expected_gradients():
+    """Two gradients at 60 degrees, the mean of each over so many estimates that noise halves it."""
+    rng = np.random.default_rng(0)
+    size, number = 40_000, 64
+    expected = np.zeros((2, size))
+    expected[:, 0] = 1, 0.5
+    expected[1, 1] = np.sqrt(0.75)
+    noise = np.sqrt(number / size) * rng.normal(size=(2, number, size))
+    found = [
+        Estimates(each[None] + noise[i], np.zeros(number), 0) for i, each in enumerate(expected)
+    ]
+    means = [each.grads.mean(axis=0) for each in found]
+    assert cosine(*means) == pytest.approx(0.25, abs=0.03)
+    corrected = without_noise(cosine(*means), *map(reliability, found))
+    assert corrected == pytest.approx(0.5, abs=0.05)
+    assert without_noise(0.99, 0.9, 0.9) == 1
+    assert np.isnan(without_noise(0.5, 0.0, 0.9))
+    assert np.isnan(without_noise(0.5, np.nan, 0.9))
 
 
 def test_sampler_on_a_linear_loss():
@@ -91,6 +118,7 @@ def test_command_writes_table_json_and_figure(tmp_path, capsys):
         "3",
         "--num-reference-estimates",
         "8",
+        "--equal-inner-steps",
         "--truncation.num-steps",
         "2",
     ]
@@ -105,6 +133,8 @@ def test_command_writes_table_json_and_figure(tmp_path, capsys):
         ("persistent_es", 2),
         ("full_es", 4),
     ]
+    assert [row["num_estimates"] for row in result["rows"]] == [6, 3, 3]
+    assert all(abs(row["reliability"]) <= 1 for row in result["rows"])
     assert result["reference"]["num_episode_pairs"] == 8 * 4
     assert all(
         row["variance"] > 0 and abs(row["cosine"]) <= 1 and row["norm"] > 0

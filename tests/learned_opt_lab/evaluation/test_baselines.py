@@ -8,15 +8,12 @@ import numpy as np
 import optax
 import pytest
 
-from learned_opt_lab.evaluation.baselines import (
-    ADAM8_RANGES,
-    BASELINES,
-    LEARNING_RATES,
-    adam8_search,
-    baseline,
-)
+from learned_opt_lab.evaluation import regularized
+from learned_opt_lab.evaluation.baselines import BASELINES, LEARNING_RATES, baseline
+from learned_opt_lab.evaluation.regularized import ADAM8_RANGES
 from learned_opt_lab.evaluation.sweep import make_runs, make_sweep
 
+adam8_search = regularized.random_search(ADAM8_RANGES)
 ALONE = {
     "sgd": optax.sgd,
     "momentum": lambda rate: optax.sgd(rate, momentum=0.9),
@@ -51,20 +48,26 @@ def test_untuned_adam_is_one_configuration(regression_family, plain_loop):
     )
 
 
-def test_adam8_equals_its_formula(regression_family):
-    """Three steps by hand, in NumPy: regularized gradient, Adam, and both decays of the rate."""
-    h = {
-        "learning_rate": 0.1,
-        "one_minus_b1": 0.2,
-        "one_minus_b2": 0.05,
-        "eps": 1e-3,
-        "exponential_decay": 0.05,
-        "linear_decay": 0.1,
-        "l1": 0.01,
-        "l2": 0.02,
-    }
-    assert set(h) == set(ADAM8_RANGES)
-    optimizer = BASELINES["adam8"].factory({k: jnp.float32(v) for k, v in h.items()})
+SHARED = {
+    "learning_rate": 0.1,
+    "exponential_decay": 0.05,
+    "linear_decay": 0.1,
+    "l1": 0.01,
+    "l2": 0.02,
+}
+OWN = {
+    "adam8": {"one_minus_b1": 0.2, "one_minus_b2": 0.05, "eps": 1e-3},
+    "rmsprop8": {"one_minus_momentum": 0.2, "one_minus_decay": 0.05, "eps": 1e-3},
+    "momentum6": {"one_minus_momentum": 0.2},
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_regularized_equal_their_formulas(name):
+    """Three steps by hand, in NumPy: regularized gradient, rule, and both decays of the rate."""
+    h = SHARED | OWN[name]
+    assert set(h) == set(BASELINES[name].search_space(1, 0))
+    optimizer = BASELINES[name].factory({k: jnp.float32(v) for k, v in h.items()})
     params, mean, square = np.array([1.0, -2.0, 0.5]), 0.0, 0.0
     ours = jnp.asarray(params, jnp.float32)
     state = optimizer.init(ours)
@@ -73,12 +76,16 @@ def test_adam8_equals_its_formula(regression_family):
             updates, state = optimizer.update(jnp.asarray(grad, jnp.float32), state, ours)
         ours = optax.apply_updates(ours, updates)
         grad = grad + h["l1"] * np.sign(params) + 2 * h["l2"] * params
-        mean = 0.8 * mean + 0.2 * grad
+        rate = h["learning_rate"] * np.exp(-0.05 * t) * max(0, 1 - 0.1 * t)
         square = 0.95 * square + 0.05 * grad**2
-        direction = (
-            mean / (1 - 0.8 ** (t + 1)) / (np.sqrt(square / (1 - 0.95 ** (t + 1))) + h["eps"])
-        )
-        params = params - h["learning_rate"] * np.exp(-0.05 * t) * max(0, 1 - 0.1 * t) * direction
+        if name == "adam8":
+            mean = 0.8 * mean + 0.2 * grad
+            root = np.sqrt(square / (1 - 0.95 ** (t + 1))) + h["eps"]
+            params = params - rate * mean / (1 - 0.8 ** (t + 1)) / root
+        else:
+            root = np.sqrt(square) + h["eps"] if name == "rmsprop8" else 1.0
+            mean = 0.8 * mean - rate * grad / root
+            params = params + mean
     np.testing.assert_allclose(ours, params, rtol=1e-5)
 
 

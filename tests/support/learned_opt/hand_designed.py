@@ -17,6 +17,8 @@ LEARNED = {
     "momentum": hyperparameters.momentum,
     "adam": hyperparameters.adam,
     "adam8": hyperparameters.adam8,
+    "rmsprop8": hyperparameters.rmsprop8,
+    "momentum6": hyperparameters.momentum6,
     "constant": schedules.constant_schedule,
     "inverse_time": functools.partial(schedules.inverse_time_schedule, time_constant=5.0),
     "exponential": functools.partial(schedules.exponential_schedule, decay_rate=0.1),

@@ -6,7 +6,8 @@ that are too small (Metz et al. 2019, arXiv 1810.10180, Fig 3).
 Two systems. On the noisy quadratic, from exact moments, the rate at which the truncated gradient
 vanishes rises strictly with the truncation: .580, .638, .659, .669 in units of 1 / h_max for 1, 10,
 50, 250 of 250 steps. On digits Adam's rate is outer-trained by truncated backpropagation, each
-truncation for the same number of inner steps. About three minutes on two cores.
+truncation for the same number of inner steps, and by other outer-optimizers than Adam as well
+(appendix I): the bias is the gradient's, whoever follows it. About ten minutes on two cores.
 """
 
 import dataclasses
@@ -18,14 +19,25 @@ import numpy as np
 
 from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.evaluation.statistics import lowest_known
-from learned_opt_lab.papers.metz2019.truncation_bias.adam_truncation import AdamRuns, measure_adam
-from learned_opt_lab.papers.metz2019.truncation_bias.figures import adam_figure, quadratic_figure
+from learned_opt_lab.papers.metz2019.truncation_bias.adam_truncation import (
+    OUTER_OPTIMIZERS,
+    AdamRuns,
+    measure_adam,
+    measure_outer_optimizers,
+)
+from learned_opt_lab.papers.metz2019.truncation_bias.figures import (
+    adam_figure,
+    outer_optimizers_figure,
+    quadratic_figure,
+)
 from learned_opt_lab.papers.metz2019.truncation_bias.nqm_truncation import (
     gradient_curves,
     stationary_rate,
 )
 from learned_opt_lab.papers.wu2018.noisy_quadratic.short_horizon import paper_problem
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
+from tasks.images import digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +58,7 @@ class Config:
       batch_size: of its batches.
       learning_rate: Adam's at the start, close to the best one as in the paper.
       outer_learning_rate: of the outer Adam, on the log of the rate.
+      outer_optimizers: others that train the rate too, of `OUTER_OPTIMIZERS`.
       rates: learning rates at which every truncation's gradient is measured.
       seed: of everything random.
     """
@@ -62,30 +75,45 @@ class Config:
     batch_size: int = 8
     learning_rate: float = 1e-2
     outer_learning_rate: float = 0.05
+    outer_optimizers: tuple[str, ...] = ("rmsprop", "momentum", "sgd")
     rates: tuple[float, ...] = (3e-3, 6e-3, 9e-3, 1.2e-2, 1.8e-2, 2.4e-2)
     seed: int = 0
 
 
 def run(config: Config, out: pathlib.Path) -> dict:
-    """Writes `result.json`, `noisy_quadratic.png` and `adam.png` to `out`;
+    """Writes `result.json`, `noisy_quadratic.png`, `adam.png` and `outer_optimizers.png` to `out`;
     returns what is in the former.
 
     Raises:
-      ValueError: for truncations that do not divide the episode.
+      ValueError: for truncations that do not divide the episode, or an unknown outer-optimizer.
     """
+    given = config
     if config.scale == "paper":
         config = dataclasses.replace(config, num_steps=10_000, truncations=(10, 100, 1000, 10_000))
     if any(k < 1 or config.num_steps % k for k in config.truncations):
         raise ValueError(
             f"truncations must divide num_steps = {config.num_steps}, got {config.truncations}"
         )
-    quadratic, curves = _noisy_quadratic(config)
-    runs = measure_adam(config, jax.random.key(config.seed))
+    if unknown := sorted(set(config.outer_optimizers) - set(OUTER_OPTIMIZERS)):
+        raise ValueError(f"outer_optimizers are {', '.join(OUTER_OPTIMIZERS)}, got {unknown}")
+    data, key = digits(), jax.random.key(config.seed)
+    cells = Cells(out, __name__, given, data=data)
+    quadratic, curves = cells("noisy_quadratic", lambda: _noisy_quadratic(config))
+    runs = measure_adam(config, data, key, cells)
+    others = measure_outer_optimizers(config, data, key, runs, cells)
     out.mkdir(parents=True, exist_ok=True)
-    result = {"noisy_quadratic": quadratic, "adam": adam_numbers(config, runs)}
+    result = {
+        "noisy_quadratic": quadratic,
+        "adam": adam_numbers(config, runs),
+        "outer_optimizers": {
+            name: _ends(paths) for name, paths in {"adam": runs.paths, **others}.items()
+        },
+    }
     write_result(out / "result.json", result)
     save(quadratic_figure(config, curves, quadratic["best_rates"]), out / "noisy_quadratic.png")
     save(adam_figure(config, runs, result["adam"]), out / "adam.png")
+    figure = outer_optimizers_figure(config, {"adam": runs.paths, **others}, result["adam"])
+    save(figure, out / "outer_optimizers.png")
     return result
 
 
@@ -103,7 +131,6 @@ def _noisy_quadratic(config: Config):
 
 def adam_numbers(config: Config, runs: AdamRuns) -> dict:
     """What the runs on digits say, each list in the order of the truncations."""
-    tails = [max(1, len(path) // 5) for path in runs.paths]
     windows = {
         str(k): row.tolist()
         for k, row in zip(config.truncations, runs.windows, strict=True)
@@ -112,12 +139,7 @@ def adam_numbers(config: Config, runs: AdamRuns) -> dict:
     return {
         "truncations": list(config.truncations),
         "initial_rate": config.learning_rate,
-        "final_rates": [
-            float(np.exp(path[-n:, 2].mean())) for path, n in zip(runs.paths, tails, strict=True)
-        ],
-        "final_losses": [
-            float(path[-n:, 0].mean()) for path, n in zip(runs.paths, tails, strict=True)
-        ],
+        **_ends(runs.paths),
         "stationary_rates": [
             zero_crossing(np.asarray(config.rates), row) for row in runs.gradients
         ],
@@ -127,6 +149,15 @@ def adam_numbers(config: Config, runs: AdamRuns) -> dict:
         "gradients": runs.gradients.tolist(),
         "gradient_over_inner_training": windows,
     }  # fmt: skip
+
+
+def _ends(paths: list[np.ndarray]) -> dict[str, list[float]]:
+    """Rates and losses at the ends of outer-trainings, means over their last fifths."""
+    tails = [path[-max(1, len(path) // 5) :] for path in paths]
+    return {
+        "final_rates": [float(np.exp(tail[:, 2].mean())) for tail in tails],
+        "final_losses": [float(tail[:, 0].mean()) for tail in tails],
+    }
 
 
 def zero_crossing(rates: np.ndarray, gradients: np.ndarray) -> float | None:

@@ -21,6 +21,9 @@ from learned_opt_lab.drawing.text import format_number
 from learned_opt_lab.drawing.training_figures import running_median, tidy
 from learned_opt_lab.papers.metz2019.truncation_bias.adam_truncation import AdamRuns
 
+NUM_AVERAGED = 8
+"""Episodes' worth of truncations in a point of the outer loss."""
+
 
 def quadratic_figure(
     config: Any, curves: tuple[np.ndarray, np.ndarray], best_rates: list[float]
@@ -61,8 +64,10 @@ def adam_figure(config: Any, runs: AdamRuns, numbers: dict) -> Figure:
     ):
         episodes = (np.arange(len(path)) + 1) * k / config.num_steps
         thin = slice(None, None, max(1, len(path) // 2000))
-        smooth = running_median(path[thin, 0], max(3, len(path[thin]) // 10))
-        loss.plot(episodes[thin], smooth, color=color, label=f"truncation {k}")
+        # Over whole episodes: within one, the loss of a short truncation falls by far more.
+        window = min(NUM_AVERAGED * config.num_steps // k, len(path))
+        smooth = np.convolve(known(path[:, 0]), np.full(window, 1 / window), mode="valid")
+        loss.plot(episodes[window - 1 :], smooth, color=color, label=f"truncation {k}")
         rate.plot(
             episodes[thin], known(np.exp(path[thin, 2])), color=color, label=f"truncation {k}"
         )
@@ -73,14 +78,7 @@ def adam_figure(config: Any, runs: AdamRuns, numbers: dict) -> Figure:
         windows.plot(
             middles, shown / size, "o-" if len(row) < 40 else "-", markersize=3, color=color
         )
-    rate.axhline(config.learning_rate, color=GREY, linestyle="--", linewidth=1, label="start")
-    rate.axhline(
-        known(numbers["best_rate"]),
-        color=BLACK,
-        linestyle=":",
-        linewidth=1,
-        label="best of the grid",
-    )
+    _mark_rates(rate, config, numbers)
     log_scale(rate, "y", *(line.get_ydata() for line in rate.lines))
     _name_axes(loss, rate, windows)
     windows.set_yscale("symlog", linthresh=0.01)
@@ -91,9 +89,42 @@ def adam_figure(config: Any, runs: AdamRuns, numbers: dict) -> Figure:
     return figure
 
 
+def outer_optimizers_figure(
+    config: Any, paths: dict[str, list[np.ndarray]], numbers: dict
+) -> Figure:
+    """The learning rate over outer-training, one panel an outer-optimizer and one line a
+    truncation, coloured as in `adam_figure`.
+
+    Args:
+      config: of the experiment.
+      paths: outer-optimizer -> for each truncation `[outer steps, 3]`.
+      numbers: the result's part on Adam.
+    """
+    figure = Figure(figsize=(3.6 * len(paths), 3.8), dpi=150, layout="constrained")
+    panels = figure.subplots(1, len(paths), sharey=True, squeeze=False)[0]
+    colors = _colors(len(config.truncations))
+    for axes, (name, runs) in zip(panels, paths.items(), strict=True):
+        for k, path, color in zip(config.truncations, runs, colors, strict=True):
+            episodes = (np.arange(len(path)) + 1) * k / config.num_steps
+            axes.plot(episodes, known(np.exp(path[:, 2])), color=color, label=f"truncation {k}")
+        _mark_rates(axes, config, numbers)
+        axes.set(title=name, xlabel="episodes' worth of inner steps")
+        tidy(axes)
+    log_scale(panels[0], "y", *(line.get_ydata() for axes in panels for line in axes.lines))
+    panels[0].set_ylabel("Adam's learning rate")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=8)
+    return figure
+
+
+def _mark_rates(axes, config: Any, numbers: dict) -> None:
+    axes.axhline(config.learning_rate, color=GREY, linestyle="--", linewidth=1, label="start")
+    best = known(numbers["best_rate"])
+    axes.axhline(best, color=BLACK, linestyle=":", linewidth=1, label="best of the grid")
+
+
 def _name_axes(loss, rate, windows) -> None:
     steps = "episodes' worth of inner steps"
-    loss.set(xlabel=steps, ylabel="outer loss", title="(a) outer-training")
+    loss.set(xlabel=steps, ylabel="outer loss", title=f"(a) loss, mean of {NUM_AVERAGED} episodes")
     rate.set(xlabel=steps, ylabel="Adam's learning rate", title="(b) learning rate")
     windows.set(
         xlabel="inner step",

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from learned_opt_lab.drawing.axes import known, legend, log_scale, positive
+from learned_opt_lab.drawing.axes import known, log_scale, positive
 from learned_opt_lab.drawing.colors import (
     BLUE,
     GREEN,
@@ -61,18 +61,22 @@ def _draw_path(axes, path) -> None:
     axes.plot(path.exponent[-1], path.rate[-1], "X", **cross)
 
 
-def curve_figure(chosen, stops, curves) -> Figure:
-    """Fig 6: training curves under each horizon's choice."""
-    figure = Figure(figsize=(6, 4.2), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    for row, curve, color in zip(chosen, curves, COLORS, strict=False):
+def curve_figure(chosen, stops, curves, errors) -> Figure:
+    """Fig 6: training curves and test error under each horizon's choice."""
+    figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained")
+    loss, error = figure.subplots(1, 2)
+    for row, curve, wrong, color in zip(chosen, curves, errors, COLORS, strict=False):
         label = f"chosen at {row['num_steps']} steps: exponent {row['decay_exponent']:.2g}"
-        axes.plot(stops, known(curve), color=color, label=label)
-        axes.axvline(row["num_steps"], color=color, linestyle=":", linewidth=0.8)
-    log_scale(axes, "x", stops)
-    log_scale(axes, "y", *curves)
-    axes.set_xlabel("step after the warm start (dotted: the horizon)")
-    axes.set_ylabel("training loss")
-    axes.set_title("Schedules chosen at short horizons stall", fontsize=10)
-    legend(axes, frameon=True)
+        loss.plot(stops, known(curve), color=color, label=label)
+        error.plot(stops, known(100 * wrong), color=color)
+        for axes in (loss, error):
+            axes.axvline(row["num_steps"], color=color, linestyle=":", linewidth=0.8)
+    log_scale(loss, "y", *curves)
+    for axes in (loss, error):
+        log_scale(axes, "x", stops)
+        axes.set_xlabel("step after the warm start (dotted: the horizon)")
+    loss.set_title("training loss", fontsize=10)
+    error.set_title("test error, %", fontsize=10)
+    # Below the panels, where it covers no curve.
+    figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

@@ -45,6 +45,7 @@ from learned_opt_lab.papers.wu2018.meta_descent.smd_tasks import (
     sgd_steps,
 )
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 
 FINAL_RATE = 1e-4
 
@@ -120,13 +121,14 @@ class Curves(NamedTuple):
 
 def run(config: Config, out: pathlib.Path) -> dict:
     """Writes `result.json` and one figure a problem to `out`; returns what is in the former."""
-    config = resolve(config)
+    given, config = config, resolve(config)
     out.mkdir(parents=True, exist_ok=True)
     result = {"problems": []}
-    for dataset, network in config.problems:
-        dataset, data = load_data(dataset, fallback="noisy_digits")
+    loaded = [load_data(dataset, fallback="noisy_digits") for dataset, _ in config.problems]
+    cells = Cells(out, __name__, given, Curves, data=[data for _, data in loaded])
+    for (dataset, data), (_, network) in zip(loaded, config.problems, strict=True):
         training = make_training(data, network, config.batch_size)
-        curves = _run_problem(training, config)
+        curves = _run_problem(training, config, cells.within(f"{dataset}_{network}"))
         result["problems"].append(
             {"dataset": dataset, "network": network, **_summary(config, curves)}
         )
@@ -223,28 +225,28 @@ def _decay_phase(training: Training, config: Config, states: AdaptiveState, key)
     return Curves(*(np.asarray(x, float) for x in jit_over(training, over_runs, states)))
 
 
-def _run_problem(training: Training, config: Config) -> dict[str, Curves]:
+def _run_problem(training: Training, config: Config, cells: Cells) -> dict[str, Curves]:
     """Curves of both phases: `fixed` is the best fixed rate alone,
     the others hold one run a start.
     """
     key_adaptive, key_decay = jax.random.split(jax.random.key(config.seed))
-    curves = {}
-    for mode, rates in (
-        ("fixed", config.fixed_rates),
-        ("smd", config.start_rates),
-        ("same batch", config.start_rates),
-    ):
+
+    def both_phases(mode: str, rates: tuple[float, ...]) -> Curves:
         thetas = jax.vmap(lambda rate: encode_pair(rate, 0.9))(jnp.asarray(rates, jnp.float32))
         states, adaptive = _adaptive_phase(training, config, mode, thetas, key_adaptive)
         if mode == "fixed":
             best = lowest_known(adaptive.loss[:, -1], "final loss at a fixed rate")
-            states = jax.tree.map(lambda x, best=best: x[best : best + 1], states)
+            states = jax.tree.map(lambda x: x[best : best + 1], states)
             adaptive = Curves(*(x[best : best + 1] for x in adaptive))
         decay = _decay_phase(training, config, states, key_decay)
-        curves[mode] = Curves(
-            *(np.concatenate(pair, 1) for pair in zip(adaptive, decay, strict=True))
-        )
-    return curves
+        return Curves(*(np.concatenate(pair, 1) for pair in zip(adaptive, decay, strict=True)))
+
+    starts = {"fixed": config.fixed_rates, "smd": config.start_rates}
+    starts["same batch"] = config.start_rates
+    return {
+        mode: cells(mode.replace(" ", "_"), lambda mode=mode, rates=rates: both_phases(mode, rates))
+        for mode, rates in starts.items()
+    }
 
 
 def _summary(config: Config, curves: dict[str, Curves]) -> dict:

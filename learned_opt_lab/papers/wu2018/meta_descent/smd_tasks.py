@@ -115,12 +115,14 @@ class Training(NamedTuple):
       full_loss: `params -> scalar`, over the training set (evenly over at most `max_examples` of
         it).
       test_loss: the same over the test set.
+      test_error: `params -> scalar`, the share of the test set that is misclassified.
     """
 
     task: Task
     data: ImageData
     full_loss: Callable[[Params], Array]
     test_loss: Callable[[Params], Array]
+    test_error: Callable[[Params], Array]
 
 
 def load_data(dataset: str, fallback: str = "digits") -> tuple[str, ImageData]:
@@ -160,11 +162,18 @@ def make_training(
     )
     key = jax.random.key(0)  # No network here draws from it.
 
-    def loss_over(split):
+    def over(split):
         batch = rows_of(data, split_rows(data, split, max_examples))
-        return lambda params: task.loss(params, key, batch)[0]
+        return lambda params: task.loss(params, key, batch)
 
-    return Training(task, data, loss_over("train"), loss_over("test"))
+    train, test = over("train"), over("test")
+    return Training(
+        task,
+        data,
+        full_loss=lambda params: train(params)[0],
+        test_loss=lambda params: test(params)[0],
+        test_error=lambda params: 1 - test(params)[1]["accuracy"],
+    )
 
 
 def jit_over(training: Training, function: Callable, *args):

@@ -36,6 +36,7 @@ from learned_opt_lab.drawing.training_figures import save
 from learned_opt_lab.evaluation.statistics import lowest_known
 from learned_opt_lab.papers.wu2018.noisy_quadratic.short_horizon import paper_problem
 from learned_opt_lab.results.folder import write_result
+from learned_opt_lab.results.resumable import Cells
 from tasks.analytic import NoisyQuadratic, expected_losses, noisy_quadratic_task
 
 
@@ -72,31 +73,38 @@ def run(config: Config, out: pathlib.Path) -> dict:
     rates = 10.0 ** (
         np.arange(-3 * per_decade, math.floor(math.log10(2) * per_decade) + 1) / per_decade
     )
-    problem = paper_problem(dim=config.dim)
+    cells = Cells(out, __name__, config)
     curves, rows = {}, []
     for num_steps in config.horizons:
-        row = {"num_steps": num_steps}
-        for name, num_decay in (("fixed", 0), ("with_decay", config.num_decay_steps)):
-            evaluate = partial(
-                _final_losses, problem, num_steps=num_steps, num_decay=num_decay, decay=config.decay
-            )
-            losses = np.asarray(evaluate(jnp.asarray(rates, jnp.float32)))
-            curves[num_steps, name] = losses
-            best = lowest_known(losses, f"loss after {num_steps} steps")
-            refined = _refine(evaluate, rates, best)
-            row[name] = {
-                "best_rate": float(rates[best]),
-                "loss": float(losses[best]),
-                "minimizer": refined,
-            }
-        row["decay_over_fixed"] = row["with_decay"]["best_rate"] / row["fixed"]["best_rate"]
+        row, losses = cells(f"horizon_{num_steps}", lambda n=num_steps: _horizon(config, rates, n))
         rows.append(row)
-    picture, paths = _two_dimensional(jax.random.key(config.seed))
+        curves |= {(num_steps, name): values for name, values in losses.items()}
+    key = jax.random.key(config.seed)
+    picture, paths = cells("two_dimensional", lambda: _two_dimensional(key))
     result = {"rate_unit": "1 / h_max", "horizons": rows, "two_dimensional": picture}
     write_result(out / "result.json", result)
     save(_horizon_figure(rates, curves, rows, config.num_decay_steps), out / "horizons.png")
     save(_path_figure(paths), out / "two_dimensional.png")
     return result
+
+
+def _horizon(config: Config, rates: np.ndarray, num_steps: int):
+    """A row of the result, and losses `[rates]` without and with decay steps."""
+    problem = paper_problem(dim=config.dim)
+    row, curves = {"num_steps": num_steps}, {}
+    for name, num_decay in (("fixed", 0), ("with_decay", config.num_decay_steps)):
+        evaluate = partial(
+            _final_losses, problem, num_steps=num_steps, num_decay=num_decay, decay=config.decay
+        )
+        curves[name] = losses = np.asarray(evaluate(jnp.asarray(rates, jnp.float32)))
+        best = lowest_known(losses, f"loss after {num_steps} steps")
+        row[name] = {
+            "best_rate": float(rates[best]),
+            "loss": float(losses[best]),
+            "minimizer": _refine(evaluate, rates, best),
+        }
+    row["decay_over_fixed"] = row["with_decay"]["best_rate"] / row["fixed"]["best_rate"]
+    return row, curves
 
 
 @partial(jax.jit, static_argnames=("num_steps", "num_decay", "decay"))
@@ -230,5 +238,6 @@ def _path_figure(paths_and_split) -> Figure:
     axes.plot(0, 0, "k*", markersize=12, label="minimum")
     axes.set_xlabel("low-curvature direction")
     axes.set_ylabel("high-curvature direction")
+    axes.set_title("A large rate that then decays gets further than a small one", fontsize=10)
     legend(axes, frameon=True, loc="lower left")
     return figure

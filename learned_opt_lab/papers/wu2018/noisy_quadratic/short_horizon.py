@@ -39,13 +39,17 @@ class Schedule(NamedTuple):
     losses: Float[Array, " T+1"]
 
 
+LOWEST_CURVATURE, HIGHEST_CURVATURE = 0.059, 118.0
+"""Ends of the interval whose Chebyshev zeros are the curvatures of `paper_problem`."""
+
+
 def paper_problem(stochastic: bool = True, dim: int = 1000) -> NoisyQuadratic:
     """The quadratic behind the paper's 63.86 / 42.19 / 4.25.
 
     The paper prints neither the spectrum's ends nor the start. Condition number 2000 on [0.059,
     118], a start of ones and noise variances 1/h were fitted to its three losses.
     """
-    curvatures = chebyshev_curvatures(dim, 0.059, 118.0)
+    curvatures = chebyshev_curvatures(dim, LOWEST_CURVATURE, HIGHEST_CURVATURE)
     zeros = jnp.zeros_like(curvatures)
     noise = 1 / curvatures if stochastic else zeros
     return NoisyQuadratic(curvatures, noise, mean=jnp.ones_like(curvatures), variance=zeros)

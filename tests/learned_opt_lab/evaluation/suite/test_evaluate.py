@@ -11,6 +11,7 @@ import scipy.stats
 
 from learned_opt_lab.cli import verdicts
 from learned_opt_lab.cli.commands.evaluate import print_end, print_ranking
+from learned_opt_lab.evaluation.baselines import ADAM8_RANGES
 from learned_opt_lab.evaluation.suite import run as suite_run
 from learned_opt_lab.evaluation.suite._evaluate import evaluate
 from learned_opt_lab.evaluation.suite.entries import parse_entries
@@ -265,3 +266,14 @@ def test_one_run_has_no_interval(suite, settings, tmp_path):
         assert optimizer["normalized"]["estimate"] is not None
         assert (optimizer["normalized"]["low"], optimizer["normalized"]["high"]) == (None, None)
     print_ranking(one)
+
+
+def test_a_shipped_optimizer_beside_adam_and_its_eight_hyperparameters(suite, settings, tmp_path):
+    """`learned-opt evaluate general adam adam8`."""
+    one = suite._replace(tasks=suite.tasks[:1])
+    evaluate(tmp_path / "e", one, parse_entries(("general", "adam", "adam8")), settings)
+    report = json.loads((tmp_path / "e" / "report.json").read_text())
+    rows = {row["optimizer"]: row for row in report["rows"]}
+    assert set(rows) == {"general", "adam", "adam8"}
+    assert set(rows["adam8"]["hyperparameters"]) == set(ADAM8_RANGES)
+    assert all(np.isfinite(row["test_loss"]["estimate"]) for row in rows.values())

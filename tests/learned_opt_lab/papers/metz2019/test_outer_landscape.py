@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from learned_opt_lab.papers.metz2019 import outer_landscape
+from learned_opt_lab.papers.metz2019.double_well import BARRIER, START, rate_landscape
 from learned_opt_lab.papers.metz2019.outer_landscape import Config, local_minima, roughness
 
 
@@ -30,6 +31,26 @@ def test_gradients_grow_with_the_unroll(well):
     assert steepest["50"] > 1e4
 
 
+def test_over_the_learning_rate_the_loss_breaks_up_as_well():
+    numbers = outer_landscape.double_well_rates(Config())["numbers"]
+    assert [numbers["local_minima"][str(n)] for n in Config().lengths] == [3, 5, 14, 25, 36]
+    assert numbers["num_switches"] == 3
+    assert numbers["first_rate_in_the_far_well"] == pytest.approx(3.007e-3, rel=3e-3)
+    # Neighbours 0.17 % apart end in other wells, which differ by 3.12, or on the way to them.
+    jumps = numbers["largest_jump_between_neighbours"]
+    assert jumps["5"] < 0.6
+    assert jumps["100"] == pytest.approx(3.1238, rel=0.01)
+
+
+def test_plain_descent_has_one_switch_where_its_first_step_meets_the_barrier():
+    rates = np.geomspace(1e-2, 0.07, 2001)
+    numbers = rate_landscape(rates, 0.0, (20,), 1000)["numbers"]
+    slope = 4 * START**3 - 21 * START**2 + 24 * START
+    assert numbers["num_switches"] == 1
+    at = numbers["first_rate_in_the_far_well"]
+    assert at == pytest.approx((START - BARRIER) / slope, rel=1e-3)
+
+
 def test_measures_of_roughness():
     x = np.linspace(-1, 1, 101)
     assert roughness(x) == pytest.approx(0, abs=1e-10)
@@ -39,7 +60,8 @@ def test_measures_of_roughness():
 
 
 def test_bad_config_is_refused(tmp_path):
-    for config in (Config(grid=1), Config(num_rates=1), Config(num_networks=0)):
+    few = ({"grid": 1}, {"num_rates": 1}, {"num_networks": 0}, {"num_well_rates": 1})
+    for config in (Config(**each) for each in few):
         with pytest.raises(ValueError, match="at least"):
             outer_landscape.run(config, tmp_path)
 
@@ -61,3 +83,4 @@ def test_all_panels(tmp_path):
     assert min(of_networks["40"]) > spread["1"]
     assert set(result["learned_optimizer"]["roughness"]) == {"5", "10", "20"}
     assert (tmp_path / "figure_2.png").stat().st_size > 100_000
+    assert (tmp_path / "learning_rates.png").stat().st_size > 50_000

@@ -51,7 +51,7 @@ def thetas_of(config, num_seeds):
     )
 
 
-def fake_training(config, family, objective, outer_optimizer=None, num_seeds=None):
+def fake_training(config, family, objective, cells, outer_optimizer=None, num_seeds=None):
     num_seeds = num_seeds or config.num_seeds
     last = thetas_of(config, num_seeds)
     first = jax.tree.map(lambda leaf: np.stack([leaf[0]] * num_seeds), last)
@@ -85,7 +85,7 @@ def without_inner_training(monkeypatch):
             np.where(thetas["layer_1"]["weights"].max(axis=(1, 2)) == 10.0, 0.5, 1.0), on
         )
 
-    def tuned(on, name, budget, seed):
+    def tuned(on, name, budget, seed, cells):
         levels = (
             np.array([1.0, 1.0, 0.9, 0.7, *[2.0] * 7]) if name == "adam" else np.full(budget, 0.6)
         )

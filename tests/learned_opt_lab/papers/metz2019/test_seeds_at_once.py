@@ -6,7 +6,8 @@ import pytest
 
 from learned_opt_lab.papers.metz2019 import outer_trained
 from learned_opt_lab.papers.metz2019.outer_trained_setup import Config, families, resolve
-from outer_train import memory, particle_mesh
+from learned_opt_lab.results.resumable import Cells
+from outer_train import SeedsResult, memory, particle_mesh
 
 SMALL = resolve(
     Config(num_seeds=3, num_outer_steps=3, num_steps=8, num_pairs=2, num_tasks=2, num_points=2)
@@ -23,17 +24,19 @@ def test_as_many_as_fit_and_one_at_least(monkeypatch, kept, expected):
     assert outer_trained.seeds_at_once(kept, particle_mesh(2, 2)) == expected
 
 
-def test_groups_give_what_all_at_once_give(monkeypatch):
+def test_groups_give_what_all_at_once_give(monkeypatch, tmp_path):
     made, sizes = families(SMALL), []
     monkeypatch.setattr(outer_trained, "seeds_at_once", lambda kept, mesh: 3)
-    whole = outer_trained.outer_train(SMALL, made.outer_train, "validation")
+    cells = Cells(tmp_path, outer_trained.__name__, SMALL, SeedsResult)
+    train = lambda: outer_trained.outer_train(SMALL, made.outer_train, "validation", cells)
+    whole = train()
 
     def two(kept, mesh):
         sizes.append(kept)
         return 2
 
     monkeypatch.setattr(outer_trained, "seeds_at_once", two)
-    found = outer_trained.outer_train(SMALL, made.outer_train, "validation")
+    found = train()
     assert sizes[0] > 0
     np.testing.assert_array_equal(found.points, whole.points)
     np.testing.assert_array_equal(found.inner_steps, whole.inner_steps)

@@ -2,16 +2,23 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from learned_opt_lab.papers.metz2019.truncation_bias import experiment
+from learned_opt_lab.papers.metz2019.truncation_bias.adam_truncation import (
+    measure_adam,
+    measure_outer_optimizers,
+)
 from learned_opt_lab.papers.metz2019.truncation_bias.nqm_truncation import (
     stationary_rate,
     truncated_gradient,
 )
 from learned_opt_lab.papers.wu2018.noisy_quadratic.short_horizon import paper_problem
+from learned_opt_lab.results.resumable import Cells
+from tasks.images.datasets import digits
 
 TRUNCATIONS = (1, 10, 50, 250)
 
@@ -61,6 +68,34 @@ def test_zero_crossing():
 def test_bad_config_is_refused(tmp_path):
     with pytest.raises(ValueError, match="must divide num_steps = 500"):
         experiment.run(experiment.Config(truncations=(3,)), tmp_path)
+    with pytest.raises(ValueError, match=r"are adam, rmsprop, momentum, sgd, got \['lion'\]"):
+        experiment.run(experiment.Config(outer_optimizers=("lion",)), tmp_path)
+
+
+def test_outer_optimizers_follow_their_rules(tmp_path):
+    config = experiment.Config(
+        num_steps=20,
+        truncations=(2, 20),
+        num_episodes=2,
+        num_particles=2,
+        hidden_size=4,
+        outer_optimizers=("momentum", "sgd"),
+        rates=(1e-2,),
+    )
+    key = jax.random.key(0)
+    cells = Cells(tmp_path, experiment.__name__, config)
+    adam = measure_adam(config, digits(), key, cells)
+    paths = measure_outer_optimizers(config, digits(), key, adam, cells)
+    for name, decay in (("momentum", 0.9), ("sgd", 0.0)):
+        for path, windows in zip(paths[name], adam.windows, strict=True):
+            rate = config.outer_learning_rate / np.sqrt(np.mean(windows**2))
+            log_rate, velocity = np.log(config.learning_rate), 0.0
+            for _, gradient, found in path:
+                assert found == pytest.approx(log_rate, rel=1e-4)
+                velocity = decay * velocity + (1 - decay) * gradient
+                log_rate -= rate * velocity
+    # The first gradient is that of Adam's run: the same problems from the same start.
+    assert paths["sgd"][0][0, 1] == adam.paths[0][0, 1]
 
 
 def test_a_small_run_on_digits(tmp_path):
@@ -72,9 +107,14 @@ def test_a_small_run_on_digits(tmp_path):
         num_particles=2,
         hidden_size=4,
         learning_rate=1e-3,
+        outer_optimizers=("sgd",),
         rates=(1e-3, 1e-1),
     )
-    numbers = experiment.run(config, tmp_path)["adam"]
+    result = experiment.run(config, tmp_path)
+    numbers, others = result["adam"], result["outer_optimizers"]
+    assert list(others) == ["adam", "sgd"]
+    assert others["adam"]["final_rates"] == numbers["final_rates"]
+    assert others["sgd"]["final_rates"] != numbers["final_rates"]
     assert json.loads((tmp_path / "result.json").read_text())["adam"] == numbers
     windows = numbers["gradient_over_inner_training"]
     assert [len(windows["2"]), len(windows["20"])] == [10, 1]
@@ -85,10 +125,14 @@ def test_a_small_run_on_digits(tmp_path):
     assert numbers["losses"][1] != numbers["losses"][0]
     assert all(rate > 1e-3 for rate in numbers["final_rates"])
     assert (tmp_path / "adam.png").stat().st_size > 20_000
+    assert (tmp_path / "outer_optimizers.png").stat().st_size > 20_000
 
 
 def test_short_truncations_end_at_smaller_rates_on_digits(tmp_path):
-    numbers = experiment.run(experiment.Config(), tmp_path)["adam"]
+    result = experiment.run(experiment.Config(), tmp_path)
+    numbers = result["adam"]
     first, second = numbers["stationary_rates"][:2]
     assert first < second < numbers["best_rate"] * 1.1
     assert numbers["final_rates"][0] < numbers["initial_rate"]
+    for name, ends in result["outer_optimizers"].items():
+        assert ends["final_rates"][0] < min(ends["final_rates"][1:]), name

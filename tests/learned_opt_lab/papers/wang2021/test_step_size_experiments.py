@@ -47,6 +47,11 @@ def test_naive_gradient_is_exponential_on_both_sides(meta_gradient):
         # hence the log 2 over the 20,000 steps between the two horizons.
         np.testing.assert_allclose(row["rate"], row["limit"] + np.log(2) / 20_000, rtol=1e-3)
         assert (row["rate"] > 0) == (row["step_size_times_L_over_2"] > 1)
+    longest = result["log10_naive_gradient"][-1]
+    assert longest["num_steps"] == 1_000_000
+    # Below 2 / L = .0319 the smallest eigenvalue, .0105, is what remains longest.
+    assert -290 < longest["least_below_two_over_L"] < -230
+    assert longest["largest_above"] > 1e6
 
 
 def test_meta_descent_on_the_log_objective_alone_arrives(meta_gradient):

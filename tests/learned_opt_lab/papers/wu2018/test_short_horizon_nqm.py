@@ -1,8 +1,51 @@
 import json
 
+import jax
 import numpy as np
+import pytest
 
 from learned_opt_lab.papers.wu2018.noisy_quadratic import nqm_horizons, nqm_schedules
+from learned_opt_lab.papers.wu2018.noisy_quadratic.least_loss import least_losses
+from learned_opt_lab.papers.wu2018.noisy_quadratic.short_horizon import (
+    HIGHEST_CURVATURE,
+    LOWEST_CURVATURE,
+    greedy_schedule,
+    paper_problem,
+)
+
+ENDS = (LOWEST_CURVATURE, HIGHEST_CURVATURE)
+
+
+def test_without_noise_greedy_has_the_least_loss_at_every_step():
+    """Nothing is gained by looking ahead, down to thirteen orders below the start."""
+    least = least_losses(1000, *ENDS, 250)
+    with jax.enable_x64(True):
+        greedy = np.asarray(greedy_schedule(paper_problem(stochastic=False), 250).losses)
+    np.testing.assert_allclose(greedy, least, rtol=1e-9)
+    np.testing.assert_allclose(least[-1], 3.7437e-9, rtol=1e-4)
+
+
+def test_the_least_loss_is_that_of_the_best_polynomial():
+    """By least squares over polynomials with p(0) = 1, in a basis that is orthogonal enough."""
+    dim, degree = 40, 6
+    i = np.arange(1, dim + 1)
+    x = np.cos((2 * i - 1) * np.pi / (2 * dim))
+    h = sum(ENDS) / 2 + (ENDS[1] - ENDS[0]) / 2 * x
+    basis = np.polynomial.chebyshev.chebvander(x, degree)
+    zero = np.polynomial.chebyshev.chebvander(np.array([-sum(ENDS) / (ENDS[1] - ENDS[0])]), degree)
+    # All polynomials with p(0) = 1 are one of them plus the null space of p -> p(0).
+    null = np.linalg.svd(zero)[2][1:].T
+    first = np.linalg.pinv(zero)[:, 0]
+    root = np.sqrt(h / 2)[:, None]
+    free = np.linalg.lstsq(root * (basis @ null), -root[:, 0] * (basis @ first), rcond=None)[0]
+    values = basis @ (first + null @ free)
+    expected = np.sum(h * values**2) / 2
+    np.testing.assert_allclose(least_losses(dim, *ENDS, degree)[-1], expected, rtol=1e-9)
+
+
+def test_too_few_zeros_are_refused():
+    with pytest.raises(ValueError, match="dim must be above"):
+        least_losses(10, *ENDS, 10)
 
 
 def test_horizons(tmp_path):
@@ -43,6 +86,7 @@ def test_schedules(tmp_path):
         assert row["greedy"] <= row["optimized"] * 1.001
         if row["num_steps"] <= 50:
             np.testing.assert_allclose(row["optimized_over_greedy"], 1, atol=0.01)
+        np.testing.assert_allclose(row["greedy_over_least"], 1, atol=1e-9)
     assert (tmp_path / "schedules.png").stat().st_size > 10_000
 
 

@@ -10,6 +10,7 @@ from learned_opt.hand_designed.schedules import constant_schedule, inverse_time_
 from learned_opt_lab.papers.wang2021 import optimizer_generalization
 from learned_opt_lab.papers.wu2018.meta_descent import (
     offline_smd,
+    offline_smd_summary,
     online_smd,
     smd_decay,
     smd_lookahead,
@@ -102,7 +103,7 @@ def test_surface_reads_every_horizon_off_one_run(training):
     config = offline_smd.resolve(SMALL_HORIZONS)
     warm = offline_smd._warm_start(training, config, KEY)
     points = smd_decay.Points(np.array([-1.0, -2.0]), np.array([0.5, 0.0]))
-    losses = offline_smd._surface(training, config, warm, points, KEY)
+    (losses,) = offline_smd._surfaces(training, config, warm, smd_decay.thetas_of(points), KEY)
     learned = inverse_time_schedule(0.01, 0.9, 1.0, time_constant=config.time_constant)
     theta = learned.init(KEY)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.split(KEY, 1)[0], jnp.arange(8))
@@ -122,14 +123,41 @@ def test_descent_of_a_schedule_follows_the_log_of_the_surface(training):
     loss = jax.jit(
         lambda theta: problem.step(theta, (), jax.random.split(KEY, 1)[0], training.data)[1]
     )
-    surface = offline_smd._surface(training, config, warm, point, KEY)
+    (surface,) = offline_smd._surfaces(training, config, warm, smd_decay.thetas_of(point), KEY)
     np.testing.assert_allclose(np.exp(loss(theta)), surface[0, 0], rtol=1e-5)
     slopes = jax.jit(jax.jacfwd(loss))(theta)
-    for name, slope in slopes._asdict().items():
+    for name in ("log_rate", "log_exponent"):
         shifted = [
             theta._replace(**{name: getattr(theta, name) + shift}) for shift in (0.05, -0.05)
         ]
-        np.testing.assert_allclose(slope, (loss(shifted[0]) - loss(shifted[1])) / 0.1, rtol=0.02)
+        difference = (loss(shifted[0]) - loss(shifted[1])) / 0.1
+        np.testing.assert_allclose(getattr(slopes, name), difference, rtol=0.02)
+
+
+def test_the_momentum_is_descended_with_the_schedule(training):
+    """From momentum .9 the joint theta is the same training; its slopes are finite differences."""
+    learned, warm = smd_decay.decaying_sgd(500.0), training.task.init(KEY)
+    theta = smd_decay.Decay(jnp.float32(np.log(0.02)), jnp.float32(0.3))
+    joint = smd_decay.with_momentum(theta)
+    problem = smd_decay.horizon_problem(training, learned, warm, 8)
+    loss = jax.jit(lambda theta: problem.step(theta, (), KEY, training.data)[1])
+    np.testing.assert_allclose(loss(joint), loss(theta), rtol=1e-5)
+    slope = jax.jit(jax.jacfwd(loss))(joint).log_one_minus_momentum
+    shifted = [
+        joint._replace(log_one_minus_momentum=joint.log_one_minus_momentum + shift)
+        for shift in (0.05, -0.05)
+    ]
+    np.testing.assert_allclose(slope, (loss(shifted[0]) - loss(shifted[1])) / 0.1, rtol=0.02)
+
+
+def test_summary_says_how_well_a_horizon_determines_the_exponent():
+    grid = smd_decay.Points(np.array([0.0, 0.0, -1.0]), np.array([0.0, 1.0, -1.0]))
+    of_seeds = np.array([[[1.0, 1.01, 2.0]], [[1.03, 1.0, 2.0]]])
+    (row,) = offline_smd_summary.chosen_schedules((50,), grid, of_seeds, 100.0)
+    assert row["decay_exponent"] == 10
+    assert row["rate_left"] == pytest.approx(1.5**-10)
+    assert row["exponents_as_good"] == [1, 10]
+    assert row["exponents_of_seeds"] == [1, 10]
 
 
 def test_label_noise_keeps_the_test_set_clean():
@@ -159,6 +187,11 @@ def test_offline_smd_small(tmp_path):
     assert json.loads((tmp_path / "result.json").read_text()) == result
     (smd,) = result["smd"]
     assert smd["median_over_minimum"] < 1.3
+    (joint,) = result["smd_with_momentum"]
+    assert len(joint["losses"]) == 2
+    assert joint["median_over_fixed_momentum"] < 1.1
+    assert any(abs(momentum - 0.9) > 0.01 for momentum in joint["momenta"])
+    assert all(0 <= momentum < 1 for momentum in joint["momenta"])
     shortest, longest = result["horizons"]
     assert shortest["loss"] == smd["surface_minimum"] < result["loss_at_start"]
     np.testing.assert_allclose(
@@ -167,6 +200,7 @@ def test_offline_smd_small(tmp_path):
         rtol=1e-6,
     )
     assert result["loss_ratio_at_longest"] >= 1
+    assert all(0 < row["test_error_at_longest"] < 0.9 for row in result["horizons"])
     for name in ("surfaces.png", "curves.png"):
         assert (tmp_path / name).stat().st_size > 10_000
 
@@ -189,7 +223,8 @@ def test_online_smd_small(tmp_path):
 def test_optimizer_generalization_small(tmp_path):
     config = optimizer_generalization.Config(
         dataset="digits", network="mlp_32", batch_size=8, cells=((200, 0.2),), num_steps=20,
-        truncation=10, num_pairs=2, num_outer_steps=4, num_runs=3, num_records=2,
+        truncation=10, num_pairs=2, num_outer_steps=4, num_outer_seeds=2, num_runs=3,
+        num_records=2,
     )  # fmt: skip
     result = optimizer_generalization.run(config, tmp_path)
     assert json.loads((tmp_path / "result.json").read_text()) == result
@@ -199,14 +234,19 @@ def test_optimizer_generalization_small(tmp_path):
         cell["test_difference"]["mean"], means[0] - means[1], rtol=1e-4, atol=1e-6
     )
     assert all(0.5 < mean < 5 for mean in means)
+    of_seeds = cell["test_difference"]["of_outer_seeds"]
+    np.testing.assert_allclose(cell["test_difference"]["mean"], np.mean(of_seeds), rtol=1e-6)
+    # Other outer-trainings, other optimizers; for two values the error is half their distance.
+    assert of_seeds[0] != of_seeds[1]
+    error = cell["test_difference"]["standard_error"]
+    np.testing.assert_allclose(error, abs(of_seeds[0] - of_seeds[1]) / 2, rtol=1e-6)
 
 
 def test_offline_smd(tmp_path):
     result = offline_smd.run(offline_smd.Config(), tmp_path)
     assert result["exponent_ratio"] >= 10
     assert result["loss_ratio_at_longest"] >= 10
-    # At 2,000 steps the minimum lies at the edge of stability;
-    # the surface spans five orders of magnitude.
+    # At 2,000 steps the minimum lies at the edge of stability; the surface spans five decades.
     for row, highest in zip(result["smd"], (1.25, 1.25, 1.6, 3.5), strict=True):
         assert row["median_over_minimum"] < highest
 
@@ -239,6 +279,11 @@ def test_online_smd(tmp_path):
             optimizer_generalization.resolve,
             optimizer_generalization.Config(num_steps=99),
             "num_steps",
+        ),
+        (
+            optimizer_generalization.resolve,
+            optimizer_generalization.Config(num_outer_seeds=0),
+            "num_outer_seeds",
         ),
     ],
 )

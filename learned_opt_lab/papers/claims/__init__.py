@@ -1,0 +1,1 @@
+"""What the papers claim, number by number, and what follows from our results."""

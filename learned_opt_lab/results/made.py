@@ -1,0 +1,93 @@
+"""How a result was made, in `made.json` beside it: command, machine, code and minutes."""
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from learned_opt import __version__
+from learned_opt.disk import files
+
+NAME = "made.json"
+_ROOT = Path(__file__).parents[2]
+
+
+@contextlib.contextmanager
+def timed(out: Path, experiment: str, scale: Any, settings: dict[str, Any]) -> Iterator[None]:
+    """Writes `made.json` to a folder with the time that its block took.
+
+    Time of a block that was interrupted counts too where the same work goes on in the folder: what
+    is written says `finished` false until a block ends.
+
+    Args:
+      out: the folder.
+      experiment: what makes the result.
+      scale: of it.
+      settings: field -> value, of those that are not at their default.
+    """
+    made = {"experiment": experiment, "scale": scale, "settings": settings}
+    made = json.loads(json.dumps(made, default=str))  # as it will be read again
+    made |= {"version": __version__, "commit": commit()}  # a checkout may change meanwhile
+    earlier, start = _unfinished_minutes(out / NAME, made), time.monotonic()
+
+    def write(finished: bool) -> None:
+        minutes = earlier + (time.monotonic() - start) / 60
+        about = {"finished": finished, "minutes": round(minutes, 2), "machine": machine()}
+        files.write_json(out / NAME, made | about)
+
+    try:
+        yield
+    except ValueError:  # bad input leaves nothing behind
+        raise
+    except BaseException:
+        write(finished=False)
+        raise
+    write(finished=True)
+
+
+def _unfinished_minutes(path: Path, made: dict[str, Any]) -> float:
+    """Of the same work, as far as it came in the folder; 0 where nothing is known of it."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0.0
+    if not isinstance(found, dict) or found.get("finished") is not False:
+        return 0.0
+    same = all(found.get(key) == made[key] for key in ("experiment", "scale", "settings"))
+    return float(found["minutes"]) if same else 0.0
+
+
+def machine() -> str:
+    """The accelerator and how many, or the processor and how many cores this process may use."""
+    import jax
+
+    devices = jax.devices()
+    if devices[0].platform != "cpu":
+        return f"{len(devices)} x {devices[0].device_kind}"
+    return f"{_processor()}, {len(os.sched_getaffinity(0))} cores"
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def commit() -> str | None:
+    """Of the checkout that this code lies in, with `-dirty` where files differ from it;
+    None where it is installed.
+    """
+    if not (_ROOT / ".git").exists():
+        return None
+    command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        return done.stdout.strip()
+    return None

@@ -1,0 +1,22 @@
+"""Every experiment is built at the paper's scale, abstractly; none asks one device for too much.
+
+`python -m tests.support.lab.abstractly --compile` prints the compiler's figures of the largest
+programs instead of estimates, which leave fusion out.
+"""
+
+import pytest
+
+from learned_opt_lab.papers.registry import EXPERIMENTS
+from tests.support.lab import abstractly
+
+MOST_BYTES = 70 * 10**9
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_at_the_paper_s_scale(name, tmp_path, capsys):
+    row, size = abstractly.row_of(name, tmp_path)
+    with capsys.disabled():
+        print(f"\n{row}", end="")
+    assert size <= MOST_BYTES
+    # Of what was done, all that takes programs is in pieces, and read.
+    assert abstractly.programs(name, tmp_path) == []
