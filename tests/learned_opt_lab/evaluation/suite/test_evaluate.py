@@ -270,7 +270,7 @@ def test_one_run_has_no_interval(suite, settings, tmp_path):
 
 def test_a_shipped_optimizer_beside_adam_and_its_eight_hyperparameters(suite, settings, tmp_path):
     """`learned-opt evaluate general adam adam8`."""
-    one = suite._replace(tasks=suite.tasks[:1])
+    one = Suite("one", 1, "one regression", suite.tasks[:1])
     evaluate(tmp_path / "e", one, parse_entries(("general", "adam", "adam8")), settings)
     report = json.loads((tmp_path / "e" / "report.json").read_text())
     rows = {row["optimizer"]: row for row in report["rows"]}
