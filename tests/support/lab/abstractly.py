@@ -246,7 +246,13 @@ REPLACED = {
 
 
 def row_of(name: str, out: Path, compiled: bool = False) -> tuple[str, int]:
-    """A row of the table, and the bytes of the experiment's largest program."""
+    """A row of the table, and the bytes of the experiment's largest program.
+
+    Args:
+      name: of the experiment.
+      out: its folder.
+      compiled: whether the largest by estimate is compiled, which takes minutes, and measured.
+    """
     found = programs(name, out)
     sizes = [each.estimate() for each in found]
     largest = found[int(np.argmax(sizes))]
