@@ -3,10 +3,12 @@
 What is unknown is drawn as nothing: no point, no line, and no part in the limits.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from numpy.typing import ArrayLike, NDArray
 
@@ -78,3 +80,11 @@ def legend(axes: Axes, of: Axes | None = None, **options: Any) -> Legend | None:
     # Long labels and many of them may cover the picture, but must not squeeze it to nothing.
     made.set_in_layout(False)
     return made
+
+
+def legend_outside(
+    figure: Figure, handles: Sequence[Any], labels: Sequence[str], **options: Any
+) -> Legend:
+    """A legend of several panels, below them; the layout makes room for it."""
+    options = {"loc": "outside lower center", "frameon": False} | options
+    return figure.legend(handles, labels, **options)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from learned_opt_lab.drawing.axes import known, log_scale, set_limits
+from learned_opt_lab.drawing.axes import known, legend_outside, log_scale, set_limits
 from learned_opt_lab.drawing.colors import (
     BLACK,
     BLUE,
@@ -54,7 +54,7 @@ def draw(
     accuracy.set(title=f"{TITLES[name]}: test accuracy, %", xlabel="step")
     set_limits(accuracy, "y", best - 15, best + 2)
     # Below the panels, where it covers no curve.
-    figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend_outside(figure, *accuracy.get_legend_handles_labels(), ncols=4)
     loss.set(title="Test loss", xlabel="step")
     set_limits(loss, "y", 0.9 * lowest, 2.5 * lowest)
     rate.set(title="Learning rate, seed 0", xlabel="step")

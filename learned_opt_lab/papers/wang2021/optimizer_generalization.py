@@ -25,7 +25,7 @@ from jax import lax
 from matplotlib.figure import Figure
 
 from learned_opt.per_parameter import mlp
-from learned_opt_lab.drawing.axes import known, log_scale
+from learned_opt_lab.drawing.axes import known, legend_outside, log_scale
 from learned_opt_lab.drawing.colors import BLUE, ORANGE
 from learned_opt_lab.drawing.text import format_number
 from learned_opt_lab.drawing.training_figures import save
@@ -295,5 +295,5 @@ def _figure(config: Config, rows: list[dict], curves: list[dict]) -> Figure:
         axes.set_xlabel("inner step")
         log_scale(axes, "y", *(line.get_ydata() for line in axes.lines))
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    legend_outside(figure, handles, labels, ncols=2)
     return figure

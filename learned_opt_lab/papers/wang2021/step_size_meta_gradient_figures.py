@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from learned_opt_lab.drawing.axes import known, log_scale, positive, set_limits
+from learned_opt_lab.drawing.axes import known, legend_outside, log_scale, positive, set_limits
 from learned_opt_lab.drawing.colors import (
     BLUE,
     GREY,
@@ -55,9 +55,9 @@ def gradient_figure(
         axes.axvline(edge, color=GREY, linestyle=":", linewidth=1)
         axes.set_xlabel("step size eta (dotted: 2 / L)")
     handles, labels = naive.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=4, fontsize=8, frameon=False)
+    legend_outside(figure, handles, labels, loc="outside lower left", ncols=4, fontsize=8)
     handles, labels = back.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower right", ncols=3, fontsize=8, frameon=False)
+    legend_outside(figure, handles, labels, loc="outside lower right", ncols=3, fontsize=8)
     return figure
 
 
@@ -102,5 +102,5 @@ def descent_figure(paths: Mapping[str, np.ndarray], best: float) -> Figure:
     distance.set_title("descent of G by the stable derivative", fontsize=10)
     distance.set(xlabel="meta-step", ylabel="|eta / best - 1|")
     handles, labels = first.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    legend_outside(figure, handles, labels, ncols=2)
     return figure

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from learned_opt_lab.drawing.axes import known, legend, log_scale
+from learned_opt_lab.drawing.axes import known, legend, legend_outside, log_scale
 from learned_opt_lab.drawing.colors import (
     BLACK,
     BLUE,
@@ -112,7 +112,7 @@ def outer_optimizers_figure(
         tidy(axes)
     log_scale(panels[0], "y", *(line.get_ydata() for axes in panels for line in axes.lines))
     panels[0].set_ylabel("Adam's learning rate")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=8)
+    legend_outside(figure, *panels[0].get_legend_handles_labels(), ncols=8)
     return figure
 
 

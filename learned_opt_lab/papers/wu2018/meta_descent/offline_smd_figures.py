@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from learned_opt_lab.drawing.axes import known, log_scale, positive
+from learned_opt_lab.drawing.axes import known, legend_outside, log_scale, positive
 from learned_opt_lab.drawing.colors import (
     BLUE,
     GREEN,
@@ -78,5 +78,5 @@ def curve_figure(chosen, stops, curves, errors) -> Figure:
     loss.set_title("training loss", fontsize=10)
     error.set_title("test error, %", fontsize=10)
     # Below the panels, where it covers no curve.
-    figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    legend_outside(figure, *loss.get_legend_handles_labels(), ncols=2)
     return figure

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from learned_opt_lab.drawing.axes import legend, log_scale, positive
+from learned_opt_lab.drawing.axes import legend, legend_outside, log_scale, positive
 from learned_opt_lab.drawing.colors import (
     BLACK,
     BLUE,
@@ -213,7 +213,7 @@ def _figure(stochastic: dict, deterministic: dict, num_extreme: int) -> Figure:
             axes.set_xlabel("step")
     # Below all panels, where it covers none of them.
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    legend_outside(figure, handles, labels, ncols=len(labels))
     return figure
 
 
