@@ -295,5 +295,5 @@ def _figure(config: Config, rows: list[dict], curves: list[dict]) -> Figure:
         axes.set_xlabel("inner step")
         log_scale(axes, "y", *(line.get_ydata() for line in axes.lines))
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure
