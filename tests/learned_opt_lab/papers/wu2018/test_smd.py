@@ -127,10 +127,8 @@ def test_descent_of_a_schedule_follows_the_log_of_the_surface(training):
     np.testing.assert_allclose(np.exp(loss(theta)), surface[0, 0], rtol=1e-5)
     slopes = jax.jit(jax.jacfwd(loss))(theta)
     for name in ("log_rate", "log_exponent"):
-        shifted = [
-            theta._replace(**{name: getattr(theta, name) + shift}) for shift in (0.05, -0.05)
-        ]
-        difference = (loss(shifted[0]) - loss(shifted[1])) / 0.1
+        shifted = lambda by, name=name: theta._replace(**{name: getattr(theta, name) + by})
+        difference = (loss(shifted(0.05)) - loss(shifted(-0.05))) / 0.1
         np.testing.assert_allclose(getattr(slopes, name), difference, rtol=0.02)
 
 
