@@ -4,7 +4,7 @@ nothing of a program's size is allocated.
 `jax.jit` is replaced: a call evaluates the shapes of what it would give, notes the program, and
 gives ones of those shapes that take no memory. What lies between the programs runs as it is.
 
-    python -m tests.support.lab.abstractly [--compile] [NAME ...]
+    python -m tests.support.lab.abstractly [NAME ...]
 
 prints what each experiment's largest program takes at the paper's scale.
 """
@@ -146,13 +146,15 @@ class _Jitted:
         return jax.tree.map(_ones, self._found[key][1])
 
     def lower(self, *args: Any) -> Any:
-        """What is compiled ahead is timed, and takes long enough for that."""
+        """What is compiled ahead is timed, and takes long enough for that; what the compiler counts
+        of it is 1.
+        """
 
         def run(*given: Any) -> Any:
             time.sleep(0.06)
             return self(*given)
 
-        return mock.Mock(compile=lambda: run)
+        return mock.Mock(compile=lambda: mock.MagicMock(side_effect=run))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
@@ -245,29 +247,36 @@ REPLACED = {
 """Name in modules of the lab -> what stands in for it; ones have no root between them."""
 
 
-def row_of(name: str, out: Path, compiled: bool = False) -> tuple[str, int]:
+MOST_BYTES = 70 * 10**9
+"""Of one device."""
+
+
+def row_of(name: str, out: Path, most: float = math.inf) -> tuple[str, int]:
     """A row of the table, and the bytes of the experiment's largest program.
 
     Args:
       name: of the experiment.
       out: its folder.
-      compiled: whether the largest by estimate is compiled, which takes minutes, and measured.
+      most: bytes; a program of a larger estimate is compiled, which takes minutes, and measured.
     """
     found = programs(name, out)
-    sizes = [each.estimate() for each in found]
-    largest = found[int(np.argmax(sizes))]
-    size = largest.compiled() if compiled else max(sizes)
-    how = "compiled" if compiled else "estimated"
-    label = f"{largest.name:<16} of {len(found):>4} programs"
-    return f"{name:<30} {label} {size / 1e9:>8.2f} GB, {how}", size
+    estimates = [each.estimate() for each in found]
+    sizes = [
+        each.compiled() if size > most else size
+        for each, size in zip(found, estimates, strict=True)
+    ]
+    largest = int(np.argmax(sizes))
+    how = "compiled" if estimates[largest] > most else "estimated"
+    label = f"{found[largest].name:<16} of {len(found):>4} programs"
+    return f"{name:<30} {label} {sizes[largest] / 1e9:>8.2f} GB, {how}", sizes[largest]
 
 
 def main(argv: list[str]) -> None:
     """Prints a row an experiment."""
-    for name in [word for word in argv if not word.startswith("-")] or EXPERIMENTS:
+    for name in argv or EXPERIMENTS:
         with tempfile.TemporaryDirectory() as out:
             try:
-                print(row_of(name, Path(out), "--compile" in argv)[0], flush=True)
+                print(row_of(name, Path(out), MOST_BYTES)[0], flush=True)
             except Exception:
                 print(f"{name} failed", traceback.format_exc(), flush=True)
 
