@@ -88,6 +88,8 @@ def commit() -> str | None:
         return None
     command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", check=True, timeout=60
+        )
         return done.stdout.strip()
     return None
