@@ -11,7 +11,7 @@ import scipy.stats
 
 from learned_opt_lab.cli import verdicts
 from learned_opt_lab.cli.commands.evaluate import print_end, print_ranking
-from learned_opt_lab.evaluation.baselines import ADAM8_RANGES
+from learned_opt_lab.evaluation.regularized import ADAM8_RANGES
 from learned_opt_lab.evaluation.suite import run as suite_run
 from learned_opt_lab.evaluation.suite._evaluate import evaluate
 from learned_opt_lab.evaluation.suite.entries import parse_entries
