@@ -40,6 +40,16 @@ def pytest_runtest_logreport(report):
         )
 
 
+@pytest.fixture
+def optimized():
+    """For a test that computes for longer than it compiles: its programs as users run them."""
+    name = "jax_disable_most_optimizations"
+    before = jax.config.values[name]
+    jax.config.update(name, False)
+    yield
+    jax.config.update(name, before)
+
+
 @pytest.fixture(scope="session")
 def fashion_mnist_dir() -> Path:
     """Where tensorflow-datasets finds real Fashion-MNIST; skips where it is not prepared."""

@@ -175,6 +175,7 @@ def test_bad_configs_are_refused(tmp_path):
         )
 
 
+@pytest.mark.usefixtures("optimized")
 def test_lr_schedules_at_small_size(tmp_path):
     """MARTHE learns faster than the constant rate it starts from,
     and LRS-OPT ends lowest on its seeds.
@@ -197,6 +198,7 @@ def test_lr_schedules_at_small_size(tmp_path):
     assert result["lrs_opt"]["loss"] < min(result["lrs_opt"]["online_losses_on_its_seeds"].values())
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.skipif(not os.environ.get("TFDS_DATA_DIR"), reason="TFDS_DATA_DIR is not set")
 def test_image_classification_at_small_size(tmp_path):
     config = image_classification_schedules.Config(
@@ -223,6 +225,7 @@ def test_image_classification_at_small_size(tmp_path):
         assert (tmp_path / f"{setting}.png").exists()
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.skipif(not os.environ.get("TFDS_DATA_DIR"), reason="TFDS_DATA_DIR is not set")
 def test_marthe_is_within_half_a_point_of_hd_rtho_and_the_best_hand_schedule(tmp_path):
     config = image_classification_schedules.Config(image_size=8, num_steps=600, batch_size=32)

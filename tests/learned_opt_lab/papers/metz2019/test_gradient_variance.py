@@ -57,6 +57,7 @@ def test_bad_config_is_refused(tmp_path):
         gradient_variance.run(gradient_variance.Config(num_outer_steps=1), tmp_path)
 
 
+@pytest.mark.usefixtures("optimized")
 def test_over_outer_training_rp_grows_and_es_stays(tmp_path):
     result = gradient_variance.run(gradient_variance.Config(), tmp_path)
     assert json.loads((tmp_path / "result.json").read_text())["lengths"] == [5, 10, 20, 40]

@@ -66,6 +66,7 @@ def test_bad_config_is_refused(tmp_path):
             outer_landscape.run(config, tmp_path)
 
 
+@pytest.mark.usefixtures("optimized")
 def test_all_panels(tmp_path):
     config = Config(num_rates=8, num_outer_steps=5, num_points=41, grid=5)
     result = outer_landscape.run(config, tmp_path)

@@ -226,6 +226,7 @@ def test_names_and_bad_input(tmp_path, capsys):
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_with_outer_training(name, tmp_path):

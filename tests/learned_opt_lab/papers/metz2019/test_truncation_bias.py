@@ -128,6 +128,7 @@ def test_a_small_run_on_digits(tmp_path):
     assert (tmp_path / "outer_optimizers.png").stat().st_size > 20_000
 
 
+@pytest.mark.usefixtures("optimized")
 def test_short_truncations_end_at_smaller_rates_on_digits(tmp_path):
     result = experiment.run(experiment.Config(), tmp_path)
     numbers = result["adam"]

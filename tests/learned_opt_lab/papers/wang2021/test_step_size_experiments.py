@@ -72,6 +72,7 @@ def check_table(result, table):
             assert abs(cell[name]["mean"] - value) <= 3 * cell[name]["standard_error"]
 
 
+@pytest.mark.usefixtures("optimized")
 def test_validation_wins_with_few_samples(tmp_path):
     result = step_size_generalization.run(
         step_size_generalization.Config(cells=tuple(TABLE)[:2]), tmp_path
@@ -83,6 +84,7 @@ def test_validation_wins_with_few_samples(tmp_path):
     assert (tmp_path / "generalization.png").stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("optimized")
 def test_the_whole_table_ends_in_a_tie(tmp_path):
     result = step_size_generalization.run(step_size_generalization.Config(), tmp_path)
     check_table(result, TABLE | LARGE_TABLE)
@@ -90,6 +92,7 @@ def test_the_whole_table_ends_in_a_tie(tmp_path):
     assert abs(tie["mean"]) <= 3 * tie["standard_error"]
 
 
+@pytest.mark.usefixtures("optimized")
 def test_stochastic_gradient_descent_too(tmp_path):
     config = step_size_generalization.Config(dim=20, cells=((10, 1.0),), num_tasks=40, batch_size=5)
     (cell,) = step_size_generalization.run(config, tmp_path)["table"]

@@ -70,6 +70,7 @@ def test_horizons(tmp_path):
     assert (tmp_path / "two_dimensional.png").stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("optimized")
 def test_schedules(tmp_path):
     result = nqm_schedules.run(nqm_schedules.Config(), tmp_path)
     stochastic, deterministic = result["stochastic"], result["deterministic"]

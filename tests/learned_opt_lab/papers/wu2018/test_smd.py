@@ -240,6 +240,7 @@ def test_optimizer_generalization_small(tmp_path):
     np.testing.assert_allclose(error, abs(of_seeds[0] - of_seeds[1]) / 2, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("optimized")
 def test_offline_smd(tmp_path):
     result = offline_smd.run(offline_smd.Config(), tmp_path)
     assert result["exponent_ratio"] >= 10
@@ -249,6 +250,7 @@ def test_offline_smd(tmp_path):
         assert row["median_over_minimum"] < highest
 
 
+@pytest.mark.usefixtures("optimized")
 def test_online_smd(tmp_path):
     """On 8x8 Fashion-MNIST where it is prepared, else on digits with wrong labels."""
     result = online_smd.run(online_smd.Config(), tmp_path)
