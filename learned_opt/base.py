@@ -35,10 +35,18 @@ class LearnedOptimizer(NamedTuple):
         """`packed` if there is one, else `optimizer`."""
         return self.packed or self.optimizer
 
-    def within(self, num_steps: int) -> Callable[[Theta], optax.GradientTransformationExtraArgs]:
-        """`fastest` for a training of so many steps, which those that take `num_steps` are told."""
-        takes = inspect.signature(self.fastest).parameters
-        return partial(self.fastest, num_steps=num_steps) if "num_steps" in takes else self.fastest
+    @property
+    def takes_num_steps(self) -> bool:
+        """Whether it can be told how long the training is."""
+        return "num_steps" in inspect.signature(self.fastest).parameters
+
+    def within(
+        self, num_steps: int | Array
+    ) -> Callable[[Theta], optax.GradientTransformationExtraArgs]:
+        """`fastest` for a training of so many steps, which those that take `num_steps` are told;
+        infinity tells them nothing.
+        """
+        return partial(self.fastest, num_steps=num_steps) if self.takes_num_steps else self.fastest
 
 
 def check_choices(what: str, optimizer: LearnedOptimizer, choices: Mapping[str, Any]) -> None:

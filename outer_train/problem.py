@@ -12,7 +12,7 @@ from jax import Array
 
 from learned_opt import LearnedOptimizer, Theta
 from learned_opt.trees import at_least_float32
-from outer_train.checks import check_count, check_positive
+from outer_train.checks import check_count, check_positive, check_within
 from tasks import Data, Key, TaskFamily, as_stateful, check_model_state
 from tasks.numerics import threefry
 
@@ -52,7 +52,8 @@ InnerProblem = UnrolledSystem
 
 class InnerState(NamedTuple):
     """One inner training run: its parameters, its optimizer's state, which task it is, its step
-    (int32), and the network's own state, `()` if it has none.
+    (int32), the network's own state, `()` if it has none, and the number of steps that the
+    optimizer is told, `()` where all episodes tell theirs.
     """
 
     params: Any
@@ -60,6 +61,7 @@ class InnerState(NamedTuple):
     task_params: Any
     step: Array
     model_state: Any = ()
+    told: Any = ()
 
 
 def inner_problem(
@@ -82,7 +84,8 @@ def inner_problem(
     it with the parameters, and gradients flow through it.
 
     Args:
-      family: each episode draws one of its tasks. Its weight multiplies what `step` returns.
+      family: each episode draws one of its tasks. Its weight multiplies what `step` returns; its
+        `share_told` says how many episodes tell their length to an optimizer that takes it.
       optimizer: makes the Optax transformation from theta.
       num_steps: inner steps T of an episode.
       objective: `"valid"` measures the step's loss on fresh batches of the split `outer_valid`,
@@ -108,10 +111,12 @@ def inner_problem(
 
     Raises:
       ValueError: for a length or batch count below 1, a clip, offset or weight that is not positive
-        and finite, an unknown name, or tasks that do not keep their model state's shapes and types.
+        and finite, a share outside [0, 1], an unknown name, or tasks that do not keep their model
+        state's shapes and types.
     """
     check_count(num_steps=num_steps, num_loss_batches=num_loss_batches)
     check_positive(loss_clip=loss_clip, log_offset=log_offset)
+    check_within(0.0, 1.0, **{"a family's share_told": family.share_told})
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
     check_positive(**{"a family's weight": family.weight})
@@ -122,35 +127,32 @@ def inner_problem(
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     check_model_state(family)
-    made = optimizer.within(num_steps)
+    draw_told, made = _told(optimizer, num_steps, family.share_told)
 
     def init(theta, key):
         key_task, key_params = jax.random.split(key)
+        told = draw_told(jax.random.fold_in(key, 2))
         task_params = family.sample(key_task)
         params, model_state = as_stateful(family.task(task_params)).init(key_params)
-        return InnerState(params, made(theta).init(params), task_params, jnp.int32(0), model_state)
+        opt_state = made(theta, told).init(params)
+        return InnerState(params, opt_state, task_params, jnp.int32(0), model_state, told)
 
     def step(theta, state, key, data):
         key_batch, key_train, key_loss = threefry.split(key, 3)
         task = as_stateful(family.task(state.task_params))
         batch = task.sample_batch(data, key_batch, "train")
         value, model_state, grads = _training_loss(task, state, key_train, batch)
-        update = made(theta).update
+        update = made(theta, state.told).update
         updates, opt_state = update(grads, state.opt_state, state.params, value=value)
         params = optax.apply_updates(state.params, updates)
         trained = params, model_state
         loss = _outer_loss(task, trained, key_loss, data, OBJECTIVES[objective], num_loss_batches)
         loss = clip_loss(loss, loss_clip)
-        is_last = state.step == num_steps - 1
-        if reduction == "mean_log":
-            loss = jnp.log(jnp.maximum(loss + log_offset, jnp.finfo(loss.dtype).tiny))
-        if reduction == "log_final":
-            loss = jnp.log(jnp.maximum(loss, jnp.finfo(loss.dtype).tiny))
-        if reduction in ("final", "log_final"):
-            loss = jnp.where(is_last, num_steps * loss, jnp.zeros_like(loss))
+        loss = _reduced(loss, reduction, log_offset, state.step, num_steps)
         if family.weight != 1.0:
             loss = family.weight * loss
-        return InnerState(params, opt_state, state.task_params, state.step + 1, model_state), loss
+        task_params, told = state.task_params, state.told
+        return InnerState(params, opt_state, task_params, state.step + 1, model_state, told), loss
 
     return UnrolledSystem(init, step, num_steps, family.data, reduction)
 
@@ -165,6 +167,30 @@ def clip_loss(loss: Array, loss_clip: float) -> Array:
     as that too (`jnp.clip` alone would keep it).
     """
     return jnp.where(jnp.isnan(loss), jnp.full_like(loss, loss_clip), jnp.clip(loss, max=loss_clip))
+
+
+def _reduced(loss: Array, reduction: str, offset: float, step: Array, num_steps: int) -> Array:
+    """What a step's loss is in an episode's reduction."""
+    if reduction == "mean_log":
+        loss = jnp.log(jnp.maximum(loss + offset, jnp.finfo(loss.dtype).tiny))
+    if reduction == "log_final":
+        loss = jnp.log(jnp.maximum(loss, jnp.finfo(loss.dtype).tiny))
+    if reduction in ("final", "log_final"):
+        loss = jnp.where(step == num_steps - 1, num_steps * loss, jnp.zeros_like(loss))
+    return loss
+
+
+def _told(optimizer: LearnedOptimizer, num_steps: int, share: float) -> tuple[Callable, Callable]:
+    """How an episode's optimizer is made: `key -> told`, which draws what the episode tells it, and
+    `(theta, told) -> transformation`.
+    """
+    if share == 1.0 or not optimizer.takes_num_steps:
+        return lambda key: (), lambda theta, told: optimizer.within(num_steps)(theta)
+
+    def draw(key):
+        return jnp.where(jax.random.uniform(key) < share, jnp.float32(num_steps), jnp.inf)
+
+    return draw, lambda theta, told: optimizer.within(told)(theta)
 
 
 def _training_loss(task, state, key, batch):

@@ -113,6 +113,8 @@ class TaskFamily(NamedTuple):
         shapes, sizes and timings are asked of.
       num_steps: length of its episodes where a run of outer-training has several lengths; None for
         the run's own.
+      share_told: of its episodes, drawn at random, that tell their length to an optimizer that can
+        take it; in the others it has to do without.
     """
 
     sample: Callable[[Key], TaskParams]
@@ -121,3 +123,4 @@ class TaskFamily(NamedTuple):
     weight: float = 1.0
     windows: Callable[[int], WindowIterator] | None = None
     num_steps: int | None = None
+    share_told: float = 1.0

@@ -31,6 +31,8 @@ class InnerProblem:
     """Larger step losses, and nan, count as this."""
     num_loss_batches: int = 1
     """Batches the outer loss of a step is averaged over."""
+    share_told: float = 1.0
+    """Share of the episodes that tell their length to an optimizer that can take it."""
 
 
 @dataclasses.dataclass(frozen=True)

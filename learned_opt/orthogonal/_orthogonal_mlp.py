@@ -146,7 +146,7 @@ def _transformation(
     layout: Any,
     theta: Theta,
     *,
-    num_steps: int | None = None,
+    num_steps: int | Array | None = None,
     stacked: Stacked | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -155,11 +155,11 @@ def _transformation(
     Args:
       layout: `mirrored` or `packed`.
       theta: its weights.
-      num_steps: updates of the whole training, where that is known.
+      num_steps: updates of the whole training, where that is known; may be traced, and infinite.
       stacked: which parameters hold layers; as `state_dtype` of the mirrored layout alone.
       state_dtype: of the averages.
     """
-    if num_steps is not None and not num_steps >= 1:
+    if num_steps is not None and not isinstance(num_steps, Array) and not num_steps >= 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
     choices = {"stacked": stacked, "state_dtype": state_dtype}
     chosen = {name: value for name, value in choices.items() if value is not None}
@@ -188,13 +188,13 @@ def _rules_of(kinds: Any) -> Any:
     return jax.tree.map(lambda kind: MATRIX if kind == MATRIX else OTHER, kinds)
 
 
-def _progress(count: Array, num_steps: int | None) -> Array:
+def _progress(count: Array, num_steps: int | Array | None) -> Array:
     """What is known of the share s of the training that is done: s and s^2, `[2]`; zeros where
     nothing is.
     """
     if num_steps is None:
         return jnp.zeros(2)
-    share = jnp.minimum(count / num_steps, 1.0).astype(jnp.float32)
+    share = jnp.minimum(count.astype(jnp.float32) / num_steps, 1.0)
     return jnp.stack([share, share * share])
 
 
@@ -210,6 +210,6 @@ def _rules_at(theta: Theta, progress: Array) -> Mapping[str, Any]:
     return rules
 
 
-def _annealed(rates: Array, progress: Array, num_steps: int | None) -> Array:
+def _annealed(rates: Array, progress: Array, num_steps: int | Array | None) -> Array:
     """Rates on half a cosine, where the length of the training is known."""
     return rates if num_steps is None else rates * (0.5 + 0.5 * jnp.cos(jnp.pi * progress[0]))

@@ -222,6 +222,7 @@ def build_problem(
     settings = fields_of(config.problem)
     if family.num_steps is not None:
         settings["num_steps"] = family.num_steps
+    family = family._replace(share_told=settings.pop("share_told"))
     return inner_problem(family, optimizer, **settings)
 
 

@@ -37,6 +37,41 @@ def _closed_form(split):
     return (1 - (1 - RATE) ** np.arange(1, T + 1) - TARGETS[split]) ** 2 / 2
 
 
+def _linear():
+    """SGD whose rate falls to zero in a straight line where it is told the number of steps."""
+
+    def optimizer(theta, *, num_steps=None):
+        length = jnp.inf if num_steps is None else num_steps
+        return optax.sgd(lambda count: theta * (1 - count.astype(jnp.float32) / length))
+
+    return LearnedOptimizer(lambda key: jnp.float32(RATE), optimizer)
+
+
+def test_a_share_of_the_episodes_tells_its_length():
+    learned = _linear()
+    theta = learned.init(jax.random.key(0))
+    told = 1 - np.cumprod(1 - RATE * (1 - np.arange(T) / T))
+    told = (told - TARGETS["train"]) ** 2 / 2
+    problem = lambda share, learned: inner_problem(
+        _family()._replace(share_told=share), learned, T, "train"
+    )
+    losses = lambda share: _episode(problem(share, learned), theta)
+    np.testing.assert_allclose(losses(1.0), told, rtol=1e-5)
+    np.testing.assert_allclose(losses(0.0), _closed_form("train"), rtol=1e-5)
+    half = problem(0.5, learned)
+    starts = jax.vmap(lambda key: half.init(theta, key).told)(
+        jax.random.split(jax.random.key(1), 400)
+    )
+    assert set(np.asarray(starts)) == {T, np.inf}
+    assert 150 < np.sum(np.isinf(starts)) < 250
+    # One that cannot take it has nothing to draw, nor has one that is always told.
+    sgd = hyperparameters.sgd(RATE)
+    state = problem(0.5, sgd).init(sgd.init(None), jax.random.key(0))
+    assert state.told == ()
+    with pytest.raises(ValueError, match="share_told must"):
+        problem(1.1, learned)
+
+
 def test_objective_and_reduction_in_closed_form():
     sgd = hyperparameters.sgd(RATE)
     theta = sgd.init(jax.random.key(0))
