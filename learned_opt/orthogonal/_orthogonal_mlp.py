@@ -36,6 +36,11 @@ MATRIX, OTHER = "matrix", "other"
 FEATURES = ("parameter", "adam_gradient", "adam_momentum", "unit_gradient", "unit_momentum")
 """Inputs that `orthogonal_mlp` can give."""
 
+LOG_RATE_UNIT = 10.0
+"""Outer-training perturbs all of theta by the same hundredths. In this unit they change a rate by
+tenths, about as much as those of the other weights change a direction.
+"""
+
 
 class OrthogonalMLPSettings(NamedTuple):
     """Resolved arguments of `orthogonal_mlp`."""
@@ -76,10 +81,10 @@ def orthogonal_mlp(
 
     Returns:
       The optimizer. Its theta has `"matrix"` and `"other"`, weights as those of `mlp`;
-      `"log_rates"` `[4]`; and `"progress"`, what the share of the training that is done adds:
-      `"matrix"` and `"other"` `[2, hidden]` to the first biases, `"log_rates"` `[2, 4]`. A fresh
-      one's direction is Adam's, by the first momentum. Its transformation takes `num_steps`: the
-      rate then falls to 0 by half a cosine.
+      `"log_rates"` `[4]`, natural logarithms in units of `LOG_RATE_UNIT`; and `"progress"`, what
+      the share of the training that is done adds: `"matrix"` and `"other"` `[2, hidden]` to the
+      first biases, `"log_rates"` `[2, 4]`. A fresh one's direction is Adam's, by the first
+      momentum. Its transformation takes `num_steps`: the rate then falls to 0 by half a cosine.
 
     Raises:
       ValueError: for an argument out of its range or an unknown feature.
@@ -127,7 +132,7 @@ def _init(own: OrthogonalMLPSettings, rule: MLPSettings, key: Array) -> Theta:
         key, key_rule = jax.random.split(key)
         fresh = init_theta(rule, rule.num_features, key_rule)
         theta[name] = with_linear_outputs(fresh, passed, np.zeros_like(passed))
-    theta["log_rates"] = jnp.log(jnp.asarray(own.rates, jnp.float32))
+    theta["log_rates"] = jnp.log(jnp.asarray(own.rates, jnp.float32)) / LOG_RATE_UNIT
     theta["progress"] = {
         MATRIX: jnp.zeros((2, hidden)),
         OTHER: jnp.zeros((2, hidden)),
@@ -169,7 +174,8 @@ def _transformation(
         progress, kinds = _progress(state.count, num_steps), tensor_kinds(params)
         inner = layout(_rules_at(theta, progress), rules=lambda _: _rules_of(kinds))
         directions, state = inner.update(updates, state, params, **extra)
-        rates = jnp.exp(theta["log_rates"] + progress @ theta["progress"]["log_rates"])
+        logs = theta["log_rates"] + progress @ theta["progress"]["log_rates"]
+        rates = jnp.exp(LOG_RATE_UNIT * logs)
         rates = dict(zip(KINDS, _annealed(rates, progress, num_steps), strict=True))
 
         def step(direction: Array, kind: str, layers: int) -> Array:

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import learned_opt
+from learned_opt.orthogonal._orthogonal_mlp import LOG_RATE_UNIT
 from learned_opt.orthogonal.orthogonal_step import orthogonal_step
 
 PARAMS = {
@@ -74,7 +75,8 @@ def test_the_unit_of_the_loss_does_not_count(scale):
 
 def test_rates_are_of_kinds_and_matrices_step_in_all_directions_alike():
     theta = learned()
-    louder = theta | {"log_rates": theta["log_rates"] + jnp.log(jnp.array([1.0, 2.0, 3.0, 4.0]))}
+    factors = jnp.log(jnp.array([1.0, 2.0, 3.0, 4.0])) / LOG_RATE_UNIT
+    louder = theta | {"log_rates": theta["log_rates"] + factors}
     one, other = (
         opt.update(gradients(0), opt.init(PARAMS), PARAMS)[0]
         for opt in map(OPTIMIZER.optimizer, (theta, louder))
