@@ -20,6 +20,7 @@ CONFIGS = {
     "metz2019_cifar100": "configs.metz2019_cifar100",
     "metz2019_cnn": "configs.metz2019_cnn",
     "metz2019_small": "configs.metz2019_small",
+    "orthogonal": "configs.orthogonal",
     "quadratic": "configs.quadratic",
 }
 MADE_BY = {"general": "general", "general_es": "general_es", "mlp": "digits_mlp"}

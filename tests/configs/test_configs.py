@@ -25,6 +25,7 @@ NEEDS_DATA = {
     "fashion_mnist_mlp": "fashion_mnist",
     "general": "fashion_mnist",
     "general_es": "fashion_mnist",
+    "orthogonal": "fashion_mnist",
 }
 
 
@@ -54,6 +55,15 @@ def test_fashion_mnist_builds(fashion_mnist_dir):
     )
     assert batch["image"].shape == (128, 8, 8, 1)
     assert task_params.shape == (5,)
+
+
+def test_the_orthogonal_run_tells_half_of_its_episodes(fashion_mnist_dir, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(fashion_mnist_dir))
+    built = build(catalog.load("orthogonal")[0], num_devices=2)
+    assert len(built.families) == 7
+    assert num_weights(built.theta) < 1000
+    states = jax.eval_shape(built.step.init, built.theta, built.key).estimator_states
+    assert all(state.inner.told.shape == (16, 2) for state in states)
 
 
 def shapes_of(built):

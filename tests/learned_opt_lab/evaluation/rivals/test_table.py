@@ -147,5 +147,10 @@ def test_rows_are_whole(name):
     assert set(rival.extra_args) <= set(EXTRA_ARGS)
     assert rival.source
     assert rival.description
-    for row in searched(rival).search_space(200, 0).values():
+    entry = searched(rival)
+    rows = entry.search_space(200, 0)
+    for row in rows.values():
         assert row.shape == (200,)
+    # The default is written with words, and drawn first, with their indices: both are told alike.
+    default = entry.told(rival.space.default)
+    assert default == pytest.approx(entry.told({name: row[0] for name, row in rows.items()}))
