@@ -1,7 +1,5 @@
 """Who plays in a league: what has a published default, or is learned."""
 
-import optax
-
 from learned_opt_lab.evaluation.baselines import searched
 from learned_opt_lab.evaluation.rivals.rival import Rival, learned_rival
 from learned_opt_lab.evaluation.rivals.table import RIVALS
@@ -18,11 +16,8 @@ def league_rival(entry: Entry) -> Rival:
     if entry.rival is not None:
         return entry.rival
     if entry.baseline is None:
-
-        def optimizer(num_steps: int) -> optax.GradientTransformation:
-            return entry.optimizer.within(num_steps)(entry.theta)
-
-        return learned_rival(optimizer, entry.details.get("description", ""), entry.fingerprint)
+        description = entry.details.get("description", "")
+        return learned_rival(entry.optimizer, entry.theta, description, entry.fingerprint)
     if entry.baseline not in RIVALS:
         raise ValueError(
             f"{entry.baseline} has no published default, so it is in no league; those that have "

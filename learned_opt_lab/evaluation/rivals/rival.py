@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from learned_opt import LearnedOptimizer, Theta
 from learned_opt_lab.evaluation.rivals.schedules import SCHEDULES, scheduled
 from learned_opt_lab.evaluation.rivals.search_space import Axis, Choice, LogUniform, SearchSpace
 
@@ -99,26 +100,26 @@ RATE_AND_DECAY = SearchSpace(
 
 
 def learned_rival(
-    optimizer: Callable[[int], optax.GradientTransformation],
-    description: str,
-    fingerprint: str = "",
+    optimizer: LearnedOptimizer, theta: Theta, description: str, fingerprint: str = ""
 ) -> Rival:
     """A learned optimizer as a rival: untuned it is itself; what is searched is put around it.
 
     Args:
-      optimizer: for a run of so many steps; its updates are to be added to the parameters.
+      optimizer: told the number of steps if it is one that takes it.
+      theta: its weights.
       description: one line for reports.
-      fingerprint: of its weights.
+      fingerprint: of the weights.
     """
 
-    def factory(num_steps, **around):
-        return with_rate_and_decay(optimizer(num_steps), **around)
+    def factory(num_steps=None, **around):
+        made = optimizer.fastest if num_steps is None else optimizer.within(num_steps)
+        return with_rate_and_decay(made(theta), **around)
 
     return Rival(
         factory,
         RATE_AND_DECAY,
         "its theta",
         description,
-        takes_num_steps=True,
+        takes_num_steps=optimizer.takes_num_steps,
         fingerprint=fingerprint,
     )

@@ -27,7 +27,7 @@ def trained(optimizer, num_steps=4):
 
 def test_a_learned_rival_equals_load():
     optimizer, theta = learned_opt.load_theta("mlp")
-    rival = learned_rival(lambda num_steps: optimizer.within(num_steps)(theta), "")
+    rival = learned_rival(optimizer, theta, "")
     untuned = {name: jnp.float32(v[0]) for name, v in rival.space.draw(1, 0).items()}
     jax.tree.map(
         np.testing.assert_array_equal,
@@ -39,6 +39,19 @@ def test_a_learned_rival_equals_load():
     rate = scheduled(1.7, SCHEDULES.index("cosine"), 0.25, 4)
     theirs = trained(learned_opt.load("mlp", learning_rate=rate, weight_decay=0.01))[0]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), ours, theirs)
+
+
+def test_only_those_that_take_the_number_of_steps_know_the_horizon():
+    for made, knows in ((learned_opt.mlp(), False), (learned_opt.orthogonal_mlp(), True)):
+        theta = made.init(jax.random.key(0))
+        rival = learned_rival(made, theta, "")
+        assert rival.takes_num_steps is knows
+        untuned = {name: jnp.float32(v[0]) for name, v in rival.space.draw(1, 0).items()}
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+            trained(rival.optimizer(untuned, 4))[0],
+            trained(made.within(4)(theta))[0],
+        )
 
 
 FREE = contrib.schedule_free(optax.sgd(0.1), 0.1, b1=0.9)
