@@ -105,6 +105,7 @@ def train_seeds(
     datas: tuple | Feed,
     num_outer_steps: int,
     num_points: int,
+    *,
     checkpoint: Path | None = None,
     keep: tuple[str, ...] = (),
 ) -> SeedsResult:

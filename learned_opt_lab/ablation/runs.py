@@ -177,7 +177,7 @@ def run_seeds(
     feed = Feed.of(problem.families, settings.seed, step.place_data)
     step = compiled_ahead(step, thetas, key_run, feed.datas)  # seconds hold no compilation
     trained = train_seeds(
-        step, thetas, key_run, feed, variant.num_outer_steps, settings.num_points, KEPT
+        step, thetas, key_run, feed, variant.num_outer_steps, settings.num_points, keep=KEPT
     )
     points = [
         evaluate(jax.tree.map(lambda leaf, i=i: leaf[i], trained.thetas))

@@ -146,7 +146,7 @@ def outer_train(
                 step.place_data((family.data,)),
                 config.num_outer_steps,
                 config.num_points,
-                cells.checkpoints(name) / "state.npz",
+                checkpoint=cells.checkpoints(name) / "state.npz",
             )
 
         return cells(name, make)
