@@ -1,12 +1,12 @@
 """How many iterations an orthogonal step needs.
 
-    python benchmarks/orthogonal_iterations.py digits
+    python -m benchmarks.orthogonal_iterations digits
 
 The fresh rule of `learned_opt.orthogonal_mlp`, told the number of steps, with other polynomials:
 lowest and mean validation loss over one run. Tasks are the three digits held out (MLP, 500 steps,
 eight runs), the autoencoder of width 64 and the transformer of width 64 (500 steps, three runs) and
 three classes of Fashion-MNIST (MLP 128-128, 1,000 steps, three runs). A few minutes each on two
-cores; all but digits need `TFDS_DATA_DIR` or Python's own library alone.
+cores; the autoencoder and Fashion-MNIST need `TFDS_DATA_DIR`.
 """
 
 import dataclasses
@@ -19,6 +19,8 @@ import learned_opt
 from configs import quickstart
 from configs.base import CustomFamily
 from learned_opt.orthogonal import newton_schulz
+from learned_opt_lab.evaluation.held_out import LOSS_CAP
+from learned_opt_lab.evaluation.measures import cap_losses, smooth
 from learned_opt_lab.evaluation.sweep import make_runs, make_sweep
 from learned_opt_lab.runs.families import build_family
 
@@ -63,13 +65,12 @@ def main(name: str) -> None:
             eval_every=num_steps // 100,
             num_eval_batches=4,
         )
-        losses = np.minimum(np.asarray(sweep(theta, runs)["outer_valid"]["loss"])[0, :, 1:], 10.0)
-        smooth = np.stack([np.convolve(row, np.ones(5) / 5, "valid") for row in losses])
-        lowest = smooth.min(axis=1)
-        error = lowest.std() / num_runs**0.5
+        losses = np.asarray(sweep(theta, runs)["outer_valid"]["loss"])[0]
+        lowest = smooth(losses, LOSS_CAP).min(axis=1)
+        error = lowest.std(ddof=1) / num_runs**0.5
         print(
             f"from {smallest}, {number} iterations: lowest {lowest.mean():.4f} +- {error:.4f}, "
-            f"mean {losses.mean():.4f}",
+            f"mean {cap_losses(losses, LOSS_CAP)[:, 1:].mean():.4f}",
             flush=True,
         )
 

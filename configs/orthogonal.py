@@ -2,7 +2,7 @@
 
     TFDS_DATA_DIR=... learned-opt train orthogonal
 
-Classifiers of digits, MNIST-1D and Fashion-MNIST at 8x8 (MLPs of one to three layers, in four
+Classifiers of digits, MNIST-1D and Fashion-MNIST at 8x8 (MLPs of one or two hidden layers, in four
 activations, one with few images), an autoencoder of Fashion-MNIST, and transformers of width 16 and
 32 on the source of Python's library. Episodes are 200 to 2,000 inner steps long. Half of them tell
 the optimizer how long: it has to be good with and without. The outer loss is the mean of log(0.03 +

@@ -131,7 +131,7 @@ def inner_problem(
 
     def init(theta, key):
         key_task, key_params = jax.random.split(key)
-        told = draw_told(jax.random.fold_in(key, 2))
+        told = draw_told(key)
         task_params = family.sample(key_task)
         params, model_state = as_stateful(family.task(task_params)).init(key_params)
         opt_state = made(theta, told).init(params)
@@ -151,8 +151,8 @@ def inner_problem(
         loss = _reduced(loss, reduction, log_offset, state.step, num_steps)
         if family.weight != 1.0:
             loss = family.weight * loss
-        task_params, told = state.task_params, state.told
-        return InnerState(params, opt_state, task_params, state.step + 1, model_state, told), loss
+        after = {"params": params, "opt_state": opt_state, "model_state": model_state}
+        return state._replace(step=state.step + 1, **after), loss
 
     return UnrolledSystem(init, step, num_steps, family.data, reduction)
 
@@ -181,13 +181,14 @@ def _reduced(loss: Array, reduction: str, offset: float, step: Array, num_steps:
 
 
 def _told(optimizer: LearnedOptimizer, num_steps: int, share: float) -> tuple[Callable, Callable]:
-    """How an episode's optimizer is made: `key -> told`, which draws what the episode tells it, and
-    `(theta, told) -> transformation`.
+    """How an episode's optimizer is made: `key -> told`, which draws from the episode's key what it
+    is told, and `(theta, told) -> transformation`.
     """
     if share == 1.0 or not optimizer.takes_num_steps:
         return lambda key: (), lambda theta, told: optimizer.within(num_steps)(theta)
 
     def draw(key):
+        key = jax.random.fold_in(key, 2)  # 0 and 1 make the keys of a split in two
         return jnp.where(jax.random.uniform(key) < share, jnp.float32(num_steps), jnp.inf)
 
     return draw, lambda theta, told: optimizer.within(told)(theta)

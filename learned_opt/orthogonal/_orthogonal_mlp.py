@@ -164,7 +164,7 @@ def _transformation(
       stacked: which parameters hold layers; as `state_dtype` of the mirrored layout alone.
       state_dtype: of the averages.
     """
-    if num_steps is not None and not isinstance(num_steps, Array) and not num_steps >= 1:
+    if num_steps is not None and not isinstance(num_steps, jax.core.Tracer) and not num_steps >= 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
     choices = {"stacked": stacked, "state_dtype": state_dtype}
     chosen = {name: value for name, value in choices.items() if value is not None}
@@ -200,7 +200,7 @@ def _progress(count: Array, num_steps: int | Array | None) -> Array:
     """
     if num_steps is None:
         return jnp.zeros(2)
-    share = jnp.minimum(count.astype(jnp.float32) / num_steps, 1.0)
+    share = jnp.minimum(count.astype(jnp.float32) / jnp.asarray(num_steps, jnp.float32), 1.0)
     return jnp.stack([share, share * share])
 
 

@@ -82,15 +82,12 @@ class Baseline(NamedTuple):
             return self.factory
         return functools.partial(self.factory, num_steps=num_steps)
 
-    def told(self, hyperparameters: Mapping[str, float | str]) -> dict[str, float | str]:
-        """A configuration for reports: words in place of their indices, where they are none yet."""
-
-        def of(name: str, value: float | str) -> float | str:
-            if isinstance(value, str):
-                return value
-            return self.words[name][int(value)] if name in self.words else float(value)
-
-        return {name: of(name, value) for name, value in hyperparameters.items()}
+    def told(self, hyperparameters: Mapping[str, float]) -> dict[str, float | str]:
+        """A configuration for reports: words in place of their indices."""
+        return {
+            name: self.words[name][int(value)] if name in self.words else float(value)
+            for name, value in hyperparameters.items()
+        }
 
     def search_space(self, budget: int, seed: int) -> Configurations:
         """The configurations, checked: a search over nan, or over a decay of 1,

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from learned_opt_lab.evaluation import measures
-from learned_opt_lab.evaluation.baselines import searched
 from learned_opt_lab.evaluation.leagues.contestants import league_rival
 from learned_opt_lab.evaluation.leagues.run import EQUAL, UNTUNED, LeagueResults
 from learned_opt_lab.evaluation.leagues.time_to_target import time_to_target
@@ -117,7 +116,7 @@ def _board(
         rival = league_rival(by_label[optimizer["label"]])
         rows = [row for row in board["rows"] if row["optimizer"] == optimizer["label"]]
         optimizer |= {
-            "default": searched(rival).told(rival.space.default),
+            "default": dict(rival.space.default),
             "default_source": rival.source,
             "knows_horizon": any(row["knows_horizon"] for row in rows),
             "num_diverged_runs": sum(len(row["diverged_runs"]) for row in rows),
