@@ -116,7 +116,7 @@ def inner_problem(
     """
     check_count(num_steps=num_steps, num_loss_batches=num_loss_batches)
     check_positive(loss_clip=loss_clip, log_offset=log_offset)
-    check_within(0.0, 1.0, **{"a family's share_told": family.share_told})
+    check_within(0.0, 1.0, share_told=family.share_told)
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
     check_positive(**{"a family's weight": family.weight})
