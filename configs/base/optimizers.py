@@ -86,6 +86,11 @@ class OrthogonalMlp(Optimizer):
     """Scale of the last layer's fresh weights."""
     rates: tuple[float, ...] | None = None
     """Fresh rates of matrices, embeddings, heads and vectors."""
+    direction: Literal["learned", "adam", "momentum"] | None = None
+    """A learned direction; or Adam's, or momentum of unit length, with which only rates are
+    learned."""
+    orthogonal: bool | None = None
+    """Whether steps of matrices are made orthogonal."""
 
 
 @register

@@ -1,12 +1,17 @@
 """The kinds of task families of a run."""
 
 import dataclasses
+import re
 from dataclasses import field
 from typing import Literal
 
 from configs.base.kinds import Kind, register
 
 Scalar = int | float | bool | str
+
+
+def _for_folder(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "_", name)
 
 
 class Family(Kind):
@@ -17,6 +22,11 @@ class Family(Kind):
     others. Another is `num_steps`, the length of its episodes, None for the problem's.
     """
 
+    @property
+    def origin(self) -> str:
+        """A short name of where its tasks come from, for a folder."""
+        return self.word
+
 
 @register
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +36,7 @@ class ClassSubset(Family):
     """
 
     builds = "learned_opt_lab.runs.families:class_subset"
+    origin = property(lambda self: _for_folder(self.dataset))
 
     dataset: str = "digits"
     """"digits" (bundled with scikit-learn, 8x8), "mnist1d" (generated; 40 numbers an example) or
@@ -102,6 +113,7 @@ class CustomFamily(Family):
 
     builds = "learned_opt_lab.runs.families:custom"
     code_fields = ("target", "held_out_target")
+    origin = property(lambda self: _for_folder(self.target.partition(":")[2]))
 
     target: str = ""
     """"module:function"; called with `kwargs`, it returns a `tasks.base.TaskFamily`."""

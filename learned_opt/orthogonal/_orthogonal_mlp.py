@@ -33,6 +33,9 @@ from learned_opt.trees.stacked import Stacked, num_stacked
 
 MATRIX, OTHER = "matrix", "other"
 """Names of the two rules."""
+LEARNED = "learned"
+FIXED = {"adam": "adam_momentum", "momentum": "unit_momentum"}
+"""Directions in the place of a learned one -> the input that they are."""
 FEATURES = ("parameter", "adam_gradient", "adam_momentum", "unit_gradient", "unit_momentum")
 """Inputs that `orthogonal_mlp` can give."""
 
@@ -52,6 +55,8 @@ class OrthogonalMLPSettings(NamedTuple):
     exp_multiplier: float = 1e-3
     output_init_scale: float = 0.01
     rates: tuple[float, ...] = (0.1, 0.01, 0.01, 0.01)
+    direction: str = LEARNED
+    orthogonal: bool = True
 
 
 def orthogonal_mlp(
@@ -63,6 +68,8 @@ def orthogonal_mlp(
     exp_multiplier: float | None = None,
     output_init_scale: float | None = None,
     rates: Sequence[float] | None = None,
+    direction: str | None = None,
+    orthogonal: bool | None = None,
 ) -> LearnedOptimizer:
     """The per-parameter MLP whose steps are orthogonal for matrices.
 
@@ -78,6 +85,9 @@ def orthogonal_mlp(
         the exponential.
       output_init_scale: of the last layer's fresh weights.
       rates: positive, of a fresh theta: for matrices, embeddings, heads and vectors.
+      direction: `"learned"`; or `"adam"` or `"momentum"`, that of the first momentum over Adam's
+        scale or over its own root mean square, with which only the rates are learned.
+      orthogonal: whether matrices step along the polar factor, or along the direction itself.
 
     Returns:
       The optimizer. Its theta has `"matrix"` and `"other"`, weights as those of `mlp`;
@@ -97,11 +107,15 @@ def orthogonal_mlp(
     """
     given = {name: value for name, value in locals().items() if value is not None}
     own = OrthogonalMLPSettings(**{k: tuple(v) if np.ndim(v) else v for k, v in given.items()})
+    if own.direction in FIXED:
+        only = {"hidden_sizes": (2,), "features": (FIXED[own.direction],), "output_init_scale": 0.0}
+        own = own._replace(**only)
     rule = _rule_settings(own)
+    of_layout = partial(_transformation, own, rule)
     return LearnedOptimizer(
-        init=lambda key: _init(own, rule, key),
-        optimizer=partial(_transformation, partial(mirrored, "orthogonal_mlp", rule)),
-        packed=partial(_transformation, partial(packed, "orthogonal_mlp", rule)),
+        init=partial(_init, own, rule),
+        optimizer=partial(of_layout, partial(mirrored, "orthogonal_mlp", rule)),
+        packed=partial(of_layout, partial(packed, "orthogonal_mlp", rule)),
     )
 
 
@@ -110,7 +124,10 @@ def _rule_settings(own: OrthogonalMLPSettings) -> MLPSettings:
     for name in own.features:
         if name not in FEATURES:
             raise ValueError(f"features: got {name!r}, allowed are {', '.join(FEATURES)}")
-    if "adam_momentum" not in own.features:
+    if own.direction not in (LEARNED, *FIXED):
+        allowed = ", ".join((LEARNED, *FIXED))
+        raise ValueError(f"direction: got {own.direction!r}, allowed are {allowed}")
+    if _passed(own) not in own.features:
         raise ValueError(f"features: got {own.features}, of which 'adam_momentum' must be one")
     for name in ("hidden_sizes", "momentum_decays", "second_moment_decays"):
         if not getattr(own, name):
@@ -119,26 +136,38 @@ def _rule_settings(own: OrthogonalMLPSettings) -> MLPSettings:
         raise ValueError(f"hidden_sizes: got {min(own.hidden_sizes)}, allowed are 2 and more")
     if len(own.rates) != len(KINDS) or not all(0 < rate < math.inf for rate in own.rates):
         raise ValueError(f"rates: got {own.rates}, needed are {len(KINDS)} positive numbers")
-    fields = {name: getattr(own, name) for name in own._fields if name != "rates"}
+    not_of_rules = ("rates", "direction", "orthogonal")
+    fields = {name: getattr(own, name) for name in own._fields if name not in not_of_rules}
     return mlp_settings(**fields, timescales=(), step_multiplier=1.0)
 
 
 def _init(own: OrthogonalMLPSettings, rule: MLPSettings, key: Array) -> Theta:
     """Fresh weights."""
-    hidden, theta = own.hidden_sizes[0], {}
-    passed = np.zeros(rule.num_features, np.float32)
-    passed[_first_row(rule, "adam_momentum")] = 1.0
+    theta = {
+        "log_rates": jnp.log(jnp.asarray(own.rates, jnp.float32)) / LOG_RATE_UNIT,
+        "progress": {"log_rates": jnp.zeros((2, len(KINDS)))},
+    }
+    if own.direction != LEARNED:
+        return theta
+    shape = (2, own.hidden_sizes[0])
+    of_progress = {name: jnp.zeros(shape) for name in (MATRIX, OTHER)}
+    return theta | _fresh_rules(own, rule, key) | {"progress": theta["progress"] | of_progress}
+
+
+def _fresh_rules(own: OrthogonalMLPSettings, rule: MLPSettings, key: Array) -> Theta:
+    """Weights of both rules that pass one input on."""
+    rules, passed = {}, np.zeros(rule.num_features, np.float32)
+    passed[_first_row(rule, _passed(own))] = 1.0
     for name in (MATRIX, OTHER):
         key, key_rule = jax.random.split(key)
         fresh = init_theta(rule, rule.num_features, key_rule)
-        theta[name] = with_linear_outputs(fresh, passed, np.zeros_like(passed))
-    theta["log_rates"] = jnp.log(jnp.asarray(own.rates, jnp.float32)) / LOG_RATE_UNIT
-    theta["progress"] = {
-        MATRIX: jnp.zeros((2, hidden)),
-        OTHER: jnp.zeros((2, hidden)),
-        "log_rates": jnp.zeros((2, len(KINDS))),
-    }
-    return theta
+        rules[name] = with_linear_outputs(fresh, passed, np.zeros_like(passed))
+    return rules
+
+
+def _passed(own: OrthogonalMLPSettings) -> str:
+    """The input that a fresh direction is."""
+    return FIXED.get(own.direction, FIXED["adam"])
 
 
 def _first_row(rule: MLPSettings, feature: str) -> int:
@@ -148,6 +177,8 @@ def _first_row(rule: MLPSettings, feature: str) -> int:
 
 
 def _transformation(
+    own: OrthogonalMLPSettings,
+    rule: MLPSettings,
     layout: Any,
     theta: Theta,
     *,
@@ -158,6 +189,8 @@ def _transformation(
     """The transformation of an optimizer.
 
     Args:
+      own: the optimizer's settings.
+      rule: those of both rules.
       layout: `mirrored` or `packed`.
       theta: its weights.
       num_steps: updates of the whole training, where that is known; may be traced, and infinite.
@@ -169,6 +202,9 @@ def _transformation(
     choices = {"stacked": stacked, "state_dtype": state_dtype}
     chosen = {name: value for name, value in choices.items() if value is not None}
     layout = partial(layout, **chosen)
+    if own.direction != LEARNED:
+        with jax.ensure_compile_time_eval():
+            theta = theta | _fresh_rules(own, rule, jax.random.key(0))
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         progress, kinds = _progress(state.count, num_steps), tensor_kinds(params)
@@ -180,7 +216,7 @@ def _transformation(
 
         def step(direction: Array, kind: str, layers: int) -> Array:
             wide = widened(direction)
-            wide = orthogonal_step(wide, layers) if kind == MATRIX else wide
+            wide = orthogonal_step(wide, layers) if kind == MATRIX and own.orthogonal else wide
             return as_update(rates[kind].astype(wide.dtype) * wide, direction.dtype)
 
         return map_trained(step, directions, kinds, num_stacked(stacked, params)), state
@@ -211,7 +247,9 @@ def _rules_at(theta: Theta, progress: Array) -> Mapping[str, Any]:
     rules = {}
     for name in (MATRIX, OTHER):
         first = theta[name]["layer_0"]
-        bias = first["bias"] + progress @ theta["progress"][name]
+        bias = first["bias"]
+        if name in theta["progress"]:
+            bias = bias + progress @ theta["progress"][name]
         rules[name] = {**theta[name], "layer_0": {**first, "bias": bias}}
     return rules
 

@@ -28,6 +28,7 @@ PANELS = {
     "estimator": ("estimator",),
     "truncation": ("truncation",),
     "inputs and objective": ("inputs", "objective"),
+    "families": ("families",),
     "own": ("own",),
 }
 """Title -> groups of variants."""

@@ -62,7 +62,7 @@ def choose(
             evaluate = evaluate or evaluator(
                 problem.evaluated(), variant.optimizer, settings, CHOSEN_BY
             )
-            (cell,) = runs.run_seeds(problem, variant, settings, [SEED], evaluate).values()
+            (cell,) = runs.run_seeds(variant, settings, [SEED], evaluate).values()
             runs.write_cell(place / "cell.npz", cell, made_of)
         losses[rate] = float(cell[OUTER_LOSS][-1].mean())
     return Chosen(_best(name, list(losses), list(losses.values())), losses)

@@ -24,8 +24,10 @@ from learned_opt_lab.evaluation.statistics import lowest
 TEST_LOSS = "held_out/test"
 DEFINITIONS = {
     "outer_loss": "mean loss of fresh outer_valid batches over a whole episode from fresh weights, "
-    "on tasks of the outer-training family, the same for all",
-    "held_out_test_loss": "the same of test batches on tasks of the held-out family",
+    "on tasks of all families of the config's outer-training, the same for all variants; where the "
+    "config's reduction is mean_log, of the logarithm of the loss and its offset; times the "
+    "family's weight",
+    "held_out_test_loss": "the same of test batches on tasks of the first family's held-out one",
     "interval": "95 % percentile bootstrap over seeds and tasks, both resampled",
     "difference_to_best": "paired by seed and task, over the seeds that both have; within noise "
     "where its interval reaches 0",

@@ -40,6 +40,7 @@ class Variant(NamedTuple):
       description: what is JSON about it; another one in the same folder is refused.
       optimizer: the learned optimizer; variants with the same one share the program that evaluates.
       num_outer_steps: that make up the total of inner steps.
+      families: those it is outer-trained on.
       make_step: `seeds -> the outer step of all of them`.
       group: what it is compared within.
       seeds: how many of the settings' seeds are run; all if None.
@@ -53,6 +54,7 @@ class Variant(NamedTuple):
     description: dict[str, Any]
     optimizer: LearnedOptimizer
     num_outer_steps: int
+    families: tuple[TaskFamily, ...]
     make_step: Callable[[Sequence[int]], OuterStep]
     group: str = "own"
     seeds: int | None = None
@@ -76,6 +78,8 @@ class Settings(NamedTuple):
       num_points: thetas evaluated of a run, after the fresh one.
       loss_cap: larger losses, and those that are not finite, count as this.
       seeds_at_once: seeds in one program.
+      log_offset: where losses count by the logarithm of themselves and this; None where as they
+        are.
     """
 
     seeds: tuple[int, ...]
@@ -85,11 +89,11 @@ class Settings(NamedTuple):
     num_points: int
     loss_cap: float
     seeds_at_once: int
+    log_offset: float | None = None
 
 
 class Problem(NamedTuple):
-    """Families: those outer-training draws tasks from (the first is evaluated),
-    and the held-out one.
+    """Families: those the config's outer-training draws tasks from, and the held-out one.
 
     `held_out` is None where no family was held out: then there are no held-out losses.
     """
@@ -97,10 +101,10 @@ class Problem(NamedTuple):
     families: tuple[TaskFamily, ...]
     held_out: TaskFamily | None
 
-    def evaluated(self) -> dict[str, TaskFamily]:
-        """Name in results -> family."""
-        families = {"outer_train": self.families[0], "held_out": self.held_out}
-        return {name: family for name, family in families.items() if family is not None}
+    def evaluated(self) -> dict[str, tuple[TaskFamily, ...]]:
+        """Name in results -> families."""
+        held_out = {} if self.held_out is None else {"held_out": (self.held_out,)}
+        return {"outer_train": self.families, **held_out}
 
 
 Cell = dict[str, NDArray]
@@ -155,7 +159,7 @@ def run_cells(
                 evaluators[variant.optimizer] = evaluator(
                     problem.evaluated(), variant.optimizer, settings
                 )
-            made = run_seeds(problem, variant, settings, together, evaluators[variant.optimizer])
+            made = run_seeds(variant, settings, together, evaluators[variant.optimizer])
             for seed, cell in made.items():
                 write_cell(place / f"{seed}.npz", cell, made_of)
             found |= made
@@ -165,7 +169,7 @@ def run_cells(
 
 
 def run_seeds(
-    problem: Problem, variant: Variant, settings: Settings, seeds: list[int], evaluate: Callable
+    variant: Variant, settings: Settings, seeds: list[int], evaluate: Callable
 ) -> dict[int, Cell]:
     """Outer-trains some seeds of one variant side by side,
     and evaluates the thetas they went through.
@@ -174,7 +178,7 @@ def run_seeds(
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key_theta, np.asarray(seeds, np.int32))
     thetas = jax.device_get(jax.vmap(variant.optimizer.init)(keys))
     step = variant.make_step(seeds)
-    feed = Feed.of(problem.families, settings.seed, step.place_data)
+    feed = Feed.of(variant.families, settings.seed, step.place_data)
     step = compiled_ahead(step, thetas, key_run, feed.datas)  # seconds hold no compilation
     trained = train_seeds(
         step, thetas, key_run, feed, variant.num_outer_steps, settings.num_points, keep=KEPT

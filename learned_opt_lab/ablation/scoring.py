@@ -2,10 +2,11 @@
 losses of whole episodes from fresh weights, on the same tasks for all variants.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from numpy.typing import NDArray
 
 from learned_opt import LearnedOptimizer
@@ -15,48 +16,56 @@ from learned_opt_lab.evaluation.sweep import Runs, make_runs, make_sweep
 from tasks import TaskFamily
 
 SPLITS = ("train", "outer_valid", "test")
+TINY = float(np.finfo(np.float32).tiny)
 REPORTED, CHOSEN_BY = 1, 2
 """Which tasks: those that results are of, and those that outer rates are chosen by. Neither are of
 outer-training's key: no task is evaluated that a particle has seen in the same draw."""
 
 
 def evaluator(
-    families: dict[str, TaskFamily],
+    families: Mapping[str, Sequence[TaskFamily]],
     optimizer: LearnedOptimizer,
     settings: Any,
     role: int = REPORTED,
 ) -> Callable[[Any], dict[str, NDArray]]:
-    """`thetas, leaves [seeds, ...] -> {"<family>/<split>": [seeds, tasks]}`;
+    """`thetas, leaves [seeds, ...] -> {"<name>/<split>": [seeds, tasks]}`;
     the same tasks at every call.
 
     Args:
-      families: name -> family.
+      families: name -> families, whose tasks follow each other, times the family's weight.
       optimizer: the learned optimizer.
       settings: `learned_opt_lab.ablation.runs.Settings`.
       role: which tasks.
     """
-    every = measuring_interval(settings.num_steps)
     key = jax.random.fold_in(jax.random.key(settings.seed), role)
-    sweeps: dict[str, tuple[Callable, Runs]] = {}
-    for index, (name, family) in enumerate(families.items()):
-        sweep = make_sweep(
-            family,
-            optimizer.within(settings.num_steps),
-            num_steps=settings.num_steps,
-            splits=SPLITS,
-            eval_every=every,
-        )
-        sweeps[name] = sweep, make_runs(jax.random.fold_in(key, index), settings.num_tasks)
+    sweeps: dict[str, list[tuple[Callable, Runs, float]]] = {}
+    for index, (name, members) in enumerate(families.items()):
+        sweeps[name], key_of_name = [], jax.random.fold_in(key, index)
+        for number, family in enumerate(members):
+            num_steps = family.num_steps or settings.num_steps
+            sweep = make_sweep(
+                family,
+                optimizer.within(num_steps),
+                num_steps=num_steps,
+                splits=SPLITS,
+                eval_every=measuring_interval(num_steps),
+            )
+            key_of_family = jax.random.fold_in(key_of_name, number) if number else key_of_name
+            runs = make_runs(key_of_family, settings.num_tasks)
+            sweeps[name].append((sweep, runs, family.weight))
 
     def evaluate(thetas: Any) -> dict[str, NDArray]:
-        losses = {}
-        for name, (sweep, runs) in sweeps.items():
-            for split, metrics in sweep(thetas, runs).items():
-                curves = cap_losses(metrics["loss"], settings.loss_cap)[..., 1:]
-                losses[f"{name}/{split}"] = curves.mean(axis=-1)
-                losses[f"{name}_final/{split}"] = curves[
-                    ..., -max(1, curves.shape[-1] // 10) :
-                ].mean(axis=-1)
-        return losses
+        losses: dict[str, list[NDArray]] = {}
+        for name, members in sweeps.items():
+            for sweep, runs, weight in members:
+                for split, metrics in sweep(thetas, runs).items():
+                    curves = cap_losses(metrics["loss"], settings.loss_cap)[..., 1:]
+                    if settings.log_offset is not None:
+                        curves = np.log(np.maximum(curves + settings.log_offset, TINY))
+                    end = curves[..., -max(1, curves.shape[-1] // 10) :]
+                    for label, part in (("", curves), ("_final", end)):
+                        of = losses.setdefault(f"{name}{label}/{split}", [])
+                        of.append(weight * part.mean(axis=-1))
+        return {name: np.concatenate(parts, axis=-1) for name, parts in losses.items()}
 
     return evaluate

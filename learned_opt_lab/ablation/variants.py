@@ -16,7 +16,8 @@ class Ablated(NamedTuple):
 
     Attributes:
       label: of its line and row.
-      group: what it is compared within: base, estimator, truncation, inputs, objective, own.
+      group: what it is compared within: base, estimator, truncation, inputs, families, objective,
+        own.
       config: its `num_outer_steps` make up the total of inner steps.
     """
 
@@ -28,8 +29,11 @@ class Ablated(NamedTuple):
 BASE = "base"
 """The group of the config itself."""
 PRESET = "metz2019"
-OF_MLP = ("no_momentum", "no_time", "preset_metz2019")
-"""Variants of an `optimizer:mlp` alone."""
+OF_OPTIMIZERS = {
+    base.Mlp: ("no_momentum", "no_time", "preset_metz2019"),
+    base.OrthogonalMlp: ("not_orthogonal", "adam_direction", "momentum_direction", "not_told"),
+}
+"""Variants of one kind of optimizer alone."""
 SHARED = ("family", "extra_families", "num_outer_steps", "seed", "held_out", "init_theta", "search")
 """Fields of a config that all its variants have in common."""
 SHARED_OF_PROBLEM = ("num_steps", "loss_clip")
@@ -58,8 +62,11 @@ def changes(config: TrainConfig, lengths: Sequence[int]) -> dict[str, Ablated]:
         if config.truncation != base.Constant(length):
             fixed = dataclasses.replace(config, truncation=base.Constant(length))
             found[f"fixed_{length}"] = Ablated(f"fixed truncation {length}", "truncation", fixed)
-    for name, label, optimizer in _optimizers(config.optimizer):
-        found[name] = Ablated(label, "inputs", dataclasses.replace(config, optimizer=optimizer))
+    for name, label, other in _optimizers(config):
+        found[name] = Ablated(label, "inputs", other)
+    for name, label, families in _families(config):
+        without = dataclasses.replace(config, family=families[0], extra_families=families[1:])
+        found[name] = Ablated(label, "families", without)
     other = "train" if config.problem.objective == "valid" else "valid"
     problem = dataclasses.replace(config.problem, objective=other)
     found[f"{other}_objective"] = Ablated(
@@ -68,12 +75,24 @@ def changes(config: TrainConfig, lengths: Sequence[int]) -> dict[str, Ablated]:
     return found
 
 
-def _optimizers(own: base.Optimizer) -> Iterator[tuple[str, str, base.Mlp]]:
-    """Name, label and optimizer with inputs taken away,
-    which is known how to do for a per-parameter MLP only.
-    """
-    if not isinstance(own, base.Mlp):
+def _optimizers(config: TrainConfig) -> Iterator[tuple[str, str, TrainConfig]]:
+    """Name, label and config of what can be taken away from the config's kind of optimizer."""
+    own = config.optimizer
+    if isinstance(own, base.Mlp):
+        found = _of_mlp(own)
+    elif isinstance(own, base.OrthogonalMlp):
+        found = _of_orthogonal_mlp(own)
+        if config.problem.share_told:
+            untold = dataclasses.replace(config.problem, share_told=0.0)
+            yield "not_told", "length unknown", dataclasses.replace(config, problem=untold)
+    else:
         return
+    for name, label, optimizer in found:
+        if optimizer != own:
+            yield name, label, dataclasses.replace(config, optimizer=optimizer)
+
+
+def _of_mlp(own: base.Mlp) -> Iterator[tuple[str, str, base.Mlp]]:
     from learned_opt.per_parameter import PRESETS, MLPSettings
 
     features = own.features or PRESETS.get(own.preset, MLPSettings()).features
@@ -82,6 +101,23 @@ def _optimizers(own: base.Optimizer) -> Iterator[tuple[str, str, base.Mlp]]:
     yield "no_time", "no time inputs", dataclasses.replace(own, timescales=())
     if own.preset != PRESET:
         yield "preset_metz2019", "the paper's optimizer", base.Mlp(preset=PRESET)
+
+
+def _of_orthogonal_mlp(own: base.OrthogonalMlp) -> Iterator[tuple[str, str, base.OrthogonalMlp]]:
+    plain = dataclasses.replace(own, orthogonal=False)
+    yield "not_orthogonal", "steps not made orthogonal", plain
+    for direction, label in (("adam", "Adam's direction"), ("momentum", "momentum's direction")):
+        yield f"{direction}_direction", label, dataclasses.replace(own, direction=direction)
+
+
+def _families(config: TrainConfig) -> Iterator[tuple[str, str, tuple[base.Family, ...]]]:
+    """Name, label and families without those of one origin, where there are others."""
+    families = (config.family, *config.extra_families)
+    origins = [family.origin for family in families]
+    for origin in dict.fromkeys(origins):
+        rest = tuple(f for f, of in zip(families, origins, strict=True) if of != origin)
+        if rest:
+            yield f"without_{origin}", f"without {origin.replace('_', ' ')}", rest
 
 
 def _label(kind: type[base.Estimator]) -> str:
@@ -146,7 +182,7 @@ def variants_of(
     known |= {name: Ablated(name, "own", other) for name, other in (own or {}).items()}
     if missing := [name for name in names if name not in known]:
         raise ValueError(
-            f"{missing[0]} changes what only optimizer:mlp has; this config's optimizer is another"
+            f"{missing[0]} changes what this config's optimizer:{config.optimizer.word} has not"
         )
     return {
         name: known[name]._replace(config=with_budget(known[name].config, num_inner_steps))

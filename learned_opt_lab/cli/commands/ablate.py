@@ -3,6 +3,7 @@ several seeds, the same total of inner steps.
 """
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,8 +41,12 @@ class Args(ConfigArgs):
     The base is CONFIG itself, with its tasks, estimator and truncations, called by its estimator's
     name. Each variant changes one thing: merged, reparameterization, evolution_strategies,
     persistent_es, noise_reuse_es (that estimator), fixed_N (truncations of N), no_momentum and
-    no_time (inputs taken away), preset_metz2019 (the paper's optimizer), train_objective (L_train
-    in place of L_valid). All have the same total of inner steps.
+    no_time (inputs taken away), preset_metz2019 (the paper's optimizer), not_orthogonal,
+    adam_direction, momentum_direction and not_told (of orthogonal-mlp: plain steps, a direction
+    that is not learned, episodes of unknown length), without_NAME (trained
+    without the families of that data set or function), train_objective (L_train in place of
+    L_valid). All have the same total of inner steps. Thetas are judged on tasks of all families
+    that CONFIG trains on.
     """
 
     out: Path | None = None
@@ -234,14 +239,14 @@ def checked_names(text: str, known: list[str], own: Mapping[str, TrainConfig]) -
 
     Raises `ValueError` for an unknown one or none.
     """
-    from learned_opt_lab.ablation.variants import OF_MLP
+    from learned_opt_lab.ablation.variants import OF_OPTIMIZERS
     from learned_opt_lab.runs import catalog
 
     if text == "all":
         return [*known, *own]
     names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in (*known, *own, *OF_MLP):
+        if name not in (*known, *own, *itertools.chain(*OF_OPTIMIZERS.values())):
             raise ValueError(catalog.unknown("variant", name, [*known, *own]))
     if not names:
         raise ValueError("variants must name at least one")
@@ -267,14 +272,16 @@ def settings_of(args: Args):
     """What all variants share."""
     from learned_opt_lab.ablation.runs import Settings
 
+    problem = args.config.problem
     return Settings(
         seeds=tuple(range(args.num_seeds)),
         seed=args.config.seed,
-        num_steps=args.config.problem.num_steps,
+        num_steps=problem.num_steps,
         num_tasks=args.num_tasks,
         num_points=args.num_points,
-        loss_cap=args.config.problem.loss_clip,
+        loss_cap=problem.loss_clip,
         seeds_at_once=args.seeds_at_once or args.num_seeds,
+        log_offset=problem.log_offset if problem.reduction == "mean_log" else None,
     )
 
 
@@ -286,7 +293,7 @@ def describe(args: Args, settings) -> dict[str, Any]:
     shared = {
         name: value
         for name, value in settings._asdict().items()
-        if name not in ("seeds", "seeds_at_once")
+        if name not in ("seeds", "seeds_at_once") and value is not None
     }
     about = {
         "format_version": FORMAT_VERSION,

@@ -1,5 +1,7 @@
 """The per-parameter MLP whose steps are orthogonal for matrices."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +20,7 @@ PARAMS = {
 }
 OPTIMIZER = learned_opt.orthogonal_mlp()
 THETA = OPTIMIZER.init(jax.random.key(0))
+THETA_OF_ADAM = learned_opt.orthogonal_mlp(output_init_scale=0.0).init(jax.random.key(0))
 
 
 def learned(seed=3):
@@ -56,6 +59,40 @@ def test_a_fresh_step_is_that_of_adams_direction():
     bias = -0.01 * jnp.sign(g["layer"]["bias"])
     np.testing.assert_allclose(updates["layer"]["bias"], bias, rtol=2e-3)
     assert sum(x.size for x in jax.tree.leaves(theta)) == 368
+
+
+def test_a_direction_that_is_not_learned():
+    fresh = trained(learned_opt.orthogonal_mlp(output_init_scale=0.0).optimizer(THETA_OF_ADAM))
+    adam = learned_opt.orthogonal_mlp(direction="adam")
+    theta = adam.init(jax.random.key(0))
+    assert sum(x.size for x in jax.tree.leaves(theta)) == 12
+    close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5)
+    for make in (adam.optimizer, adam.packed):
+        end = trained(make(theta))
+        jax.tree.map(close, end, fresh)
+
+
+def test_momentum_steps_are_as_long_as_the_rate():
+    muon = learned_opt.orthogonal_mlp(direction="momentum")
+    opt = muon.optimizer(muon.init(jax.random.key(0)))
+    updates, _ = opt.update(gradients(0), opt.init(PARAMS), PARAMS)
+    rms = jax.tree.map(lambda x: float(jnp.sqrt(jnp.mean(x * x))), updates)
+    for of_tensor in (rms["embed"]["embedding"], rms["head"]["kernel"], rms["layer"]["bias"]):
+        assert of_tensor == pytest.approx(0.01, rel=1e-3)
+    values = np.linalg.svd(np.asarray(updates["layer"]["kernel"]), compute_uv=False)
+    assert values.max() / values.min() < (1 + ERROR) / (1 - ERROR)
+
+
+def test_steps_that_are_not_orthogonal():
+    theta, g = learned(), gradients(0)
+    plain = learned_opt.orthogonal_mlp(orthogonal=False)
+    ends = []
+    for optimizer in (OPTIMIZER, plain):
+        opt = optimizer.optimizer(theta)
+        ends.append(opt.update(g, opt.init(PARAMS), PARAMS)[0])
+    orthogonal = orthogonal_step(ends[1]["layer"].pop("kernel"))
+    np.testing.assert_allclose(ends[0]["layer"].pop("kernel"), orthogonal, rtol=1e-4, atol=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, *ends)
 
 
 def test_both_layouts_agree():
@@ -151,6 +188,7 @@ def test_saved_and_loaded(tmp_path):
         ({"hidden_sizes": (1,)}, "hidden_sizes: got 1"),
         ({"momentum_decays": (1.0,)}, "momentum_decays: got 1.0"),
         ({"rates": (1.0, 1.0)}, "rates"),
+        ({"direction": "sign"}, "direction: got 'sign', allowed are learned, adam, momentum"),
         ({"rates": (1.0, 1.0, 0.0, 1.0)}, "rates"),
     ],
 )

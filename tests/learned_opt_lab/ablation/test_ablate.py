@@ -134,8 +134,42 @@ def test_the_base_is_what_the_config_says():
     assert changes(particles, [])["merged"].config.estimator.num_pairs == 6
     named = dataclasses.replace(CONFIG, optimizer=base.NamedOptimizer("adam8"))
     assert "no_time" not in changes(named, [])
-    with pytest.raises(ValueError, match="no_time changes what only optimizer:mlp has"):
+    with pytest.raises(ValueError, match="no_time changes what this config"):
         variants_of(named, ["no_time"], [], 20_000)
+
+
+def test_variants_of_orthogonal_mlp():
+    config = dataclasses.replace(CONFIG, optimizer=base.OrthogonalMlp())
+    variants = changes(config, [])
+    of = {name: variants[name].config.optimizer for name in variants if "direction" in name}
+    assert of == {
+        "adam_direction": base.OrthogonalMlp(direction="adam"),
+        "momentum_direction": base.OrthogonalMlp(direction="momentum"),
+    }
+    assert variants["not_orthogonal"].config.optimizer == base.OrthogonalMlp(orthogonal=False)
+    assert variants["not_told"].config.problem.share_told == 0.0
+    assert "no_time" not in variants
+    assert "adam_direction" not in changes(variants["adam_direction"].config, [])
+
+
+def test_families_are_left_out_by_where_they_are_from():
+    text = base.CustomFamily("tasks:char_family", kwargs={"width": 16})
+    wide = dataclasses.replace(text, kwargs={"width": 32})
+    digits = base.ClassSubset(num_train_classes=7)
+    cifar = base.ClassSubset(dataset="imagenet_resized/32x32")
+    config = dataclasses.replace(CONFIG, family=digits, extra_families=(text, cifar, wide))
+    variants = changes(config, [])
+    left = {
+        name: (v.config.family, *v.config.extra_families)
+        for name, v in variants.items()
+        if v.group == "families"
+    }
+    assert left == {
+        "without_digits": (text, cifar, wide),
+        "without_char_family": (digits, cifar),
+        "without_imagenet_resized_32x32": (digits, text, wide),
+    }
+    assert not [v for v in changes(CONFIG, []).values() if v.group == "families"]
 
 
 def test_variants_of_one_s_own():
@@ -191,7 +225,7 @@ def test_the_rate_of_the_lowest_known_loss(tmp_path, monkeypatch):
     losses = {0.1: np.nan, 0.01: 2.0, 0.001: 1.0}
     asked = []
 
-    def run_seeds(problem, variant, settings, seeds, evaluate):
+    def run_seeds(variant, settings, seeds, evaluate):
         asked.append((variant.outer_rate, seeds, settings.num_points))
         loss = np.full((2, 4), losses[variant.outer_rate])
         return {seeds[0]: {"outer_train/outer_valid": loss}}
@@ -200,7 +234,7 @@ def test_the_rate_of_the_lowest_known_loss(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "content_of", lambda problem, variant: {})
     monkeypatch.setattr(rates, "evaluator", lambda *args: None)
     variants = {
-        rate: runs.Variant("a", "a", {"rate": rate}, None, 7, None, outer_rate=rate)
+        rate: runs.Variant("a", "a", {"rate": rate}, None, 7, (), None, outer_rate=rate)
         for rate in losses
     }
     settings = runs.Settings((0,), 0, 8, 4, 8, 10.0, 1)
@@ -240,7 +274,7 @@ def test_an_ablation_goes_on_with_what_is_missing(tmp_path, monkeypatch, capsys)
     assert (np.diff(cell["seconds_so_far"]) > 0).all()
     made = []
 
-    def recorded(problem, variant, settings, seeds, evaluate):
+    def recorded(variant, settings, seeds, evaluate):
         made.append((variant.name, seeds))
         return {
             seed: cell | {"outer_train/outer_valid": cell["outer_train/outer_valid"] + 1}

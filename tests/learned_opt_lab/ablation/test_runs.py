@@ -4,9 +4,11 @@ statistics against closed forms, budgets of inner steps.
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
+import learned_opt
 from learned_opt_lab.ablation.comparisons import along, at_equal_seconds, crossed_bootstrap
 from learned_opt_lab.ablation.figure import ablation_figure, along_figure
 from learned_opt_lab.ablation.report import table, untrained
@@ -18,8 +20,10 @@ from learned_opt_lab.ablation.runs import (
     read_cell,
     write_cell,
 )
+from learned_opt_lab.ablation.scoring import evaluator
 from learned_opt_lab.evaluation.measures import measuring_interval
 from learned_opt_lab.results.folder import finite
+from tasks import random_quadratic_family
 
 SETTINGS = Settings(
     seeds=(0, 1, 2), seed=0, num_steps=20, num_tasks=4, num_points=2, loss_cap=10.0, seeds_at_once=3
@@ -45,7 +49,7 @@ GROUPS = {"merged": "base", "train_objective": "objective", "no_time": "inputs"}
 
 def variant(name, **more):
     group = "truncation" if name.startswith("fixed_") else GROUPS.get(name, "estimator")
-    return Variant(name, name, {}, None, 7, None, group, **more)
+    return Variant(name, name, {}, None, 7, (), None, group, **more)
 
 
 def found(**losses):
@@ -246,3 +250,26 @@ def test_variances_along_the_curriculum():
     without = results_of({"merged": {seed: cell(1, seed) for seed in range(2)}})
     assert without["variants"][0]["along"] is None
     assert along_figure(finite(without)) is None
+
+
+def test_tasks_of_all_families_count_as_outer_training_counts_them():
+    families = [
+        random_quadratic_family(dim=3)._replace(num_steps=steps, weight=weight)
+        for steps, weight in ((None, 1.0), (7, 3.0))
+    ]
+    optimizer = learned_opt.mlp()
+    thetas = jax.vmap(optimizer.init)(jax.random.split(jax.random.key(0), 2))
+
+    def losses(members, **more):
+        return evaluator({"a": members}, optimizer, SETTINGS._replace(**more))(thetas)
+
+    both, first = losses(families), losses(families[:1])
+    assert {name: of.shape for name, of in both.items()} == dict.fromkeys(first, (2, 8))
+    for name in first:
+        np.testing.assert_allclose(both[name][:, :4], first[name], rtol=1e-5)
+    light = losses([families[0], families[1]._replace(weight=1.0)])
+    np.testing.assert_allclose(both["a/test"][:, 4:], 3.0 * light["a/test"][:, 4:], rtol=1e-5)
+    # The mean of logarithms is below the logarithm of the mean.
+    logs = losses(families[:1], log_offset=0.1)["a/test"]
+    assert np.all(logs < np.log(first["a/test"] + 0.1))
+    assert np.all(logs > np.log(first["a_final/test"] + 0.1) - 1.0)
