@@ -82,8 +82,6 @@ class OrthogonalMlp(Optimizer):
     """Inputs, by their names in `learned_opt.orthogonal.FEATURES`."""
     exp_multiplier: float | None = None
     """Factor of the direction's magnitude, inside the exponential."""
-    output_init_scale: float | None = None
-    """Scale of the last layer's fresh weights."""
     rates: tuple[float, ...] | None = None
     """Fresh rates of matrices, embeddings, heads and vectors."""
     direction: Literal["learned", "adam", "momentum"] | None = None

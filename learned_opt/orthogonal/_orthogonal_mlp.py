@@ -66,7 +66,6 @@ def orthogonal_mlp(
     *,
     features: Sequence[str] | None = None,
     exp_multiplier: float | None = None,
-    output_init_scale: float | None = None,
     rates: Sequence[float] | None = None,
     direction: str | None = None,
     orthogonal: bool | None = None,
@@ -83,7 +82,6 @@ def orthogonal_mlp(
         rows.
       exp_multiplier: of the magnitude that makes a direction's elements longer or shorter, inside
         the exponential.
-      output_init_scale: of the last layer's fresh weights.
       rates: positive, of a fresh theta: for matrices, embeddings, heads and vectors.
       direction: `"learned"`; or `"adam"` or `"momentum"`, that of the first momentum over Adam's
         scale or over its own root mean square, with which only the rates are learned.

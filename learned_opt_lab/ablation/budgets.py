@@ -13,6 +13,29 @@ from configs import base
 from configs.base import TrainConfig
 
 
+def checked_lengths(text: str, episode: int) -> list[int]:
+    """The fixed truncations, ascending, none above the episode.
+
+    Raises `ValueError` for what is no positive number of steps and no share.
+    """
+    try:
+        lengths = sorted({min(_length(part.strip(), episode), episode) for part in text.split(",")})
+    except (ValueError, OverflowError):
+        raise ValueError(
+            "lengths must be whole numbers, or shares such as 10%, with commas between, got "
+            f"{text!r}"
+        ) from None
+    if lengths[0] < 1:
+        raise ValueError(f"lengths must be at least 1, got {text!r}")
+    return lengths
+
+
+def _length(text: str, episode: int) -> int:
+    if not text.endswith("%"):
+        return int(text)
+    return round(float(text[:-1]) / 100 * episode)
+
+
 def planned_lengths(truncation: base.Truncation, num_outer_steps: int) -> NDArray:
     """Expected truncation lengths of a run, float `[outer steps]`, its jitter left out.
 

@@ -134,7 +134,7 @@ def run(args: Args) -> Outcome:
 
 def planned(args: Args) -> tuple[Args, dict[str, Any]]:
     """The arguments with their inner steps filled in, and the variants' configs."""
-    from learned_opt_lab.ablation.budgets import spent
+    from learned_opt_lab.ablation.budgets import checked_lengths, spent
     from learned_opt_lab.ablation.variants import changes, check_own, variants_of
 
     _check_counts(args)
@@ -187,29 +187,6 @@ def write(out: Path, result: dict[str, Any], variants: list, cells: Mapping) -> 
         save(figure, out / "variances.png")
         written.append(out / "variances.png")
     return written
-
-
-def checked_lengths(text: str, episode: int) -> list[int]:
-    """The fixed truncations, ascending, none above the episode.
-
-    Raises `ValueError` for what is no positive number of steps and no share.
-    """
-    try:
-        lengths = sorted({min(_length(part.strip(), episode), episode) for part in text.split(",")})
-    except (ValueError, OverflowError):
-        raise ValueError(
-            "lengths must be whole numbers, or shares such as 10%, with commas between, got "
-            f"{text!r}"
-        ) from None
-    if lengths[0] < 1:
-        raise ValueError(f"lengths must be at least 1, got {text!r}")
-    return lengths
-
-
-def _length(text: str, episode: int) -> int:
-    if not text.endswith("%"):
-        return int(text)
-    return round(float(text[:-1]) / 100 * episode)
 
 
 def own_variants(texts: Sequence[str], config: TrainConfig) -> dict[str, TrainConfig]:

@@ -11,9 +11,15 @@ from configs import base
 from configs.quadratic import config as quadratic
 from learned_opt import load_theta
 from learned_opt_lab.ablation import rates, runs
-from learned_opt_lab.ablation.budgets import live_steps, planned_lengths, spent, with_budget
+from learned_opt_lab.ablation.budgets import (
+    checked_lengths,
+    live_steps,
+    planned_lengths,
+    spent,
+    with_budget,
+)
 from learned_opt_lab.ablation.variants import changes, check_own, variants_of
-from learned_opt_lab.cli.commands.ablate import checked_lengths, checked_names, own_variants
+from learned_opt_lab.cli.commands.ablate import checked_names, own_variants
 from learned_opt_lab.cli.main import main
 
 CONFIG = dataclasses.replace(
