@@ -39,6 +39,7 @@ FIXED = {"adam": "adam_momentum", "momentum": "unit_momentum"}
 FEATURES = ("parameter", "adam_gradient", "adam_momentum", "unit_gradient", "unit_momentum")
 """Inputs that `orthogonal_mlp` can give."""
 
+NUM_PROGRESS = 3
 LOG_RATE_UNIT = 10.0
 """Outer-training perturbs all of theta by the same hundredths. In this unit they change a rate by
 tenths, about as much as those of the other weights change a direction.
@@ -90,8 +91,9 @@ def orthogonal_mlp(
     Returns:
       The optimizer. Its theta has `"matrix"` and `"other"`, weights as those of `mlp`;
       `"log_rates"` `[4]`, natural logarithms in units of `LOG_RATE_UNIT`; and `"progress"`, what
-      the share of the training that is done adds: `"matrix"` and `"other"` `[2, hidden]` to the
-      first biases, `"log_rates"` `[2, 4]`. A fresh one's direction is Adam's, by the first
+      is known of the share of the training that is done adds (1, the share and its square; nothing
+      without `num_steps`): `"matrix"` and `"other"` `[3, hidden]` to the first biases,
+      `"log_rates"` `[3, 4]`. A fresh one's direction is Adam's, by the first
       momentum. Its transformation takes `num_steps`: the rate then falls to 0 by half a cosine.
 
     Raises:
@@ -143,11 +145,11 @@ def _init(own: OrthogonalMLPSettings, rule: MLPSettings, key: Array) -> Theta:
     """Fresh weights."""
     theta = {
         "log_rates": jnp.log(jnp.asarray(own.rates, jnp.float32)) / LOG_RATE_UNIT,
-        "progress": {"log_rates": jnp.zeros((2, len(KINDS)))},
+        "progress": {"log_rates": jnp.zeros((NUM_PROGRESS, len(KINDS)))},
     }
     if own.direction != LEARNED:
         return theta
-    shape = (2, own.hidden_sizes[0])
+    shape = (NUM_PROGRESS, own.hidden_sizes[0])
     of_progress = {name: jnp.zeros(shape) for name in (MATRIX, OTHER)}
     return theta | _fresh_rules(own, rule, key) | {"progress": theta["progress"] | of_progress}
 
@@ -229,13 +231,15 @@ def _rules_of(kinds: Any) -> Any:
 
 
 def _progress(count: Array, num_steps: int | Array | None) -> Array:
-    """What is known of the share s of the training that is done: s and s^2, `[2]`; zeros where
-    nothing is.
+    """What is known of the share s of the training that is done: 1, s and s^2, `[3]`; zeros where
+    nothing is. The 1 lets rates be others where they will fall.
     """
     if num_steps is None:
-        return jnp.zeros(2)
-    share = jnp.minimum(count.astype(jnp.float32) / jnp.asarray(num_steps, jnp.float32), 1.0)
-    return jnp.stack([share, share * share])
+        return jnp.zeros(NUM_PROGRESS)
+    total = jnp.asarray(num_steps, jnp.float32)
+    share = jnp.minimum(count.astype(jnp.float32) / total, 1.0)
+    known = jnp.isfinite(total).astype(share.dtype)
+    return jnp.stack([known, share, share * share])
 
 
 def _rules_at(theta: Theta, progress: Array) -> Mapping[str, Any]:
@@ -254,4 +258,4 @@ def _rules_at(theta: Theta, progress: Array) -> Mapping[str, Any]:
 
 def _annealed(rates: Array, progress: Array, num_steps: int | Array | None) -> Array:
     """Rates on half a cosine, where the length of the training is known."""
-    return rates if num_steps is None else rates * (0.5 + 0.5 * jnp.cos(jnp.pi * progress[0]))
+    return rates if num_steps is None else rates * (0.5 + 0.5 * jnp.cos(jnp.pi * progress[1]))

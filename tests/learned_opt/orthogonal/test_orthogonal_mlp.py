@@ -64,14 +64,14 @@ def test_a_fresh_step_is_that_of_adams_direction():
     np.testing.assert_allclose(updates["layer"]["kernel"], kernel, rtol=5e-3, atol=1e-4)
     bias = -0.01 * jnp.sign(g["layer"]["bias"])
     np.testing.assert_allclose(updates["layer"]["bias"], bias, rtol=2e-3)
-    assert sum(x.size for x in jax.tree.leaves(THETA)) == 368
+    assert sum(x.size for x in jax.tree.leaves(THETA)) == 404
 
 
 def test_a_direction_that_is_not_learned():
     fresh = trained(OPTIMIZER.optimizer(silent(THETA)))
     adam = learned_opt.orthogonal_mlp(direction="adam")
     theta = adam.init(jax.random.key(0))
-    assert sum(x.size for x in jax.tree.leaves(theta)) == 12
+    assert sum(x.size for x in jax.tree.leaves(theta)) == 16
     close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5)
     for make in (adam.optimizer, adam.packed):
         end = trained(make(theta))
