@@ -8,8 +8,8 @@ width 16 and 32 on the source of Python's library. Episodes are 200 to 2,000 inn
 of them tell the optimizer how long: it has to be good with and without. The outer loss is the mean
 validation loss, whose unit the families' weights make up for. Text counts more, whose entropy is
 most of its loss; where images are few less: a network that has learned them by heart gains more by
-slower steps than all others lose by them. The logarithm of the loss would need no weights, but on
-small batches it is lowest for networks that are sure of most examples and wrong about the rest.
+slower steps than all others lose by them. The logarithm of the loss would need no weights, but that
+of a small batch pays for being sure of most examples and wrong about the rest.
 
 A fresh theta makes Adam's step orthogonal. What is learned is the direction, a rate for each kind
 of tensor, and how both change over the training.

@@ -53,7 +53,8 @@ InnerProblem = UnrolledSystem
 class InnerState(NamedTuple):
     """One inner training run: its parameters, its optimizer's state, which task it is, its step
     (int32), the network's own state, `()` if it has none, and the number of steps that the
-    optimizer is told, `()` where all episodes tell theirs.
+    optimizer is told, 0 for none, `()` where all episodes tell theirs. All of it is finite while
+    the run is sound: one that is not is started anew.
     """
 
     params: Any
@@ -189,9 +190,9 @@ def _told(optimizer: LearnedOptimizer, num_steps: int, share: float) -> tuple[Ca
 
     def draw(key):
         key = jax.random.fold_in(key, 2)  # 0 and 1 make the keys of a split in two
-        return jnp.where(jax.random.uniform(key) < share, jnp.float32(num_steps), jnp.inf)
+        return jnp.where(jax.random.uniform(key) < share, jnp.float32(num_steps), 0.0)
 
-    return draw, lambda theta, told: optimizer.within(told)(theta)
+    return draw, lambda theta, told: optimizer.within(jnp.where(told > 0, told, jnp.inf))(theta)
 
 
 def _training_loss(task, state, key, batch):

@@ -26,7 +26,7 @@ class InnerProblem:
     mean_log is the mean of log(log_offset + loss); only full-es takes log_mean."""
     log_offset: float = 0.1
     """Added to a step's loss before mean_log takes its logarithm. Losses well below it no longer
-    count; where it is small, theta learns to be sure of most batches and wrong about a few."""
+    count; a small one pays for being sure of most batches and wrong about a few."""
     loss_clip: float = 10.0
     """Larger step losses, and nan, count as this."""
     num_loss_batches: int = 1

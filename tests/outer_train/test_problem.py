@@ -62,14 +62,27 @@ def test_a_share_of_the_episodes_tells_its_length():
     starts = jax.vmap(lambda key: half.init(theta, key).told)(
         jax.random.split(jax.random.key(1), 400)
     )
-    assert set(np.asarray(starts)) == {T, np.inf}
-    assert 150 < np.sum(np.isinf(starts)) < 250
+    assert set(np.asarray(starts)) == {T, 0}
+    assert 150 < np.sum(np.asarray(starts) == 0) < 250
     # One that cannot take it has nothing to draw, nor has one that is always told.
     sgd = hyperparameters.sgd(RATE)
     state = problem(0.5, sgd).init(sgd.init(None), jax.random.key(0))
     assert state.told == ()
     with pytest.raises(ValueError, match="share_told must"):
         problem(1.1, learned)
+
+
+@pytest.mark.parametrize("name", ["noise_reuse_es", "merged", "truncated_backprop"])
+def test_an_episode_of_unknown_length_is_as_long_as_others(name):
+    learned = _linear()
+    problem = inner_problem(_family()._replace(share_told=0.0), learned, T)
+    estimator = getattr(estimators, name)(problem, 2, max_num_steps=2, stagger=False)
+    theta = learned.init(jax.random.key(0))
+    state, resets = estimator.init(theta, jax.random.key(1)), []
+    for i in range(T // 2):
+        estimate, state = estimator.estimate(theta, state, jax.random.key(i), jnp.int32(2))
+        resets.append(int(estimate.info.num_resets))
+    assert resets == [0, 0, 2]
 
 
 def test_objective_and_reduction_in_closed_form():
