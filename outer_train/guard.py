@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from outer_train.trees import Tree, all_finite, in_units, scaled_norm
+from outer_train.trees import Tree, all_finite, in_units, none_lost, scaled_norm
 
 
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
@@ -50,9 +50,7 @@ def guarded_update(
         with jax.numpy_dtype_promotion("standard"):
             updates, new_state = optimizer.update(grad, opt_state, theta)
             new_theta = optax.apply_updates(theta, updates)
-            taken = (
-                known & all_finite((grad, updates, new_theta)) & _none_lost(opt_state, new_state)
-            )
+            taken = known & all_finite((grad, updates, new_theta)) & none_lost(opt_state, new_state)
             keep = lambda new, old: jnp.where(taken, new, old)
             return (
                 jax.tree.map(keep, new_theta, theta),
@@ -61,16 +59,3 @@ def guarded_update(
             )
 
     return step
-
-
-def _none_lost(before, after):
-    """Whether what was finite still is.
-
-    A state may hold infinities of its own, such as a best loss so far.
-    """
-    rows = [
-        jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old))
-        for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
-        if jnp.issubdtype(new.dtype, jnp.inexact)
-    ]
-    return jnp.all(jnp.stack(rows)) if rows else jnp.bool_(True)

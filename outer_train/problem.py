@@ -53,8 +53,8 @@ InnerProblem = UnrolledSystem
 class InnerState(NamedTuple):
     """One inner training run: its parameters, its optimizer's state, which task it is, its step
     (int32), the network's own state, `()` if it has none, and the number of steps that the
-    optimizer is told, 0 for none, `()` where all episodes tell theirs. All of it is finite while
-    the run is sound: one that is not is started anew.
+    optimizer is told, `()` where all episodes tell theirs. 0 is for none: an infinity would have
+    every truncation look whether the run is lost.
     """
 
     params: Any

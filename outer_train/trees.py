@@ -2,7 +2,7 @@
 and whether all of a tree is finite.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -95,11 +95,33 @@ def all_finite(tree: Tree, like: Array | None = None) -> Array:
       like: None for one bool of the whole tree; `[particles]` for one of each particle, by which
         all leaves lead then.
     """
+    return _all_hold(jnp.isfinite, like, tree)
+
+
+def none_lost(before: Tree, after: Tree, like: Array | None = None) -> Array:
+    """Whether every floating-point number that was finite still is.
+
+    A state may hold infinities of its own, such as a best loss so far.
+
+    Args:
+      before: any tree.
+      after: one of the same shapes.
+      like: as in `all_finite`.
+    """
+    kept = lambda new, old: jnp.isfinite(new) | ~jnp.isfinite(old)
+    return _all_hold(kept, like, after, before)
+
+
+def _all_hold(check: Callable[..., Array], like: Array | None, tree: Tree, *others: Tree) -> Array:
+    """Whether an elementwise check of trees of the same shapes holds everywhere."""
     num_leading = 0 if like is None else like.ndim
-    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    checks = [jnp.all(jnp.isfinite(x), axis=tuple(range(num_leading, x.ndim))) for x in leaves]
-    if checks:
-        return jnp.all(jnp.stack(checks), axis=0)
+    rows = [
+        jnp.all(check(x, *more), axis=tuple(range(num_leading, x.ndim)))
+        for x, *more in zip(*map(jax.tree.leaves, (tree, *others)), strict=True)
+        if jnp.issubdtype(x.dtype, jnp.inexact)
+    ]
+    if rows:
+        return jnp.all(jnp.stack(rows), axis=0)
     return jnp.bool_(True) if like is None else jnp.ones_like(like, bool)
 
 

@@ -85,7 +85,8 @@ def orthogonal_mlp(
         the exponential.
       rates: positive, of a fresh theta: for matrices, embeddings, heads and vectors.
       direction: `"learned"`; or `"adam"` or `"momentum"`, that of the first momentum over Adam's
-        scale or over its own root mean square, with which only the rates are learned.
+        scale or over its own root mean square. Only the rates are learned then, and widths,
+        features and the exponential's factor count for nothing.
       orthogonal: whether matrices step along the polar factor, or along the direction itself.
 
     Returns:

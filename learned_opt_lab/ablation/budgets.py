@@ -14,12 +14,12 @@ from configs.base import TrainConfig
 
 
 def checked_lengths(text: str, episode: int) -> list[int]:
-    """The fixed truncations, ascending, none above the episode.
+    """Truncation lengths, ascending, of numbers of steps and shares of the episode such as `10%`.
 
-    Raises `ValueError` for what is no positive number of steps and no share.
+    Raises `ValueError` for what is neither, or comes to less than one step.
     """
     try:
-        lengths = sorted({min(_length(part.strip(), episode), episode) for part in text.split(",")})
+        lengths = sorted({_length(part.strip(), episode) for part in text.split(",")})
     except (ValueError, OverflowError):
         raise ValueError(
             "lengths must be whole numbers, or shares such as 10%, with commas between, got "

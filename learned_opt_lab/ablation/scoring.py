@@ -50,8 +50,7 @@ def evaluator(
                 splits=SPLITS,
                 eval_every=measuring_interval(num_steps),
             )
-            key_of_family = jax.random.fold_in(key_of_name, number) if number else key_of_name
-            runs = make_runs(key_of_family, settings.num_tasks)
+            runs = make_runs(jax.random.fold_in(key_of_name, number), settings.num_tasks)
             sweeps[name].append((sweep, runs, family.weight))
 
     def evaluate(thetas: Any) -> dict[str, NDArray]:

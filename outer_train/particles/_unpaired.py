@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from outer_train.checks import check_count, check_theta
 from outer_train.estimators.base import Estimate, GradientEstimator, Info
@@ -14,10 +14,10 @@ from outer_train.particles._moments import mean_variance, num_unknown
 from outer_train.particles.checks import checked_length
 from outer_train.particles.collectives import vary
 from outer_train.particles.counts import count, over_live_steps
-from outer_train.particles.episodes import staggered_steps, start_episodes
+from outer_train.particles.episodes import restarted, staggered_steps, start_episodes
 from outer_train.particles.indices import global_indices, particle_keys
 from outer_train.problem import UnrolledSystem
-from outer_train.trees import Tree, all_finite, select, widen
+from outer_train.trees import Tree, all_finite, widen
 
 
 class ParticleState(NamedTuple):
@@ -93,12 +93,9 @@ def unpaired(
         ran = run(theta, state, particle_keys(key_unroll, indices), num_live, data)
         samples, loss = jax.tree.map(lambda x: x / num_steps.astype(x.dtype), (ran.grad, ran.loss))
         state = ParticleState(ran.inner, state.step + num_live, ran.tangents)
-        lost = ~all_finite((state.inner, state.tangents), indices)
-        done = (state.step >= problem.num_steps) | lost
-        fresh = lambda state: select(
-            done, start(theta, key_reset, indices, jnp.zeros_like(state.step)), state
-        )
-        state = lax.cond(jnp.any(done), fresh, lambda state: state, state)
+        fresh = partial(start, theta, key_reset, indices, jnp.zeros_like(indices))
+        at_end, carried = state.step >= problem.num_steps, lambda s: (s.inner, s.tangents)
+        state, done = restarted(state, fresh, at_end, carried, indices)
         limits = {"num_particles": num_particles, "max_num_steps": max_num_steps}
         counted = count(loss, all_finite((samples, loss), indices), num_live, done, **limits)
         samples, first, counted = over_live_steps(

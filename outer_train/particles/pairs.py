@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from outer_train._unroll import changing_leaves, unroll
-from outer_train.particles.episodes import staggered_steps, start_episodes
+from outer_train.particles.episodes import restarted, staggered_steps, start_episodes
 from outer_train.problem import UnrolledSystem, problem_data
-from outer_train.trees import Tree, all_finite, select
+from outer_train.trees import Tree, select
 from tasks.numerics import threefry
 
 NOT_DRAWN = -1
@@ -164,27 +164,21 @@ class Pairs(NamedTuple):
         )
 
     def end_truncation(self, theta, state, key, indices, num_live):
-        """Counts the steps; pairs at their episode's end,
-        or with a state that is not finite, start a new one.
-        """
+        """Counts the steps; pairs at their episode's end, or lost, start a new one."""
         state = state._replace(step=state.step + num_live, noise_age=state.noise_age + num_live)
-        done = (state.step >= self.problem.num_steps) | ~all_finite(state.inner, indices)
         noise, accumulated = self._no_noise(theta, indices)
         if self.noise_reuse is None:
             state = state._replace(noise=noise, accumulated=accumulated)
 
-        def restart(state):
+        def start():
             inner = self._both_sides(
                 start_episodes(self.problem, theta, key, indices, self.axis_name)
             )
             age = jnp.full_like(indices, NOT_DRAWN)
-            return select(
-                done, PairState(inner, jnp.zeros_like(indices), noise, accumulated, age), state
-            )
+            return PairState(inner, jnp.zeros_like(indices), noise, accumulated, age)
 
-        # Outside the map over particles, so that it is a branch:
-        # truncations without a reset do not pay for one.
-        return lax.cond(jnp.any(done), restart, lambda state: state, state), done
+        at_end = state.step >= self.problem.num_steps
+        return restarted(state, start, at_end, lambda state: state.inner, indices)
 
     def _both_sides(self, inner):
         sides = 1 if self.noise_reuse is None else 2

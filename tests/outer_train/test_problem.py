@@ -85,6 +85,38 @@ def test_an_episode_of_unknown_length_is_as_long_as_others(name):
     assert resets == [0, 0, 2]
 
 
+def _with_infinities(lost_at=None):
+    """SGD whose state holds the best loss so far, and a number that is lost at a step."""
+
+    def optimizer(theta):
+        def init(params):
+            return jnp.inf, jnp.float32(1), jnp.int32(0)
+
+        def update(grads, state, params=None, *, value, **_):
+            best, finite, count = state
+            finite = jnp.where(count == (-1 if lost_at is None else lost_at), jnp.inf, finite)
+            kept = jnp.inf if lost_at is None else jnp.minimum(best, value)
+            return -theta * grads, (kept, finite, count + 1)
+
+        return optax.GradientTransformationExtraArgs(init, update)
+
+    return LearnedOptimizer(lambda key: jnp.float32(RATE), optimizer)
+
+
+@pytest.mark.parametrize("name", ["noise_reuse_es", "merged", "truncated_backprop"])
+@pytest.mark.parametrize(("lost_at", "expected"), [(None, [0, 0, 2]), (1, [2, 2, 2])])
+def test_a_run_is_lost_only_where_a_fresh_one_is_finite(name, lost_at, expected):
+    problem = inner_problem(_family(), _with_infinities(lost_at), T)
+    estimator = getattr(estimators, name)(problem, 2, max_num_steps=2, stagger=False)
+    state, resets = estimator.init(jnp.float32(RATE), jax.random.key(1)), []
+    for i in range(T // 2):
+        estimate, state = estimator.estimate(
+            jnp.float32(RATE), state, jax.random.key(i), jnp.int32(2)
+        )
+        resets.append(int(estimate.info.num_resets))
+    assert resets == expected
+
+
 def test_objective_and_reduction_in_closed_form():
     sgd = hyperparameters.sgd(RATE)
     theta = sgd.init(jax.random.key(0))

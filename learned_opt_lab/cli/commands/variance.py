@@ -34,7 +34,7 @@ class Args(ConfigArgs):
     """Names as `learned-opt list estimators` shows them, with commas between;
     all but the costly ones, forward_mode and full_es, if not given."""
     lengths: str = "10,100"
-    """Truncation lengths in inner steps, with commas between;
+    """Truncation lengths with commas between, in inner steps or as shares of the episode;
     those above the episode are refused."""
     num_estimates: int = 4
     """Estimates of each estimator at each length, after one episode that does not count."""
@@ -67,7 +67,7 @@ def run(args: Args) -> Outcome:
     """
     names, lengths = (
         checked_names(args.estimators),
-        checked_lengths(args.lengths, args.config.problem.num_steps),
+        lengths_within(args.lengths, args.config.problem.num_steps),
     )
     if min(args.num_estimates, args.num_reference_estimates) < 2:
         raise ValueError("num_estimates and num_reference_estimates must be at least 2")
@@ -113,18 +113,15 @@ def checked_names(text: str | None) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def checked_lengths(text: str, longest: int) -> list[int]:
+def lengths_within(text: str, longest: int) -> list[int]:
     """The truncation lengths, ascending.
 
-    Raises `ValueError` for what is no number or outside `[1, longest]`.
+    Raises `ValueError` for what is no length or longer than the episode.
     """
-    try:
-        lengths = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        raise ValueError(
-            f"lengths must be whole numbers with commas between, got {text!r}"
-        ) from None
-    if lengths[0] < 1 or lengths[-1] > longest:
+    from learned_opt_lab.ablation.budgets import checked_lengths
+
+    lengths = checked_lengths(text, longest)
+    if lengths[-1] > longest:
         raise ValueError(
             f"lengths must lie in [1, {longest}], the episode (problem.num_steps), got {text!r}"
         )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from learned_opt_lab.cli.commands.variance import checked_lengths, checked_names
+from learned_opt_lab.cli.commands.variance import checked_names, lengths_within
 from learned_opt_lab.cli.main import main
 from outer_train import estimators
 from outer_train.devices import PARTICLES, particle_mesh
@@ -93,13 +93,14 @@ def test_sampler_on_a_linear_loss():
 
 def test_bad_input():
     assert checked_names("merged, full-es,merged") == ["merged", "full_es"]
-    assert checked_lengths("50,10", 50) == [10, 50]
+    assert lengths_within("50,10", 50) == [10, 50]
+    assert lengths_within("10%,50", 50) == [5, 50]
     with pytest.raises(ValueError, match="unknown estimator 'pes'"):
         checked_names("pes")
     with pytest.raises(ValueError, match=r"lie in \[1, 40\]"):
-        checked_lengths("10,50", 40)
+        lengths_within("10,50", 40)
     with pytest.raises(ValueError, match="whole numbers"):
-        checked_lengths("ten", 40)
+        lengths_within("ten", 40)
 
 
 def test_command_writes_table_json_and_figure(tmp_path, capsys):
