@@ -14,20 +14,28 @@ from configs.base import TrainConfig
 
 
 def checked_lengths(text: str, episode: int) -> list[int]:
-    """Truncation lengths, ascending, of numbers of steps and shares of the episode such as `10%`.
+    """The fixed truncations, ascending, none above the episode.
 
-    Raises `ValueError` for what is neither, or comes to less than one step.
+    Raises `ValueError` for what is no positive number of steps and no share.
+    """
+    lengths = sorted({min(length, episode) for length in given_lengths(text, episode)})
+    if lengths[0] < 1:
+        raise ValueError(f"lengths must be at least 1, got {text!r}")
+    return lengths
+
+
+def given_lengths(text: str, episode: int) -> list[int]:
+    """Truncations, ascending, of numbers of steps and shares of the episode such as `10%`.
+
+    Raises `ValueError` for what is neither.
     """
     try:
-        lengths = sorted({_length(part.strip(), episode) for part in text.split(",")})
+        return sorted({_length(part.strip(), episode) for part in text.split(",")})
     except (ValueError, OverflowError):
         raise ValueError(
             "lengths must be whole numbers, or shares such as 10%, with commas between, got "
             f"{text!r}"
         ) from None
-    if lengths[0] < 1:
-        raise ValueError(f"lengths must be at least 1, got {text!r}")
-    return lengths
 
 
 def _length(text: str, episode: int) -> int:

@@ -138,8 +138,7 @@ def planned(args: Args) -> tuple[Args, dict[str, Any]]:
     from learned_opt_lab.ablation.variants import changes, check_own, variants_of
 
     _check_counts(args)
-    episode = args.config.problem.num_steps
-    lengths = sorted({min(n, episode) for n in checked_lengths(args.lengths, episode)})
+    lengths = checked_lengths(args.lengths, args.config.problem.num_steps)
     own = own_variants(args.variant, args.config)
     check_own(args.config, own, lengths)
     names = checked_names(args.variants, list(changes(args.config, lengths)), own)

@@ -116,12 +116,12 @@ def checked_names(text: str | None) -> list[str]:
 def lengths_within(text: str, longest: int) -> list[int]:
     """The truncation lengths, ascending.
 
-    Raises `ValueError` for what is no length or longer than the episode.
+    Raises `ValueError` for what is no number and no share, or outside `[1, longest]`.
     """
-    from learned_opt_lab.ablation.budgets import checked_lengths
+    from learned_opt_lab.ablation.budgets import given_lengths
 
-    lengths = checked_lengths(text, longest)
-    if lengths[-1] > longest:
+    lengths = given_lengths(text, longest)
+    if lengths[0] < 1 or lengths[-1] > longest:
         raise ValueError(
             f"lengths must lie in [1, {longest}], the episode (problem.num_steps), got {text!r}"
         )
