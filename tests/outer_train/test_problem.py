@@ -105,7 +105,7 @@ def _with_infinities(lost_at=None):
 
 @pytest.mark.parametrize("name", ["noise_reuse_es", "merged", "truncated_backprop"])
 @pytest.mark.parametrize(("lost_at", "expected"), [(None, [0, 0, 2]), (1, [2, 2, 2])])
-def test_a_run_is_lost_only_where_a_fresh_one_is_finite(name, lost_at, expected):
+def test_what_is_infinite_from_the_start_is_not_lost(name, lost_at, expected):
     problem = inner_problem(_family(), _with_infinities(lost_at), T)
     estimator = getattr(estimators, name)(problem, 2, max_num_steps=2, stagger=False)
     state, resets = estimator.init(jnp.float32(RATE), jax.random.key(1)), []
