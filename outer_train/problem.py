@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
@@ -18,10 +19,12 @@ from tasks.numerics import threefry
 
 State = Any
 
-SUM_REDUCTIONS = ("mean", "mean_log", "final", "log_final")
+SUM_REDUCTIONS = ("mean", "late_mean", "mean_log", "final", "log_final")
 """Reductions that are sums of step losses, which every estimator takes."""
 REDUCTIONS = (*SUM_REDUCTIONS, "log_mean")
 OBJECTIVES = {"valid": "outer_valid", "train": "train"}
+LATENESS = 2
+"""Power of the share of an episode that is done, by which `"late_mean"` weighs step losses."""
 
 
 class UnrolledSystem(NamedTuple):
@@ -92,8 +95,11 @@ def inner_problem(
       objective: `"valid"` measures the step's loss on fresh batches of the split `outer_valid`,
         `"train"` on fresh batches of `train`.
       reduction: `"mean"` of the step losses: bounded gradients early on, weighs the whole curve.
-        `"mean_log"`: mean of log(log_offset + loss), likewise bounded, in which the low end of the
-        curve counts as much as its start (for losses above -log_offset; lower ones count as that).
+        `"late_mean"`: mean weighted by the square of the share of the episode that is done, in
+        which the last third counts for 0.7: between the whole curve and its end, which VeLO
+        (arXiv 2211.09760) trains on. `"mean_log"`: mean of log(log_offset + loss), likewise
+        bounded, in which the low end of the curve counts as much as its start (for losses above
+        -log_offset; lower ones count as that).
         `"final"`: the last step's loss alone (its step losses are zero elsewhere and T times the
         loss at the end, so that their mean is the final loss); with truncations shorter than the
         episode most carry no signal, and on unstable systems its gradient grows or vanishes
@@ -176,9 +182,18 @@ def _reduced(loss: Array, reduction: str, offset: float, step: Array, num_steps:
         loss = jnp.log(jnp.maximum(loss + offset, jnp.finfo(loss.dtype).tiny))
     if reduction == "log_final":
         loss = jnp.log(jnp.maximum(loss, jnp.finfo(loss.dtype).tiny))
+    if reduction == "late_mean":
+        loss = _late_weight(step, num_steps).astype(loss.dtype) * loss
     if reduction in ("final", "log_final"):
         loss = jnp.where(step == num_steps - 1, num_steps * loss, jnp.zeros_like(loss))
     return loss
+
+
+def _late_weight(step: Array, num_steps: int) -> Array:
+    """What a step's loss counts in a late mean; the mean over an episode is 1."""
+    shares = np.arange(1, num_steps + 1) / num_steps
+    scale = float(1 / np.mean(shares**LATENESS))
+    return scale * ((step + 1) / num_steps) ** LATENESS
 
 
 def _told(optimizer: LearnedOptimizer, num_steps: int, share: float) -> tuple[Callable, Callable]:

@@ -21,8 +21,9 @@ class InnerProblem:
     """Length of an episode in inner steps; then the particle draws a new task."""
     objective: Literal["valid", "train"] = "valid"
     """The outer loss of a step: on a fresh batch of `outer_valid`, or on a fresh one of `train`."""
-    reduction: Literal["mean", "mean_log", "final", "log_final", "log_mean"] = "mean"
+    reduction: Literal["mean", "late_mean", "mean_log", "final", "log_final", "log_mean"] = "mean"
     """What an episode's step losses become: their mean, the last, or a log of either.
+    late_mean weighs them by the square of the share of the episode that is done,
     mean_log is the mean of log(log_offset + loss); only full-es takes log_mean."""
     log_offset: float = 0.1
     """Added to a step's loss before mean_log takes its logarithm. Losses well below it no longer

@@ -25,8 +25,8 @@ TEST_LOSS = "held_out/test"
 DEFINITIONS = {
     "outer_loss": "mean loss of fresh outer_valid batches over a whole episode from fresh weights, "
     "on tasks of all families of the config's outer-training, the same for all variants; where the "
-    "config's reduction is mean_log, of the logarithm of the loss and its offset; times the "
-    "family's weight",
+    "config's reduction is mean_log, of the logarithm of the loss and its offset, where it is "
+    "late_mean, weighted as there; times the family's weight",
     "held_out_test_loss": "the same of test batches on tasks of the first family's held-out one",
     "interval": "95 % percentile bootstrap over seeds and tasks, both resampled",
     "difference_to_best": "paired by seed and task, over the seeds that both have; within noise "

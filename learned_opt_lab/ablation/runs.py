@@ -80,6 +80,7 @@ class Settings(NamedTuple):
       seeds_at_once: seeds in one program.
       log_offset: where losses count by the logarithm of themselves and this; None where as they
         are.
+      late: whether they count as in the reduction `late_mean`.
     """
 
     seeds: tuple[int, ...]
@@ -90,6 +91,7 @@ class Settings(NamedTuple):
     loss_cap: float
     seeds_at_once: int
     log_offset: float | None = None
+    late: bool | None = None
 
 
 class Problem(NamedTuple):

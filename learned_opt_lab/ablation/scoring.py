@@ -13,6 +13,7 @@ from learned_opt import LearnedOptimizer
 from learned_opt_lab.evaluation.held_out import cap_losses
 from learned_opt_lab.evaluation.measures import measuring_interval
 from learned_opt_lab.evaluation.sweep import Runs, make_runs, make_sweep
+from outer_train import LATENESS
 from tasks import TaskFamily
 
 SPLITS = ("train", "outer_valid", "test")
@@ -62,9 +63,14 @@ def evaluator(
                     if settings.log_offset is not None:
                         curves = np.log(np.maximum(curves + settings.log_offset, TINY))
                     end = curves[..., -max(1, curves.shape[-1] // 10) :]
-                    for label, part in (("", curves), ("_final", end)):
-                        of = losses.setdefault(f"{name}{label}/{split}", [])
-                        of.append(weight * part.mean(axis=-1))
+                    whole = np.average(curves, axis=-1, weights=_weights(settings, curves))
+                    for label, mean in (("", whole), ("_final", end.mean(axis=-1))):
+                        losses.setdefault(f"{name}{label}/{split}", []).append(weight * mean)
         return {name: np.concatenate(parts, axis=-1) for name, parts in losses.items()}
 
     return evaluate
+
+
+def _weights(settings: Any, curves: NDArray) -> NDArray | None:
+    """Of the points of a curve, after its first, in the outer loss; None where they are alike."""
+    return np.arange(1, curves.shape[-1] + 1.0) ** LATENESS if settings.late else None

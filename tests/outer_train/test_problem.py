@@ -129,6 +129,11 @@ def test_objective_and_reduction_in_closed_form():
     np.testing.assert_allclose(episode("train", num_loss_batches=3), train, rtol=1e-5)
     np.testing.assert_allclose(episode("train", "final").mean(), train[-1], rtol=1e-5)
     np.testing.assert_allclose(episode("train", "mean_log"), np.log(0.1 + train), rtol=1e-5)
+    late = np.arange(1, T + 1.0) ** 2
+    np.testing.assert_allclose(episode("train", "late_mean"), train * late / late.mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        episode("train", "late_mean").mean(), np.average(train, weights=late), rtol=1e-5
+    )
     np.testing.assert_allclose(
         episode("train", "mean_log", log_offset=0.02), np.log(0.02 + train), rtol=1e-5
     )

@@ -259,6 +259,7 @@ def settings_of(args: Args):
         loss_cap=problem.loss_clip,
         seeds_at_once=args.seeds_at_once or args.num_seeds,
         log_offset=problem.log_offset if problem.reduction == "mean_log" else None,
+        late=True if problem.reduction == "late_mean" else None,
     )
 
 

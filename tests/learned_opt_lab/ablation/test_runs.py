@@ -273,3 +273,9 @@ def test_tasks_of_all_families_count_as_outer_training_counts_them():
     logs = losses(families[:1], log_offset=0.1)["a/test"]
     assert np.all(logs < np.log(first["a/test"] + 0.1))
     assert np.all(logs > np.log(first["a_final/test"] + 0.1) - 1.0)
+    # Of two steps the second counts four times as much.
+    short = [families[0]._replace(num_steps=2)]
+    mean, late = losses(short), losses(short, late=True)["a/test"]
+    of_both = (2 * mean["a/test"] + 3 * mean["a_final/test"]) / 5
+    np.testing.assert_allclose(late, of_both, rtol=1e-5)
+    assert not np.allclose(late, mean["a/test"], rtol=1e-6)
