@@ -58,6 +58,8 @@ def run(args: Args) -> Outcome:
     from learned_opt_lab.cli import progress, surroundings
 
     progress.load("learned_opt_lab.bench.outer_training")
+    import jax
+
     from learned_opt.disk import files
     from learned_opt_lab.results.folder import finite
 
@@ -65,6 +67,7 @@ def run(args: Args) -> Outcome:
         if folder is not None:
             surroundings.check_writable(folder)
     surroundings.start_jax(args.num_devices, args.compilation_cache)
+    jax.devices()  # where there are none, that is all it says
     found = finite(_measure(args))
     text = json.dumps(found, indent=2, allow_nan=False)
     if args.out is not None:
