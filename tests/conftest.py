@@ -14,6 +14,9 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 import jax
 import pytest
 
+TOLD = "told"
+"""A property of a test's report."""
+
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # No directory is set, yet JAX forms the key of every program,
@@ -38,6 +41,22 @@ def pytest_runtest_logreport(report):
             file=sys.__stderr__,
             flush=True,
         )
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests have told; what the worker of a parallel run prints is lost."""
+    reports = [each for kind in ("passed", "failed") for each in terminalreporter.getreports(kind)]
+    told = [value for each in reports for name, value in each.user_properties if name == TOLD]
+    if told:
+        terminalreporter.section("what the tests counted")
+    for line in told:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def tell(record_property):
+    """`line -> None`: the line is shown in the summary, whoever runs the test."""
+    return lambda line: record_property(TOLD, line)
 
 
 @pytest.fixture

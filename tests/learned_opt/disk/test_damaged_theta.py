@@ -78,10 +78,9 @@ def test_mutations(saved, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_300_mutations(saved, tmp_path, monkeypatch, capsys):
+def test_300_mutations(saved, tmp_path, monkeypatch, tell):
     counts = fuzz(300, saved, tmp_path, monkeypatch)
-    with capsys.disabled():
-        print(f"\ntheta files: 300 mutations, {dict(counts)}, 0 executed, 0 hung")
+    tell(f"theta files: 300 mutations, {dict(counts)}, 0 executed, 0 hung")
     assert sum(counts.values()) == 300
 
 

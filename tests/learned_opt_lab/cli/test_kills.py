@@ -208,9 +208,7 @@ def whole(server, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_killed_at_random_moments_it_ends_as_if_left_alone(
-    command, whole, server, tmp_path, capsys
-):
+def test_killed_at_random_moments_it_ends_as_if_left_alone(command, whole, server, tmp_path, tell):
     rng = random.Random(f"{SEED} {command}")
     wanted = KILLS // len(COMMANDS) + (list(COMMANDS).index(command) < KILLS % len(COMMANDS))
     expected, kills, endings = results(whole[command]), 0, 0
@@ -231,5 +229,4 @@ def test_killed_at_random_moments_it_ends_as_if_left_alone(
         assert status == 0, server.log.read_text()[-2000:]
         assert results(out) == expected
         endings += 1
-    with capsys.disabled():
-        print(f"\n{command}: {kills} kills, {endings} pieces of work, all as if left alone")
+    tell(f"{command}: {kills} kills, {endings} pieces of work, all as if left alone")

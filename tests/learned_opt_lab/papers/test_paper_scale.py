@@ -11,10 +11,9 @@ from tests.support.lab import abstractly
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_at_the_paper_s_scale(name, tmp_path, capsys):
+def test_an_experiment_at_the_paper_s_scale(name, tmp_path, tell):
     row, size = abstractly.row_of(name, tmp_path, abstractly.MOST_BYTES)
-    with capsys.disabled():
-        print(f"\n{row}", end="")
+    tell(row)
     assert size <= abstractly.MOST_BYTES
     # Of what was done, all that takes programs is in pieces, and read.
     assert abstractly.programs(name, tmp_path) == []

@@ -93,8 +93,7 @@ def test_mutations(stranger):
 
 
 @pytest.mark.slow
-def test_300_mutations(stranger, capsys):
+def test_300_mutations(stranger, tell):
     counts = fuzz(300, stranger, most_builds=300)
-    with capsys.disabled():
-        print(f"\nconfigs: 300 mutations, {dict(counts)}, 0 executed, 0 hung")
+    tell(f"configs: 300 mutations, {dict(counts)}, 0 executed, 0 hung")
     assert counts["built"] < 300

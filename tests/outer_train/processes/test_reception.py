@@ -22,7 +22,7 @@ from tests.support.outer_train.strangers import (
 
 
 @pytest.mark.parametrize("count", [30, pytest.param(300, marks=pytest.mark.slow)])
-def test_no_mutated_greeting_hangs_ends_or_fills_the_meeting(count, capsys):
+def test_no_mutated_greeting_hangs_ends_or_fills_the_meeting(count, capsys, tell):
     """Each is sent, answered if it is, and closed; every tenth stays open and silent."""
     rng, meeting, silent, most, told = random.Random(0), Meeting(), [], 0.0, set()
     meeting.visit().close()
@@ -45,11 +45,7 @@ def test_no_mutated_greeting_hangs_ends_or_fills_the_meeting(count, capsys):
     meeting.end()
     assert (meeting.met, meeting.error) == ([1], None)
     assert capsys.readouterr() == ("", "")
-    with capsys.disabled():
-        print(
-            f"\n{count} mutated greetings: none hung or ended the meeting, "
-            "was shown, or took twice its size"
-        )
+    tell(f"greetings: {count} mutations, 0 hung, 0 ended it, 0 shown, 0 took twice their size")
     for connection in silent:
         connection.close()
 

@@ -124,7 +124,7 @@ def contents(path) -> collections.Counter:
 
 
 @pytest.mark.slow
-def test_mutations_of_a_run_directory(whole, tmp_path, capsys):
+def test_mutations_of_a_run_directory(whole, tmp_path, tell):
     counts, before_start = collections.Counter(), len(started)
     for number in range(MUTATIONS):
         rng = random.Random(number)
@@ -154,9 +154,5 @@ def test_mutations_of_a_run_directory(whole, tmp_path, capsys):
         assert before <= contents(path), what
         assert len(started) == before_start, what
         shutil.rmtree(path)
-    with capsys.disabled():
-        print(
-            f"\n{MUTATIONS} mutations of a run directory: {dict(counts)}; "
-            "nothing was started, nothing lost"
-        )
+    tell(f"run directories: {MUTATIONS} mutations, {dict(counts)}, 0 started, 0 lost")
     assert sum(counts.values()) == MUTATIONS
