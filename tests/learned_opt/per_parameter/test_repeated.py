@@ -54,7 +54,13 @@ def test_many_tensors_of_a_shape_equal_each_alone(name, cached, monkeypatch):
     monkeypatch.setattr(repeated, "CACHED", cached)
     monkeypatch.setattr(repeated, "BLOCK", 700)
     shared = two_updates(opt, num)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-7), shared, alone)
+    jax.tree.map(assert_close, shared, alone)
+
+
+def assert_close(actual, expected):
+    """Sums in another order: an element near zero is as exact as the largest of its tensor."""
+    largest = np.max(np.abs(expected), initial=0)
+    np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=1e-5 * largest)
 
 
 @pytest.mark.parametrize("name", ["shipped", "mlp"])
