@@ -4,13 +4,12 @@ from outer_train import checks, devices, estimators, gradient_quality, memory, t
 from outer_train._unroll import unroll
 from outer_train.devices import PARTICLES, compiler_options, particle_mesh, use_cpu_devices
 from outer_train.guard import clip_by_global_norm
-from outer_train.problem import LATENESS, InnerState, UnrolledSystem, inner_problem
 from outer_train.problem import InnerProblem as InnerProblem
+from outer_train.problem import InnerState, UnrolledSystem, inner_problem, late_weight
 from outer_train.side_by_side import SeedsResult, outer_step_of_seeds, train_seeds
 from outer_train.step import OuterState, OuterStep, compiled_ahead, outer_step
 
 __all__ = [
-    "LATENESS",
     "PARTICLES",
     "InnerState",
     "OuterState",
@@ -25,6 +24,7 @@ __all__ = [
     "estimators",
     "gradient_quality",
     "inner_problem",
+    "late_weight",
     "memory",
     "outer_step",
     "outer_step_of_seeds",

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 
 from learned_opt import LearnedOptimizer, Theta
 from learned_opt.trees import at_least_float32
@@ -23,8 +23,6 @@ SUM_REDUCTIONS = ("mean", "late_mean", "mean_log", "final", "log_final")
 """Reductions that are sums of step losses, which every estimator takes."""
 REDUCTIONS = (*SUM_REDUCTIONS, "log_mean")
 OBJECTIVES = {"valid": "outer_valid", "train": "train"}
-LATENESS = 2
-"""Power of the share of an episode that is done, by which `"late_mean"` weighs step losses."""
 
 
 class UnrolledSystem(NamedTuple):
@@ -183,17 +181,28 @@ def _reduced(loss: Array, reduction: str, offset: float, step: Array, num_steps:
     if reduction == "log_final":
         loss = jnp.log(jnp.maximum(loss, jnp.finfo(loss.dtype).tiny))
     if reduction == "late_mean":
-        loss = _late_weight(step, num_steps).astype(loss.dtype) * loss
+        loss = late_weight(step, num_steps).astype(loss.dtype) * loss
     if reduction in ("final", "log_final"):
         loss = jnp.where(step == num_steps - 1, num_steps * loss, jnp.zeros_like(loss))
     return loss
 
 
-def _late_weight(step: Array, num_steps: int) -> Array:
-    """What a step's loss counts in a late mean; the mean over an episode is 1."""
-    shares = np.arange(1, num_steps + 1) / num_steps
-    scale = float(1 / np.mean(shares**LATENESS))
-    return scale * ((step + 1) / num_steps) ** LATENESS
+def late_weight(step: ArrayLike, num_steps: int) -> Array:
+    """What a step's loss counts in the reduction `"late_mean"`.
+
+    Proportional to the square of the share of the episode that is done with this step; the mean
+    over an episode is 1.
+
+    Args:
+      step: from 0 on, of any shape; NumPy's too.
+      num_steps: of the episode.
+
+    Example:
+      >>> late_weight(1, 2)
+      1.6
+    """
+    mean_square = (num_steps + 1) * (2 * num_steps + 1) / (6 * num_steps**2)
+    return ((step + 1) / num_steps) ** 2 / mean_square
 
 
 def _told(optimizer: LearnedOptimizer, num_steps: int, share: float) -> tuple[Callable, Callable]:

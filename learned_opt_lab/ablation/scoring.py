@@ -13,7 +13,7 @@ from learned_opt import LearnedOptimizer
 from learned_opt_lab.evaluation.held_out import cap_losses
 from learned_opt_lab.evaluation.measures import measuring_interval
 from learned_opt_lab.evaluation.sweep import Runs, make_runs, make_sweep
-from outer_train import LATENESS
+from outer_train import late_weight
 from tasks import TaskFamily
 
 SPLITS = ("train", "outer_valid", "test")
@@ -73,4 +73,5 @@ def evaluator(
 
 def _weights(settings: Any, curves: NDArray) -> NDArray | None:
     """Of the points of a curve, after its first, in the outer loss; None where they are alike."""
-    return np.arange(1, curves.shape[-1] + 1.0) ** LATENESS if settings.late else None
+    number = curves.shape[-1]
+    return late_weight(np.arange(number), number) if settings.late else None

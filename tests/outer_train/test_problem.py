@@ -10,7 +10,7 @@ import pytest
 
 from learned_opt.base import LearnedOptimizer
 from learned_opt.hand_designed import hyperparameters
-from outer_train import estimators, inner_problem
+from outer_train import estimators, inner_problem, late_weight
 from tasks.base import Task, TaskFamily
 
 RATE, TARGETS = 0.25, {"train": 1.0, "outer_valid": 3.0}
@@ -141,6 +141,16 @@ def test_objective_and_reduction_in_closed_form():
     np.testing.assert_allclose(episode("valid", loss_clip=3.0), np.minimum(valid, 3), rtol=1e-5)
     weighted = inner_problem(_family()._replace(weight=4.0), sgd, T, "train", "mean_log")
     np.testing.assert_allclose(_episode(weighted, theta), 4 * np.log(0.1 + train), rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 7, 1000])
+def test_late_weights_have_a_mean_of_one(num_steps):
+    weights = late_weight(np.arange(num_steps), num_steps)
+    np.testing.assert_allclose(weights.mean(), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(
+        weights / weights[-1], (np.arange(num_steps) + 1.0) ** 2 / num_steps**2
+    )
+    assert late_weight(2**31 - 2, 2**31 - 1) == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize(

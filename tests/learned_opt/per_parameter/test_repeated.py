@@ -23,44 +23,57 @@ def _loud(optimizer):
     return optimizer, loud_theta(optimizer)
 
 
-def layers(seed, num):
+def layers(seed, num, dtype=jnp.float32):
     rng = np.random.default_rng(seed)
     return {
-        str(i): {"w": jnp.asarray(10.0**-i * rng.normal(size=(24, 40)), jnp.float32)}
-        for i in range(num)
-    } | {"bias": jnp.asarray(rng.normal(size=5), jnp.float32)}
+        str(i): {"w": jnp.asarray(10.0**-i * rng.normal(size=(24, 40)), dtype)} for i in range(num)
+    } | {"bias": jnp.asarray(rng.normal(size=5), dtype)}
 
 
-def two_updates(opt, num):
-    params = layers(0, num)
+def two_updates(opt, num, dtype=jnp.float32):
+    params = layers(0, num, dtype)
     update = jax.jit(lambda *args: opt.update(*args))
     state = opt.init(params)
     for seed in (1, 2):
-        updates, state = update(layers(seed, num), state, params)
+        updates, state = update(layers(seed, num, dtype), state, params)
     return updates, state
 
 
 @pytest.mark.parametrize("cached", [10_000, 1], ids=["whole", "in blocks"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_many_tensors_of_a_shape_equal_each_alone(name, cached, monkeypatch):
+    shared, alone = both_ways(name, cached, monkeypatch)
+    jax.tree.map(assert_close, shared, alone)
+
+
+@pytest.mark.parametrize("cached", [10_000, 1], ids=["whole", "in blocks"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_in_float64_they_equal_to_its_rounding(name, cached, monkeypatch):
+    """Where rounding cannot hide a difference."""
+    with jax.enable_x64(True):
+        shared, alone = both_ways(name, cached, monkeypatch, jnp.float64)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), shared, alone)
+
+
+def both_ways(name, cached, monkeypatch, dtype=jnp.float32):
     optimizer, theta = OPTIMIZERS[name]()
+    theta = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), theta)
     opt, num = optimizer.optimizer(theta), 5
     monkeypatch.setattr(packing, "MAX_PACKED_LEAF", 10)
     for module in (group, sample):
         monkeypatch.setattr(module, "SAMPLE", 400)
     monkeypatch.setattr(_mirrored, "REPEATED", num + 1)
-    alone = two_updates(opt, num)
+    alone = two_updates(opt, num, dtype)
     monkeypatch.setattr(_mirrored, "REPEATED", num)
     monkeypatch.setattr(repeated, "CACHED", cached)
     monkeypatch.setattr(repeated, "BLOCK", 700)
-    shared = two_updates(opt, num)
-    jax.tree.map(assert_close, shared, alone)
+    return two_updates(opt, num, dtype), alone
 
 
 def assert_close(actual, expected):
     """Sums in another order: an element near zero is as exact as the largest of its tensor."""
     largest = np.max(np.abs(expected), initial=0)
-    np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=1e-5 * largest)
+    np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=max(1e-7, 5e-6 * largest))
 
 
 @pytest.mark.parametrize("name", ["shipped", "mlp"])
