@@ -9,7 +9,8 @@ along one axis, so that each device has its part of every block.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -90,6 +91,13 @@ class _Blocks:
         return lax.dynamic_update_slice_in_dim(whole, block, start, self.axis)
 
 
+def repeat(num: int, body: Callable[[Array, Any], Any], carry: Any) -> Any:
+    """`carry` after `num` rounds of `body(index, carry)`. The index may become part of the carry:
+    it is an int32 also where JAX counts in 64 bits.
+    """
+    return lax.fori_loop(jnp.int32(0), jnp.int32(num), body, carry)
+
+
 def in_blocks(rule: UpdateRule, state: GroupState) -> Array:
     """The update of one large tensor, in two passes over its blocks: mean squares, then the update.
 
@@ -118,7 +126,7 @@ def in_blocks(rule: UpdateRule, state: GroupState) -> Array:
     # from the start.
     exact = jnp.zeros_like(g.reshape(-1)[: sum(wanted)])
     if exact.size:
-        left = iter(lax.fori_loop(0, blocks.num, add_squares, exact) / g.size)
+        left = iter(repeat(blocks.num, add_squares, exact) / g.size)
         squares = [next(left) if want else s for want, s in zip(wanted, squares, strict=True)]
 
     # Each round writes the block that the round before has computed: XLA spreads a loop over the
@@ -137,7 +145,7 @@ def in_blocks(rule: UpdateRule, state: GroupState) -> Array:
     totals = (jnp.zeros_like(g.reshape(-1)[0]),) * 2 if rule.rms_normalized else ()
     block = lax.slice_in_dim(g, 0, blocks.size, axis=blocks.axis)
     carry = _Carry(jnp.zeros_like(g), jnp.zeros_like(block), jnp.zeros((), jnp.int32), totals)
-    carry = lax.fori_loop(0, blocks.num, next_block, carry)
+    carry = repeat(blocks.num, next_block, carry)
     update = blocks.write(carry.update, carry.block, carry.start)
     update = update * inverse_rms(*carry.totals) if rule.rms_normalized else update
     return update.reshape(state.gradient.shape)

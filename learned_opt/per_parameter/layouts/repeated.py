@@ -20,7 +20,7 @@ from learned_opt.per_parameter.group import (
     whole,
 )
 from learned_opt.per_parameter.group_update import update_group
-from learned_opt.per_parameter.large import BLOCK
+from learned_opt.per_parameter.large import BLOCK, repeat
 from learned_opt.per_parameter.rule import UpdateRule, stepped
 from learned_opt.trees.packing import at_run_time
 
@@ -90,9 +90,7 @@ def _in_blocks(rule: UpdateRule, states: Sequence[GroupState]) -> Array:
     g = flat[0].gradient
     updates, zero = jnp.broadcast_to(jnp.zeros_like(g), (len(states), n)), jnp.zeros((), jnp.int32)
     carry = (updates, jnp.zeros_like(g[:size]), zero, zero)
-    # Plain bounds would count in 64 bits where JAX has them, and so would the place.
-    bounds = jnp.int32(0), jnp.int32(len(states) * num_blocks)
-    updates, block, *place = lax.fori_loop(*bounds, next_block, carry)
+    updates, block, *place = repeat(len(states) * num_blocks, next_block, carry)
     return lax.dynamic_update_slice(updates, block[None], place)
 
 

@@ -19,6 +19,15 @@ OPTIMIZERS = {
 }
 
 
+WALKED = {
+    "mlp": learned_opt.mlp,
+    "metz2019": lambda: learned_opt.mlp(preset="metz2019"),
+    "adafactor": learned_opt.adafactor_mlp,
+    "normalized": lambda: learned_opt.adafactor_mlp(rms_normalized=True),
+    "orthogonal": learned_opt.orthogonal_mlp,
+}
+
+
 def _loud(optimizer):
     return optimizer, loud_theta(optimizer)
 
@@ -53,6 +62,19 @@ def test_in_float64_they_equal_to_its_rounding(name, cached, monkeypatch):
     with jax.enable_x64(True):
         shared, alone = both_ways(name, cached, monkeypatch, jnp.float64)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), shared, alone)
+
+
+@pytest.mark.parametrize("num", [3, 9], ids=["blocks", "repeated"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("name", WALKED)
+def test_large_tensors_where_jax_counts_in_64_bits(name, dtype, num):
+    with jax.enable_x64(True):
+        optimizer = WALKED[name]()
+        opt = optimizer.optimizer(optimizer.init(jax.random.key(0)))
+        params = {str(i): jax.ShapeDtypeStruct((300, 500), dtype) for i in range(num)}
+        state = jax.eval_shape(opt.init, params)
+        updates, new_state = jax.eval_shape(opt.update, params, state, params)
+        assert (updates, new_state) == (params, state)
 
 
 def both_ways(name, cached, monkeypatch, dtype=jnp.float32):
