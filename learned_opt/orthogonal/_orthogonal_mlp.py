@@ -146,12 +146,12 @@ def _init(own: OrthogonalMLPSettings, rule: MLPSettings, key: Array) -> Theta:
     """Fresh weights."""
     theta = {
         "log_rates": jnp.log(jnp.asarray(own.rates, jnp.float32)) / LOG_RATE_UNIT,
-        "progress": {"log_rates": jnp.zeros((NUM_PROGRESS, len(KINDS)))},
+        "progress": {"log_rates": jnp.zeros((NUM_PROGRESS, len(KINDS)), jnp.float32)},
     }
     if own.direction != LEARNED:
         return theta
     shape = (NUM_PROGRESS, own.hidden_sizes[0])
-    of_progress = {name: jnp.zeros(shape) for name in (MATRIX, OTHER)}
+    of_progress = {name: jnp.zeros(shape, jnp.float32) for name in (MATRIX, OTHER)}
     return theta | _fresh_rules(own, rule, key) | {"progress": theta["progress"] | of_progress}
 
 
@@ -236,7 +236,7 @@ def _progress(count: Array, num_steps: int | Array | None) -> Array:
     nothing is. The 1 lets rates be others where they will fall.
     """
     if num_steps is None:
-        return jnp.zeros(NUM_PROGRESS)
+        return jnp.zeros(NUM_PROGRESS, jnp.float32)
     total = jnp.asarray(num_steps, jnp.float32)
     share = jnp.minimum(count.astype(jnp.float32) / total, 1.0)
     known = jnp.isfinite(total).astype(share.dtype)
