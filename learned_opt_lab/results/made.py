@@ -1,6 +1,7 @@
 """How a result was made, in `made.json` beside it: command, machine, code and minutes."""
 
 import contextlib
+import datetime
 import json
 import os
 import platform
@@ -17,8 +18,29 @@ NAME = "made.json"
 _ROOT = Path(__file__).parents[2]
 
 
+class Work:
+    """A piece of work whose time is taken.
+
+    Attributes:
+      finished: whether it is done where its block ends; a block that only comes part of the way
+        sets it to False.
+    """
+
+    def __init__(self, path: Path, about: dict[str, Any]):
+        self.finished = True
+        self._path, self._about = path, about
+        self._earlier, self._start = _unfinished_minutes(path, about), time.monotonic()
+
+    def note(self, finished: bool = False) -> None:
+        """Writes how far it is, so that its time counts even if the process is killed."""
+        minutes = self._earlier + (time.monotonic() - self._start) / 60
+        ended = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        about = {"finished": finished, "minutes": round(minutes, 2), "ended": ended}
+        files.write_json(self._path, self._about | about | {"machine": machine()})
+
+
 @contextlib.contextmanager
-def timed(out: Path, experiment: str, scale: Any, settings: dict[str, Any]) -> Iterator[None]:
+def timed(out: Path, experiment: str, scale: Any, settings: dict[str, Any]) -> Iterator[Work]:
     """Writes `made.json` to a folder with the time that its block took.
 
     Time of a block that was interrupted counts too where the same work goes on in the folder: what
@@ -33,21 +55,17 @@ def timed(out: Path, experiment: str, scale: Any, settings: dict[str, Any]) -> I
     made = {"experiment": experiment, "scale": scale, "settings": settings}
     made = json.loads(json.dumps(made, default=str))  # as it will be read again
     made |= {"version": __version__, "commit": commit()}  # a checkout may change meanwhile
-    earlier, start = _unfinished_minutes(out / NAME, made), time.monotonic()
-
-    def write(finished: bool) -> None:
-        minutes = earlier + (time.monotonic() - start) / 60
-        about = {"finished": finished, "minutes": round(minutes, 2), "machine": machine()}
-        files.write_json(out / NAME, made | about)
-
+    work = Work(out / NAME, made)
     try:
-        yield
+        yield work
     except ValueError:  # bad input leaves nothing behind
         raise
     except BaseException:
-        write(finished=False)
+        # On a full disk the time is lost, and what ended the work is what is told.
+        with contextlib.suppress(OSError):
+            work.note()
         raise
-    write(finished=True)
+    work.note(work.finished)
 
 
 def _unfinished_minutes(path: Path, made: dict[str, Any]) -> float:

@@ -101,6 +101,6 @@ def _terms(report: dict[str, Any]) -> list[tuple[str, str]]:
     terms = {
         **report["definitions"],
         **(report.get("leagues") or {}).get("definitions", {}),
-        "measured on": ", ".join(f"{k} {v}" for k, v in report["environment"].items()),
+        "measured on": ", ".join(f"{k} {v}" for k, v in report["environment"].items() if v),
     }
     return [(name.replace("_", " "), meaning) for name, meaning in terms.items()]

@@ -26,6 +26,7 @@ from learned_opt_lab.evaluation.suite.settings import (
     prepare_folder,
     settings_of,
 )
+from learned_opt_lab.results import made
 from outer_train.run import lock
 from tasks import Suite
 
@@ -73,10 +74,24 @@ def evaluate(
     started = prepare_folder(out, suite, entries, settings)
     write = functools.partial(_write_results, out, suite, entries, settings)
     max_seconds = None if max_minutes is None else 60 * max_minutes
-    course = Course(progress, planned, max_seconds, write)
-    with lock.hold(out):
-        run = run_leagues if settings.leagues else run_suite
-        return write(run(out, suite, entries, settings, course, started))
+    run = run_leagues if settings.leagues else run_suite
+    said = _said(entries, settings)
+    with lock.hold(out), made.timed(out, "evaluate", suite.name, said) as work:
+
+        def told(done: int, total: int, what: str) -> None:
+            work.note()
+            progress(done, total, what)
+
+        course = Course(told, planned, max_seconds, write)
+        report = write(run(out, suite, entries, settings, course, started))
+        work.finished = not report["progress"]["to_come"]
+        return report
+
+
+def _said(entries: list[Entry], settings: Settings) -> dict[str, Any]:
+    """What an evaluation was asked for besides its suite, as far as its numbers follow from it."""
+    asked = {name: value for name, value in settings._asdict().items() if name != "cache_dir"}
+    return {"optimizers": [entry.spec for entry in entries], **asked}
 
 
 def _write_results(

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_opt import __version__
 from learned_opt_lab.evaluation import measures
 from learned_opt_lab.evaluation.suite import rankings, training_tasks
 from learned_opt_lab.evaluation.suite.entries import Entry
@@ -22,6 +23,7 @@ from learned_opt_lab.evaluation.suite.settings import (
     FORMAT_VERSION,
     Settings,
 )
+from learned_opt_lab.results import made
 from learned_opt_lab.results.folder import finite
 from tasks import Suite, SuiteTask
 
@@ -147,6 +149,9 @@ def _environment() -> dict[str, Any]:
         "platform": device.platform,
         "device": device.device_kind,
         "num_devices": jax.device_count(),
+        "machine": made.machine(),
+        "version": __version__,
+        "commit": made.commit(),
     }
 
 

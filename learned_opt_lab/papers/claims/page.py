@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from learned_opt_lab.drawing.text import markdown_cell
+from learned_opt_lab.drawing.markdown import Raw, show, table
 from learned_opt_lab.papers.claims import donini2019, metz2019, wang2021, wu2018
 from learned_opt_lab.papers.claims.claim import Claim, source_of
 from learned_opt_lab.papers.claims.measured import EXACT, Measured
@@ -46,10 +46,6 @@ Short names: evolution strategies (ES); multilayer perceptron (MLP); convolution
 hypergradient descent (HD); real-time hyperparameter optimization (RTHO); moving average real-time
 hyperparameter estimation (MARTHE); the schedule that is optimized over whole runs (LRS-OPT).
 """
-
-
-class Raw(str):
-    """Text of a cell that is Markdown already."""
 
 
 def collect(results: Path, earlier: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -112,11 +108,11 @@ def markdown(content: Mapping[str, Any]) -> str:
         (paper.title, *_counts(content["papers"][name], [*WORDS, MISSING]))
         for name, paper in PAPERS.items()
     ]
-    lines = [_INTRO, *_table(("paper", *WORDS, MISSING), counts)]
+    lines = [_INTRO, *table(("paper", *WORDS, MISSING), counts)]
     head = ("in the paper", "what it says", "paper", "ours", "word", "command, scale, time")
     for name, paper in PAPERS.items():
         rows = [_cells(row, content["results"]) for row in content["papers"][name]]
-        lines += ["", f"## {paper.title}", "", f"{paper.about}.", "", *_table(head, rows)]
+        lines += ["", f"## {paper.title}", "", f"{paper.about}.", "", *table(head, rows)]
     lines += ["", "## How the results were made", "", *_made(content["results"])]
     return "\n".join(lines) + "\n"
 
@@ -142,14 +138,6 @@ def _number(ours: Measured) -> str:
     return f"{show(ours.value)} [{show(ours.low)}, {show(ours.high)}], {ours.over}"
 
 
-def show(value: float, digits: int = 3) -> str:
-    """A number with so many digits, and no exponent where it reads as well without."""
-    text = f"{value:.{digits}g}"
-    if "e" in text and 1e-4 <= abs(value) < 1e6:
-        return f"{value:,.0f}" if abs(value) >= 1 else f"{value:.{digits + 3}f}"
-    return text.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
-
-
 def _made(about: Mapping[str, Any]) -> list[str]:
     head = ("result", "scale", "minutes", "machine", "commit", "figures")
     rows = [
@@ -164,20 +152,9 @@ def _made(about: Mapping[str, Any]) -> list[str]:
         for name, how in sorted(about.items())
         if how
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _figures(names: Iterable[str]) -> Raw:
     links = [f"[{i}](figures/gallery/{name})" for i, name in enumerate(names, 1)]
     return Raw(", ".join(links) or "none")
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    lines = [head, [Raw("---")] * len(head), *rows]
-    return [f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines]
-
-
-def _cell(value: Any) -> str:
-    """A formula's bars and stars are Markdown's too; what is in backticks is left alone."""
-    text = str(value)
-    return text if isinstance(value, Raw) else markdown_cell(text)

@@ -142,6 +142,7 @@ def test_files(out):
         "evaluation.json",
         "cells",
         "costs.json",
+        "made.json",
         "report.json",
         "report.html",
         "curves.npz",
@@ -244,7 +245,9 @@ def test_before_the_first_task_is_complete_there_is_no_report(
     assert made == ["adam"]
     assert (found["suite"]["name"], found["tasks"], found["skipped"]) == (suite.name, [], [])
     assert verdicts.of_report(found, out, ["adam"]).line.startswith("no task is complete")
-    assert {path.name for path in out.iterdir()} == {"evaluation.json", "costs.json", "cells"}
+    names = {"evaluation.json", "costs.json", "made.json", "cells"}
+    assert {path.name for path in out.iterdir()} == names
+    assert not json.loads((out / "made.json").read_text())["finished"]
     record = json.loads((out / "cells" / "small" / "adam.json").read_text())["record"]
     costs = json.loads((out / "costs.json").read_text())
     seconds = [record["seconds_per_step"], record["compile_seconds"]]

@@ -1,0 +1,121 @@
+"""A page of the documentation holds the report's numbers, and follows from what is kept alone."""
+
+import json
+import re
+
+import pytest
+
+from benchmarks import league_page
+from learned_opt_lab.evaluation.page import document
+from tests.support.lab.pages import make_report
+
+MADE = {
+    "finished": True,
+    "minutes": 12.3456,
+    "ended": "2026-11-28T10:51:59+00:00",
+    "machine": "a processor, 2 cores",
+    "commit": "0123456789ab",
+    "settings": {"optimizers": ["learned.npz", "adam"]},
+}
+
+
+@pytest.fixture(scope="module")
+def report():
+    return make_report()[0] | {"progress": {"tasks_done": 3, "tasks": 3, "to_come": []}}
+
+
+@pytest.fixture(scope="module")
+def leagues(report):
+    """The report as one of both leagues, in which the reference was tuned with five runs."""
+    names = ("optimizers", "rows", "timing_warnings")
+    board = {name: report[name] for name in names}
+    reference = {"label": "adam", "budget": 5, "is_tuned": True}
+    equal = {"1": board, "5": board}
+    settings = report["settings"] | {"leagues": ["untuned", "equal_budgets"], "budgets": [1, 5]}
+    return report | {
+        "settings": settings,
+        "leagues": {"untuned": board, "equal_budgets": equal, "reference": reference},
+    }
+
+
+def sections(page):
+    parts = re.split(r"^## (.*)$", page, flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def cells(text):
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+
+
+def test_what_is_kept_survives_json_and_is_enough(report, leagues):
+    for each in (report, leagues):
+        content = document.kept(each, MADE)
+        again = json.loads(json.dumps(content, allow_nan=False))
+        assert document.markdown(again) == document.markdown(content)
+        assert len(json.dumps(content)) < len(json.dumps(each)) / 3
+
+
+def test_every_board_has_a_sentence_and_the_ranks_of_the_report(leagues):
+    found = sections(document.markdown(document.kept(leagues, MADE)))
+    # A budget of one is the league in which nobody tunes.
+    names = ["Nobody tunes", "Equal budgets of 5 runs for each", "How it was made"]
+    assert list(found) == names
+    for name in names[:2]:
+        assert "`learned` ranks first of 3 optimizers and beats tuned adam (" in found[name]
+        ranked = [row[:3] for row in cells(found[name]) if row[0].isdigit()]
+        for row, optimizer in zip(ranked, leagues["optimizers"], strict=True):
+            score = optimizer["normalized"]["estimate"]
+            assert int(row[0]) == optimizer["rank"]
+            assert float(row[2].split()[0]) == pytest.approx(score, rel=6e-3)
+
+
+def test_losses_are_those_of_the_rows(report):
+    page = document.markdown(document.kept(report, MADE))
+    losses = sections(page)["Who wins"].partition("Final test losses")[2]
+    head, _, *rows = cells(losses)
+    assert head[1:] == [f"`{task['name']}`" for task in report["tasks"]]
+    by_place = {(row["task"], row["optimizer"]): row["test_loss"] for row in report["rows"]}
+    for row, optimizer in zip(rows, report["optimizers"], strict=True):
+        for shown, task in zip(row[1:], report["tasks"], strict=True):
+            value = by_place[task["name"], optimizer["label"]]["estimate"]
+            assert shown == "-" if value is None else float(shown) == pytest.approx(value, rel=6e-3)
+
+
+def test_how_it_was_made_is_told(leagues):
+    made = sections(document.markdown(document.kept(leagues, MADE)))["How it was made"]
+    suite, settings = leagues["suite"]["name"], leagues["settings"]
+    command = (
+        f"learned-opt evaluate learned.npz adam --suite {suite} --leagues untuned equal_budgets "
+        f"--budgets 1 5 --num-seeds {settings['num_seeds']} "
+        f"--num-tuning-seeds {settings['num_tuning_seeds']}"
+    )
+    assert command in made
+    for told in ("12.3", "2026-11-28", "a processor, 2 cores", "`0123456789ab`"):
+        assert told in made
+
+
+def test_the_script_writes_both_files(leagues, tmp_path, capsys):
+    folder, results = tmp_path / "evaluation", tmp_path / "results"
+    folder.mkdir(), results.mkdir()
+    (folder / "report.json").write_text(json.dumps(leagues))
+    (folder / "made.json").write_text(json.dumps(MADE))
+    assert league_page.main([str(folder), "real", "--results", str(results)]) == 0
+    content = json.loads((results / "real.json").read_text())
+    assert (results / "real.md").read_text() == document.markdown(content)
+    assert "3 tasks and 3 optimizers" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "made"),
+    [({"progress": {"to_come": ["vit"]}}, {}), ({}, {"finished": False}), (None, {})],
+)
+def test_what_is_not_complete_is_no_page(report, tmp_path, capsys, change, made):
+    if change is not None:
+        (tmp_path / "report.json").write_text(json.dumps(report | change))
+        (tmp_path / "made.json").write_text(json.dumps(MADE | made))
+    with pytest.raises(SystemExit) as ended:
+        league_page.main([str(tmp_path), "real", "--results", str(tmp_path)])
+    assert ended.value.code == 2
+    assert "holds no complete evaluation" in capsys.readouterr().err
+    assert not list(tmp_path.glob("real.*"))
