@@ -21,7 +21,7 @@ import optax
 from jax import Array
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from learned_opt_lab.evaluation.training import Plan, Runs, measured_at, start_run
+from learned_opt_lab.evaluation.training import Begun, Plan, Runs, begin, measured_at, start_run
 from outer_train import compiler_options, memory
 from outer_train.particles import vary
 from tasks import SPLITS, Feed, Key, TaskFamily, check_model_state
@@ -101,10 +101,11 @@ def make_sweep(
 
     def sweep(hyperparameters: Hyperparameters, runs: Runs, tell: Tell | None = None) -> Curves:
         check_memory(family, factory, hyperparameters, runs, extra_args)
+        begun = begin(family, runs)
         if tell is None and not family.windows:
-            return spread(in_one, hyperparameters, runs, mesh)
+            return spread(in_one, hyperparameters, begun, mesh)
         train = functools.partial(in_calls, tell=tell or (lambda share: None))
-        return spread(train, hyperparameters, runs, mesh)
+        return spread(train, hyperparameters, begun, mesh)
 
     return sweep
 
@@ -112,17 +113,19 @@ def make_sweep(
 def _in_one(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., Curves]:
     """Whole runs in one call of one program."""
 
-    def run(hyperparameters, runs, data, *_, axis_name):
-        task, start, step = start_run(family, factory, hyperparameters, runs, data, plan.extra_args)
-        of_point = measured_at(plan, task, step, data, runs)
+    def run(hyperparameters, begun, data, *_, axis_name):
+        task, start, step = start_run(
+            family, factory, hyperparameters, begun, data, plan.extra_args
+        )
+        of_point = measured_at(plan, task, step, data, begun.keys)
         # What starts as a constant (a momentum of zeros) does not stay one.
         carry = vary(start, axis_name)
         return vary(jax.lax.scan(of_point, carry, jnp.arange(_num_points(plan)))[1], axis_name)
 
     program = sharded(run)
 
-    def train(hyperparameters, runs, mesh, by_configuration):
-        return program(hyperparameters, runs, family.data, (), 0, mesh, by_configuration)
+    def train(hyperparameters, begun, mesh, by_configuration):
+        return program(hyperparameters, begun, family.data, (), 0, mesh, by_configuration)
 
     return train
 
@@ -130,23 +133,23 @@ def _in_one(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., C
 def _in_calls(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., Curves]:
     """A call for each measurement and the steps after it, each with the next window of the data."""
 
-    def first(hyperparameters, runs, data, *_, axis_name):
-        start = start_run(family, factory, hyperparameters, runs, data, plan.extra_args)[1]
+    def first(hyperparameters, begun, data, *_, axis_name):
+        start = start_run(family, factory, hyperparameters, begun, data, plan.extra_args)[1]
         return vary(start, axis_name)
 
-    def onward(hyperparameters, runs, data, carry, point, *, axis_name):
-        task, _, step = start_run(family, factory, hyperparameters, runs, data, plan.extra_args)
-        return vary(measured_at(plan, task, step, data, runs)(carry, point), axis_name)
+    def onward(hyperparameters, begun, data, carry, point, *, axis_name):
+        task, _, step = start_run(family, factory, hyperparameters, begun, data, plan.extra_args)
+        return vary(measured_at(plan, task, step, data, begun.keys)(carry, point), axis_name)
 
     start, interval = sharded(first), sharded(onward, donate_argnames="carry")
 
-    def train(hyperparameters, runs, mesh, by_configuration, tell):
+    def train(hyperparameters, begun, mesh, by_configuration, tell):
         given = {"mesh": mesh, "by_configuration": by_configuration}
-        carry, points = start(hyperparameters, runs, family.data, (), 0, **given), []
+        carry, points = start(hyperparameters, begun, family.data, (), 0, **given), []
         with Feed.of((family,)).stream() as stream:
             for point in range(_num_points(plan)):
                 (data,) = stream.next()
-                carry, measured = interval(hyperparameters, runs, data, carry, point, **given)
+                carry, measured = interval(hyperparameters, begun, data, carry, point, **given)
                 points.append(measured)
                 # So that no more than two windows are on the devices.
                 jax.block_until_ready(points[-2:][0])
@@ -170,11 +173,12 @@ def check_memory(
 ) -> None:
     """Raises `ValueError` where all configurations and runs at once do not fit into memory."""
     num_configurations, num_runs = _axis_size(hyperparameters), runs.seed.shape[0]
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (hyperparameters, runs)
-    )
+    one = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)
+    begun = jax.eval_shape(lambda runs: begin(family, runs), runs)
     start = jax.eval_shape(
-        lambda h, r: start_run(family, factory, h, r, family.data, extra_args)[1], *shapes
+        lambda h, begun: start_run(family, factory, h, begun, family.data, extra_args)[1],
+        one(hyperparameters),
+        one(begun),
     )
     memory.check_fits(
         f"{num_configurations} configurations on {num_runs} runs at once: parameters and states",
@@ -185,15 +189,15 @@ def check_memory(
 def spread(
     train: Callable[..., Any],
     hyperparameters: Hyperparameters,
-    runs: Runs,
+    begun: Begun,
     mesh: Mesh | None = None,
 ) -> Any:
-    """Calls `train(hyperparameters, runs, mesh, by_configuration)` over all devices, along the axis
-    that wastes less on padding.
+    """Calls `train(hyperparameters, begun, mesh, by_configuration)` over all devices,
+    along the axis that wastes less on padding.
 
     Every leaf of what it gives leads with configurations and runs.
     """
-    num_configurations, num_runs = _axis_size(hyperparameters), runs.seed.shape[0]
+    num_configurations, num_runs = _axis_size(hyperparameters), begun.keys.seed.shape[0]
     used_mesh = mesh if mesh is not None else _default_mesh(max(num_configurations, num_runs))
     padded_configurations, padded_runs = (
         -(-n // used_mesh.size) * used_mesh.size for n in (num_configurations, num_runs)
@@ -202,8 +206,8 @@ def spread(
     if by_configuration:
         hyperparameters = _pad(hyperparameters, padded_configurations)
     else:
-        runs = _pad(runs, padded_runs)
-    found = train(hyperparameters, runs, used_mesh, by_configuration)
+        begun = _pad(begun, padded_runs)
+    found = train(hyperparameters, begun, used_mesh, by_configuration)
     return jax.tree.map(lambda leaf: leaf[:num_configurations, :num_runs], found)
 
 
@@ -220,7 +224,7 @@ def sharded(run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         compiler_options=compiler_options(),
         **options,
     )
-    def program(hyperparameters, runs, data, carry, point, mesh, by_configuration):
+    def program(hyperparameters, begun, data, carry, point, mesh, by_configuration):
         sharded, whole = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
         out_specs = sharded if by_configuration else PartitionSpec(None, *sharded)
         in_specs = (sharded, whole) if by_configuration else (whole, sharded)
@@ -230,7 +234,7 @@ def sharded(run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         grid = jax.vmap(of_run, in_axes=(None, 0, None, 1, None), out_axes=1)
         return jax.shard_map(
             grid, mesh=mesh, in_specs=(*in_specs, whole, out_specs, whole), out_specs=out_specs
-        )(hyperparameters, runs, data, carry, point)
+        )(hyperparameters, begun, data, carry, point)
 
     return program
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from learned_opt_lab.evaluation.sweep import Factory, check_memory, sharded, spread
-from learned_opt_lab.evaluation.training import Runs, start_run
+from learned_opt_lab.evaluation.training import Runs, begin, start_run
 from outer_train.particles import vary
 from tasks import TaskFamily
 
@@ -53,7 +53,8 @@ def time_training(
       min_seconds: the number of steps, two at first, is doubled until a repetition takes this long.
     """
     loop = jax.jit(_make_loop(family, factory, extra_args))
-    args = (hyperparameters, jax.tree.map(lambda keys: keys[0], runs), family.data)
+    first = jax.tree.map(lambda leaf: leaf[0], begin(family, runs))
+    args = (hyperparameters, first, family.data)
     with saved_seconds() as saved:
         start = time.perf_counter()
         compiled = loop.lower(*args, jnp.int32(1)).compile()
@@ -99,15 +100,15 @@ def time_together(
     rates = jnp.zeros(num_configurations)
     check_memory(family, optax.sgd, rates, runs, ())
 
-    def run(rate, runs, data, _, num_steps, *, axis_name):
-        _, start, step = start_run(family, optax.sgd, rate, runs, data, ())
+    def run(rate, begun, data, _, num_steps, *, axis_name):
+        _, start, step = start_run(family, optax.sgd, rate, begun, data, ())
         return jax.lax.fori_loop(0, num_steps, step, vary(start, axis_name)).params
 
-    program = sharded(run)
+    program, begun = sharded(run), begin(family, runs)
 
     def steps(number: jax.Array) -> Any:
-        train = lambda rates, runs, *place: program(rates, runs, family.data, (), number, *place)
-        return spread(train, rates, runs)
+        train = lambda rates, begun, *place: program(rates, begun, family.data, (), number, *place)
+        return spread(train, rates, begun)
 
     jax.block_until_ready(steps(jnp.int32(1)))
     return _seconds_per_step(steps, repetitions, min_seconds)
@@ -130,8 +131,8 @@ def _seconds_per_step(
 
 
 def _make_loop(family: TaskFamily, factory: Factory, extra_args: tuple[str, ...]) -> Callable:
-    def loop(hyperparameters, run, data, num_steps):
-        _, start, step = start_run(family, factory, hyperparameters, run, data, extra_args)
+    def loop(hyperparameters, begun, data, num_steps):
+        _, start, step = start_run(family, factory, hyperparameters, begun, data, extra_args)
         # What the optimizer keeps for a further step is not asked for.
         return jax.lax.fori_loop(0, num_steps, step, start)[:2]
 
