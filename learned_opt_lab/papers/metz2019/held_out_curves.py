@@ -4,38 +4,48 @@ and task by task (arXiv 1810.10180, figure 6).
     learned-opt reproduce held_out_curves --out DIR
 
 Learned optimizers are outer-trained on L_train and on L_valid, several seeds each; the seed shown
-is picked by its outer-training loss. They run on tasks of classes they have never seen, untuned;
-Adam has 11 rates, or 64 draws of its eight hyperparameters, tried on each of these very tasks. Five
-minutes on two cores; `--scale paper` is ImageNet.
+is picked by its outer-training loss. They run on tasks of classes they have never seen, untuned.
+Adam, RMSProp and momentum have 11 rates, tried on each of these very tasks; Adam with eight
+hyperparameters has one configuration for all, found on outer-training tasks. Each is tuned twice:
+against the training loss where that is compared, and against the validation loss. Some minutes on
+two cores; `--scale paper` is ImageNet.
 """
 
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from learned_opt.disk import files
 from learned_opt_lab.ablation.results import crossed_bootstrap
-from learned_opt_lab.drawing.axes import known, log_scale, quantiles, set_limits
+from learned_opt_lab.drawing.axes import known, legend, log_scale, quantiles, set_limits
 from learned_opt_lab.drawing.colors import (
     BLACK,
     BLUE,
+    GREEN,
     GREY,
     ORANGE,
     PURPLE,
+    RED,
 )
-from learned_opt_lab.drawing.training_figures import label_ends, running_median, save, tidy
+from learned_opt_lab.drawing.training_figures import label_ends, save, tidy
 from learned_opt_lab.evaluation.held_out import LOSS_CAP
 from learned_opt_lab.evaluation.measures import smooth, steps_to
 from learned_opt_lab.papers.metz2019 import outer_trained, outer_trained_evaluation
 from learned_opt_lab.papers.metz2019.outer_trained_evaluation import Evaluator, evaluator
 from learned_opt_lab.papers.metz2019.outer_trained_setup import (
-    BASELINES,
     OBJECTIVES,
+    OVER_TASKS,
+    OWN_SPLIT,
+    RATES_TUNED,
     Config,
+    Families,
     families,
+    picking_key,
     reporting_key,
     resolve,
 )
@@ -45,10 +55,17 @@ from outer_train import SeedsResult
 
 STYLES = {
     "validation": (BLUE, "-", 2.4, "learned, L_valid"),
-    "training": (ORANGE, "-", 1.8, "learned, L_train"),
-    "adam": (BLACK, "--", 1.8, "Adam, 11 rates"),
-    "adam8": (PURPLE, ":", 1.8, "Adam, 8 hyperp."),
+    "training": (ORANGE, "-", 2.0, "learned, L_train"),
+    "adam": (BLACK, "--", 1.6, "Adam, 11 rates"),
+    "rmsprop": (GREEN, "--", 1.2, "RMSProp, 11 rates"),
+    "momentum": (RED, "--", 1.2, "momentum, 11 rates"),
+    OVER_TASKS: (PURPLE, ":", 2.0, "Adam, 8 hyperp."),
 }
+BASELINES = (*RATES_TUNED, OVER_TASKS)
+Losses = dict[str, dict[str, np.ndarray]]
+"""Optimizer -> split -> `[tasks, points]`. A baseline's training loss is that of the configuration
+which is tuned against it; its other losses are those of the one tuned against the validation loss.
+"""
 
 
 def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
@@ -63,12 +80,13 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     evaluate = on.learned(config)
     held_out = cells.within("held_out")
     seeds = {o: held_out(o, lambda o=o: evaluate(picked[o].thetas)) for o in OBJECTIVES}
-    tuned = {name: on.tuned(name, config.budget, config.seed, held_out) for name in BASELINES}
     losses = {o: {split: v[picked[o].index] for split, v in seeds[o].items()} for o in OBJECTIVES}
-    losses |= {name: each.losses for name, each in tuned.items()}
+    tuned, chosen = _baselines(config, made, on, held_out)
+    losses |= tuned
     theta = picked["validation"].theta
+    timed = {name: each["timed"] for name, each in chosen.items()}
     seconds = held_out(
-        "seconds", lambda: outer_trained_evaluation.seconds_per_step(config, on, theta, tuned)
+        "seconds", lambda: outer_trained_evaluation.seconds_per_step(config, on, theta, timed)
     )
     rows = {name: _row(name, losses, seconds, on) for name in losses}
     result = {
@@ -78,7 +96,7 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
         "adam8_configurations": config.budget,
         "outer_training": {objective: picked[objective].record() for objective in OBJECTIVES},
         "optimizers": rows,
-        "chosen": {name: each.chosen for name, each in tuned.items()},
+        "chosen": chosen,
         "differences": {name: _differences(losses, name) for name in (*BASELINES, "training")},
         "training_differences": {
             name: _differences(losses, name, "train", "training") for name in BASELINES
@@ -93,6 +111,38 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     )
     save(figure_of(losses, result, on), out / "held_out_curves.png")
     return result
+
+
+def _baselines(
+    config: Config, made: Families, on: Evaluator, cells: Cells
+) -> tuple[Losses, dict[str, dict[str, Any]]]:
+    """Losses of the baselines on the held-out tasks, and what was chosen for each:
+    by objective, and one configuration whose steps are timed.
+    """
+    losses: Losses = {}
+    chosen: dict[str, dict[str, Any]] = {}
+    for name in RATES_TUNED:
+        searched = on.searched(name, config.budget, config.seed, cells)
+        losses[name] = _each_by_its_own(lambda o, s=searched: s.of_runs(OWN_SPLIT[o]))
+        chosen[name] = {
+            o: searched.at(searched.best_of_runs(split)) for o, split in OWN_SPLIT.items()
+        } | {"timed": searched.at(searched.best_of_all("outer_valid"))}
+    before = evaluator(
+        made.outer_train, picking_key(config), config.num_tasks, config.num_steps
+    ).searched(OVER_TASKS, config.budget, config.seed, cells.within("outer_train"))
+    places = np.array([before.best_of_all(split) for split in OWN_SPLIT.values()])
+    both = {name: values[places] for name, values in before.configurations.items()}
+    found = on.given(OVER_TASKS, both, cells, OVER_TASKS)
+    by_objective = {o: {split: v[i] for split, v in found.items()} for i, o in enumerate(OWN_SPLIT)}
+    losses[OVER_TASKS] = _each_by_its_own(by_objective.__getitem__)
+    chosen[OVER_TASKS] = {o: before.at(int(i)) for o, i in zip(OWN_SPLIT, places, strict=True)}
+    chosen[OVER_TASKS]["timed"] = chosen[OVER_TASKS]["validation"]
+    return losses, chosen
+
+
+def _each_by_its_own(by_objective: Callable[[str], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Training losses of what is tuned against them, and all others of what is not."""
+    return by_objective("validation") | {"train": by_objective("training")["train"]}
 
 
 def _row(name: str, losses, seconds: dict[str, float], on: Evaluator) -> dict[str, Any]:
@@ -161,44 +211,54 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def figure_of(
-    losses: dict[str, dict[str, np.ndarray]], result: dict[str, Any], on: Evaluator
-) -> Figure:
-    """Medians and middle halves over steps and over seconds;
-    the differences to Adam task by task.
+def figure_of(losses: Losses, result: dict[str, Any], on: Evaluator) -> Figure:
+    """Means with middle halves: training and test loss over steps, test loss over seconds; and the
+    differences to Adam with eight hyperparameters, task by task.
     """
-    figure = Figure(figsize=(16, 4.4), dpi=140, layout="constrained")
-    by_step, by_second, tasks = figure.subplots(1, 3)
-    for axes, label in ((by_step, "inner step"), (by_second, "time of one run alone")):
-        ends = []
-        for name, curves in losses.items():
-            color, line, width, text = STYLES[name]
-            steps = np.arange(curves["test"].shape[1]) * on.every
-            per_step = (
-                1.0
-                if axes is by_step
-                else float(known(result["optimizers"][name]["seconds_per_step"]))
-            )
-            low, middle, high = quantiles(curves["test"], [0.25, 0.5, 0.75])
-            middle = running_median(middle, window=3)
-            axes.fill_between(steps * per_step, low, high, color=color, alpha=0.12, linewidth=0)
-            axes.plot(steps * per_step, middle, color=color, linestyle=line, linewidth=width)
-            ends.append((float(middle[-1]), text, color))
-        axes.set(xlabel=label, ylabel="held-out test loss")
-        log_scale(axes, "y", *(curves["test"] for curves in losses.values()))
-        set_limits(axes, "x", low=0)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(
-            EngFormatter(sep="") if axes is by_step else EngFormatter("s")
-        )
-        tidy(axes)
-        label_ends(axes, ends)
-    shown = result["differences"]["adam"]
-    values = known(shown["values"])
-    tasks.hist(values[np.isfinite(values)], bins=20, color=BLUE, alpha=0.7)
+    figure = Figure(figsize=(13, 8.6), dpi=120, layout="constrained")
+    *panels, tasks = figure.subplots(2, 2).ravel()
+    for axes, (split, in_seconds) in zip(
+        panels, (("train", False), ("test", False), ("test", True)), strict=True
+    ):
+        _draw_curves(axes, losses, split, result["optimizers"] if in_seconds else None, on)
+    shares = []
+    for objective, field, what in (
+        ("validation", "differences", "test loss, L_valid"),
+        ("training", "training_differences", "training loss, L_train"),
+    ):
+        shown = result[field][OVER_TASKS]
+        values = known(shown["values"])
+        color = STYLES[objective][0]
+        tasks.hist(values[np.isfinite(values)], bins=20, color=color, alpha=0.55, label=what)
+        shares.append(f"{100 * shown['share_of_tasks_learned_is_lower']:.0f} %")
     tasks.axvline(0, color=GREY, linewidth=1)
-    share = shown["share_of_tasks_learned_is_lower"]
-    tasks.set(title=f"learned is lower on {share:.0%} of tasks", ylabel="tasks")
-    tasks.set_xlabel("test loss, Adam less learned")
+    tasks.set(title=f"learned is lower on {' and '.join(shares)} of tasks", ylabel="tasks")
+    tasks.set_xlabel("Adam, 8 hyperparameters, less learned: episode mean")
+    legend(tasks)
     tidy(tasks)
     return figure
+
+
+def _draw_curves(
+    axes: Axes, losses: Losses, split: str, timed: dict[str, Any] | None, on: Evaluator
+) -> None:
+    """Every optimizer's loss of a split; over time where rows with seconds a step are given."""
+    ends = []
+    for name, curves in losses.items():
+        color, line, width, text = STYLES[name]
+        per_step = 1.0 if timed is None else float(known(timed[name]["seconds_per_step"]))
+        position = np.arange(curves[split].shape[1]) * on.every * per_step
+        low, high = quantiles(curves[split], [0.25, 0.75])
+        mean = known(curves[split]).mean(axis=0)
+        axes.fill_between(position, low, high, color=color, alpha=0.1, linewidth=0)
+        axes.plot(position, mean, color=color, linestyle=line, linewidth=width)
+        ends.append((float(mean[-1]), text, color))
+    what = "training" if split == "train" else split
+    axes.set(xlabel="inner step" if timed is None else "time of one run alone")
+    axes.set(ylabel=f"held-out {what} loss, mean and middle half")
+    log_scale(axes, "y", *(curves[split] for curves in losses.values()))
+    set_limits(axes, "x", low=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(EngFormatter(sep="") if timed is None else EngFormatter("s"))
+    tidy(axes)
+    label_ends(axes, ends)

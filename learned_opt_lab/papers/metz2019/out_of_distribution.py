@@ -105,11 +105,11 @@ def _evaluate(
     evaluate = on.learned(config)
     learned = {o: cells(o, lambda o=o: evaluate(picked[o].theta)) for o in OBJECTIVES}
     losses = {o: {split: v[0] for split, v in curves.items()} for o, curves in learned.items()}
-    tuned = on.tuned("adam", config.budget, config.seed, cells)
+    searched = on.searched("adam", config.budget, config.seed, cells)
     # It is one of the eleven.
     untuned = int(np.abs(np.log(np.divide(LEARNING_RATES, UNTUNED))).argmin())
-    losses["adam"] = tuned.losses
-    losses["adam_1e-3"] = {split: curves[untuned] for split, curves in tuned.all_losses.items()}
+    losses["adam"] = searched.of_runs("outer_valid")
+    losses["adam_1e-3"] = {split: curves[untuned] for split, curves in searched.losses.items()}
     row: dict[str, Any] = {"title": shift.title, "num_steps": num_steps, "num_runs": num_runs}
     for name, each in losses.items():
         final = each["test"][:, -max(1, each["test"].shape[1] // 10) :].mean(axis=1)

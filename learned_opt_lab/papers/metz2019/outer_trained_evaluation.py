@@ -1,5 +1,5 @@
-"""Thetas and baselines on the same runs of a task family, each run with a tuning of its own;
-seconds of a step.
+"""Thetas and baselines on the same runs of a task family, searches of the latter, and seconds of a
+step.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_opt_lab.evaluation.baselines import baseline
+from learned_opt_lab.evaluation.baselines import Configurations, baseline
 from learned_opt_lab.evaluation.held_out import LOSS_CAP, cap_losses
 from learned_opt_lab.evaluation.sweep import Runs, make_runs, make_sweep
 from learned_opt_lab.evaluation.timing import time_training
@@ -41,36 +41,27 @@ class Evaluator(NamedTuple):
         sweep = self._sweep(learned_optimizer(config).optimizer)
         return lambda thetas: _losses(sweep(thetas, self.runs))
 
-    def tuned(self, name: str, budget: int, seed: int, cells: Cells) -> "Tuned":
-        """A baseline with its best configuration for each run,
-        by the mean `outer_valid` loss of the very run; those that run at once are a piece.
-        """
-        entry = baseline(name)
-        configurations = entry.configurations(budget, seed)
-        sweep = self._sweep(entry.factory)
+    def searched(self, name: str, budget: int, seed: int, cells: Cells) -> "Searched":
+        """All configurations of a baseline; those that run at once are a piece."""
+        configurations = baseline(name).configurations(budget, seed)
         number = len(next(iter(configurations.values())))
-        parts = []
         size = min(CHUNK, max(1, MOST_RUNS // len(self.runs.seed)), number)
+        parts = []
         for start in range(0, number, size):
             rows = np.minimum(np.arange(start, start + size), number - 1)
             together = {k: v[rows] for k, v in configurations.items()}
-            parts.append(
-                cells(f"{name}/{start}", lambda some=together: _losses(sweep(some, self.runs)))
-            )
+            parts.append(self.given(name, together, cells, f"{name}/{start}"))
         losses = {
             split: np.concatenate([part[split] for part in parts])[:number] for split in parts[0]
         }
-        chosen = losses["outer_valid"][..., 1:].mean(axis=-1).argmin(axis=0)
-        runs = np.arange(len(chosen))
-        values = {k: [float(v[i]) for i in chosen] for k, v in configurations.items()}
-        common = int(losses["outer_valid"][..., 1:].mean(axis=(1, 2)).argmin())
-        hyperparameters = {k: jnp.float32(v[common]) for k, v in configurations.items()}
-        return Tuned(
-            {split: each[chosen, runs] for split, each in losses.items()},
-            values,
-            hyperparameters,
-            losses,
-        )
+        return Searched(configurations, losses)
+
+    def given(
+        self, name: str, configurations: Configurations, cells: Cells, piece: str
+    ) -> dict[str, NDArray]:
+        """Losses of these configurations of a baseline, as `learned` gives them, in one piece."""
+        sweep = self._sweep(baseline(name).factory)
+        return cells(piece, lambda: _losses(sweep(configurations, self.runs)))
 
     def _sweep(self, factory):
         splits = ("train", "outer_valid", "test")
@@ -86,20 +77,34 @@ MOST_RUNS = 800
 batch of 128 and what its gradient keeps."""
 
 
-class Tuned(NamedTuple):
-    """A baseline after its search.
+class Searched(NamedTuple):
+    """A baseline's search. A configuration is judged by its mean loss over the episode, on the
+    split that it is tuned against.
 
     Attributes:
-      losses: split -> `[runs, points]`, each run with the configuration that is best for it.
-      chosen: hyperparameter -> its value in each run.
-      common: the configuration that is best on average, to time a step of.
-      all_losses: split -> `[configurations, runs, points]`.
+      configurations: hyperparameter -> its values.
+      losses: split -> `[configurations, runs, points]`.
     """
 
+    configurations: Configurations
     losses: dict[str, NDArray]
-    chosen: dict[str, list[float]]
-    common: dict[str, Any]
-    all_losses: dict[str, NDArray]
+
+    def best_of_runs(self, split: str) -> NDArray:
+        """`[runs]`, the place of each run's own best configuration."""
+        return self.losses[split][..., 1:].mean(axis=-1).argmin(axis=0)
+
+    def best_of_all(self, split: str) -> int:
+        """The place of the configuration that is best over all runs."""
+        return int(self.losses[split][..., 1:].mean(axis=(1, 2)).argmin())
+
+    def of_runs(self, split: str) -> dict[str, NDArray]:
+        """Split -> `[runs, points]`, each run with its own best configuration."""
+        chosen = self.best_of_runs(split)
+        return {name: each[chosen, np.arange(len(chosen))] for name, each in self.losses.items()}
+
+    def at(self, places: int | NDArray) -> dict[str, list[float] | float]:
+        """The hyperparameters there."""
+        return {name: np.asarray(v)[places].tolist() for name, v in self.configurations.items()}
 
 
 def evaluator(family: TaskFamily, key: jax.Array, num_tasks: int, num_steps: int) -> Evaluator:
@@ -113,11 +118,14 @@ def _losses(curves) -> dict[str, NDArray]:
 
 
 def seconds_per_step(
-    config: Config, on: Evaluator, theta: Any, tuned: dict[str, Tuned]
+    config: Config, on: Evaluator, theta: Any, chosen: dict[str, dict[str, float]]
 ) -> dict[str, float]:
-    """Of one run alone: the learned optimizer with its overhead, and each baseline."""
+    """Of one run alone: the learned optimizer with its overhead, and baselines with the
+    hyperparameters that are given.
+    """
     one = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), theta)
     found = {"learned": time_training(on.family, learned_optimizer(config).optimizer, one, on.runs)}
-    for name, each in tuned.items():
-        found[name] = time_training(on.family, baseline(name).factory, each.common, on.runs)
+    for name, given in chosen.items():
+        hyperparameters = {key: jnp.float32(value) for key, value in given.items()}
+        found[name] = time_training(on.family, baseline(name).factory, hyperparameters, on.runs)
     return {name: timing.seconds_per_step for name, timing in found.items()}

@@ -26,7 +26,11 @@ from tasks.images import (
 OBJECTIVES = {"validation": "valid", "training": "train"}
 """Name in results -> objective of the inner problem."""
 OWN_SPLIT = {"validation": "outer_valid", "training": "train"}
-BASELINES = {"adam": "Adam, 11 rates", "adam8": "Adam, 8 hyperparameters"}
+RATES_TUNED = {"adam": "Adam", "rmsprop": "RMSProp", "momentum": "momentum"}
+"""Baselines with 11 rates, tuned for each task."""
+OVER_TASKS = "adam8"
+"""Adam with eight hyperparameters: one configuration for all tasks, found on those of
+outer-training. All are tuned against the loss that they are compared on."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,9 +4,9 @@ objectives and outer optimizers (arXiv 1810.10180, figure 5).
     learned-opt reproduce outer_training_curves --out DIR
 
 Outer loss of whole episodes on the same outer-training tasks, over inner steps and over wall-clock,
-after training on L_train and on L_valid; Adam with 11 rates and with eight hyperparameters, tuned
-for each task, as lines. Then the same outer-training under other outer optimizers. Five minutes on
-two cores; `--scale paper` is ImageNet.
+after training on L_train and on L_valid. Two Adams are lines: with 11 rates, tuned for each task,
+and with eight hyperparameters, tuned over all of these tasks. Then the same outer-training under
+other outer optimizers. Five minutes on two cores; `--scale paper` is ImageNet.
 """
 
 import pathlib
@@ -35,10 +35,10 @@ from learned_opt_lab.drawing.text import format_number
 from learned_opt_lab.drawing.training_figures import save, tidy
 from learned_opt_lab.evaluation.statistics import lowest_known
 from learned_opt_lab.papers.metz2019 import outer_trained
-from learned_opt_lab.papers.metz2019.outer_trained_evaluation import evaluator
+from learned_opt_lab.papers.metz2019.outer_trained_evaluation import Searched, evaluator
 from learned_opt_lab.papers.metz2019.outer_trained_setup import (
-    BASELINES,
     OBJECTIVES,
+    OVER_TASKS,
     OWN_SPLIT,
     Config,
     families,
@@ -77,7 +77,10 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     made = families(config)
     on = evaluator(made.outer_train, picking_key(config), config.num_tasks, config.num_steps)
     cells = Cells(out, __name__, given, SeedsResult, data=made.data)
-    tuned = {name: on.tuned(name, config.budget, config.seed, cells).losses for name in BASELINES}
+    searched = {
+        name: on.searched(name, config.budget, config.seed, cells) for name in ("adam", OVER_TASKS)
+    }
+    tuned = {objective: _tuned(searched, OWN_SPLIT[objective]) for objective in OBJECTIVES}
     evaluate = on.learned(config)
 
     def curve(name: str, objective: str, *options: Any) -> dict[str, np.ndarray]:
@@ -101,6 +104,16 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     )
     save(_figure(curves, tuned, compared), out / "outer_training_curves.png")
     return result
+
+
+def _tuned(searched: dict[str, Searched], split: str) -> dict[str, dict[str, np.ndarray]]:
+    """Baseline -> split -> `[runs, points]`, tuned against one split."""
+    over_tasks = searched[OVER_TASKS]
+    place = over_tasks.best_of_all(split)
+    return {
+        "adam": searched["adam"].of_runs(split),
+        OVER_TASKS: {name: each[place] for name, each in over_tasks.losses.items()},
+    }
 
 
 def _curve(
@@ -140,10 +153,10 @@ def _result(config, curves, tuned, compared) -> dict[str, Any]:
             "seconds": float(curve["seconds"][-1, 0]),
             **{
                 name: float(losses[OWN_SPLIT[objective]][:, 1:].mean())
-                for name, losses in tuned.items()
+                for name, losses in tuned[objective].items()
             },
         }
-    best = {name: float(losses["test"][:, 1:].mean()) for name, losses in tuned.items()}
+    best = {name: float(each["test"][:, 1:].mean()) for name, each in tuned["validation"].items()}
     return {
         "scale": config.scale,
         "num_seeds": config.num_seeds,
@@ -171,8 +184,8 @@ def _figure(curves, tuned, compared) -> Figure:
     ):
         _draw_seeds(axes, curves[objective], unit, BLUE, f"learned, {objective} objective")
         for name, style in (("adam", "--"), ("adam8", ":")):
-            loss = tuned[name][OWN_SPLIT[objective]][:, 1:].mean()
-            label = f"{BASELINES[name]}: {format_number(float(loss))}"
+            loss = tuned[objective][name][OWN_SPLIT[objective]][:, 1:].mean()
+            label = f"{_LINES[name]}: {format_number(float(loss))}"
             axes.axhline(known(loss), color=BLACK, linestyle=style, linewidth=1.4, label=label)
         what = "validation loss" if objective == "validation" else "training loss"
         axes.set(title=f"outer {what}, episode mean", xlabel=_UNITS[unit])
@@ -186,6 +199,7 @@ def _figure(curves, tuned, compared) -> Figure:
     return figure
 
 
+_LINES = {"adam": "Adam, 11 rates", OVER_TASKS: "Adam, 8 hyperparameters"}
 _UNITS = {
     "inner_steps": "inner steps of outer-training",
     "seconds": "seconds of outer-training, a seed's share",

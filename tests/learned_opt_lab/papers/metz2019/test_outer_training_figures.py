@@ -20,7 +20,7 @@ from learned_opt_lab.papers.metz2019 import (
     outer_trained_evaluation,
     outer_training_curves,
 )
-from learned_opt_lab.papers.metz2019.outer_trained_evaluation import Evaluator, Tuned
+from learned_opt_lab.papers.metz2019.outer_trained_evaluation import Evaluator, Searched
 from learned_opt_lab.papers.metz2019.outer_trained_setup import (
     Config,
     families,
@@ -33,6 +33,7 @@ from outer_train.side_by_side import SeedsResult
 SMALL = Config(
     num_seeds=2, num_outer_steps=4, num_steps=20, num_pairs=2, num_tasks=4, budget=3, num_points=2
 )
+SECONDS = {"learned": 2e-3, "adam": 1e-3, "rmsprop": 1e-3, "momentum": 1e-3, "adam8": 1e-3}
 NAMES = ("outer_training_curves", "held_out_curves", "out_of_distribution")
 
 
@@ -71,7 +72,9 @@ def without_outer_training(monkeypatch):
 
 @pytest.fixture
 def without_inner_training(monkeypatch):
-    """Losses of 1 for the fresh theta, of .5 for the other; Adam .7 tuned, .9 at 1e-3; adam8 .6."""
+    """Losses of 1 for the fresh theta, of .5 for the other; the rates' 0.7 tuned, 0.9 at 1e-3;
+    adam8 0.6.
+    """
 
     def curves(levels, on):
         points = on.num_steps // on.every + 1
@@ -85,29 +88,32 @@ def without_inner_training(monkeypatch):
             np.where(thetas["layer_1"]["weights"].max(axis=(1, 2)) == 10.0, 0.5, 1.0), on
         )
 
-    def tuned(on, name, budget, seed, cells):
-        levels = (
-            np.array([1.0, 1.0, 0.9, 0.7, *[2.0] * 7]) if name == "adam" else np.full(budget, 0.6)
-        )
-        every = curves(levels, on)
-        return Tuned({split: v[levels.argmin()] for split, v in every.items()}, {}, {}, every)
+    def searched(on, name, budget, seed, cells):
+        levels = np.full(budget, 0.6)
+        if name != "adam8":
+            levels = np.array([1.0, 1.0, 0.9, 0.7, *[2.0] * 7])
+        return Searched({"learning_rate": np.arange(len(levels))}, curves(levels, on))
+
+    def given(on, name, configurations, cells, piece):
+        return curves(np.full(len(configurations["learning_rate"]), 0.6), on)
 
     monkeypatch.setattr(Evaluator, "learned", learned)
-    monkeypatch.setattr(Evaluator, "tuned", tuned)
+    monkeypatch.setattr(Evaluator, "searched", searched)
+    monkeypatch.setattr(Evaluator, "given", given)
 
 
 @pytest.fixture
 def given_seconds(monkeypatch):
     """A learned step takes twice Adam's time."""
-    seconds = {"learned": 2e-3, "adam": 1e-3, "adam8": 1e-3}
-    monkeypatch.setattr(outer_trained_evaluation, "seconds_per_step", lambda *_: seconds)
+    monkeypatch.setattr(outer_trained_evaluation, "seconds_per_step", lambda *_: SECONDS)
 
 
 def test_held_out_curves(without_outer_training, without_inner_training, given_seconds, tmp_path):
     result = held_out_curves.run(SMALL, tmp_path)
     rows = result["optimizers"]
     assert {name: row["final_test_loss"] for name, row in rows.items()} == pytest.approx(
-        {"validation": 0.5, "training": 0.5, "adam": 0.7, "adam8": 0.6}
+        {"validation": 0.5, "training": 0.5, "adam8": 0.6}
+        | dict.fromkeys(("adam", "rmsprop", "momentum"), 0.7)
     )
     # Flat curves are at Adam's best from the start:
     # at step 0, where the ratio counts one measurement of Adam.
@@ -130,7 +136,7 @@ def test_held_out_curves_of_real_runs(without_outer_training, monkeypatch, tmp_p
     monkeypatch.setattr(
         outer_trained_evaluation,
         "seconds_per_step",
-        lambda *_: {"learned": 2e-3, "adam": 1e-3, "adam8": 1e-3},
+        lambda *_: SECONDS,
     )
     result = held_out_curves.run(SMALL, tmp_path)
     for objective in ("validation", "training"):
@@ -153,7 +159,9 @@ def test_held_out_curves_of_real_runs(without_outer_training, monkeypatch, tmp_p
     assert rows["adam"]["median_steps_ratio"] == pytest.approx(1)
     assert rows["adam"]["median_seconds_ratio"] == pytest.approx(1)
     assert rows["adam"]["tasks_reaching_adams_best"] == 4
-    assert len(result["chosen"]["adam"]["learning_rate"]) == 4
+    assert len(result["chosen"]["adam"]["validation"]["learning_rate"]) == 4
+    # One configuration for all tasks.
+    assert np.ndim(result["chosen"]["adam8"]["training"]["learning_rate"]) == 0
     assert json.loads((tmp_path / "result.json").read_text())["num_tasks"] == 4
     assert (tmp_path / "held_out_curves.png").stat().st_size > 10_000
 
