@@ -7,8 +7,13 @@ CNNs on Fashion-MNIST at 14x14, merged RP and ES, truncations that grow.
 
 with TFDS_DATA_DIR where Fashion-MNIST was prepared. The first makes three seeds on each objective
 of the paper's optimizer and of `mlp()`, and the second finds what hand-designed optimizers do with
-one configuration for all tasks; both go on where they were stopped. A task tells 3 classes of 5
-apart: outer-training draws from ten sets of classes, and held-out tasks from the ten of the other.
+one configuration for all tasks. Figures 5 to 7 of the paper are
+
+    learned-opt reproduce held_out_curves --scale small --out DIR
+
+and the same of `outer_training_curves` and `out_of_distribution`. All go on where they were
+stopped. A task tells 3 classes of 5 apart: outer-training draws from ten sets of classes, and
+held-out tasks from the ten of the other.
 
 Cost: 1.7 million inner steps a run.
 """

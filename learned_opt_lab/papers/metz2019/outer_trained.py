@@ -25,8 +25,15 @@ from learned_opt_lab.papers.metz2019.outer_trained_setup import (
     Families,
     learned_optimizer,
     picking_key,
+    run_of,
 )
 from learned_opt_lab.results.resumable import Cells
+from learned_opt_lab.runs.build import (
+    build_estimator,
+    build_outer_optimizer,
+    build_problem,
+    build_truncation,
+)
 from outer_train import (
     PARTICLES,
     OuterStep,
@@ -42,8 +49,6 @@ from outer_train import (
 )
 from tasks import TaskFamily
 
-CHUNK_SIZE = 50
-"""Steps between kept states of the differentiated unroll."""
 MOST_BYTES = 70 * 10**9
 """Of one device, whatever it has."""
 SHARE_OF_KEPT = 0.45
@@ -74,23 +79,21 @@ def outer_training(
     outer_optimizer: optax.GradientTransformation | None = None,
 ) -> OuterTraining:
     """Builds the outer-training of a resolved config; arguments as in `outer_train`."""
-    optimizer = learned_optimizer(config)
-    kwargs = {"num_loss_batches": 5} if config.scale == "paper" else {}
-    problem = inner_problem(
-        family, optimizer, config.num_steps, OBJECTIVES[objective], loss_clip=LOSS_CAP, **kwargs
-    )
-    if config.scale == "paper":
-        schedule = truncation.linear(
-            min(50, config.num_steps), config.num_steps, max(1, config.num_outer_steps // 2)
+    optimizer, run = learned_optimizer(config), run_of(config, objective)
+    if run is None:
+        schedule = truncation.constant(min(20, config.num_steps))
+        problem = inner_problem(
+            family, optimizer, config.num_steps, OBJECTIVES[objective], loss_clip=LOSS_CAP
         )
-        kind = estimators.merged
+        longest, chunk_size = min(schedule.max_num_steps, config.num_steps), None
+        estimator = estimators.persistent_es(
+            problem, config.num_pairs, 0.01, PARTICLES, max_num_steps=longest, stagger=True
+        )
     else:
-        schedule, kind = truncation.constant(min(20, config.num_steps)), estimators.persistent_es
-    longest = min(schedule.max_num_steps, config.num_steps)
-    options = {"chunk_size": CHUNK_SIZE} if kind is estimators.merged else {}
-    estimator = kind(
-        problem, config.num_pairs, 0.01, PARTICLES, max_num_steps=longest, stagger=True, **options
-    )
+        schedule = build_truncation(run)
+        problem = build_problem(run, family, optimizer)
+        longest, chunk_size = schedule.max_num_steps, run.estimator.chunk_size
+        estimator = build_estimator(run, family, optimizer, schedule, axis_name=PARTICLES)
     mesh = particle_mesh(config.num_pairs)
     key_theta, key_run = jax.random.split(jax.random.key(config.seed))
     outer_optimizer = outer_optimizer or default_outer_optimizer(config)
@@ -102,7 +105,8 @@ def outer_training(
 
     theta = jax.eval_shape(optimizer.init, key_theta)
     kept = memory.kept_state_bytes(problem, theta) * 2 * config.num_pairs
-    kept *= memory.num_kept_states(longest, CHUNK_SIZE) if kind is estimators.merged else 1
+    # Without backpropagation the present state is all that is kept.
+    kept *= memory.num_kept_states(min(longest, config.num_steps), chunk_size) if chunk_size else 1
     return OuterTraining(
         lambda seeds: outer_step_of_seeds([estimator], outer_optimizer, schedule, mesh, seeds),
         thetas,
@@ -185,9 +189,9 @@ def joined(groups: Sequence[SeedsResult]) -> SeedsResult:
 
 
 def default_outer_optimizer(config: Config) -> optax.GradientTransformation:
-    """The paper's code's clip by value and constant rate, or a clip by norm and a half cosine."""
-    if config.scale == "paper":
-        return optax.chain(optax.clip(0.1), optax.adam(config.outer_learning_rate, b1=0.5))
+    """That of the scale's run; at the default scale a clip by norm and a half cosine."""
+    if run := run_of(config):
+        return build_outer_optimizer(run.outer_optimizer, run.num_outer_steps)
     schedule = optax.cosine_decay_schedule(config.outer_learning_rate, config.num_outer_steps, 0.1)
     return optax.chain(clip_by_global_norm(1.0), optax.adam(schedule))
 

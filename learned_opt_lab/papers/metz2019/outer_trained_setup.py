@@ -5,24 +5,22 @@ Figures 5 to 7 of arXiv 1810.10180.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
 
+from configs.base import TrainConfig
+from learned_opt import LearnedOptimizer
 from learned_opt.per_parameter import mlp
 from learned_opt_lab.papers.scales import at_scale
+from learned_opt_lab.runs import catalog
+from learned_opt_lab.runs.families import build_family
+from learned_opt_lab.runs.optimizer import build_optimizer
 from tasks import TaskFamily
-from tasks.images import (
-    MLP,
-    ConvNet,
-    ImageData,
-    class_split,
-    class_subset_family,
-    digits,
-    tfds_images,
-)
+from tasks.images import MLP, ImageData, class_split, class_subset_family, digits
 
+RUNS = {"small": "metz2019_small", "paper": "metz2019_cnn"}
+"""Scale -> the config that it outer-trains by."""
 OBJECTIVES = {"validation": "valid", "training": "train"}
 """Name in results -> objective of the inner problem."""
 OWN_SPLIT = {"validation": "outer_valid", "training": "train"}
@@ -38,9 +36,11 @@ class Config:
     """Sizes that the experiments share; None stands for the scale's own, in `SIZES`.
 
     Attributes:
-      scale: `"default"` is minutes on two cores: digits, MLP 64-32-5, persistent ES; `"paper"` is
-        32x32 ImageNet, 3-layer CNNs, merged RP and ES, truncations growing from 50 to 10,000, and
-        meant for accelerators.
+      scale: `"default"` is minutes on two cores: digits, MLP 64-32-5, persistent ES. The others
+        have the paper's method: 3-layer CNNs, merged RP and ES, truncations that grow. `"small"` is
+        a night on two cores, Fashion-MNIST at 14x14 (the config `metz2019_small`); `"paper"` is
+        32x32 ImageNet (`metz2019_cnn`), and meant for accelerators.
+      optimizer: that is outer-trained, `"mlp"` or the paper's, `"metz2019"`.
       num_seeds: outer-training runs on each objective.
       num_outer_steps: of each run.
       num_steps: inner steps of an episode, in outer-training and after.
@@ -53,7 +53,8 @@ class Config:
       seed: of everything.
     """
 
-    scale: Literal["default", "paper"] = "default"
+    scale: Literal["default", "small", "paper"] = "default"
+    optimizer: Literal["mlp", "metz2019"] | None = None
     num_seeds: int | None = None
     num_outer_steps: int | None = None
     num_steps: int | None = None
@@ -68,6 +69,7 @@ class Config:
 
 SIZES = {
     "default": Config(
+        optimizer="mlp",
         num_seeds=3,
         num_steps=300,
         num_pairs=16,
@@ -75,8 +77,20 @@ SIZES = {
         num_tasks=16,
         budget=64,
     ),
+    "small": Config(
+        scale="small",
+        optimizer="metz2019",
+        num_seeds=3,
+        num_outer_steps=600,
+        num_steps=1000,
+        num_pairs=4,
+        outer_learning_rate=3e-3,
+        num_tasks=100,
+        budget=512,
+    ),
     "paper": Config(
         scale="paper",
+        optimizer="metz2019",
         num_seeds=5,
         num_outer_steps=10_000,
         num_steps=10_000,
@@ -115,37 +129,56 @@ def resolve(config: Config, num_outer_steps: int = 1000) -> Config:
     return config
 
 
+def run_of(config: Config, objective: str = "validation") -> TrainConfig | None:
+    """What `learned-opt train` would run, in a resolved config's sizes; None at the default
+    scale.
+    """
+    if config.scale not in RUNS:
+        return None
+    run, _ = catalog.load(RUNS[config.scale])
+    growth = run.truncation.num_outer_steps / run.num_outer_steps
+    changed = {
+        "family": {"data_dir": config.data_dir},
+        "optimizer": {"preset": None if config.optimizer == "mlp" else config.optimizer},
+        "problem": {"num_steps": config.num_steps, "objective": OBJECTIVES[objective]},
+        "estimator": {"num_pairs": config.num_pairs},
+        "truncation": {
+            "start": min(run.truncation.start, config.num_steps),
+            "end": config.num_steps,
+            "num_outer_steps": max(1, round(growth * config.num_outer_steps)),
+        },
+        "outer_optimizer": {"learning_rate": config.outer_learning_rate},
+    }
+    parts = {k: dataclasses.replace(getattr(run, k), **v) for k, v in changed.items()}
+    return dataclasses.replace(run, num_outer_steps=config.num_outer_steps, **parts)
+
+
 class Families(NamedTuple):
     """Outer-training tasks, held-out ones, and what both are made of."""
 
     outer_train: TaskFamily
     held_out: TaskFamily
     data: ImageData
-    held_out_classes: tuple[int, ...]
 
 
 def families(config: Config) -> Families:
-    """Tasks of 5 of 7 digits and of the other 3, or of 10 of ImageNet's 700 and 300 classes."""
-    if config.scale == "paper":
-        data = tfds_images("imagenet_resized/32x32", data_dir=config.data_dir)
-        num_train, num_classes, held_out_classes, batch_size = 700, 10, 10, 128
-        module: Callable = lambda outputs: ConvNet((32, 32, 32), outputs)
-    else:
-        data = digits((0.55, 0.15, 0.15, 0.15))
-        num_train, num_classes, held_out_classes, batch_size = 7, 5, 3, 64
-        module = lambda outputs: MLP((32,), outputs)
-    train, held_out = class_split(data.num_classes, num_train)
-    return Families(
-        class_subset_family(data, module(num_classes), num_classes, train, batch_size),
-        class_subset_family(data, module(held_out_classes), held_out_classes, held_out, batch_size),
-        data,
-        held_out,
+    """Tasks of 5 of 7 digits and of the other 3, or those of the scale's run."""
+    if run := run_of(config):
+        outer_train, held_out = build_family(run.family)
+        return Families(outer_train, held_out, outer_train.data)
+    data = digits((0.55, 0.15, 0.15, 0.15))
+    train, held_out = class_split(data.num_classes, 7)
+    of = lambda classes, number: class_subset_family(
+        data, MLP((32,), number), number, classes, batch_size=64
     )
+    return Families(of(train, 5), of(held_out, 3), data)
 
 
-def learned_optimizer(config: Config):
-    """The optimizer that is outer-trained: the paper's, or the library's default."""
-    return mlp(preset="metz2019") if config.scale == "paper" else mlp()
+def learned_optimizer(config: Config) -> LearnedOptimizer:
+    """The optimizer that is outer-trained."""
+    if run := run_of(config):
+        return build_optimizer(run.optimizer)[0]
+    return mlp(preset=None if config.optimizer == "mlp" else config.optimizer)
 
 
 def picking_key(config: Config) -> jax.Array:

@@ -5,6 +5,7 @@ Outer-training is replaced by given thetas, and but for one test inner training 
 slow tests run all.
 """
 
+import dataclasses
 import json
 
 import jax
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs.base import Mlp
 from learned_opt_lab.cli.main import main
 from learned_opt_lab.papers.metz2019 import (
     held_out_curves,
@@ -22,12 +24,15 @@ from learned_opt_lab.papers.metz2019 import (
 )
 from learned_opt_lab.papers.metz2019.outer_trained_evaluation import Evaluator, Searched
 from learned_opt_lab.papers.metz2019.outer_trained_setup import (
+    RUNS,
     Config,
     families,
     learned_optimizer,
     resolve,
+    run_of,
 )
 from learned_opt_lab.papers.registry import EXPERIMENTS
+from learned_opt_lab.runs import catalog
 from outer_train.side_by_side import SeedsResult
 
 SMALL = Config(
@@ -220,6 +225,34 @@ def test_out_of_distribution(without_outer_training, without_inner_training, tmp
     assert result["outer_training"]["validation"] == {
         "picked_by": "outer_loss", "picked_seed": 1, "outer_loss": [1.0, 0.5]
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", ["small", "paper"])
+def test_a_scale_with_the_papers_method_is_a_config_that_train_has(scale):
+    config = resolve(Config(scale=scale))
+    assert run_of(config) == catalog.load(RUNS[scale])[0]
+    assert run_of(config, "training").problem.objective == "train"
+    assert run_of(resolve(Config(scale=scale, optimizer="mlp"))).optimizer == Mlp()
+    assert run_of(resolve(SMALL)) is None
+
+
+def test_the_papers_method_builds_in_small(fashion_mnist_dir):
+    """3 of 5 classes, and of the other 5; the merged estimator over truncations that grow."""
+    few = dataclasses.replace(SMALL, scale="small", data_dir=str(fashion_mnist_dir))
+    config = resolve(few)
+    made = families(config)
+    assert made.data.image_shape == (14, 14, 1)
+    for family in (made.outer_train, made.held_out):
+        task = family.task(family.sample(jax.random.key(0)))
+        params = jax.eval_shape(task.init, jax.random.key(1))
+        shapes = {leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim > 1}
+        assert shapes == {(3, 3, 1, 16), (3, 3, 16, 16), (16, 3)}
+    training = outer_trained.outer_training(config, made.outer_train, "training")
+    step, thetas = training.step([0, 1]), training.thetas([0, 1])
+    state = jax.eval_shape(step.init, thetas, training.key)
+    _, metrics = jax.eval_shape(step.step, state, training.key, (made.data,))
+    assert "weight_reparameterization" in metrics
+    assert list(out_of_distribution.shifts(config)) == ["cnn_6"]
 
 
 def test_names_and_bad_input(tmp_path, capsys):
