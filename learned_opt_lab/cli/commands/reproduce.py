@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib
 import importlib.util
+import inspect
 import shutil
 import time
 from pathlib import Path
@@ -14,6 +15,8 @@ from learned_opt_lab.cli.output import Outcome
 
 RESULT = "result.json"
 ALL = "all"
+USUAL = ("out", "scale", "seed", "data-dir", "overwrite")
+"""Flags that the first page of the help explains, of those that an experiment has."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +57,17 @@ def parse(argv: list[str], prog: str) -> tuple[str, Any]:
     if name not in known:
         raise ValueError(catalog.unknown("experiment", name, known))
     module = importlib.import_module(known[name])
-    return known[name], parse(arguments_of(module.Config), rest, f"{prog} {name}")
+    arguments = arguments_of(module.Config, module.__doc__ or "")
+    return known[name], parse(arguments, rest, f"{prog} {name}")
 
 
-def arguments_of(config_class: type) -> type:
-    """A dataclass of `--out`, `--overwrite` and the experiment's own fields at the top level."""
+def arguments_of(config_class: type, about: str = "") -> type:
+    """A dataclass of `--out`, `--overwrite` and the experiment's own fields at the top level.
+
+    Args:
+      config_class: of the experiment.
+      about: what the help says of it, before what it says of its sizes.
+    """
     return dataclasses.make_dataclass(
         "Args",
         [
@@ -77,7 +86,7 @@ def arguments_of(config_class: type) -> type:
             ),
         ],
         frozen=True,
-        namespace={"__doc__": config_class.__doc__},
+        namespace={"__doc__": f"{about}\n\n{inspect.getdoc(config_class) or ''}", "usual": USUAL},
     )
 
 

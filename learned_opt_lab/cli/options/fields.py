@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import functools
 import itertools
+import re
 import sys
 import typing
 from collections.abc import Iterator
@@ -35,6 +36,9 @@ Hidden = Annotated[T, Mark.HIDDEN]
 """A field that is not on the command line."""
 AtTop = Annotated[T, Mark.AT_TOP]
 """A dataclass whose fields stand at the top level: `--seed`, not `--config.seed`."""
+ATTRIBUTES = re.compile(r"^Attributes:\n((?:(?: .*)?(?:\n|\Z))+)", re.M)
+"""The section of a docstring that says what the fields are."""
+ENTRY = re.compile(r"^  (\w+): (.*(?:\n    .*)*)", re.M)
 HELP = "help"
 """Key of a field's metadata: its explanation where no source says it."""
 
@@ -152,7 +156,9 @@ def default_of(field: dataclasses.Field) -> Any:
 
 
 def described(cls: type) -> dict[str, str]:
-    """Field -> the string below it, in a class and those it is made of; nothing without source."""
+    """Field -> the string below it, or what the docstring's `Attributes` say, in a class and those
+    it is made of; nothing without source.
+    """
     found: dict[str, str] = {}
     for each in reversed(cls.__mro__):
         if dataclasses.is_dataclass(each):
@@ -164,10 +170,19 @@ def _texts(cls: type) -> Iterator[tuple[str, str]]:
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     node = _classes(file).get(cls.__name__) if file else None
     body = node.body if node else []
+    yield from _attributes(ast.get_docstring(node) or "" if node else "")
     for field, text in itertools.pairwise(body):
         is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
         if isinstance(field, ast.AnnAssign) and is_text:
             yield field.target.id, " ".join(str(text.value.value).split())
+
+
+def _attributes(doc: str) -> Iterator[tuple[str, str]]:
+    """Name and explanation of each entry of a docstring's `Attributes`."""
+    section = ATTRIBUTES.search(doc)
+    for name, text in ENTRY.findall(section[1] if section else ""):
+        said = " ".join(text.replace("`", "").split())
+        yield name, said[:1].upper() + said[1:]
 
 
 @functools.cache

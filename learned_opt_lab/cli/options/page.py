@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from learned_opt_lab.cli.options import values
-from learned_opt_lab.cli.options.fields import Choice, Option, Table
+from learned_opt_lab.cli.options.fields import ATTRIBUTES, Choice, Option, Table
 
 ALL = "--help-all"
 COMMON = {
@@ -38,7 +38,7 @@ def page(cls: type, table: Table, prog: str, *, everything: bool) -> str:
     lines = [*_usage(table, prog, columns), ""]
     for number, paragraph in enumerate(_paragraphs(cls)):
         if not (usual and number):
-            lines += [*textwrap.wrap(paragraph, columns), ""]
+            lines += [*_wrapped(paragraph, columns), ""]
     lines += _described(table.positional, columns)
     if usual:
         shown = [table.flags[f"--{name}"] for name in usual if f"--{name}" in table.flags]
@@ -71,11 +71,20 @@ def _usage(table: Table, prog: str, columns: int) -> list[str]:
 
 
 def _paragraphs(cls: type) -> list[str]:
-    """The paragraphs of a docstring; none where Python left it out, or wrote one of its own."""
+    """The paragraphs of a docstring but for its `Attributes`, which are said of each option; none
+    where Python left it out, or wrote one of its own.
+    """
     doc = inspect.cleandoc(vars(cls).get("__doc__") or "")
     if doc.startswith(f"{cls.__name__}("):
         return []
-    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", doc) if part.strip()]
+    return [part for part in re.split(r"\n\s*\n", ATTRIBUTES.sub("", doc)) if part.strip()]
+
+
+def _wrapped(paragraph: str, columns: int) -> list[str]:
+    """Its lines; a command, which is indented, stays as it is."""
+    if paragraph.startswith(" "):
+        return paragraph.splitlines()
+    return textwrap.wrap(" ".join(paragraph.replace("`", "").split()), columns)
 
 
 def _groups(table: Table, columns: int) -> Iterator[str]:

@@ -33,7 +33,7 @@ outer-training. All are tuned against the loss that they are compared on."""
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Sizes that the experiments share; None stands for the scale's own, in `SIZES`.
+    """Sizes that the experiments share; what is not given is the scale's own.
 
     Attributes:
       scale: `"default"` is minutes on two cores: digits, MLP 64-32-5, persistent ES. The others

@@ -48,7 +48,7 @@ VALID_SHARES = {"train_by_train": 0.01, "train_by_validation": 0.25}
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Sizes of the experiment; None stands for the scale's own, in `SIZES`.
+    """Sizes of the experiment; what is not given is the scale's own.
 
     Attributes:
       scale: `"paper"` is MNIST through TFDS, with the paper's network and samples.

@@ -1,6 +1,7 @@
 """The table of commands, the help, `list`, and `reproduce` with a small experiment of its own."""
 
 import dataclasses
+import importlib
 import json
 import re
 import subprocess
@@ -14,6 +15,7 @@ from learned_opt_lab.cli import main as main_module
 from learned_opt_lab.cli.commands import reproduce
 from learned_opt_lab.cli.docstrings import summary
 from learned_opt_lab.cli.main import main
+from learned_opt_lab.papers.registry import EXPERIMENTS
 from learned_opt_lab.results.resumable import Cells
 from learned_opt_lab.runs.catalog import CONFIGS
 
@@ -83,6 +85,30 @@ def test_the_help_of_train_explains_every_field(capsys):
         r"^  (--\S+)(?: \S+)?\n(?!     )|^  (--\S+) .*  \[[^]]*\]$", shown, re.MULTILINE
     )
     assert bare == []
+
+
+@pytest.mark.parametrize("name", [*EXPERIMENTS, "all"])
+def test_the_help_of_an_experiment_says_what_it_is_and_explains_every_option(
+    name, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["reproduce", name, "--help"]) == 0
+    first = capsys.readouterr().out
+    assert len(first.splitlines()) <= 40
+    assert main(["reproduce", name, "--help-all"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    if name != "all":
+        doc = importlib.import_module(EXPERIMENTS[name]).__doc__.replace("`", "")
+        assert summary(doc) in " ".join(first.split())
+    for page in (first, shown):
+        assert "Attributes:" not in page
+        assert "`" not in page
+    options = shown.partition("options:")[2]
+    unexplained = re.findall(
+        r"^  (--\S+)(?: \S+)*\n(?!     )|^  (--\S+) .*  \[[^]]*\]$", options, re.MULTILINE
+    )
+    assert unexplained == []
 
 
 def test_list_names_the_configs(capsys):

@@ -158,6 +158,32 @@ def test_a_page_shows_defaults_and_paragraphs(capsys):
     assert "--how a|b" in page
 
 
+def test_a_docstring_s_attributes_explain_options(capsys):
+    @dataclasses.dataclass(frozen=True)
+    class Sizes:
+        """What it is about.
+
+        Attributes:
+          width: of the `hidden` layers,
+            all of them.
+          depth: how many.
+
+        More about it.
+        """
+
+        width: int = 3
+        depth: int = 2
+        """Said below."""
+
+    with pytest.raises(HelpShown):
+        parse(Sizes, ["--help"], "prog")
+    page = capsys.readouterr().out
+    assert "Of the hidden layers, all of them. [3]" in page
+    assert "Said below. [2]" in page
+    assert "More about it." in page
+    assert "Attributes" not in page
+
+
 def test_names_of_values():
     assert metavar(tuple[tuple[int | None, float], ...] | None) == "INT NUMBER ..."
     assert [shown(value) for value in (None, (), 0, 0.0, (1, 2), True)] == [

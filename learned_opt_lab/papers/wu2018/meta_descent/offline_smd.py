@@ -75,7 +75,7 @@ from learned_opt_lab.results.resumable import Cells
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Sizes of the experiment; None stands for the scale's own, in `SIZES`.
+    """Sizes of the experiment; what is not given is the scale's own.
 
     Attributes:
       scale: `"paper"` is MNIST through TFDS, with the paper's sizes.

@@ -52,7 +52,7 @@ FINAL_RATE = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Sizes of the experiment; None stands for the scale's own, in `SIZES`.
+    """Sizes of the experiment; what is not given is the scale's own.
 
     Attributes:
       scale: `"paper"` is MNIST and CIFAR-10 through TFDS, with the paper's sizes.
