@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from configs.base import TrainConfig
 from learned_opt_lab.cli.output import Outcome
@@ -48,6 +48,18 @@ class Args(ConfigArgs):
     L_valid). All have the same total of inner steps. Thetas are judged on tasks of all families
     that CONFIG trains on.
     """
+
+    usual: ClassVar[tuple[str, ...]] = (
+        "out",
+        "variants",
+        "variant",
+        "num-seeds",
+        "num-inner-steps",
+        "outer-rates",
+        "lengths",
+        "num-tasks",
+        "num-devices",
+    )
 
     out: Path | None = None
     """Folder for ablation.json, table.md, figures, thetas and the cells;

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import shutil
+import textwrap
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -43,9 +44,10 @@ def parse(argv: list[str], prog: str) -> tuple[str, Any]:
 
     known = experiments()
     if argv and argv[0] in ASKS_FOR_HELP:
+        names = textwrap.fill(f"NAME is {ALL}, or one of {', '.join(known) or '(none)'}.", 80)
         print(
-            f"usage: {prog} NAME --out DIR [--field value ...]\n\n"
-            f"NAME is {ALL}, or one of {', '.join(known) or '(none)'}\n\n"
+            f"usage: {prog} NAME --out DIR [--option VALUE ...]\n\n{names}\n\n"
+            "learned-opt list experiments says what they are, NAME --help says more of one.\n"
             "An interrupted one goes on where it was, from the folder cells of DIR."
         )
         raise HelpShown

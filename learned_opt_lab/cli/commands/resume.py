@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from learned_opt_lab.cli import progress, surroundings
 from learned_opt_lab.cli.options.fields import AtTop, Positional
@@ -16,6 +16,15 @@ class Args:
 
     On the same number of devices it gives bitwise the metrics of a run that was never stopped.
     """
+
+    usual: ClassVar[tuple[str, ...]] = (
+        "num-devices",
+        "allow-restart",
+        "allow-missing-rows",
+        "allow-changed-config",
+        "engine",
+        "trust",
+    )
 
     run: Positional[Path]
     """The run directory."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
 from learned_opt_lab.cli.output import Outcome
 from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
@@ -16,6 +17,15 @@ class Args(ConfigArgs):
     or the config.json of a run.
     The numbers where the search starts, how far it looks and how long stand in the config.
     """
+
+    usual: ClassVar[tuple[str, ...]] = (
+        "out",
+        "generations",
+        "seed",
+        "overwrite",
+        "num-devices",
+        "trust",
+    )
 
     out: Path | None = None
     """Folder for theta.npz, theta.json, search.json and config.json;

@@ -5,7 +5,7 @@ variance and angle to a long-run reference.
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from configs import base
 from learned_opt_lab.cli.output import Outcome
@@ -27,6 +27,17 @@ class Args(ConfigArgs):
     All estimators get the config's particles and perturbation; the reference is full ES over many
     whole episodes, which has no bias.
     """
+
+    usual: ClassVar[tuple[str, ...]] = (
+        "theta",
+        "estimators",
+        "lengths",
+        "num-estimates",
+        "out",
+        "overwrite",
+        "num-devices",
+        "trust",
+    )
 
     theta: str | None = None
     """A theta file or pretrained name; the config's initial theta if not given."""

@@ -127,7 +127,8 @@ def _rows(rows: Any, columns: int) -> Iterator[str]:
     """Names in a column of their own, and what is said of them right of it."""
     left = LEFT if columns >= 2 * LEFT else 6
     for name, text in rows:
-        wrapped = textwrap.wrap(text, columns - left, break_on_hyphens=False) or [""]
+        wrapped = textwrap.wrap(text.replace("`", ""), columns - left, break_on_hyphens=False)
+        wrapped = wrapped or [""]
         if len(name) + 4 <= left:
             yield f"  {name:<{left - 2}}{wrapped.pop(0)}".rstrip()
         else:

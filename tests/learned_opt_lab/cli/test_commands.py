@@ -39,6 +39,16 @@ def test_each_command_has_help(command, capsys):
     assert shown.err == ""
 
 
+@pytest.mark.parametrize("command", main_module.commands())
+def test_the_first_page_of_help_is_a_screen(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([command, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 80
+    assert not any("`" in line for line in lines)
+
+
 def test_help_and_mistyped_flags_are_answered_without_jax():
     calls = [
         ["train", "quickstart", "--help"],
