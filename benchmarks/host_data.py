@@ -19,6 +19,7 @@ import optax
 
 import learned_opt
 from learned_opt_lab.bench.timing import medians_in_turn
+from learned_opt_lab.results import made
 from outer_train import (
     PARTICLES,
     estimators,
@@ -102,7 +103,7 @@ def _turn(
 ) -> Callable[[], Any]:
     """A call that makes some outer steps, whose stream of data is closed with `opened`."""
     optimizer, key = learned_opt.mlp(), jax.random.key(0)
-    made = estimators.persistent_es(
+    estimator = estimators.persistent_es(
         inner_problem(family, optimizer, EPISODE),
         num_pairs,
         axis_name=PARTICLES,
@@ -110,7 +111,7 @@ def _turn(
         stagger=True,
     )
     mesh, lengths = particle_mesh(num_pairs), truncation.constant(num_inner_steps)
-    step = outer_step([made], optax.adam(1e-3), lengths, mesh)
+    step = outer_step([estimator], optax.adam(1e-3), lengths, mesh)
     stream = opened.enter_context(Feed.of((family,), place=step.place_data).stream())
     carry = [step.init(optimizer.init(key), key)]
 
@@ -130,7 +131,8 @@ def main() -> None:
     parser.add_argument("--num-repeats", type=int, default=5)
     args = parser.parse_args()
     use_cpu_devices()
-    print(json.dumps(run(window=args.window, num_repeats=args.num_repeats), indent=2))
+    found = run(window=args.window, num_repeats=args.num_repeats)
+    print(json.dumps(found | {"made": made.here_and_now()}, indent=2))
 
 
 if __name__ == "__main__":

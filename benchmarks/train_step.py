@@ -18,6 +18,7 @@ from optax.contrib import muon
 
 import learned_opt
 from learned_opt_lab.bench.timing import medians_in_turn
+from learned_opt_lab.results import made
 from tasks import SPLITS, TaskFamily, byte_transformer_family
 
 OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
@@ -90,7 +91,8 @@ def main() -> None:
     """Prints the measurement as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--num-repeats", type=int, default=10)
-    print(json.dumps(run(num_repeats=parser.parse_args().num_repeats), indent=2))
+    found = run(num_repeats=parser.parse_args().num_repeats)
+    print(json.dumps(found | {"made": made.here_and_now()}, indent=2))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from typing import Any
 
 from learned_opt_lab.drawing.text import markdown_cell
 
+SHOWN_AS_CODE = re.compile(r"""[\w.@:/=+ (),'"-]*[\w.)'"]""")
+
 
 class Raw(str):
     """Text of a cell that is Markdown already."""
@@ -13,7 +15,7 @@ class Raw(str):
 
 def code(text: str) -> Raw:
     """A name as code, or as plain text where it holds what code would not show."""
-    return Raw(f"`{text}`" if re.fullmatch(r"[\w.@:/=+ -]*\S", text) else markdown_cell(text))
+    return Raw(f"`{text}`" if SHOWN_AS_CODE.fullmatch(text) else markdown_cell(text))
 
 
 def table(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> list[str]:

@@ -34,8 +34,7 @@ class Work:
     def note(self, finished: bool = False) -> None:
         """Writes how far it is, so that its time counts even if the process is killed."""
         minutes = self._earlier + (time.monotonic() - self._start) / 60
-        ended = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        about = {"finished": finished, "minutes": round(minutes, 2), "ended": ended}
+        about = {"finished": finished, "minutes": round(minutes, 2), "ended": _now()}
         files.write_json(self._path, self._about | about | {"machine": machine()})
 
 
@@ -78,6 +77,15 @@ def _unfinished_minutes(path: Path, made: dict[str, Any]) -> float:
         return 0.0
     same = all(found.get(key) == made[key] for key in ("experiment", "scale", "settings"))
     return float(found["minutes"]) if same else 0.0
+
+
+def here_and_now() -> dict[str, Any]:
+    """What a measurement that has just ended was made by: version, commit, machine, time."""
+    return {"version": __version__, "commit": commit(), "machine": machine(), "ended": _now()}
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def machine() -> str:

@@ -61,6 +61,7 @@ def run(args: Args) -> Outcome:
     import jax
 
     from learned_opt.disk import files
+    from learned_opt_lab.results import made
     from learned_opt_lab.results.folder import finite
 
     for folder in (args.out and args.out.parent, args.figures):
@@ -68,7 +69,7 @@ def run(args: Args) -> Outcome:
             surroundings.check_writable(folder)
     surroundings.start_jax(args.num_devices, args.compilation_cache)
     jax.devices()  # where there are none, that is all it says
-    found = finite(_measure(args))
+    found = finite(_measure(args)) | {"made": made.here_and_now()}
     text = json.dumps(found, indent=2, allow_nan=False)
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
