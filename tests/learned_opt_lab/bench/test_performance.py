@@ -47,6 +47,7 @@ def test_bench_measures_the_chosen_parts_and_the_peak_of_memory(monkeypatch, cap
     assert bench.run(args).status == 0
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads(args.out.read_text())
-    assert list(found) == ["update_cost", "scaling", "process_peak_megabytes"]
+    assert list(found) == ["update_cost", "scaling", "process_peak_megabytes", "made"]
+    assert {"machine", "commit", "ended"} <= found["made"].keys()
     assert found["scaling"] == [{"axes": ["devices"]}]
     assert 100 < found["process_peak_megabytes"] < 1e5
