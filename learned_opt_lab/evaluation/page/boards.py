@@ -22,7 +22,10 @@ class Board(NamedTuple):
 
 
 def boards_of(report: dict[str, Any]) -> list[Board]:
-    """One for a plain evaluation; "nobody tunes" first, then each budget."""
+    """One for a plain evaluation; "nobody tunes" first, then each budget.
+
+    A budget of one run is the default, so it is no board of its own beside that.
+    """
     leagues = report.get("leagues")
     if not leagues:
         return [Board("", "", "Who wins", report, 0)]
@@ -30,6 +33,8 @@ def boards_of(report: dict[str, Any]) -> list[Board]:
     if leagues["untuned"]:
         found.append(Board("untuned_", "leagues.untuned.", "Nobody tunes", leagues["untuned"], 1))
     for budget, board in leagues["equal_budgets"].items():
+        if budget == "1" and leagues["untuned"]:
+            continue
         runs = "run" if int(budget) == 1 else "runs"
         found.append(
             Board(

@@ -62,12 +62,11 @@ def kept(report: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: report.get(name) for name in _OF_ALL} | {"made": dict(made)}
     if not (leagues := report.get("leagues")):
         return _rounded(found | _board(report))
-    untuned, equal = leagues["untuned"], leagues["equal_budgets"]
-    # A budget of one run is the default: the same board again.
-    equal = {budget: _board(b) for budget, b in equal.items() if budget != "1" or not untuned}
+    shown = [board.budget for board in boards_of(dict(report)) if "equal" in board.name]
+    equal = {b: _board(each) for b, each in leagues["equal_budgets"].items() if int(b) in shown}
     found["leagues"] = {
         "reference": leagues["reference"],
-        "untuned": untuned and _board(untuned),
+        "untuned": leagues["untuned"] and _board(leagues["untuned"]),
         "equal_budgets": equal,
     }
     who = [{name: each[name] for name in ("label", "kind")} for each in report["optimizers"]]

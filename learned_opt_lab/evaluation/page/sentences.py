@@ -58,7 +58,14 @@ def sentence_of(board: Board, report: dict[str, Any]) -> list[Piece]:
             lead += [Piece("text", " and")]
         pieces += lead + _against(board, i, "it" if spoken else reference_name(report))
         spoken = True
-    return [*pieces, Piece("text", ".")]
+    return [*pieces, Piece("text", f".{_one_run(report)}")]
+
+
+def _one_run(report: dict[str, Any]) -> str:
+    """Why nobody is said to win where each task has one run alone."""
+    if report["settings"]["num_seeds"] > 1:
+        return ""
+    return " One run of a task does not tell chance from skill, so nobody is said to win."
 
 
 def _against(board: Board, i: int, reference: str) -> list[Piece]:

@@ -121,6 +121,20 @@ def test_each_board_has_its_sentence_tables_and_paths(in_leagues):
         assert shown == "–" if value is None else float(shown) == pytest.approx(value, rel=6e-3)
 
 
+def test_one_run_says_why_nobody_wins_and_a_budget_of_one_is_no_board_of_its_own(in_leagues):
+    leagues = in_leagues["leagues"]
+    equal = {"1": leagues["untuned"], **leagues["equal_budgets"]}
+    both = in_leagues | {"leagues": leagues | {"equal_budgets": equal}}
+    assert [board.name for board in boards_of(both)] == ["untuned_", "equal_5_"]
+    alone = both | {"leagues": leagues | {"untuned": None, "equal_budgets": equal}}
+    assert [board.name for board in boards_of(alone)] == ["equal_1_", "equal_5_"]
+    assert "does not tell chance from skill" not in page.render(in_leagues, {})
+    one = in_leagues | {"settings": in_leagues["settings"] | {"num_seeds": 1}}
+    text = page.render(one, {})
+    assert "One run of a task does not tell chance from skill" in text
+    assert re.search(r"3 tasks, <[^>]*>1<[^>]*> run of each", text)
+
+
 def test_verdict_says_who_wins(made):
     assert "<b>learned</b> ranks first of 3 optimizers and beats tuned adam (" in made[1]
     assert re.search(r"&lt;/script&gt;</b> ranks .* and loses to it \(", made[1])
