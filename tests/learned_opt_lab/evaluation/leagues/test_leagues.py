@@ -8,6 +8,7 @@ import pytest
 
 from learned_opt_lab.cli.commands.evaluate import print_report
 from learned_opt_lab.evaluation.leagues.run import budgets_of
+from learned_opt_lab.evaluation.page.boards import boards_of
 from learned_opt_lab.evaluation.suite._evaluate import evaluate
 from learned_opt_lab.evaluation.suite.entries import Entry, parse_entries
 from learned_opt_lab.evaluation.suite.settings import Settings
@@ -251,6 +252,6 @@ def test_a_browser_finds_no_fault_with_the_page(out, report, tmp_path):
         assert page_found["errors"] == page_found["violations"] == page_found["cut"] == [], width
         assert page_found["overflow"] <= 0
         # Three charts a board, one more for the task.
-        assert page_found["drawn"] == page_found["charts"] == 3 * 4 + 1
+        assert page_found["drawn"] == page_found["charts"] == 3 * len(boards_of(report)) + 1
     labels = {optimizer["label"] for optimizer in report["optimizers"]}
     assert all(label in found[390]["csv"]["untuned_ranking"] for label in labels)
