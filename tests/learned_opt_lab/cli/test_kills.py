@@ -28,6 +28,8 @@ TIMINGS = {
     "seconds",
     "inner_steps_per_second",
     "made",
+    "minutes",
+    "ended",
     "cached",
     "tuning_source",
     "timing",
