@@ -29,7 +29,7 @@ import numpy as np
 from learned_opt_lab.papers.registry import EXPERIMENTS
 from learned_opt_lab.results import content
 from outer_train import memory, side_by_side
-from tasks.images import ImageData
+from tasks.images import ImageData, datasets
 
 DEVICE_BYTES = 80 * 10**9
 """Of the device that experiments believe to have."""
@@ -173,7 +173,7 @@ def _ones(shape: jax.ShapeDtypeStruct) -> Any:
 
 
 def stand_in(
-    name: str, *, image_size: int | None = None, max_per_class: int | None = None, **_: Any
+    name: str, image_size: int | None = None, *_, max_per_class: int | None = None, **__: Any
 ) -> ImageData:
     """A data set of the size of a real one, of which every image is the same one."""
     num_train, num_test, shape, num_classes = SETS[name]
@@ -221,6 +221,7 @@ def _replaced(found: dict[Any, Any]) -> Iterator[None]:
         set_to(memory, "host_bytes", lambda: 2**63)
         set_to(side_by_side, "SECONDS_TO_CHECKPOINT", math.inf)
         set_to(content, "data", lambda tree: "")
+        set_to(datasets, "tfds_images", stand_in)
         one = jax.devices()[:1]
         set_to(jax, "devices", lambda *_, **__: one)
         set_to(jax, "local_devices", lambda *_, **__: one)
