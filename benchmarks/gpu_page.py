@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from learned_opt_lab.drawing import markdown
+
 Part = Mapping[str, Any]
 
 
@@ -120,11 +122,7 @@ def _columns(names: Sequence[str], rows: Sequence[Part]) -> list[str]:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     """Lines of a Markdown table; numbers with three digits, what is unknown empty."""
-    return [
-        f"| {' | '.join(headings)} |",
-        "|" + "---|" * len(headings),
-        *(f"| {' | '.join(map(_cell, row))} |" for row in rows),
-    ]
+    return markdown.table(headings, [[_cell(value) for value in row] for row in rows])
 
 
 def _cell(value: Any) -> str:

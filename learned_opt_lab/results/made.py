@@ -26,10 +26,10 @@ class Work:
         sets it to False.
     """
 
-    def __init__(self, path: Path, about: dict[str, Any]):
+    def __init__(self, path: Path, about: dict[str, Any], earlier: float):
         self.finished = True
         self._path, self._about = path, about
-        self._earlier, self._start = _unfinished_minutes(path, about), time.monotonic()
+        self._earlier, self._start = earlier, time.monotonic()
 
     def note(self, finished: bool = False) -> None:
         """Writes how far it is, so that its time counts even if the process is killed."""
@@ -39,7 +39,9 @@ class Work:
 
 
 @contextlib.contextmanager
-def timed(out: Path, experiment: str, scale: Any, settings: dict[str, Any]) -> Iterator[Work]:
+def timed(
+    out: Path, experiment: str, scale: Any, settings: dict[str, Any], *, adds_up: bool = False
+) -> Iterator[Work]:
     """Writes `made.json` to a folder with the time that its block took.
 
     Time of a block that was interrupted counts too where the same work goes on in the folder: what
@@ -50,11 +52,12 @@ def timed(out: Path, experiment: str, scale: Any, settings: dict[str, Any]) -> I
       experiment: what makes the result.
       scale: of it.
       settings: field -> value, of those that are not at their default.
+      adds_up: whether time of the same work counts after its end too, since what it made is kept.
     """
     made = {"experiment": experiment, "scale": scale, "settings": settings}
     made = json.loads(json.dumps(made, default=str))  # as it will be read again
     made |= {"version": __version__, "commit": commit()}  # a checkout may change meanwhile
-    work = Work(out / NAME, made)
+    work = Work(out / NAME, made, _earlier_minutes(out / NAME, made, adds_up))
     try:
         yield work
     except ValueError:  # bad input leaves nothing behind
@@ -67,21 +70,28 @@ def timed(out: Path, experiment: str, scale: Any, settings: dict[str, Any]) -> I
     work.note(work.finished)
 
 
-def _unfinished_minutes(path: Path, made: dict[str, Any]) -> float:
+def _earlier_minutes(path: Path, made: dict[str, Any], adds_up: bool) -> float:
     """Of the same work, as far as it came in the folder; 0 where nothing is known of it."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return 0.0
-    if not isinstance(found, dict) or found.get("finished") is not False:
+    if not isinstance(found, dict) or "finished" not in found:
+        return 0.0
+    if found["finished"] and not adds_up:
         return 0.0
     same = all(found.get(key) == made[key] for key in ("experiment", "scale", "settings"))
     return float(found["minutes"]) if same else 0.0
 
 
+def made_by() -> dict[str, Any]:
+    """What makes results here: version, commit and machine."""
+    return {"version": __version__, "commit": commit(), "machine": machine()}
+
+
 def here_and_now() -> dict[str, Any]:
-    """What a measurement that has just ended was made by: version, commit, machine, time."""
-    return {"version": __version__, "commit": commit(), "machine": machine(), "ended": _now()}
+    """The same of a measurement that has just ended, and when."""
+    return made_by() | {"ended": _now()}
 
 
 def _now() -> str:

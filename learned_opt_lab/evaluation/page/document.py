@@ -223,10 +223,14 @@ def command_of(content: Mapping[str, Any]) -> str:
     words = ["learned-opt evaluate", *asked["optimizers"], f"--suite {content['suite']['name']}"]
     if settings["leagues"]:
         words.append(f"--leagues {' '.join(settings['leagues'])}")
+    else:
+        words.append(f"--budget {settings['budget']}")
     if "equal_budgets" in settings["leagues"]:
         words.append(f"--budgets {' '.join(map(str, settings['budgets']))}")
     words.append(f"--num-seeds {settings['num_seeds']}")
     words.append(f"--num-tuning-seeds {settings['num_tuning_seeds']}")
+    if asked["reference"]:
+        words.append(f"--reference {asked['reference']}")
     if settings["seed"]:
         words.append(f"--seed {settings['seed']}")
     return " ".join([*words, "--out DIR"])

@@ -42,7 +42,7 @@ def evaluate(
     max_minutes: float | None = None,
 ) -> dict[str, Any]:
     """Runs what is missing of an evaluation and writes `report.json`,
-    `curves.npz`, `figures/` and `report.html`, all of them again after each task.
+    `curves.npz`, `figures/` and `report.html`, all of them again after each task, and `made.json`.
 
     Args:
       out: a new folder, or that of the same evaluation, interrupted.
@@ -76,7 +76,7 @@ def evaluate(
     max_seconds = None if max_minutes is None else 60 * max_minutes
     run = run_leagues if settings.leagues else run_suite
     said = _said(entries, settings)
-    with lock.hold(out), made.timed(out, "evaluate", suite.name, said) as work:
+    with lock.hold(out), made.timed(out, "evaluate", suite.name, said, adds_up=True) as work:
 
         def told(done: int, total: int, what: str) -> None:
             work.note()

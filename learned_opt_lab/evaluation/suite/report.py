@@ -12,7 +12,6 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_opt import __version__
 from learned_opt_lab.evaluation import measures
 from learned_opt_lab.evaluation.suite import rankings, training_tasks
 from learned_opt_lab.evaluation.suite.entries import Entry
@@ -149,9 +148,7 @@ def _environment() -> dict[str, Any]:
         "platform": device.platform,
         "device": device.device_kind,
         "num_devices": jax.device_count(),
-        "machine": made.machine(),
-        "version": __version__,
-        "commit": made.commit(),
+        **made.made_by(),
     }
 
 

@@ -24,7 +24,7 @@ RUNS = {"small": "metz2019_small", "paper": "metz2019_cnn"}
 OBJECTIVES = {"validation": "valid", "training": "train"}
 """Name in results -> objective of the inner problem."""
 OWN_SPLIT = {"validation": "outer_valid", "training": "train"}
-RATES_TUNED = {"adam": "Adam", "rmsprop": "RMSProp", "momentum": "momentum"}
+RATES_TUNED = ("adam", "rmsprop", "momentum")
 """Baselines with 11 rates, tuned for each task."""
 OVER_TASKS = "adam8"
 """Adam with eight hyperparameters: one configuration for all tasks, found on those of
@@ -46,7 +46,7 @@ class Config:
       num_steps: inner steps of an episode, in outer-training and after.
       num_pairs: antithetic pairs of each run.
       outer_learning_rate: of Adam.
-      num_tasks: task instances evaluated, each tuned for by itself.
+      num_tasks: task instances evaluated.
       budget: configurations of the random search over Adam's eight hyperparameters.
       num_points: thetas evaluated of a run, after the fresh one.
       data_dir: of tensorflow-datasets.
@@ -67,6 +67,20 @@ class Config:
     seed: int = 0
 
 
+def _of_run(scale: Literal["small", "paper"], **sizes: int) -> Config:
+    """The sizes of a scale's run, and those that it has not."""
+    run, _ = catalog.load(RUNS[scale])
+    return Config(
+        scale=scale,
+        optimizer=run.optimizer.preset,
+        num_outer_steps=run.num_outer_steps,
+        num_steps=run.problem.num_steps,
+        num_pairs=run.estimator.num_pairs,
+        outer_learning_rate=run.outer_optimizer.learning_rate,
+        **sizes,
+    )
+
+
 SIZES = {
     "default": Config(
         optimizer="mlp",
@@ -77,28 +91,8 @@ SIZES = {
         num_tasks=16,
         budget=64,
     ),
-    "small": Config(
-        scale="small",
-        optimizer="metz2019",
-        num_seeds=3,
-        num_outer_steps=600,
-        num_steps=1000,
-        num_pairs=4,
-        outer_learning_rate=3e-3,
-        num_tasks=100,
-        budget=512,
-    ),
-    "paper": Config(
-        scale="paper",
-        optimizer="metz2019",
-        num_seeds=5,
-        num_outer_steps=10_000,
-        num_steps=10_000,
-        num_pairs=64,
-        outer_learning_rate=1e-5,
-        num_tasks=100,
-        budget=2000,
-    ),
+    "small": _of_run("small", num_seeds=3, num_tasks=100, budget=512),
+    "paper": _of_run("paper", num_seeds=5, num_tasks=100, budget=2000),
 }
 
 
@@ -139,7 +133,7 @@ def run_of(config: Config, objective: str = "validation") -> TrainConfig | None:
     growth = run.truncation.num_outer_steps / run.num_outer_steps
     changed = {
         "family": {"data_dir": config.data_dir},
-        "optimizer": {"preset": None if config.optimizer == "mlp" else config.optimizer},
+        "optimizer": {"preset": _preset(config)},
         "problem": {"num_steps": config.num_steps, "objective": OBJECTIVES[objective]},
         "estimator": {"num_pairs": config.num_pairs},
         "truncation": {
@@ -178,7 +172,11 @@ def learned_optimizer(config: Config) -> LearnedOptimizer:
     """The optimizer that is outer-trained."""
     if run := run_of(config):
         return build_optimizer(run.optimizer)[0]
-    return mlp(preset=None if config.optimizer == "mlp" else config.optimizer)
+    return mlp(preset=_preset(config))
+
+
+def _preset(config: Config) -> str | None:
+    return None if config.optimizer == "mlp" else config.optimizer
 
 
 def picking_key(config: Config) -> jax.Array:

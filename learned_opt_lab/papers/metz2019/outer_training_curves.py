@@ -183,7 +183,7 @@ def _figure(curves, tuned, compared) -> Figure:
         (clock, "validation", "seconds"),
     ):
         _draw_seeds(axes, curves[objective], unit, BLUE, f"learned, {objective} objective")
-        for name, style in (("adam", "--"), ("adam8", ":")):
+        for name, style in (("adam", "--"), (OVER_TASKS, ":")):
             loss = tuned[objective][name][OWN_SPLIT[objective]][:, 1:].mean()
             label = f"{_LINES[name]}: {format_number(float(loss))}"
             axes.axhline(known(loss), color=BLACK, linestyle=style, linewidth=1.4, label=label)

@@ -42,6 +42,14 @@ def test_time_before_an_interruption_counts(tmp_path, monkeypatch):
     assert read(tmp_path)["minutes"] == 1
 
 
+def test_time_after_the_end_counts_where_what_was_made_is_kept(tmp_path, monkeypatch):
+    for minutes in (2, 3):
+        monkeypatch.setattr(made.time, "monotonic", iter([0.0, 60.0 * minutes]).__next__)
+        with made.timed(tmp_path, "a", "default", {}, adds_up=True):
+            pass
+    assert read(tmp_path)["minutes"] == 5
+
+
 def test_time_of_other_work_does_not_count(tmp_path, monkeypatch):
     interrupt(tmp_path, 120.0, monkeypatch, {"dim": 3})
     monkeypatch.setattr(made.time, "monotonic", iter([0.0, 60.0]).__next__)

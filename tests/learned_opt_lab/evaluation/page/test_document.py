@@ -15,7 +15,7 @@ MADE = {
     "ended": "2026-11-28T10:51:59+00:00",
     "machine": "a processor, 2 cores",
     "commit": "0123456789ab",
-    "settings": {"optimizers": ["learned.npz", "adam"]},
+    "settings": {"optimizers": ["learned.npz", "adam"], "reference": "adam"},
 }
 
 
@@ -88,7 +88,7 @@ def test_how_it_was_made_is_told(leagues):
     command = (
         f"learned-opt evaluate learned.npz adam --suite {suite} --leagues untuned equal_budgets "
         f"--budgets 1 5 --num-seeds {settings['num_seeds']} "
-        f"--num-tuning-seeds {settings['num_tuning_seeds']}"
+        f"--num-tuning-seeds {settings['num_tuning_seeds']} --reference adam"
     )
     assert command in made
     for told in ("12.3", "2026-11-28", "a processor, 2 cores", "`0123456789ab`"):
