@@ -65,7 +65,7 @@ def _table(lines: list[str]) -> Iterator[str]:
 
 
 def help_of(arguments: list[str]) -> str:
-    """What `learned-opt ARGUMENTS --help` prints."""
+    """What `learned-opt ARGUMENTS --help-all` prints: all that there is."""
     from learned_opt_lab.cli.main import main
 
     shown = io.StringIO()
@@ -73,7 +73,7 @@ def help_of(arguments: list[str]) -> str:
     os.environ["COLUMNS"] = "92"
     try:
         with contextlib.redirect_stdout(shown):
-            main([*arguments, "--help"])
+            main([*arguments, "--help-all"])
     finally:
         if columns is None:
             del os.environ["COLUMNS"]

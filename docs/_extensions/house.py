@@ -1,7 +1,8 @@
 """What the site needs beside Sphinx's own extensions.
 
-`command-help` shows what a command answers to `--help`; `config-fields` makes a table of a config
-class's fields, from the strings below them. Both are read from the code. Formulas become MathML.
+`command-help` shows what a command answers to `--help-all`; `config-fields` makes a table of a
+config class's fields, from the strings below them. Both are read from the code. Formulas become
+MathML.
 """
 
 import inspect

@@ -228,7 +228,7 @@ def _usage(known: dict[str, str]) -> str:
         "  --install-completion [bash|zsh]  complete commands and names on Tab",
         "  --show-completion [bash|zsh]     print the script that does",
     )
-    last = "`learned-opt COMMAND --help` explains every option."
+    last = "`learned-opt COMMAND --help` explains what is used most, or all that there is."
     return "\n".join([*lines, "", *options, "", last])
 
 

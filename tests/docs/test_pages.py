@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.docs.test_site import DOCS, PAGES
+from learned_opt_lab.cli import main as main_module
+from tests.docs.test_site import DOCS, PAGES, from_code
 from tests.support.rules import HISTORY, ROOT
 
 AT_THE_ROOT = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/package.md")
@@ -155,3 +156,13 @@ def test_links_are_whole(name):
 def test_a_drawing_is_what_its_script_draws(path):
     drawn = runpy.run_path(str(path))["drawing"]()
     assert path.with_suffix(".svg").read_text(encoding="utf-8") == drawn
+
+
+def test_the_reference_shows_all_options_of_every_command():
+    help_of = from_code().help_of
+    shown = re.findall(r"^```\{command-help\} (.*)$", PAGES["reference/cli"], re.M)
+    assert {words.split()[0] for words in shown} == set(main_module.commands())
+    for words in shown:
+        text = help_of(words.split())
+        assert text.startswith("usage: learned-opt")
+        assert "most used:" not in text
