@@ -186,14 +186,22 @@ _REAL_QUICK = (
 """None needs a prepared data set."""
 
 
+_LEAGUES = {
+    "num_seeds": 3,
+    "num_tuning_seeds": 1,
+    "budgets": (1, 5),
+    "leagues": ("untuned", "equal_budgets"),
+}
+"""So that eight optimizers take an evening on two cores, and a first look ten minutes."""
+
+
 def real() -> Suite:
     """Ten tasks of 1,000 to 3,000 steps."""
     about = "Tasks that people train, on data that no config outer-trains on."
-    # A whole league in an evening on two cores: a run of all tasks takes some minutes.
-    return Suite("real", 2, about, _REAL, num_seeds=1, num_tuning_seeds=1, budgets=(1, 5))
+    return Suite("real", 2, about, _REAL, **_LEAGUES)
 
 
 def real_quick() -> Suite:
     """Five small ones of 200 to 500 steps."""
     about = "Five small tasks of the kinds that people train: a first look within ten minutes."
-    return Suite("real_quick", 1, about, _REAL_QUICK)
+    return Suite("real_quick", 1, about, _REAL_QUICK, **_LEAGUES)

@@ -58,6 +58,7 @@ class Suite:
       num_seeds: runs of each task that an evaluation reports unless it is told otherwise.
       num_tuning_seeds: the same of each configuration in a search.
       budgets: the same of configurations in the league of equal budgets.
+      leagues: that it runs; without any, each baseline has a search of its own.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Suite:
     num_seeds: int = 5
     num_tuning_seeds: int = 3
     budgets: tuple[int, ...] = (1, 5, 11, 64)
+    leagues: tuple[str, ...] = ()
 
 
 def task_key(task: SuiteTask) -> Key:

@@ -164,6 +164,6 @@ _VALUES: dict[str, _Find] = {
     "--estimators": _estimators,
     "--tracker": lambda current: TRACKERS,
     "--engine": lambda current: ("in-step", "ray"),
-    "--leagues": lambda current: ("untuned", "equal_budgets"),
+    "--leagues": lambda current: ("untuned", "equal_budgets", "none"),
 }
 """Flag -> what its value may be."""

@@ -47,20 +47,22 @@ class Args:
     """Label of the tuned baseline that everything is measured against;
     added where it is not among the optimizers.
     Adam if not given, and in leagues the best tuned hand-designed optimizer."""
-    leagues: tuple[Literal["untuned", "equal_budgets"], ...] = ()
-    """In place of each baseline's own search.
-    untuned: every optimizer at its published default.
-    equal_budgets: each tries as many configurations, a learned one too."""
+    leagues: tuple[Literal["untuned", "equal_budgets", "none"], ...] | None = None
+    """untuned: every optimizer at its published default.
+    equal_budgets: each tries as many configurations, a learned one too.
+    none: each baseline has a search of its own.
+    The suite's own if not given: none, of real and real_quick both leagues."""
     budgets: tuple[int, ...] | None = None
     """Configurations that each optimizer tries in the league equal_budgets.
-    The suite's own if not given: 1 5 11 64, of real 1 5."""
+    The suite's own if not given: 1 5 11 64, of real and real_quick 1 5."""
     num_seeds: int | None = None
-    """Runs of each task that are reported. The suite's own if not given: 5, of real 1."""
+    """Runs of each task that are reported. The suite's own if not given: 5, of real and real_quick 3."""
     num_tuning_seeds: int | None = None
     """Runs of each configuration in a baseline's search; none of them is reported.
-    The suite's own if not given: 3, of real 1."""
-    budget: int = 64
-    """Configurations of a random search, without leagues; a learning-rate grid always has 11."""
+    The suite's own if not given: 3, of real and real_quick 1."""
+    budget: int | None = None
+    """Configurations of a random search, without leagues: 64 if not given.
+    A learning-rate grid always has 11."""
     seed: int = 0
     """Of runs and searches."""
     cache_dir: Path | None = None
@@ -101,7 +103,7 @@ def run(args: Args) -> Outcome:
     if args.trust:
         add_to_path(Path.cwd())
     entries = parse_entries(args.optimizers, trust=args.trust)
-    settings = _settings(args, chosen)
+    settings = settings_of(args, chosen)
     with progress.planned_progress() as shown:
         report = evaluate(
             args.out,
@@ -120,17 +122,33 @@ def run(args: Args) -> Outcome:
     return Outcome(0, found, *verdicts.of_report(report, args.out, args.optimizers))
 
 
-def _settings(args: Args, suite: Any) -> Any:
-    """The evaluation's settings: what is said, and the suite's own for the rest."""
-    from learned_opt_lab.evaluation.suite.settings import settings_of
+def settings_of(args: Args, suite: Any) -> Any:
+    """The evaluation's settings: what is said, and the suite's own for the rest.
+
+    Raises:
+      ValueError: for a number that is of no use in the leagues, or without any.
+    """
+    from learned_opt_lab.evaluation.suite import settings as suites
 
     names = ("num_seeds", "num_tuning_seeds", "budgets", "budget", "seed", "reference", "cache_dir")
     said = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    return settings_of(suite)._replace(**said, leagues=tuple(args.leagues))
+    if args.leagues is not None:
+        said["leagues"] = () if "none" in args.leagues else args.leagues
+    settings = suites.settings_of(suite)._replace(**said)
+    if args.budgets and "equal_budgets" not in settings.leagues:
+        raise ValueError("budgets are of the league equal_budgets: add --leagues equal_budgets")
+    if settings.leagues and args.budget is not None:
+        raise ValueError(
+            "budget is of searches without leagues: add --leagues none, or say --budgets "
+            f"{args.budget}"
+        )
+    return settings
 
 
 def _check(args: Args) -> None:
-    """Raises `ValueError` for a number that is out of its range."""
+    """Raises `ValueError` for a number that is out of its range, or leagues beside `none`."""
+    if "none" in (args.leagues or ()) and len(args.leagues) > 1:
+        raise ValueError("leagues are none or others, not both")
     for name in ("num_seeds", "num_tuning_seeds", "budget"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(args, name)}")

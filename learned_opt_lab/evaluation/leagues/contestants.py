@@ -20,8 +20,8 @@ def league_rival(entry: Entry) -> Rival:
         return learned_rival(entry.optimizer, entry.theta, description, entry.fingerprint)
     if entry.baseline not in RIVALS:
         raise ValueError(
-            f"{entry.baseline} has no published default, so it is in no league; those that have "
-            f"one are {', '.join(RIVALS)}"
+            f"{entry.baseline} has no published default, so it is in no league (--leagues none "
+            f"runs none); those that have one are {', '.join(RIVALS)}"
         )
     return RIVALS[entry.baseline]
 

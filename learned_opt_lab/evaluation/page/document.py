@@ -224,7 +224,7 @@ def command_of(content: Mapping[str, Any]) -> str:
     if settings["leagues"]:
         words.append(f"--leagues {' '.join(settings['leagues'])}")
     else:
-        words.append(f"--budget {settings['budget']}")
+        words.append(f"--leagues none --budget {settings['budget']}")
     if "equal_budgets" in settings["leagues"]:
         words.append(f"--budgets {' '.join(map(str, settings['budgets']))}")
     words.append(f"--num-seeds {settings['num_seeds']}")

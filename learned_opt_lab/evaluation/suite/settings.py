@@ -43,7 +43,12 @@ class Settings(NamedTuple):
 
 def settings_of(suite: Suite) -> Settings:
     """The settings of a suite where nothing else is said."""
-    return Settings(suite.num_seeds, suite.num_tuning_seeds, budgets=suite.budgets)
+    return Settings(
+        suite.num_seeds,
+        suite.num_tuning_seeds,
+        leagues=tuple(suite.leagues),
+        budgets=suite.budgets,
+    )
 
 
 _OF_LEAGUES = ("leagues", "budgets")

@@ -4,6 +4,8 @@ exit status 2, a first line that says what is wrong, nothing written.
 
 import pytest
 
+import tasks
+from learned_opt_lab.cli.commands import evaluate
 from learned_opt_lab.cli.main import main
 
 
@@ -41,6 +43,11 @@ def test_bad_input_to_evaluate(arguments, message, tmp_path, capsys):
         (["evaluate", "adam", "--leagues", "equal_budgets", "--budgets", "5", "0"], "got 0"),
         (["evaluate", "adam", "--leagues", "equal_budgets", "--budgets"], "at least one budget"),
         (["evaluate", "rtho", "--leagues", "untuned"], "rtho has no published default"),
+        (["evaluate", "rtho", "--suite", "real_quick"], "(--leagues none runs none)"),
+        (["evaluate", "adam", "--leagues", "none", "untuned"], "none or others, not both"),
+        (["evaluate", "adam", "--suite", "real", "--budget", "8"], "add --leagues none"),
+        (["evaluate", "adam", "--budgets", "1", "5"], "add --leagues equal_budgets"),
+        (["evaluate", "adam", "--leagues", "untuned", "--budgets", "5"], "--leagues equal_budgets"),
     ],
 )
 def test_bad_rivals_are_one_line(arguments, message, tmp_path, capsys):
@@ -50,6 +57,23 @@ def test_bad_rivals_are_one_line(arguments, message, tmp_path, capsys):
     assert status == 2
     assert message in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "leagues", "budgets", "num_seeds"),
+    [
+        ({}, ("untuned", "equal_budgets"), (1, 5), 3),
+        ({"leagues": ("untuned",)}, ("untuned",), (1, 5), 3),
+        ({"leagues": ("none",), "budget": 8}, (), (1, 5), 3),
+        ({"budgets": (1, 11), "num_seeds": 5}, ("untuned", "equal_budgets"), (1, 11), 5),
+    ],
+)
+def test_real_is_judged_in_leagues_unless_told_otherwise(said, leagues, budgets, num_seeds):
+    args = evaluate.Args(("adam",), out="out", suite="real", **said)
+    settings = evaluate.settings_of(args, tasks.suite("real"))
+    assert (settings.leagues, settings.budgets) == (leagues, budgets)
+    assert (settings.num_seeds, settings.num_tuning_seeds) == (num_seeds, 1)
+    assert settings.budget == said.get("budget", 64)
 
 
 def test_baselines_are_listed(capsys):
