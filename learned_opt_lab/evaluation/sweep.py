@@ -6,9 +6,9 @@ configuration sees the same runs: the keys of tasks, initial parameters and batc
 run alone. The batches are drawn once for each run, so that the first layer of all configurations is
 one large matmul.
 
-The larger saving is that one program serves all rates: rates are traced, never constants. Sharded
-with `jax.shard_map` over a one-dimensional mesh, along whichever of the two axes wastes less on
-padding.
+One program serves all rates: rates are traced, never constants. Sharded with `jax.shard_map` over a
+one-dimensional mesh, along whichever of the two axes wastes less on padding. A device trains its
+runs at once, or one by one: a batch of convolutions, each with kernels of its own, takes longer.
 """
 
 import functools
@@ -85,10 +85,12 @@ def make_sweep(
         or runs.
 
     Returns:
-      `(hyperparameters, runs, tell=None) -> curves`. Every leaf of hyperparameters leads with the
-      configurations axis. Curves have `num_steps // eval_every + 1` points: point i is measured
-      after `i * eval_every` steps, point 0 before the first. `tell` is called with the share of the
-      points that are done; each is a call of one program then.
+      `(hyperparameters, runs, tell=None, one_by_one=False) -> curves`. Every leaf of
+      hyperparameters leads with the configurations axis. Curves have `num_steps // eval_every + 1`
+      points: point i is after `i * eval_every` steps, point 0 before the first. `tell` is called
+      with the share of the points that are done; each is a call of one program then. With
+      `one_by_one` a device trains its runs one after the other;
+      `learned_opt_lab.evaluation.timing` measures which is faster.
 
     Raises:
       ValueError: for a number of steps, an interval, a split or an extra argument outside the
@@ -99,12 +101,19 @@ def make_sweep(
     plan = Plan(num_steps, splits, eval_every, num_eval_batches, extra_args)
     in_one, in_calls = (make(plan, family, factory) for make in (_in_one, _in_calls))
 
-    def sweep(hyperparameters: Hyperparameters, runs: Runs, tell: Tell | None = None) -> Curves:
+    def sweep(
+        hyperparameters: Hyperparameters,
+        runs: Runs,
+        tell: Tell | None = None,
+        one_by_one: bool = False,
+    ) -> Curves:
         check_memory(family, factory, hyperparameters, runs, extra_args)
         begun = begin(family, runs)
         if tell is None and not family.windows:
-            return spread(in_one, hyperparameters, begun, mesh)
-        train = functools.partial(in_calls, tell=tell or (lambda share: None))
+            train = functools.partial(in_one, one_by_one=one_by_one)
+            return spread(train, hyperparameters, begun, mesh)
+        tell = tell or (lambda share: None)
+        train = functools.partial(in_calls, tell=tell, one_by_one=one_by_one)
         return spread(train, hyperparameters, begun, mesh)
 
     return sweep
@@ -120,12 +129,12 @@ def _in_one(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., C
         of_point = measured_at(plan, task, step, data, begun.keys)
         # What starts as a constant (a momentum of zeros) does not stay one.
         carry = vary(start, axis_name)
-        return vary(jax.lax.scan(of_point, carry, jnp.arange(_num_points(plan)))[1], axis_name)
+        return vary(jax.lax.scan(of_point, carry, jnp.arange(plan.num_points))[1], axis_name)
 
     program = sharded(run)
 
-    def train(hyperparameters, begun, mesh, by_configuration):
-        return program(hyperparameters, begun, family.data, (), 0, mesh, by_configuration)
+    def train(hyperparameters, begun, *place, one_by_one):
+        return program(hyperparameters, begun, family.data, (), 0, *place, one_by_one)
 
     return train
 
@@ -143,25 +152,20 @@ def _in_calls(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[...,
 
     start, interval = sharded(first), sharded(onward, donate_argnames="carry")
 
-    def train(hyperparameters, begun, mesh, by_configuration, tell):
-        given = {"mesh": mesh, "by_configuration": by_configuration}
-        carry, points = start(hyperparameters, begun, family.data, (), 0, **given), []
+    def train(hyperparameters, begun, *place, tell, one_by_one):
+        place = (*place, one_by_one)
+        carry, points = start(hyperparameters, begun, family.data, (), 0, *place), []
         with Feed.of((family,)).stream() as stream:
-            for point in range(_num_points(plan)):
+            for point in range(plan.num_points):
                 (data,) = stream.next()
-                carry, measured = interval(hyperparameters, begun, data, carry, point, **given)
+                carry, measured = interval(hyperparameters, begun, data, carry, point, *place)
                 points.append(measured)
                 # So that no more than two windows are on the devices.
                 jax.block_until_ready(points[-2:][0])
-                tell((point + 1) / _num_points(plan))
+                tell((point + 1) / plan.num_points)
         return jax.tree.map(lambda *values: jnp.stack(values, axis=-1), *points)
 
     return train
-
-
-def _num_points(plan: Plan) -> int:
-    """Measurements of a run, the one before its first step among them."""
-    return plan.num_steps // plan.eval_every + 1
 
 
 def check_memory(
@@ -213,30 +217,48 @@ def spread(
 
 def sharded(run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """`run` over all configurations and runs:
-    a program over a mesh, spread along one of the two axes.
+    a program over a mesh, spread along one of the two axes, on each device at once or one by one.
 
     What it carries leads with both, as what it returns does.
     """
 
     @functools.partial(
         jax.jit,
-        static_argnames=("mesh", "by_configuration"),
+        static_argnames=("mesh", "by_configuration", "one_by_one"),
         compiler_options=compiler_options(),
         **options,
     )
-    def program(hyperparameters, begun, data, carry, point, mesh, by_configuration):
+    def program(hyperparameters, begun, data, carry, point, mesh, by_configuration, one_by_one):
         sharded, whole = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
         out_specs = sharded if by_configuration else PartitionSpec(None, *sharded)
         in_specs = (sharded, whole) if by_configuration else (whole, sharded)
-        of_run = jax.vmap(
-            functools.partial(run, axis_name=mesh.axis_names[0]), in_axes=(0, None, None, 0, None)
-        )
-        grid = jax.vmap(of_run, in_axes=(None, 0, None, 1, None), out_axes=1)
+        over = _one_after_another if one_by_one else _at_once
+        grid = over(functools.partial(run, axis_name=mesh.axis_names[0]))
         return jax.shard_map(
             grid, mesh=mesh, in_specs=(*in_specs, whole, out_specs, whole), out_specs=out_specs
         )(hyperparameters, begun, data, carry, point)
 
     return program
+
+
+def _at_once(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Over configurations and runs, in one batch."""
+    of_run = jax.vmap(run, in_axes=(0, None, None, 0, None))
+    return jax.vmap(of_run, in_axes=(None, 0, None, 1, None), out_axes=1)
+
+
+def _one_after_another(run: Callable[..., Any]) -> Callable[..., Any]:
+    """The same in loops."""
+
+    def grid(hyperparameters, begun, data, carry, point):
+        def of_configuration(given):
+            hyperparameters, carry = given
+            one = lambda given: run(hyperparameters, given[0], data, given[1], point)
+            return jax.lax.map(one, (begun, carry))
+
+        return jax.lax.map(of_configuration, (hyperparameters, carry))
+
+    return grid
 
 
 def _check(

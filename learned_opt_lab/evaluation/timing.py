@@ -16,6 +16,8 @@ from tasks import TaskFamily
 
 _SAVED = "/jax/compilation_cache/compile_time_saved_sec"
 """JAX's event for a program that came from its cache of compiled programs."""
+FASTER = 1.2
+"""How many times faster runs must be one by one to be trained so."""
 
 
 class Timing(NamedTuple):
@@ -29,6 +31,30 @@ class Timing(NamedTuple):
 
     seconds_per_step: float
     compile_seconds: float
+
+
+class Together(NamedTuple):
+    """Seconds of a step of many runs in one program, of plain gradient descent.
+
+    Attributes:
+      num_runs: how many.
+      at_once: in one batch.
+      one_by_one: one after the other.
+    """
+
+    num_runs: int
+    at_once: float = 1.0
+    one_by_one: float = 1.0
+
+    @property
+    def is_faster_one_by_one(self) -> bool:
+        """By more than a timing's noise, so that another time finds the same."""
+        return self.num_runs > 1 and FASTER * self.one_by_one < self.at_once
+
+    @property
+    def seconds(self) -> float:
+        """In the way that is chosen."""
+        return self.one_by_one if self.is_faster_one_by_one else self.at_once
 
 
 def time_training(
@@ -93,9 +119,9 @@ def time_together(
     *,
     repetitions: int = 2,
     min_seconds: float = 0.05,
-) -> float:
-    """Seconds of a step of all configurations x runs at once, spread over devices as in a sweep,
-    with plain gradient descent; arguments as in `time_training`.
+) -> Together:
+    """Times a step of all configurations x runs, spread over devices as in a sweep, in both ways;
+    arguments as in `time_training`.
     """
     rates = jnp.zeros(num_configurations)
     check_memory(family, optax.sgd, rates, runs, ())
@@ -106,12 +132,17 @@ def time_together(
 
     program, begun = sharded(run), begin(family, runs)
 
-    def steps(number: jax.Array) -> Any:
-        train = lambda rates, begun, *place: program(rates, begun, family.data, (), number, *place)
-        return spread(train, rates, begun)
+    def seconds(one_by_one: bool) -> float:
+        def steps(number: jax.Array) -> Any:
+            train = lambda rates, begun, *place: program(
+                rates, begun, family.data, (), number, *place, one_by_one
+            )
+            return spread(train, rates, begun)
 
-    jax.block_until_ready(steps(jnp.int32(1)))
-    return _seconds_per_step(steps, repetitions, min_seconds)
+        jax.block_until_ready(steps(jnp.int32(1)))
+        return _seconds_per_step(steps, repetitions, min_seconds)
+
+    return Together(num_configurations * runs.seed.shape[0], seconds(False), seconds(True))
 
 
 def _seconds_per_step(

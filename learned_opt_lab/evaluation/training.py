@@ -31,6 +31,11 @@ class Plan(NamedTuple):
     num_eval_batches: int
     extra_args: tuple[str, ...]
 
+    @property
+    def num_points(self) -> int:
+        """Measurements of a run, the one before its first step among them."""
+        return self.num_steps // self.eval_every + 1
+
 
 class Trained(NamedTuple):
     """How far a run has come: parameters, the network's own state (`()` if it has none), and the

@@ -38,11 +38,14 @@ class Contestant(NamedTuple):
       name: in messages and names of files.
       baseline: optimizer and search space.
       fingerprint: of what the factory's code does not tell, such as a theta.
+      one_by_one: says how its runs are trained; see `learned_opt_lab.evaluation.sweep.make_sweep`.
+        Called where there is a search to make.
     """
 
     name: str
     baseline: Baseline
     fingerprint: str = ""
+    one_by_one: Callable[[], bool] = bool
 
 
 class Tuned(NamedTuple):
@@ -144,9 +147,8 @@ def tune(
     path = cache_path(cache_dir or default_cache_dir(), key)
     if (found := _read(path, key, warn)) is not None:
         return found._replace(cached=True)
-    scores, finite = _scores(
-        task, family, who.baseline, configurations, runs_of(task, "tune", num_seeds, seed)
-    )
+    runs = runs_of(task, "tune", num_seeds, seed)
+    scores, finite = _scores(task, family, who, configurations, runs)
     best = lowest_first(scores, finite)
     if scores[best] >= task.loss_cap:
         warn(
@@ -180,7 +182,7 @@ def lowest_first(scores: ArrayLike, finite: ArrayLike) -> int:
 def _scores(
     task: SuiteTask,
     family: TaskFamily,
-    entry: Baseline,
+    who: Contestant,
     configurations: dict[str, NDArray],
     runs: Runs,
 ) -> tuple[NDArray, NDArray]:
@@ -189,20 +191,19 @@ def _scores(
     """
     sweep = make_sweep(
         family,
-        entry.factory_for(task.num_steps),
+        who.baseline.factory_for(task.num_steps),
         num_steps=task.num_steps,
         splits=("outer_valid",),
         eval_every=task.eval_every,
-        extra_args=entry.extra_args,
+        extra_args=who.baseline.extra_args,
     )
     num_configurations = len(next(iter(configurations.values())))
-    size = min(CHUNK, num_configurations)
+    size, one_by_one = min(CHUNK, num_configurations), who.one_by_one()
     scores, finite = [], []
     for start in range(0, num_configurations, size):
         rows = np.minimum(np.arange(start, start + size), num_configurations - 1)
-        losses = sweep({k: values[rows] for k, values in configurations.items()}, runs)[
-            "outer_valid"
-        ]["loss"]
+        chunk = {k: values[rows] for k, values in configurations.items()}
+        losses = sweep(chunk, runs, one_by_one=one_by_one)["outer_valid"]["loss"]
         scores.append(final_losses(losses, task.loss_cap).mean(axis=1))
         finite.append(np.isfinite(losses).sum(axis=(1, 2)))
     return np.concatenate(scores)[:num_configurations], np.concatenate(finite)[:num_configurations]

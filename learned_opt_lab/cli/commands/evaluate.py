@@ -56,7 +56,8 @@ class Args:
     """Configurations that each optimizer tries in the league equal_budgets.
     The suite's own if not given: 1 5 11 64, of real and real_quick 1 5."""
     num_seeds: int | None = None
-    """Runs of each task that are reported. The suite's own if not given: 5, of real and real_quick 3."""
+    """Runs of each task that are reported.
+    The suite's own if not given: 5, of real and real_quick 3."""
     num_tuning_seeds: int | None = None
     """Runs of each configuration in a baseline's search; none of them is reported.
     The suite's own if not given: 3, of real and real_quick 1."""

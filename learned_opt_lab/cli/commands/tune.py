@@ -3,7 +3,9 @@ or once for all tasks of a config, and keep what was found.
 """
 
 import dataclasses
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,7 +65,7 @@ def run(args: Args) -> Outcome:
 
     progress.load("learned_opt_lab.evaluation.suite.user_suite")
     from learned_opt_lab.evaluation.suite.user_suite import is_users
-    from learned_opt_lab.evaluation.tuning import default_cache_dir, tune
+    from learned_opt_lab.evaluation.tuning import contestant, default_cache_dir, tune
     from tasks.images import DatasetNotPrepared
 
     _check(args)
@@ -80,12 +82,13 @@ def run(args: Args) -> Outcome:
             except DatasetNotPrepared as error:
                 print(f"skipped {task.name}: {str(error).splitlines()[0]}", file=sys.stderr)
                 continue
+            one_by_one = _way(task, family, args.num_tuning_seeds)
             for name in args.baselines:
                 show(done, len(tasks), f"{task.name}: {name}")
                 tuned = tune(
                     task,
                     family,
-                    name,
+                    contestant(name)._replace(one_by_one=one_by_one),
                     budget=args.budget,
                     num_seeds=args.num_tuning_seeds,
                     seed=args.seed,
@@ -97,6 +100,20 @@ def run(args: Args) -> Outcome:
     kept = args.cache_dir or default_cache_dir()
     line = f"kept in {kept or 'no cache: there is no home'}"
     return Outcome(0, {"cache_dir": kept, "tuned": found}, line)
+
+
+def _way(task: Any, family: Any, num_seeds: int) -> Callable[[], bool]:
+    """Whether runs of a task are faster one by one, measured when first asked for."""
+    from learned_opt_lab.evaluation.baselines import LEARNING_RATES
+    from learned_opt_lab.evaluation.timing import time_together
+    from learned_opt_lab.evaluation.tuning import runs_of
+
+    @functools.cache
+    def measured() -> bool:
+        runs = runs_of(task, "tune", num_seeds, 0)
+        return time_together(family, len(LEARNING_RATES), runs).is_faster_one_by_one
+
+    return measured
 
 
 def run_over(args: Args) -> Outcome:

@@ -1,22 +1,14 @@
 """Plans an evaluation: measures two steps of each cell that is not there.
 
-What is compiled for it is the training loop that a cell times in any case; beside it there is one
-small program a task, which tells what many runs at once gain.
+What is compiled for it is the training loop that a cell times in any case; beside it there are two
+small programs a task, which tell what many runs at once gain or lose.
 """
 
 from collections.abc import Callable
 
-from learned_opt_lab.evaluation.costs.plan import (
-    Measured,
-    Plan,
-    Program,
-    program_seconds,
-    with_guesses,
-)
-from learned_opt_lab.evaluation.costs.store import CellStore, Place, ledger_name
+from learned_opt_lab.evaluation.costs.plan import Measured, Plan, program_seconds, with_guesses
+from learned_opt_lab.evaluation.costs.store import CellStore, Place
 from learned_opt_lab.evaluation.suite.entries import Entry
-from learned_opt_lab.evaluation.timing import time_together
-from learned_opt_lab.evaluation.tuning import runs_of
 from tasks import Suite
 
 
@@ -76,26 +68,13 @@ def _of_task(store: CellStore, at: Place, tell: Callable[[int, str], None]) -> l
     if not to_make:
         return seconds
     tell(to_make[0][0], to_make[0][1].label)
-    # Of all cells, so that an evaluation that goes on measures the same.
-    programs = [store.kind.programs(at, entry) for entry in store.entries]
-    together = _together(store, at, [program for each in programs for program in each])
+    together = at.together()
     for number, (column, entry) in enumerate(to_make):
         if number:
             tell(column, entry.label)
         timing = store.timing(at, entry)
-        measured = Measured(*timing, at.plain().seconds_per_step, together)
-        seconds[column] = sum(program_seconds(program, measured) for program in programs[column])
+        plain = at.plain().seconds_per_step
+        measured = Measured(*timing, plain, {together.num_runs: together.seconds})
+        programs = store.kind.programs(at, entry)
+        seconds[column] = sum(program_seconds(program, measured) for program in programs)
     return seconds
-
-
-def _together(store: CellStore, at: Place, programs: list[Program]) -> dict[int, float]:
-    """A step of plain gradient descent in the largest program: number of runs -> seconds."""
-    largest = max(programs, key=lambda program: program.num_runs)
-    if largest.num_runs == 1:
-        return {}
-    configurations, seeds = largest.num_configurations, largest.num_seeds
-    runs = runs_of(at.task, "tune", seeds, store.settings.seed)
-    name = ledger_name(f"{configurations} x {seeds} together", at.task, at.made_of)
-    measure = lambda: [time_together(at.family, configurations, runs)]
-    (seconds,) = store.ledger.measured(name, 1, measure)
-    return {largest.num_runs: seconds}

@@ -9,7 +9,12 @@ from learned_opt_lab.evaluation.costs.ledger import NAME, Ledger
 from learned_opt_lab.evaluation.costs.plan import Program
 from learned_opt_lab.evaluation.suite.entries import Entry
 from learned_opt_lab.evaluation.suite.settings import Settings
-from learned_opt_lab.evaluation.timing import Timing, time_plain_gradient_descent
+from learned_opt_lab.evaluation.timing import (
+    Timing,
+    Together,
+    time_plain_gradient_descent,
+    time_together,
+)
 from learned_opt_lab.evaluation.training import Runs
 from learned_opt_lab.evaluation.tuning import runs_of, task_content
 from learned_opt_lab.results import content
@@ -26,6 +31,7 @@ class Place(NamedTuple):
       made_of: digests of what its numbers follow from.
       runs: that are reported.
       plain: timing of gradient descent, measured when first asked for.
+      together: of many runs of it, likewise.
     """
 
     task: SuiteTask
@@ -33,6 +39,11 @@ class Place(NamedTuple):
     made_of: dict[str, Any]
     runs: Runs
     plain: Callable[[], Timing]
+    together: Callable[[], Together]
+
+    def is_faster_one_by_one(self) -> bool:
+        """How the runs of its cells are trained."""
+        return self.together().is_faster_one_by_one
 
 
 class CellKind(NamedTuple):
@@ -88,7 +99,9 @@ class CellStore:
         measure = lambda: time_plain_gradient_descent(family, runs)
         name = ledger_name("plain", task, made_of)
         plain = lambda: Timing(*self.ledger.measured(name, 2, measure))
-        return Place(task, family, made_of, runs, plain)
+        together = lambda: self._together(place)
+        place = Place(task, family, made_of, runs, plain, together)
+        return place
 
     def stored(self, at: Place, entry: Entry) -> Any:
         """A finished cell, or None; a cell that was read is not read again."""
@@ -110,6 +123,18 @@ class CellStore:
         made_of = self._made_of(at, entry) | {"fingerprint": entry.fingerprint}
         name = ledger_name("step", at.task, made_of)
         return Timing(*self.ledger.measured(name, 2, lambda: self.kind.time(at, entry)))
+
+    def _together(self, at: Place) -> Together:
+        """Of the largest program of all cells: an evaluation that goes on finds the same."""
+        programs = [program for entry in self.entries for program in self.kind.programs(at, entry)]
+        largest = max(programs, key=lambda program: program.num_runs)
+        if largest.num_runs == 1:
+            return Together(1)
+        configurations, seeds = largest.num_configurations, largest.num_seeds
+        runs = runs_of(at.task, "tune", seeds, self.settings.seed)
+        name = ledger_name(f"{configurations} x {seeds} together", at.task, at.made_of)
+        measure = lambda: time_together(at.family, configurations, runs)[1:]
+        return Together(largest.num_runs, *self.ledger.measured(name, 2, measure))
 
     def twin(self, entry: Entry) -> str:
         """Equal for optimizers that share a cell."""

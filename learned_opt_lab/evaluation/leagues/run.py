@@ -165,14 +165,14 @@ def run_league_cell(
     timing: Callable[[], Timing],
 ) -> LeagueCell:
     """Searches, then trains what was chosen, and times one optimizer on one task."""
-    task, family = at.task, at.family
+    task = at.task
     space = who.baseline.search_space(max(budgets), settings.seed)
     tuned = None
     if max(budgets) > 1:
         tuned = tune(
             task,
-            family,
-            who,
+            at.family,
+            who._replace(one_by_one=at.is_faster_one_by_one),
             budget=max(budgets),
             num_seeds=settings.num_tuning_seeds,
             seed=settings.seed,
@@ -185,7 +185,7 @@ def run_league_cell(
     places = sorted(set(chosen.values()))
     factory, extra_args = who.baseline.factory_for(task.num_steps), who.baseline.extra_args
     configurations = {name: jnp.asarray(values[places]) for name, values in space.items()}
-    curves = train(task, family, factory, configurations, at.runs, extra_args)
+    curves = train(at, factory, configurations, extra_args)
     record = {
         "chosen": {str(budget): place for budget, place in chosen.items()},
         "configurations": {

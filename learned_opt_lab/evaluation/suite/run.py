@@ -24,12 +24,12 @@ from learned_opt_lab.evaluation.costs.programs import reported_program, search_p
 from learned_opt_lab.evaluation.costs.store import CellKind, CellStore, Place
 from learned_opt_lab.evaluation.suite.entries import Entry
 from learned_opt_lab.evaluation.suite.settings import Settings
-from learned_opt_lab.evaluation.sweep import Factory, Runs, make_sweep
+from learned_opt_lab.evaluation.sweep import Factory, make_sweep
 from learned_opt_lab.evaluation.timing import Timing, time_training
 from learned_opt_lab.evaluation.tuning import baseline_content, contestant, tune
 from learned_opt_lab.results import cells as cell_files
 from learned_opt_lab.results import content, folder
-from tasks import Suite, SuiteTask, TaskFamily
+from tasks import Suite
 
 NUM_EVAL_BATCHES = 4
 """With one batch a point, the lowest validation loss of a run is a matter of luck: on the 81
@@ -113,13 +113,12 @@ def _optimizer_content(entry: Entry, settings: Settings) -> str:
 
 def run_cell(at: Place, entry: Entry, settings: Settings, timing: Callable[[], Timing]) -> Cell:
     """Tunes (a baseline), trains and times one optimizer on one task."""
-    task, family = at.task, at.family
     record: dict[str, Any] = {"hyperparameters": None, "tuning": None}
     if entry.searched is not None:
-        who = contestant(entry.searched)
+        who = contestant(entry.searched)._replace(one_by_one=at.is_faster_one_by_one)
         tuned = tune(
-            task,
-            family,
+            at.task,
+            at.family,
             who,
             budget=settings.budget,
             num_seeds=settings.num_tuning_seeds,
@@ -134,7 +133,7 @@ def run_cell(at: Place, entry: Entry, settings: Settings, timing: Callable[[], T
         hyperparameters = entry.theta
     factory, extra_args = _factory(at, entry)
     one_configuration = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], hyperparameters)
-    (curves,) = train(task, family, factory, one_configuration, at.runs, extra_args)
+    (curves,) = train(at, factory, one_configuration, extra_args)
     record.update(timing()._asdict(), plain_seconds_per_step=at.plain().seconds_per_step)
     return Cell(curves, record)
 
@@ -166,16 +165,14 @@ def _programs(at: Place, entry: Entry, settings: Settings) -> list[Program]:
 
 
 def train(
-    task: SuiteTask,
-    family: TaskFamily,
-    factory: Factory,
-    configurations: Any,
-    runs: Runs,
-    extra_args: tuple[str, ...],
+    at: Place, factory: Factory, configurations: Any, extra_args: tuple[str, ...]
 ) -> list[dict[str, dict[str, NDArray]]]:
-    """Of each configuration: split -> metric -> raw values `[runs, points]`."""
+    """The runs that are reported, of each configuration: split -> metric -> raw values
+    `[runs, points]`.
+    """
+    task = at.task
     sweep = make_sweep(
-        family,
+        at.family,
         factory,
         num_steps=task.num_steps,
         splits=SPLITS,
@@ -183,7 +180,8 @@ def train(
         num_eval_batches=NUM_EVAL_BATCHES,
         extra_args=extra_args,
     )
-    curves = jax.tree.map(np.asarray, sweep(configurations, runs))
+    curves = sweep(configurations, at.runs, one_by_one=at.is_faster_one_by_one())
+    curves = jax.tree.map(np.asarray, curves)
     number = jax.tree.leaves(configurations)[0].shape[0]
     return [jax.tree.map(operator.itemgetter(i), curves) for i in range(number)]
 

@@ -28,6 +28,19 @@ def test_each_curve_equals_a_plain_optax_loop(eval_every, regression_family, pla
 
 
 @pytest.mark.parametrize(("num_configurations", "num_tasks"), [(5, 2), (2, 5)])
+@pytest.mark.parametrize("in_calls", [False, True])
+def test_one_by_one_equals_at_once(num_configurations, num_tasks, in_calls, regression_family):
+    family, runs = regression_family(), make_runs(jax.random.key(2), num_tasks)
+    rates = np.linspace(0.01, 0.1, num_configurations, dtype=np.float32)
+    tell = (lambda share: None) if in_calls else None
+    sweep = make_sweep(family, optax.adam, num_steps=6, eval_every=2)
+    found = [sweep(rates, runs, tell, one_by_one=way) for way in (False, True)]
+    for one, other in zip(*map(jax.tree.leaves, found), strict=True):
+        assert one.shape == (num_configurations, num_tasks, 4)
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(("num_configurations", "num_tasks"), [(5, 2), (2, 5)])
 def test_device_count_and_padding_change_nothing(num_configurations, num_tasks, regression_family):
     family, runs = regression_family(), make_runs(jax.random.key(2), num_tasks)
     rates = np.linspace(0.01, 0.1, num_configurations, dtype=np.float32)
