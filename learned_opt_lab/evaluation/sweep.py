@@ -8,7 +8,7 @@ one large matmul.
 
 One program serves all rates: rates are traced, never constants. Sharded with `jax.shard_map` over a
 one-dimensional mesh, along whichever of the two axes wastes less on padding. A device trains its
-runs at once, or one by one: a batch of convolutions, each with kernels of its own, takes longer.
+runs in one batch, which suits small networks, or one by one, which suits those that fill it alone.
 """
 
 import functools
@@ -96,9 +96,9 @@ def make_sweep(
       ValueError: for a number of steps, an interval, a split or an extra argument outside the
         above, or tasks that do not keep their model state's shapes and types.
     """
-    _check(num_steps, splits, eval_every, num_eval_batches, extra_args)
-    check_model_state(family)
     plan = Plan(num_steps, splits, eval_every, num_eval_batches, extra_args)
+    _check(plan)
+    check_model_state(family)
     in_one, in_calls = (make(plan, family, factory) for make in (_in_one, _in_calls))
 
     def sweep(
@@ -216,29 +216,31 @@ def spread(
 
 
 def sharded(run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """`run` over all configurations and runs:
-    a program over a mesh, spread along one of the two axes, on each device at once or one by one.
+    """`run` over all configurations and runs, spread over a mesh along one of the two axes.
 
-    What it carries leads with both, as what it returns does.
+    What it carries leads with both, as what it returns does. The last argument says whether a
+    device takes its own one by one.
     """
 
-    @functools.partial(
-        jax.jit,
-        static_argnames=("mesh", "by_configuration", "one_by_one"),
-        compiler_options=compiler_options(),
-        **options,
-    )
-    def program(hyperparameters, begun, data, carry, point, mesh, by_configuration, one_by_one):
+    def program(hyperparameters, begun, data, carry, point, mesh, by_configuration, over):
         sharded, whole = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
         out_specs = sharded if by_configuration else PartitionSpec(None, *sharded)
         in_specs = (sharded, whole) if by_configuration else (whole, sharded)
-        over = _one_after_another if one_by_one else _at_once
         grid = over(functools.partial(run, axis_name=mesh.axis_names[0]))
         return jax.shard_map(
             grid, mesh=mesh, in_specs=(*in_specs, whole, out_specs, whole), out_specs=out_specs
         )(hyperparameters, begun, data, carry, point)
 
-    return program
+    static = ("mesh", "by_configuration", "over")
+    jitted = functools.partial(jax.jit, program, static_argnames=static, **options)
+    # Of a network by itself XLA makes more, left alone, than of many in a batch.
+    in_batch, alone = jitted(compiler_options=compiler_options()), jitted()
+
+    def call(*args: Any) -> Any:
+        *args, one_by_one = args
+        return alone(*args, _one_after_another) if one_by_one else in_batch(*args, _at_once)
+
+    return call
 
 
 def _at_once(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -261,22 +263,17 @@ def _one_after_another(run: Callable[..., Any]) -> Callable[..., Any]:
     return grid
 
 
-def _check(
-    num_steps: int,
-    splits: tuple[str, ...],
-    eval_every: int,
-    num_eval_batches: int,
-    extra_args: tuple[str, ...],
-) -> None:
-    if num_eval_batches < 1:
-        raise ValueError(f"num_eval_batches must be at least 1, got {num_eval_batches}")
-    if num_steps < 1 or eval_every < 1 or num_steps % eval_every:
+def _check(plan: Plan) -> None:
+    steps, every = plan.num_steps, plan.eval_every
+    if plan.num_eval_batches < 1:
+        raise ValueError(f"num_eval_batches must be at least 1, got {plan.num_eval_batches}")
+    if steps < 1 or every < 1 or steps % every:
         raise ValueError(
-            f"num_steps must be a positive multiple of eval_every, got {num_steps} and {eval_every}"
+            f"num_steps must be a positive multiple of eval_every, got {steps} and {every}"
         )
-    if unknown := [split for split in splits if split not in SPLITS]:
+    if unknown := [split for split in plan.splits if split not in SPLITS]:
         raise ValueError(f"unknown splits {unknown}; a task has {SPLITS}")
-    if unknown := [name for name in extra_args if name not in EXTRA_ARGS]:
+    if unknown := [name for name in plan.extra_args if name not in EXTRA_ARGS]:
         raise ValueError(f"unknown extra arguments {unknown}; there are {EXTRA_ARGS}")
 
 

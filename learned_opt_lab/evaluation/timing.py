@@ -43,13 +43,13 @@ class Together(NamedTuple):
     """
 
     num_runs: int
-    at_once: float = 1.0
-    one_by_one: float = 1.0
+    at_once: float
+    one_by_one: float
 
     @property
     def is_faster_one_by_one(self) -> bool:
         """By more than a timing's noise, so that another time finds the same."""
-        return self.num_runs > 1 and FASTER * self.one_by_one < self.at_once
+        return FASTER * self.one_by_one < self.at_once
 
     @property
     def seconds(self) -> float:

@@ -128,8 +128,6 @@ class CellStore:
         """Of the largest program of all cells: an evaluation that goes on finds the same."""
         programs = [program for entry in self.entries for program in self.kind.programs(at, entry)]
         largest = max(programs, key=lambda program: program.num_runs)
-        if largest.num_runs == 1:
-            return Together(1)
         configurations, seeds = largest.num_configurations, largest.num_seeds
         runs = runs_of(at.task, "tune", seeds, self.settings.seed)
         name = ledger_name(f"{configurations} x {seeds} together", at.task, at.made_of)

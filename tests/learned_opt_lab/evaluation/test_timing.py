@@ -31,4 +31,3 @@ def test_the_faster_way_is_taken_beyond_noise():
     assert Together(6, at_once=3.0, one_by_one=1.0).seconds == 1.0
     assert not Together(6, at_once=1.1, one_by_one=1.0).is_faster_one_by_one
     assert Together(6, at_once=1.1, one_by_one=1.0).seconds == 1.1
-    assert not Together(1, at_once=3.0, one_by_one=1.0).is_faster_one_by_one

@@ -11,7 +11,7 @@ from learned_opt_lab.evaluation.costs.plan import Program
 from learned_opt_lab.evaluation.costs.store import CellKind, CellStore
 from learned_opt_lab.evaluation.suite.entries import Entry
 from learned_opt_lab.evaluation.suite.settings import Settings
-from learned_opt_lab.evaluation.timing import Timing
+from learned_opt_lab.evaluation.timing import Timing, Together
 
 LABELS = ("a", "b", "twin of b")
 
@@ -25,6 +25,8 @@ class World:
         self.planned_seconds = 10.0
         plain = lambda family, runs: Timing(1.0, 1.0)
         monkeypatch.setattr(costs_store, "time_plain_gradient_descent", plain)
+        together = lambda family, configurations, runs: Together(1, 1.0, 1.0)
+        monkeypatch.setattr(costs_store, "time_together", together)
 
     def run(self, max_seconds=None, plan=True, clock=None):
         kind = CellKind(
@@ -130,6 +132,6 @@ def test_interim_reports_take_a_tenth_of_the_time(world):
 def test_what_was_measured_lies_in_the_folder(world):
     world.run()
     found = json.loads((world.out / "costs.json").read_text())
-    assert len(found) == 6
-    assert {name.split()[0] for name in found} == {"plain", "step"}
+    assert len(found) == 8
+    assert {name.split()[0] for name in found} == {"plain", "step", "1"}
     assert np.isfinite([kept["seconds"] for kept in found.values()]).all()
