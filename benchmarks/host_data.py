@@ -111,7 +111,7 @@ def _turn(
         stagger=True,
     )
     mesh, lengths = particle_mesh(num_pairs), truncation.constant(num_inner_steps)
-    step = outer_step([estimator], optax.adam(1e-3), lengths, mesh)
+    step = outer_step([estimator], optax.adam(1e-3), lengths, mesh, families=(family,))
     stream = opened.enter_context(Feed.of((family,), place=step.place_data).stream())
     carry = [step.init(optimizer.init(key), key)]
 

@@ -4,19 +4,21 @@ what pays in compiling for them.
 
 import functools
 import os
+from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 from jax.sharding import AxisType, Mesh
 
 from outer_train.checks import check_count
+from tasks import Data, Key, TaskFamily, as_stateful
 
 PARTICLES = "particles"
 """Name of the mesh axis."""
-_CPU_OPTIONS: dict[str, str | int] = {
-    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
-    "xla_cpu_prefer_vector_width": 512,
-}
+_CPU_OPTIONS = ("xla_cpu_experimental_ynn_fusion_type", "xla_cpu_prefer_vector_width")
+_LARGE = 2**14
+"""Elements of an array of one particle, from which on YNNPACK is to sum over it."""
 
 
 def use_cpu_devices(num_devices: int | None = None) -> None:
@@ -83,22 +85,34 @@ def particle_mesh(num_particles: int, num_devices: int | None = None) -> Mesh:
     return Mesh(np.asarray(chosen), (PARTICLES,), axis_types=(AxisType.Auto,))
 
 
-@functools.cache
-def compiler_options() -> dict[str, str | int]:
+def compiler_options(*families: TaskFamily) -> dict[str, str | int]:
     """Options of XLA for `jax.jit` around a program of many particles;
     empty where they have no use.
 
     On a CPU, XLA hands chains of products and elementwise operations to YNNPACK as one graph. For
     the small batched products of vmapped inner problems such a graph takes 2 to 10 times as long as
     its operations one by one, which is what this asks for; and for the widest vectors the CPU has,
-    where XLA prefers half of that. A choice in `XLA_FLAGS` is left alone, and so is a JAX that does
-    not know an option.
+    where XLA prefers half of that. Sums are left to YNNPACK where a loss makes arrays of 16,384
+    elements or more: XLA's own loops go by columns over what they sum, and compute it anew for
+    each; a convolutional network took four times as long. Sums over smaller arrays are faster in
+    XLA's loops. A choice in `XLA_FLAGS` is left alone, and so is a JAX that does not know an
+    option.
+
+    Args:
+      *families: of the tasks in the program; without any, arrays are taken to be small.
     """
     if jax.default_backend() != "cpu":
         return {}
-    options = {
+    return dict(_cpu_options(any(_largest_array(family) >= _LARGE for family in families)))
+
+
+@functools.cache
+def _cpu_options(sums: bool) -> dict[str, str | int]:
+    kinds = ("INDIVIDUAL_DOT", "REDUCE") if sums else ("INDIVIDUAL_DOT",)
+    values = ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in kinds), 512
+    options: dict[str, str | int] = {
         name: value
-        for name, value in _CPU_OPTIONS.items()
+        for name, value in zip(_CPU_OPTIONS, values, strict=True)
         if name not in os.environ.get("XLA_FLAGS", "")
     }
     try:
@@ -106,3 +120,24 @@ def compiler_options() -> dict[str, str | int]:
     except jax.errors.JaxRuntimeError:  # options of JAX 0.10
         return {}
     return options
+
+
+def _largest_array(family: TaskFamily) -> int:
+    """Elements of the largest array that the loss of a task on a batch computes; it is traced."""
+
+    def on_a_batch(key: Key, data: Data) -> Array:
+        task = as_stateful(family.task(family.sample(key)))
+        params, model_state = task.init(key)
+        batch = task.sample_batch(data, key, "train")
+        return jax.jit(lambda *args: task.loss(*args)[0])(params, model_state, key, batch)
+
+    *_, loss = jax.make_jaxpr(on_a_batch)(jax.random.key(0), family.data).jaxpr.eqns
+    return _largest_of(loss.params["jaxpr"])
+
+
+def _largest_of(jaxpr: Any) -> int:
+    """Of a jaxpr's results, and of those inside it."""
+    sizes = [getattr(var.aval, "size", 0) for eqn in jaxpr.eqns for var in eqn.outvars]
+    values = [value for eqn in jaxpr.eqns for value in eqn.params.values()]
+    leaves = [each for value in values for each in (value if type(value) is tuple else (value,))]
+    return max([0, *sizes, *(_largest_of(each) for each in leaves if hasattr(each, "eqns"))])

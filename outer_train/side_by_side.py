@@ -30,7 +30,7 @@ from outer_train.particles.collectives import vary
 from outer_train.run.loop import max_in_flight
 from outer_train.step import OuterState, OuterStep, outer_step
 from outer_train.truncation import TruncationSchedule
-from tasks import Feed, Stream, as_feed
+from tasks import Feed, Stream, TaskFamily, as_feed
 
 SECONDS_TO_CHECKPOINT = 180.0
 """Of outer-training, between two checkpoints of several seeds."""
@@ -65,6 +65,8 @@ def outer_step_of_seeds(
     truncation: TruncationSchedule,
     mesh: Mesh,
     seeds: Sequence[int],
+    *,
+    families: Sequence[TaskFamily] = (),
 ) -> OuterStep:
     """The outer step of all seeds at once: theta, outer optimizer and losses lead with the seeds.
 
@@ -75,7 +77,9 @@ def outer_step_of_seeds(
         check_within(-LARGEST_COUNT, LARGEST_COUNT, seed=seed)
     numbers = np.asarray(seeds, np.int32)
     mapped = [_over_seeds(estimator, numbers) for estimator in estimators]
-    return outer_step(mapped, outer_optimizer, truncation, mesh, map_update=jax.vmap)
+    return outer_step(
+        mapped, outer_optimizer, truncation, mesh, families=families, map_update=jax.vmap
+    )
 
 
 def _over_seeds(estimator: GradientEstimator, seeds: NDArray) -> GradientEstimator:

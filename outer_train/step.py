@@ -19,6 +19,7 @@ from outer_train.estimators.base import Estimate, GradientEstimator
 from outer_train.guard import guarded_update
 from outer_train.trees import global_norm, mean_of_known, share_of
 from outer_train.truncation import TruncationSchedule
+from tasks import TaskFamily
 
 
 class OuterState(NamedTuple):
@@ -65,6 +66,7 @@ def outer_step(
     truncation: TruncationSchedule,
     mesh: Mesh,
     *,
+    families: Sequence[TaskFamily] = (),
     map_update: Callable[[Callable], Callable] = lambda update: update,
 ) -> OuterStep:
     """Builds the outer step; several estimators, one a task family, have their gradients averaged.
@@ -76,6 +78,8 @@ def outer_step(
       outer_optimizer: an Optax chain: clip, then Adam or the like.
       truncation: gives the length of each outer step's truncation, the same for all families.
       mesh: one-dimensional, from `particle_mesh`.
+      families: of the estimators' tasks, where known: how the step is compiled depends on the size
+        of their networks (`compiler_options`).
       map_update: maps what is done with theta and gradient over the axes by which they lead, if
         they do: `jax.vmap`.
 
@@ -111,7 +115,7 @@ def outer_step(
     in_specs = (P(), P(PARTICLES), P(), P(), P())
     estimate = jax.shard_map(estimate, mesh=mesh, in_specs=in_specs, out_specs=(P(), P(PARTICLES)))
 
-    @partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
+    @partial(jax.jit, donate_argnums=0, compiler_options=compiler_options(*families))
     def step(state, key, datas):
         key_step = jax.random.fold_in(key, state.step)
         key_length, *keys = jax.random.split(key_step, 1 + len(estimators))

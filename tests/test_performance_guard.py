@@ -20,7 +20,7 @@ from outer_train import (
     particle_mesh,
     truncation,
 )
-from tasks import MLP, class_subset_family, from_arrays
+from tasks import MLP, ConvNet, class_subset_family, from_arrays
 
 KEY = jax.random.key(0)
 _COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -84,6 +84,29 @@ def test_products_are_not_chained_into_graphs():
     bodies = re.split(r"\n\n", text)
     assert sum(body.count(" dot(") for body in bodies) == 2
     assert max(body.count(" dot(") for body in bodies if "ENTRY" not in body) <= 1
+
+
+@pytest.mark.skipif(not compiler_options(), reason="this JAX has no such option")
+def test_sums_over_large_arrays_are_no_loops_of_xla():
+    """Those go by columns over arrays of a convolution, and compute them anew for each."""
+    images = from_arrays(np.zeros((320, 32, 32, 3), np.uint8), np.arange(320) % 4)
+    small = class_subset_family(images, MLP((8,), 4), 4, batch_size=2)
+    assert compiler_options(small) == compiler_options()
+    family = class_subset_family(images, ConvNet(num_classes=4), 4, batch_size=8)
+    assert compiler_options(small, family) == compiler_options(family) != compiler_options()
+    task = family.task(family.sample(KEY))
+
+    def loss(params, data):
+        return task.loss(params, KEY, task.sample_batch(data, KEY, "train"))[0]
+
+    params = jax.vmap(task.init)(jax.random.split(KEY, 4))
+    longest = {}
+    for name, options in {"left": compiler_options(family), "own": compiler_options()}.items():
+        gradient = jax.jit(jax.vmap(jax.grad(loss), (0, None)), compiler_options=options)
+        text = gradient.lower(params, family.data).compile().as_text()
+        bodies = [body for body in text.split("\n\n") if re.search(r" (reduce|copy)\(", body)]
+        longest[name] = max(body.count(" parameter(") for body in bodies if "ENTRY" not in body)
+    assert longest["left"] <= 4 < 9 <= longest["own"]
 
 
 def test_the_update_of_small_tensors_is_one_loop_without_products():

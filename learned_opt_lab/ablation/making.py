@@ -57,7 +57,9 @@ class Maker:
         ]
 
         def make_step(seeds):
-            return outer_step_of_seeds(estimators, outer_optimizer, schedule, mesh, seeds)
+            return outer_step_of_seeds(
+                estimators, outer_optimizer, schedule, mesh, seeds, families=families
+            )
 
         return Variant(
             name,

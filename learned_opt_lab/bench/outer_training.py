@@ -87,7 +87,7 @@ def throughput(
     make = getattr(estimators, estimator)
     made = make(problem, num_pairs, axis_name=PARTICLES, max_num_steps=num_steps, stagger=True)
     outer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3))
-    run = outer_step([made], outer, truncation.constant(num_steps), mesh)
+    run = outer_step([made], outer, truncation.constant(num_steps), mesh, families=(family,))
     key = jax.random.key(0)
     state, datas = run.init(optimizer.init(key), key), run.place_data((family.data,))
     start = time.perf_counter()

@@ -131,7 +131,7 @@ def _in_one(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., C
         carry = vary(start, axis_name)
         return vary(jax.lax.scan(of_point, carry, jnp.arange(plan.num_points))[1], axis_name)
 
-    program = sharded(run)
+    program = sharded(run, family)
 
     def train(hyperparameters, begun, *place, one_by_one):
         return program(hyperparameters, begun, family.data, (), 0, *place, one_by_one)
@@ -150,7 +150,7 @@ def _in_calls(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[...,
         task, _, step = start_run(family, factory, hyperparameters, begun, data, plan.extra_args)
         return vary(measured_at(plan, task, step, data, begun.keys)(carry, point), axis_name)
 
-    start, interval = sharded(first), sharded(onward, donate_argnames="carry")
+    start, interval = sharded(first, family), sharded(onward, family, donate_argnames="carry")
 
     def train(hyperparameters, begun, *place, tell, one_by_one):
         place = (*place, one_by_one)
@@ -215,32 +215,31 @@ def spread(
     return jax.tree.map(lambda leaf: leaf[:num_configurations, :num_runs], found)
 
 
-def sharded(run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """`run` over all configurations and runs, spread over a mesh along one of the two axes.
+def sharded(run: Callable[..., Any], family: TaskFamily, **options: Any) -> Callable[..., Any]:
+    """`run` of a family's tasks over all configurations and runs, spread over a mesh along one of
+    the two axes.
 
     What it carries leads with both, as what it returns does. The last argument says whether a
     device takes its own one by one.
     """
 
-    def program(hyperparameters, begun, data, carry, point, mesh, by_configuration, over):
+    @functools.partial(
+        jax.jit,
+        static_argnames=("mesh", "by_configuration", "one_by_one"),
+        compiler_options=compiler_options(family),
+        **options,
+    )
+    def program(hyperparameters, begun, data, carry, point, mesh, by_configuration, one_by_one):
         sharded, whole = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
         out_specs = sharded if by_configuration else PartitionSpec(None, *sharded)
         in_specs = (sharded, whole) if by_configuration else (whole, sharded)
+        over = _one_after_another if one_by_one else _at_once
         grid = over(functools.partial(run, axis_name=mesh.axis_names[0]))
         return jax.shard_map(
             grid, mesh=mesh, in_specs=(*in_specs, whole, out_specs, whole), out_specs=out_specs
         )(hyperparameters, begun, data, carry, point)
 
-    static = ("mesh", "by_configuration", "over")
-    jitted = functools.partial(jax.jit, program, static_argnames=static, **options)
-    # Of a network by itself XLA makes more, left alone, than of many in a batch.
-    in_batch, alone = jitted(compiler_options=compiler_options()), jitted()
-
-    def call(*args: Any) -> Any:
-        *args, one_by_one = args
-        return alone(*args, _one_after_another) if one_by_one else in_batch(*args, _at_once)
-
-    return call
+    return program
 
 
 def _at_once(run: Callable[..., Any]) -> Callable[..., Any]:

@@ -130,7 +130,7 @@ def time_together(
         _, start, step = start_run(family, optax.sgd, rate, begun, data, ())
         return jax.lax.fori_loop(0, num_steps, step, vary(start, axis_name)).params
 
-    program, begun = sharded(run), begin(family, runs)
+    program, begun = sharded(run, family), begin(family, runs)
 
     def seconds(one_by_one: bool) -> float:
         def steps(number: jax.Array) -> Any:

@@ -114,15 +114,12 @@ def build_step(
 ) -> OuterStep:
     """The outer step, of one estimator a family; nothing is compiled."""
     schedule = build_truncation(config)
-    return outer_step(
-        [
-            build_estimator(config, family, optimizer, schedule, axis_name=devices.PARTICLES)
-            for family in families
-        ],
-        build_outer_optimizer(config.outer_optimizer, config.num_outer_steps),
-        schedule,
-        mesh,
-    )
+    estimators = [
+        build_estimator(config, family, optimizer, schedule, axis_name=devices.PARTICLES)
+        for family in families
+    ]
+    outer_optimizer = build_outer_optimizer(config.outer_optimizer, config.num_outer_steps)
+    return outer_step(estimators, outer_optimizer, schedule, mesh, families=families)
 
 
 def check_numbers(config: base.TrainConfig) -> None:

@@ -6,6 +6,7 @@ lowest outer-training loss, its own objective on the outer-training family. No h
 part in that choice.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -107,8 +108,11 @@ def outer_training(
     kept = memory.kept_state_bytes(problem, theta) * 2 * config.num_pairs
     # Without backpropagation the present state is all that is kept.
     kept *= memory.num_kept_states(min(longest, config.num_steps), chunk_size) if chunk_size else 1
+    make_step = functools.partial(
+        outer_step_of_seeds, [estimator], outer_optimizer, schedule, mesh, families=(family,)
+    )
     return OuterTraining(
-        lambda seeds: outer_step_of_seeds([estimator], outer_optimizer, schedule, mesh, seeds),
+        make_step,
         thetas,
         key_run,
         seeds_at_once(kept, mesh),

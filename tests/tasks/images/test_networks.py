@@ -43,6 +43,27 @@ def test_strided_convolution_equals_the_library_one(stride, use_bias):
     )
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_its_derivatives_are_the_library_ones(dtype):
+    """Backward, forward, and forward over backward: what merged estimators ask for."""
+    images = jax.random.normal(jax.random.key(1), (2, 7, 8, 3), dtype)
+    ours, theirs = StridedConv(4), nn.Conv(4, (3, 3), strides=2, padding=1, dtype=dtype)
+    variables = theirs.init(jax.random.key(0), images)
+    variables = jax.tree.map(lambda x: x.astype(dtype), variables)
+
+    def derivatives(module):
+        of_images = lambda x, v: jnp.sum(jnp.tanh(module.apply(v, x)) ** 2)
+        gradient = jax.grad(of_images, argnums=(0, 1))
+        tangent = jax.tree.map(jnp.ones_like, (images, variables))
+        return jax.jvp(gradient, (images, variables), tangent)
+
+    for one, other in zip(*map(jax.tree.leaves, map(derivatives, (ours, theirs))), strict=True):
+        assert one.dtype == dtype
+        tolerance = 1e-5 if dtype == jnp.float32 else 0.05
+        one, other = (np.asarray(x, np.float32) for x in (one, other))
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * np.abs(other).max())
+
+
 def test_mlp_equals_numpy():
     task = classification_task(
         MLP(hidden_sizes=(6, 5), num_classes=4, activation="tanh"), no_batch, (3, 2, 1)
