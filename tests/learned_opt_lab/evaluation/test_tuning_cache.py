@@ -57,7 +57,7 @@ def searches(monkeypatch):
     made = []
 
     def make_sweep(family, factory, **options):
-        def sweep(configurations, runs):
+        def sweep(configurations, runs, one_by_one=False):
             losses = np.asarray(made_losses, float)[: len(next(iter(configurations.values())))]
             made.append(len(losses))
             return {"outer_valid": {"loss": np.repeat(losses[:, None, None], 2, axis=1)}}
