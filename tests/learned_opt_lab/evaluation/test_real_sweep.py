@@ -48,7 +48,7 @@ def test_along_configurations_and_along_runs(name, monkeypatch):
     assert jax.device_count() == 8
     family = FAMILIES[name]()
     # Which are for a program that is compiled.
-    monkeypatch.setattr("learned_opt_lab.evaluation.sweep.compiler_options", lambda: None)
+    monkeypatch.setattr("learned_opt_lab.evaluation.sweep.compiler_options", lambda *families: None)
     sweep = make_sweep(family, optax.adam, num_steps=4, eval_every=2, num_eval_batches=2)
     for num_configurations, num_runs in ((8, 1), (1, 8)):
         rates = jnp.full(num_configurations, 1e-3)
