@@ -130,6 +130,15 @@ def test_the_update_of_small_tensors_is_one_loop_without_products():
     assert cost["bytes accessed"] <= 400 * n
 
 
+@pytest.mark.parametrize("shape", [(2_000_000,), (2738, 2738), (1024, 4096), (2 * 10_007, 64)])
+def test_what_load_gives_needs_no_temporary_memory_of_a_large_tensor_s_size(shape):
+    """Of an axis with few divisors too: 2738 is twice a prime's square."""
+    opt, params = learned_opt.load(), jax.ShapeDtypeStruct(shape, jnp.float32)
+    state = jax.eval_shape(opt.init, params)
+    compiled = jax.jit(opt.update, donate_argnums=1).lower(params, state, params).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes <= 0.5 * params.size
+
+
 def test_a_large_tensor_needs_no_temporary_memory_of_its_size():
     optimizer = learned_opt.mlp()
     opt = optimizer.optimizer(optimizer.init(KEY))

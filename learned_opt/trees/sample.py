@@ -1,14 +1,15 @@
 """A sample of a large tensor: a lattice of its elements, so many apart along each axis.
 
 The same elements whatever the layout, and each device of a mesh picks them of its own part: strides
-are divisors that leave an axis as many parts as a mesh is likely to make of it.
+are divisors that leave an axis as many parts as a mesh is likely to make of it, or, where it has
+too few divisors, go over each of those parts alone.
 """
 
 import math
 
 from jax import Array, lax
 
-from learned_opt.trees.spread import split_axis
+from learned_opt.trees.spread import joined_axis, split_axis
 
 SAMPLE = 32_768
 """Elements of a larger tensor that a mean square is taken of where a sample will do: one more pass
@@ -43,9 +44,16 @@ def next_factor(n: int, stride: int, divides: bool = False) -> int:
     if n % 2 and not divides:
         # No mesh of an even number of devices parts it, so it need not divide.
         return 2 if 2 * stride <= n else 1
-    left = n // stride
-    kept = math.gcd(n, PARTS)
-    return next((f for f in (2, 3, 5, 7, 11, 13) if left % (f * kept) == 0), 1)
+    left, kept = n // stride, math.gcd(n, PARTS)
+    factor = next((f for f in (2, 3, 5, 7, 11, 13) if n % stride == left % (f * kept) == 0), 1)
+    by_parts = factor == 1 and not divides and 2 * stride * kept <= n
+    return 2 if by_parts else factor
+
+
+def _goes_by_parts(n: int, stride: int) -> bool:
+    """Whether a stride divides none of the parts that a mesh is likely to make of an even axis."""
+    least = stride * math.gcd(n, PARTS)
+    return n % 2 == 0 and least <= n and n % least != 0
 
 
 def picked(x: Array, strides: tuple[int, ...], is_spread: bool) -> Array:
@@ -54,14 +62,20 @@ def picked(x: Array, strides: tuple[int, ...], is_spread: bool) -> Array:
     Of what may be spread over devices each picks its part; else it is one slice.
     """
     first = x.ndim - len(strides)
-    if not is_spread:
+    shape = x.shape[first:]
+    by_parts = [_goes_by_parts(n, stride) for n, stride in zip(shape, strides, strict=True)]
+    if not is_spread and not any(by_parts):
         starts = [0] * first + [stride // 2 for stride in strides]
         return lax.slice(x, starts, x.shape, [1] * first + list(strides))
-    for axis, stride in enumerate(strides, first):
+    for axis, (stride, each) in enumerate(zip(strides, by_parts, strict=True), first):
         if stride == 1:
             continue
         n = x.shape[axis]
-        if n % stride:
+        if each:
+            part = n // math.gcd(n, PARTS)
+            x = split_axis(x, axis, part)
+            x = joined_axis(lax.slice_in_dim(x, stride // 2, part, stride, axis + 1), axis)
+        elif n % stride or not is_spread:
             x = lax.slice_in_dim(x, stride // 2, n, stride, axis)
         else:
             x = lax.index_in_dim(split_axis(x, axis, stride), stride // 2, axis + 1, keepdims=False)

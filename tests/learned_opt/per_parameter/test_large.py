@@ -2,10 +2,14 @@
 sample.
 """
 
+import math
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import learned_opt
 from learned_opt.per_parameter import group, group_update, large
@@ -86,7 +90,11 @@ def test_large_tensors_take_their_logarithms_of_a_sample(hidden_sizes, devices, 
 
 
 @pytest.mark.parametrize(
-    "shape", [(256, 256), (500, 500), (997, 991), (1_000_000,), (50_257, 768), (3, 3, 256, 256)]
+    "shape",
+    [
+        *((256, 256), (500, 500), (997, 991), (1_000_000,), (50_257, 768), (3, 3, 256, 256)),
+        *((2738, 2738), (1088, 1088), (10_922, 4096), (2 * 10_007, 64), (2 * 1_000_003,)),
+    ],
 )
 def test_a_sample_is_large_enough_and_each_device_has_its_part(shape):
     strides = sample.lattice(shape)
@@ -98,7 +106,27 @@ def test_a_sample_is_large_enough_and_each_device_has_its_part(shape):
         assert n % 2 or left % np.gcd(n, sample.PARTS) == 0
 
 
-@pytest.mark.parametrize("shape", [(64, 48), (96, 10), (7, 5), (500,)])
+@pytest.mark.parametrize("num_devices", [2, 8])
+def test_a_device_picks_of_its_own_part_of_an_axis_with_few_divisors(num_devices):
+    """2 x 37 x 37 rows, or 8 x 17 x 17."""
+    shape = (2738, 64) if num_devices == 2 else (2312, 64)
+    mesh = jax.make_mesh(
+        (num_devices,), ("x",), (AxisType.Auto,), devices=jax.devices()[:num_devices]
+    )
+    lying = NamedSharding(mesh, PartitionSpec("x"))
+    x = jax.device_put(jnp.arange(math.prod(shape), dtype=jnp.float32).reshape(shape), lying)
+    strides = sample.lattice(shape)
+    assert strides[0] > 1
+
+    def some(x):
+        return sample.picked(x, strides, is_spread=True) ** 2
+
+    compiled = jax.jit(some, in_shardings=lying, out_shardings=lying).lower(x).compile()
+    assert not re.search("all-gather|collective-permute|all-to-all", compiled.as_text())
+    np.testing.assert_array_equal(compiled(x), some(jnp.asarray(np.asarray(x))))
+
+
+@pytest.mark.parametrize("shape", [(64, 48), (96, 10), (22, 10), (2738, 4), (7, 5), (500,)])
 def test_a_sample_is_the_same_elements_however_it_is_picked(shape):
     x = jnp.arange(2 * np.prod(shape)).reshape(2, *shape)
     strides = (4, 2) if len(shape) == 2 else (4,)
