@@ -16,9 +16,12 @@ from tasks import Data, Key, TaskFamily, as_stateful
 
 PARTICLES = "particles"
 """Name of the mesh axis."""
-_CPU_OPTIONS = ("xla_cpu_experimental_ynn_fusion_type", "xla_cpu_prefer_vector_width")
+_CPU_OPTIONS: dict[str, str | int] = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
+    "xla_cpu_prefer_vector_width": 512,
+}
 _LARGE = 2**14
-"""Elements of an array of one particle, from which on YNNPACK is to sum over it."""
+"""Elements of an array of one particle, from which on XLA's own choices are faster."""
 
 
 def use_cpu_devices(num_devices: int | None = None) -> None:
@@ -90,29 +93,28 @@ def compiler_options(*families: TaskFamily) -> dict[str, str | int]:
     empty where they have no use.
 
     On a CPU, XLA hands chains of products and elementwise operations to YNNPACK as one graph. For
-    the small batched products of vmapped inner problems such a graph takes 2 to 10 times as long as
-    its operations one by one, which is what this asks for; and for the widest vectors the CPU has,
-    where XLA prefers half of that. Sums are left to YNNPACK where a loss makes arrays of 16,384
-    elements or more: XLA's own loops go by columns over what they sum, and compute it anew for
-    each; a convolutional network took four times as long. Sums over smaller arrays are faster in
-    XLA's loops. A choice in `XLA_FLAGS` is left alone, and so is a JAX that does not know an
-    option.
+    the small batched products of vmapped inner problems such a graph takes up to 10 times as long
+    as its operations one by one, which is what this asks for; and for the widest vectors the CPU
+    has, where XLA prefers half of that. Then sums are XLA's own loops as well. Those go by columns,
+    and compute what they sum anew for each: over the arrays of a convolutional network that took
+    four times as long as all else. So where a loss makes arrays of 16,384 elements or more, XLA is
+    left alone. So is a choice in `XLA_FLAGS`, and a JAX that does not know an option.
 
     Args:
       *families: of the tasks in the program; without any, arrays are taken to be small.
     """
     if jax.default_backend() != "cpu":
         return {}
-    return dict(_cpu_options(any(_largest_array(family) >= _LARGE for family in families)))
+    if any(_largest_array(family) >= _LARGE for family in families):
+        return {}
+    return dict(_cpu_options())
 
 
 @functools.cache
-def _cpu_options(sums: bool) -> dict[str, str | int]:
-    kinds = ("INDIVIDUAL_DOT", "REDUCE") if sums else ("INDIVIDUAL_DOT",)
-    values = ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in kinds), 512
-    options: dict[str, str | int] = {
+def _cpu_options() -> dict[str, str | int]:
+    options = {
         name: value
-        for name, value in zip(_CPU_OPTIONS, values, strict=True)
+        for name, value in _CPU_OPTIONS.items()
         if name not in os.environ.get("XLA_FLAGS", "")
     }
     try:

@@ -44,22 +44,28 @@ def next_factor(n: int, stride: int, divides: bool = False) -> int:
     if n % 2 and not divides:
         # No mesh of an even number of devices parts it, so it need not divide.
         return 2 if 2 * stride <= n else 1
-    left, kept = n // stride, math.gcd(n, PARTS)
-    factor = next((f for f in (2, 3, 5, 7, 11, 13) if n % stride == left % (f * kept) == 0), 1)
-    by_parts = factor == 1 and not divides and 2 * stride * kept <= n
-    return 2 if by_parts else factor
+    least = stride * _num_parts(n)
+    factors = (f for f in (2, 3, 5, 7, 11, 13) if n % (f * least) == 0)
+    # Without a divisor it goes over each part by itself.
+    return next(factors, 2 if 2 * least <= n and not divides else 1)
+
+
+def _num_parts(n: int) -> int:
+    """That a mesh is likely to make of an axis at most."""
+    return math.gcd(n, PARTS)
 
 
 def _goes_by_parts(n: int, stride: int) -> bool:
-    """Whether a stride divides none of the parts that a mesh is likely to make of an even axis."""
-    least = stride * math.gcd(n, PARTS)
+    """Whether a stride does not divide the parts that a mesh may make of an even axis."""
+    least = stride * _num_parts(n)
     return n % 2 == 0 and least <= n and n % least != 0
 
 
 def picked(x: Array, strides: tuple[int, ...], is_spread: bool) -> Array:
     """Those elements of the last axes of `x`, as many as there are strides.
 
-    Of what may be spread over devices each picks its part; else it is one slice.
+    Of what may be spread over devices each picks its part; else it is one slice, where no axis is
+    gone over by parts.
     """
     first = x.ndim - len(strides)
     shape = x.shape[first:]
@@ -72,7 +78,7 @@ def picked(x: Array, strides: tuple[int, ...], is_spread: bool) -> Array:
             continue
         n = x.shape[axis]
         if each:
-            part = n // math.gcd(n, PARTS)
+            part = n // _num_parts(n)
             x = split_axis(x, axis, part)
             x = joined_axis(lax.slice_in_dim(x, stride // 2, part, stride, axis + 1), axis)
         elif n % stride or not is_spread:

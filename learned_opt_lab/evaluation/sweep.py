@@ -99,7 +99,8 @@ def make_sweep(
     plan = Plan(num_steps, splits, eval_every, num_eval_batches, extra_args)
     _check(plan)
     check_model_state(family)
-    in_one, in_calls = (make(plan, family, factory) for make in (_in_one, _in_calls))
+    options = {"compiler_options": compiler_options(family)}
+    in_one, in_calls = (make(plan, family, factory, **options) for make in (_in_one, _in_calls))
 
     def sweep(
         hyperparameters: Hyperparameters,
@@ -119,7 +120,9 @@ def make_sweep(
     return sweep
 
 
-def _in_one(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., Curves]:
+def _in_one(
+    plan: Plan, family: TaskFamily, factory: Factory, **options: Any
+) -> Callable[..., Curves]:
     """Whole runs in one call of one program."""
 
     def run(hyperparameters, begun, data, *_, axis_name):
@@ -131,7 +134,7 @@ def _in_one(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., C
         carry = vary(start, axis_name)
         return vary(jax.lax.scan(of_point, carry, jnp.arange(plan.num_points))[1], axis_name)
 
-    program = sharded(run, family)
+    program = sharded(run, **options)
 
     def train(hyperparameters, begun, *place, one_by_one):
         return program(hyperparameters, begun, family.data, (), 0, *place, one_by_one)
@@ -139,7 +142,9 @@ def _in_one(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., C
     return train
 
 
-def _in_calls(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[..., Curves]:
+def _in_calls(
+    plan: Plan, family: TaskFamily, factory: Factory, **options: Any
+) -> Callable[..., Curves]:
     """A call for each measurement and the steps after it, each with the next window of the data."""
 
     def first(hyperparameters, begun, data, *_, axis_name):
@@ -150,7 +155,7 @@ def _in_calls(plan: Plan, family: TaskFamily, factory: Factory) -> Callable[...,
         task, _, step = start_run(family, factory, hyperparameters, begun, data, plan.extra_args)
         return vary(measured_at(plan, task, step, data, begun.keys)(carry, point), axis_name)
 
-    start, interval = sharded(first, family), sharded(onward, family, donate_argnames="carry")
+    start, interval = sharded(first, **options), sharded(onward, donate_argnames="carry", **options)
 
     def train(hyperparameters, begun, *place, tell, one_by_one):
         place = (*place, one_by_one)
@@ -215,18 +220,16 @@ def spread(
     return jax.tree.map(lambda leaf: leaf[:num_configurations, :num_runs], found)
 
 
-def sharded(run: Callable[..., Any], family: TaskFamily, **options: Any) -> Callable[..., Any]:
-    """`run` of a family's tasks over all configurations and runs, spread over a mesh along one of
-    the two axes.
+def sharded(run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`run` over all configurations and runs, spread over a mesh along one of the two axes.
 
     What it carries leads with both, as what it returns does. The last argument says whether a
-    device takes its own one by one.
+    device takes its own one by one. Options are those of `jax.jit`.
     """
 
     @functools.partial(
         jax.jit,
         static_argnames=("mesh", "by_configuration", "one_by_one"),
-        compiler_options=compiler_options(family),
         **options,
     )
     def program(hyperparameters, begun, data, carry, point, mesh, by_configuration, one_by_one):

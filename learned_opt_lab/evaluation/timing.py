@@ -11,6 +11,7 @@ import optax
 
 from learned_opt_lab.evaluation.sweep import Factory, check_memory, sharded, spread
 from learned_opt_lab.evaluation.training import Runs, begin, start_run
+from outer_train import compiler_options
 from outer_train.particles import vary
 from tasks import TaskFamily
 
@@ -130,7 +131,8 @@ def time_together(
         _, start, step = start_run(family, optax.sgd, rate, begun, data, ())
         return jax.lax.fori_loop(0, num_steps, step, vary(start, axis_name)).params
 
-    program, begun = sharded(run, family), begin(family, runs)
+    program = sharded(run, compiler_options=compiler_options(family))
+    begun = begin(family, runs)
 
     def seconds(one_by_one: bool) -> float:
         def steps(number: jax.Array) -> Any:

@@ -74,7 +74,7 @@ def _of_task(store: CellStore, at: Place, tell: Callable[[int, str], None]) -> l
             tell(column, entry.label)
         timing = store.timing(at, entry)
         plain = at.plain().seconds_per_step
-        measured = Measured(*timing, plain, {together.num_runs: together.seconds})
+        measured = Measured(*timing, plain, together.num_runs, together.seconds)
         programs = store.kind.programs(at, entry)
         seconds[column] = sum(program_seconds(program, measured) for program in programs)
     return seconds

@@ -46,13 +46,15 @@ class Measured(NamedTuple):
       step: of one run alone.
       compilation: of the training loop of one run.
       plain_step: of one run of plain gradient descent alone.
-      together: of plain gradient descent, runs in one program -> a step of them all.
+      num_together: runs of plain gradient descent in one program.
+      together: a step of them all.
     """
 
     step: float
     compilation: float
     plain_step: float
-    together: dict[int, float]
+    num_together: int
+    together: float
 
 
 def program_seconds(program: Program, measured: Measured) -> float:
@@ -68,10 +70,9 @@ def _together(num_runs: int, measured: Measured) -> float:
     """A step of so many runs at once of plain gradient descent: on a line between, and beyond, what
     was measured.
     """
-    largest = max(measured.together, default=1)
-    if largest == 1:
+    if measured.num_together == 1:
         return num_runs * measured.plain_step
-    slope = (measured.together[largest] - measured.plain_step) / (largest - 1)
+    slope = (measured.together - measured.plain_step) / (measured.num_together - 1)
     return measured.plain_step + max(slope, 0.0) * (num_runs - 1)
 
 

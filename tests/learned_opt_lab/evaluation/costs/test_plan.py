@@ -27,14 +27,14 @@ class Clock:
 
 
 def test_seconds_of_a_program():
-    measured = Measured(step=2.0, compilation=5.0, plain_step=1.0, together={11: 6.0})
+    measured = Measured(step=2.0, compilation=5.0, plain_step=1.0, num_together=11, together=6.0)
     program = Program(2, 3, num_calls=4, num_steps=10, num_batches=30, compilation=3.0)
     # Six runs at once: 1 + (6 - 1) / 2 for a plain step, twice that for the optimizer's.
     assert program_seconds(program, measured) == pytest.approx(3 * 5 + 4 * (10 * 7 + 30 * 3.5 / 3))
-    alone = measured._replace(together={})
+    alone = measured._replace(num_together=1)
     assert program_seconds(program, alone) == pytest.approx(3 * 5 + 4 * (10 * 12 + 30 * 6 / 3))
     # More at once never cost less.
-    odd = measured._replace(together={11: 0.5})
+    odd = measured._replace(together=0.5)
     assert program_seconds(program, odd) == pytest.approx(3 * 5 + 4 * (10 * 2 + 30 / 3))
 
 
