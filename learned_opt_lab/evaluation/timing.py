@@ -49,7 +49,7 @@ class Together(NamedTuple):
 
     @property
     def is_faster_one_by_one(self) -> bool:
-        """By more than a timing's noise, so that another time finds the same."""
+        """By more than a timing's noise: what is as good as equal runs at once."""
         return FASTER * self.one_by_one < self.at_once
 
     @property
