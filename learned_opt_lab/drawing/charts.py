@@ -56,7 +56,7 @@ class Styles(NamedTuple):
     dashes: list[list[int]]
 
     def color(self) -> Spec:
-        """Colour by the field `name`."""
+        """Colour by the field `name`, with no legend of its own."""
         scale = {"domain": list(self.names.values()), "range": self.colors}
         return {"field": "name", "type": "nominal", "scale": scale}
 
@@ -69,6 +69,10 @@ class Styles(NamedTuple):
             "labelLimit": _LABEL_PIXELS,
             "symbolType": "stroke",
             "symbolStrokeWidth": 2,
+            # Long enough to tell dashes apart.
+            "symbolSize": 300,
+            # A band's opacity would be the legend's.
+            "symbolOpacity": 1,
         }
         dashes = {"domain": list(self.names.values()), "range": self.dashes}
         return {

@@ -238,11 +238,6 @@ def _drawn(
     y |= {"axis": {"tickCount": 6, "format": "~g" if scale.get("type") == "log" else ",~r"}}
     line = lines(x, y, look)
     line["params"] = [*line["params"], {"name": "zoom", "select": _ZOOM, "bind": "scales"}]
-    # The band, which lies below, has the same legend, or its opacity would be the legend's; symbols
-    # are long enough to tell dashes apart.
-    clear = {"symbolOpacity": 1, "symbolSize": 300}
-    for channel in ("color", "strokeDash"):
-        line["encoding"][channel] |= {"legend": line["encoding"][channel]["legend"] | clear}
     tooltip: list[Spec] = [{"field": "name", "title": "run"}]
     detail = {"detail": {"field": "part", "type": "nominal"}}
     if len(parts) > 1:

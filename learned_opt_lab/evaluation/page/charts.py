@@ -230,10 +230,11 @@ def _long(
 
 
 def _band(x: Spec, y: Spec, look: Styles) -> Spec:
-    y = y | {"field": "low"}
+    """With the legend of the lines: the two are drawn as one."""
+    y, color = y | {"field": "low"}, look.encoding()["color"]
     return {
         "mark": {"type": "area", "opacity": 0.13, "clip": True},
-        "encoding": {"x": x, "y": y, "y2": {"field": "high"}, "color": look.color()},
+        "encoding": {"x": x, "y": y, "y2": {"field": "high"}, "color": color},
     }
 
 

@@ -54,6 +54,16 @@ def test_nothing_is_fetched(made):
     assert "url(" not in ours
 
 
+def test_a_band_has_the_legend_of_its_lines():
+    """Vega-Lite draws one legend for both: without it, in the opacity of the band, hardly seen."""
+    charts = make_report()[1]
+    band, line = next(c.spec["layer"][:2] for n, c in charts.items() if n.endswith("_seconds"))
+    assert [band["mark"]["type"], line["mark"]["type"]] == ["area", "line"]
+    legends = [layer["encoding"]["color"]["legend"] for layer in (band, line)]
+    assert legends[0] == legends[1]
+    assert legends[0]["symbolOpacity"] == 1
+
+
 def test_charts_are_drawn_in_css_colours_with_a_colour_for_dark(made):
     text = made[1].replace(drawing.script(), "")
     used = set(re.findall(r"var\((--c-[0-9a-f]{6})", text))
