@@ -1,4 +1,5 @@
-"""An evaluation as a page: `docs/results/NAME.json`, what is kept of it, and `NAME.md` beside it.
+"""An evaluation as a page: `docs/results/NAME.json`, what is kept of it, `NAME.md` beside it, and
+its figures in `docs/figures/results`.
 
 python -m benchmarks.league_page DIR NAME
 
@@ -10,27 +11,30 @@ import json
 from pathlib import Path
 
 from learned_opt.disk import files
+from learned_opt_lab.drawing import charts
 from learned_opt_lab.evaluation.page import document
 from learned_opt_lab.results import made
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes both files; status 2 where there is no complete evaluation."""
+    """Writes all of them; status 2 where there is no complete evaluation."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.league_page")
     parser.add_argument("evaluation", type=Path, help="holds report.json and made.json")
     parser.add_argument("name", help="of the page")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where the page is written")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="where all is written")
     args = parser.parse_args(argv)
     paths = [args.evaluation / name for name in ("report.json", made.NAME)]
     try:
         content = document.kept(*(json.loads(path.read_text(encoding="utf-8")) for path in paths))
     except (OSError, ValueError) as error:
         parser.error(f"{args.evaluation} holds no complete evaluation: {error}")
-    files.write_json(args.results / f"{args.name}.json", content, indent=1)
-    page = args.results / f"{args.name}.md"
-    files.write_text(page, document.markdown(content))
+    for unit, chart in document.figures(content).items():
+        charts.save(chart, args.docs / "figures" / "results" / f"{args.name}_{unit}.png")
+    files.write_json(args.docs / "results" / f"{args.name}.json", content, indent=1)
+    page = args.docs / "results" / f"{args.name}.md"
+    files.write_text(page, document.markdown(content, args.name))
     print(f"{page} has {len(content['tasks'])} tasks and {len(content['optimizers'])} optimizers")
     return 0
 

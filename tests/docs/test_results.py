@@ -14,8 +14,13 @@ KEPT = sorted(path.stem for path in (DOCS / "results").glob("*.json"))
 @pytest.mark.parametrize("name", KEPT)
 def test_a_page_is_what_its_script_writes(name):
     content = json.loads((DOCS / "results" / f"{name}.json").read_text(encoding="utf-8"))
-    write = bench_page.markdown if name == "benchmarks" else document.markdown
-    assert PAGES[f"results/{name}"] == write(content)
+    if name == "benchmarks":
+        assert PAGES[f"results/{name}"] == bench_page.markdown(content)
+        return
+    assert PAGES[f"results/{name}"] == document.markdown(content, name)
+    for unit in document.figures(content):
+        figure = DOCS / "figures" / "results" / f"{name}_{unit}.png"
+        assert figure.stat().st_size < 100_000
 
 
 def test_each_is_in_the_table_of_contents():

@@ -5,7 +5,9 @@ that follows from that alone.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from learned_opt_lab.drawing.charts import Chart, styles
 from learned_opt_lab.drawing.markdown import code, show, table
+from learned_opt_lab.evaluation.page.board_charts import descent
 from learned_opt_lab.evaluation.page.boards import Board, boards_of
 from learned_opt_lab.evaluation.page.sentences import reference_name, sentence_of
 
@@ -41,6 +43,7 @@ _OF_LOSSES = ("estimate", "low", "high")
 _OF_STEPS = ("steps", "steps_ratio", "seconds_ratio", "seconds_with_tuning")
 _OF_ALL = ("format_version", "suite", "settings", "reference", "tasks", "skipped", "league")
 _DIGITS = 5
+_DIGITS_DRAWN = 3
 _TASKS_A_TABLE = 4
 """So that a table fits a phone."""
 _ABOUT = """\
@@ -60,6 +63,7 @@ def kept(report: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
     if report["progress"]["to_come"] or not made["finished"]:
         raise ValueError(f"not complete: {', '.join(report['progress']['to_come']) or 'its end'}")
     found = {name: report.get(name) for name in _OF_ALL} | {"made": dict(made)}
+    found["descent"] = _rounded(report["descent"], _DIGITS_DRAWN)
     if not (leagues := report.get("leagues")):
         return _rounded(found | _board(report))
     shown = [board.budget for board in boards_of(dict(report)) if "equal" in board.name]
@@ -73,13 +77,19 @@ def kept(report: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
     return _rounded(found | {"optimizers": who})
 
 
-def _rounded(value: Any) -> Any:
+def figures(content: Mapping[str, Any]) -> dict[str, Chart]:
+    """The page's pictures by unit, `steps` and `seconds`, from what `kept` returned alone."""
+    look = styles([each["label"] for each in content["optimizers"]], content["reference"])
+    return {unit: descent(content["descent"], unit, look) for unit in content["descent"]}
+
+
+def _rounded(value: Any, digits: int = _DIGITS) -> Any:
     """Numbers with as many digits as a page could ever show."""
     if isinstance(value, dict):
-        return {name: _rounded(each) for name, each in value.items()}
+        return {name: _rounded(each, digits) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(each) for each in value]
-    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+        return [_rounded(each, digits) for each in value]
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
 def _board(board: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,8 +113,10 @@ def _board(board: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def markdown(content: Mapping[str, Any]) -> str:
-    """The page, from what `kept` returned alone."""
+def markdown(content: Mapping[str, Any], name: str) -> str:
+    """The page, from what `kept` returned alone, and its name, after which its figures are
+    called.
+    """
     suite = content["suite"]
     lines = [
         f"# The suite `{suite['name']}`",
@@ -113,6 +125,8 @@ def markdown(content: Mapping[str, Any]) -> str:
         "",
         _ABOUT.format(zero=reference_name(dict(content))),
     ]
+    for unit, chart in figures(content).items():
+        lines += ["", f"![{chart.caption}](../figures/results/{name}_{unit}.png)"]
     for board in boards_of(dict(content)):
         lines += ["", f"## {board.title}", "", *_of_board(board, content)]
     return "\n".join([*lines, "", "## How it was made", "", *_made(content)]) + "\n"

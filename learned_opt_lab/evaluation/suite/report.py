@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from learned_opt_lab.evaluation import measures
 from learned_opt_lab.evaluation.suite import rankings, training_tasks
+from learned_opt_lab.evaluation.suite.descent import descents
 from learned_opt_lab.evaluation.suite.entries import Entry
 from learned_opt_lab.evaluation.suite.rows import reference_of, row_of
 from learned_opt_lab.evaluation.suite.run import Cell, Results
@@ -92,10 +93,12 @@ def build_board(
     suite: Suite, entries: list[Entry], results: Results, against: Against
 ) -> dict[str, Any]:
     """Rows, ranks, pairs and profiles of optimizers that are compared with one another."""
-    rows, own = [], []
-    for task in tasks_that_ran(suite, results.skipped):
-        reference = reference_of(task, against.cells[task.name])
-        row = functools.partial(row_of, task, reference=reference, started=results.started)
+    rows, own, tasks = [], [], tasks_that_ran(suite, results.skipped)
+    references = {task.name: reference_of(task, against.cells[task.name]) for task in tasks}
+    for task in tasks:
+        row = functools.partial(
+            row_of, task, reference=references[task.name], started=results.started
+        )
         rows.extend(row(entry, results.cells[task.name, entry.label]) for entry in entries)
         own.append(row(against.entry, against.cells[task.name]))
     return {
@@ -106,6 +109,7 @@ def build_board(
         "timing_warnings": rankings.timing_warnings(entries, rows),
         "probability_of_improvement": rankings.pairwise(entries, rows),
         "performance_profile": rankings.profiles(entries, rows),
+        "descent": descents(tasks, entries, results.cells, references),
         "diverged": [
             {"task": row["task"], "optimizer": row["optimizer"], **run}
             for row in rows

@@ -52,12 +52,12 @@ def test_what_is_kept_survives_json_and_is_enough(report, leagues):
     for each in (report, leagues):
         content = document.kept(each, MADE)
         again = json.loads(json.dumps(content, allow_nan=False))
-        assert document.markdown(again) == document.markdown(content)
+        assert document.markdown(again, "real") == document.markdown(content, "real")
         assert len(json.dumps(content)) < len(json.dumps(each)) / 3
 
 
 def test_every_board_has_a_sentence_and_the_ranks_of_the_report(leagues):
-    found = sections(document.markdown(document.kept(leagues, MADE)))
+    found = sections(document.markdown(document.kept(leagues, MADE), "real"))
     # A budget of one is the league in which nobody tunes.
     names = ["Nobody tunes", "Equal budgets of 5 runs for each", "How it was made"]
     assert list(found) == names
@@ -71,7 +71,7 @@ def test_every_board_has_a_sentence_and_the_ranks_of_the_report(leagues):
 
 
 def test_losses_are_those_of_the_rows(report):
-    page = document.markdown(document.kept(report, MADE))
+    page = document.markdown(document.kept(report, MADE), "real")
     losses = sections(page)["Who wins"].partition("Final test losses")[2]
     head, _, *rows = cells(losses)
     assert head[1:] == [f"`{task['name']}`" for task in report["tasks"]]
@@ -83,7 +83,7 @@ def test_losses_are_those_of_the_rows(report):
 
 
 def test_how_it_was_made_is_told(leagues):
-    made = sections(document.markdown(document.kept(leagues, MADE)))["How it was made"]
+    made = sections(document.markdown(document.kept(leagues, MADE), "real"))["How it was made"]
     suite, settings = leagues["suite"]["name"], leagues["settings"]
     command = (
         f"learned-opt evaluate learned.npz adam --suite {suite} --leagues untuned equal_budgets "
@@ -95,14 +95,17 @@ def test_how_it_was_made_is_told(leagues):
         assert told in made
 
 
-def test_the_script_writes_both_files(leagues, tmp_path, capsys):
-    folder, results = tmp_path / "evaluation", tmp_path / "results"
-    folder.mkdir(), results.mkdir()
+def test_the_script_writes_the_page_with_its_figures(leagues, tmp_path, capsys):
+    folder, docs = tmp_path / "evaluation", tmp_path / "docs"
+    folder.mkdir(), (docs / "results").mkdir(parents=True)
     (folder / "report.json").write_text(json.dumps(leagues))
     (folder / "made.json").write_text(json.dumps(MADE))
-    assert league_page.main([str(folder), "real", "--results", str(results)]) == 0
-    content = json.loads((results / "real.json").read_text())
-    assert (results / "real.md").read_text() == document.markdown(content)
+    assert league_page.main([str(folder), "real", "--docs", str(docs)]) == 0
+    content = json.loads((docs / "results" / "real.json").read_text())
+    page = (docs / "results" / "real.md").read_text()
+    assert page == document.markdown(content, "real")
+    for figure in re.findall(r"!\[[^]]+\]\(([^)]+)\)", page):
+        assert (docs / "results" / figure).read_bytes().startswith(b"\x89PNG")
     assert "3 tasks and 3 optimizers" in capsys.readouterr().out
 
 
@@ -115,7 +118,7 @@ def test_what_is_not_complete_is_no_page(report, tmp_path, capsys, change, made)
         (tmp_path / "report.json").write_text(json.dumps(report | change))
         (tmp_path / "made.json").write_text(json.dumps(MADE | made))
     with pytest.raises(SystemExit) as ended:
-        league_page.main([str(tmp_path), "real", "--results", str(tmp_path)])
+        league_page.main([str(tmp_path), "real", "--docs", str(tmp_path)])
     assert ended.value.code == 2
     assert "holds no complete evaluation" in capsys.readouterr().err
-    assert not list(tmp_path.glob("real.*"))
+    assert not list(tmp_path.rglob("real*"))

@@ -12,8 +12,8 @@ import pytest
 from learned_opt_lab.drawing import charts as drawing
 from learned_opt_lab.drawing.text import plain
 from learned_opt_lab.evaluation.page import page
+from learned_opt_lab.evaluation.page.board_charts import along_axis, overview
 from learned_opt_lab.evaluation.page.boards import boards_of
-from learned_opt_lab.evaluation.page.charts import along_axis, overview
 from tests.support.lab.pages import BROWSER, Numbers, browse, make_report
 
 HOSTILE = (
@@ -117,12 +117,18 @@ def hostile(tmp_path_factory):
 
 def test_hostile_names_are_drawn(hostile):
     report, charts, text = hostile
-    for name in ("overview", "axis", "profile", next(n for n in charts if n.endswith("_seconds"))):
+    for name in (
+        "overview",
+        "axis",
+        "profile",
+        "seconds_of_all",
+        next(n for n in charts if n.endswith("_seconds")),
+    ):
         assert drawing.png(charts[name]).startswith(b"\x89PNG")
     parsed = Parsed(text)
     assert json.loads(parsed.script) == report
     assert sum(tag[0] == "script" for tag in parsed.tags) == 4
-    assert sum(tag[0] == "figure" for tag in parsed.tags) == 3 + 3
+    assert sum(tag[0] == "figure" for tag in parsed.tags) == 3 + 1 + 3
     assert {plain(label) for label in HOSTILE} <= {cell.strip() for cell in parsed.cells}
 
 
@@ -140,7 +146,7 @@ def test_a_browser_finds_no_fault_with_hostile_names(hostile, tmp_path):
     assert console == []
     for width, page_found in found.items():
         assert page_found["errors"] == page_found["violations"] == page_found["cut"] == [], width
-        assert page_found["drawn"] == page_found["charts"] == 6
+        assert page_found["drawn"] == page_found["charts"] == 7
         assert page_found["overflow"] <= 0
         # Four of the page, one of the test tool, two of the test.
         assert page_found["scripts"] == 7
@@ -150,7 +156,7 @@ def test_a_browser_finds_no_fault_with_hostile_names(hostile, tmp_path):
 def test_losses_that_are_unknown_or_negative(value):
     report, charts, text = make_report(value=value)
     assert json.loads(Parsed(text).script) == report
-    for name in ("overview", "profile", "axis", "task0_steps"):
+    for name in ("overview", "profile", "axis", "steps_of_all", "task0_steps"):
         assert drawing.png(charts[name]).startswith(b"\x89PNG")
 
 

@@ -70,15 +70,15 @@ def test_charts_are_drawn_in_css_colours_with_a_colour_for_dark(made):
     light, dark = text.split("@media (prefers-color-scheme: dark)")[:2]
     assert len(used) > 3
     assert all(f"{name}:" in light and f"{name}:" in dark.split("</style>")[0] for name in used)
-    assert text.count("<figure") == 3 + 3
+    assert text.count("<figure") == 3 + 1 + 3
 
 
 def test_the_curves_data_stand_in_the_page_once(made):
     embedded = re.search(r'id="charts-data">(.*?)</script>', made[1], re.DOTALL).group(1)
     charts = json.loads(embedded)
-    # Two charts a task, over steps and over seconds.
-    assert [chart["data"] for chart in charts["specs"]] == [0, 1, 2, 3, 3, 4, 4, 5, 5]
-    assert len(charts["data"]) == 3 + 3
+    # Two charts of all tasks, and two for each of one's data, over steps and over seconds.
+    assert [chart["data"] for chart in charts["specs"]] == [0, 1, 2, 3, 4, 5, 5, 6, 6, 7, 7]
+    assert len(charts["data"]) == 3 + 2 + 3
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def test_a_browser_reads_sorts_hovers_and_finds_nothing_cut(browsed):
         assert page_found["fetched"] == [], width
         assert page_found["overflow"] <= 0, width
         assert page_found["cut"] == [], width
-        assert page_found["drawn"] == page_found["charts"] == len(charts) - 3
+        assert page_found["drawn"] == page_found["charts"] == len(charts) - 1 - 3
         assert page_found["titles"] == page_found["paths"] > 200
         shown = [float(value) for value in page_found["sorted"]]
         assert shown == sorted(shown)

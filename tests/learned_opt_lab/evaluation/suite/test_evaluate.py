@@ -149,9 +149,19 @@ def test_files(out):
         "figures",
     }
     figures = {path.name for path in (out / "figures").iterdir()}
-    assert figures == {"overview.png", "profile.png"} | {
-        f"{task}_{unit}.png" for task in ("small", "large") for unit in ("steps", "seconds")
+    by_unit = {
+        f"{unit}_of_all.png" if task is None else f"{task}_{unit}.png"
+        for task in (None, "small", "large")
+        for unit in ("steps", "seconds")
     }
+    assert figures == {"overview.png", "profile.png"} | by_unit
+
+
+def test_the_curve_of_all_tasks_ends_at_the_score(out):
+    report = json.loads((out / "report.json").read_text())
+    ends = {label: s[-1] for label, s in report["descent"]["steps"]["scores"].items()}
+    scores = {o["label"]: o["normalized"]["estimate"] for o in report["optimizers"]}
+    assert ends == pytest.approx(scores, abs=1e-12)
 
 
 @pytest.mark.parametrize(

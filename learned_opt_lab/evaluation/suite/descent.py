@@ -1,0 +1,63 @@
+"""All tasks in one curve: the score of every optimizer on its way, over steps and over seconds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_opt_lab.evaluation import measures, statistics
+from learned_opt_lab.evaluation.suite.entries import Entry
+from learned_opt_lab.evaluation.suite.run import Cell
+from tasks import SuiteTask
+
+LONGEST = 2.0
+"""Seconds are drawn as far as so many times those of the reference's whole run."""
+_NUM_POINTS = 41
+
+
+def descents(
+    tasks: Sequence[SuiteTask],
+    entries: Sequence[Entry],
+    cells: Mapping[tuple[str, str], Cell],
+    references: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
+    """For each unit, `steps` and `seconds`: the shares of the reference's run, and for each
+    optimizer the interquartile mean of its scores there, over tasks and runs.
+
+    A score is the smoothed test loss on the scale of the normalized score, 0 where the reference
+    ends and 1 where it starts, so that the last one over steps is the normalized score. A run that
+    is over stays where it ended; one that is no longer finite stays at the worst score.
+
+    Args:
+      tasks: that all entries ran on.
+      entries: the optimizers.
+      cells: what was measured, by task and label.
+      references: what `reference_of` gives, by task.
+    """
+    found: dict[str, Any] = {}
+    for unit, longest in (("steps", 1.0), ("seconds", LONGEST)):
+        shares = np.linspace(0.0, longest, _NUM_POINTS)
+        scores = {}
+        for entry in entries:
+            runs = [
+                _scores(task, cells[task.name, entry.label], references[task.name], unit, shares)
+                for task in tasks
+            ]
+            scores[entry.label] = statistics.interquartile_mean(np.stack(runs), (0, 1)).tolist()
+        found[unit] = {"shares": shares.tolist(), "scores": scores}
+    return found
+
+
+def _scores(
+    task: SuiteTask, cell: Cell, reference: Mapping[str, float], unit: str, shares: NDArray
+) -> NDArray:
+    """`[runs, shares]`."""
+    raw = np.asarray(cell.curves["test"]["loss"])
+    losses = measures.smooth(raw, task.loss_cap)
+    lost = np.logical_or.accumulate(~np.isfinite(raw), axis=-1)
+    scores = measures.normalized_scores(losses, lost, reference["start"], reference["test"])
+    at = np.linspace(0.0, 1.0, losses.shape[-1])
+    if unit == "seconds":
+        at *= cell.record["seconds_per_step"] / reference["seconds_per_step"]
+    return np.stack([np.interp(shares, at, run) for run in scores])
