@@ -28,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     paths = [args.evaluation / name for name in ("report.json", made.NAME)]
     try:
         content = document.kept(*(json.loads(path.read_text(encoding="utf-8")) for path in paths))
+    except KeyError as error:
+        parser.error(f"{args.evaluation} is of another version: it says nothing of {error}")
     except (OSError, ValueError) as error:
         parser.error(f"{args.evaluation} holds no complete evaluation: {error}")
     for unit, chart in document.figures(content).items():

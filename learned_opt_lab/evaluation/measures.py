@@ -25,9 +25,6 @@ DEFINITIONS = {
     "normalized": "(final test loss - reference's mean) / (mean loss before the first step - "
     "reference's mean) on the same task: 0 is the tuned reference, 1 is no progress, below 0 is "
     f"better; at most {WORST_SCORE:g}, the value of a diverged run",
-    "descent": "the smoothed test loss on the scale of the normalized score, at shares of the "
-    "reference's steps and seconds; interquartile mean over tasks and runs; a run that is over "
-    "stays where it ended",
     "steps_to_target": "first step at which the validation loss, smoothed by a trailing mean over "
     "a tenth of the run, is at or below the final validation loss of the tuned reference (mean "
     "over its runs); null where it never is",

@@ -11,6 +11,11 @@ from learned_opt_lab.evaluation.suite.entries import Entry
 from learned_opt_lab.evaluation.suite.run import Cell
 from tasks import SuiteTask
 
+DEFINITIONS = {
+    "descent": "the smoothed test loss on the scale of the normalized score, at shares of the "
+    "reference's steps and seconds; interquartile mean over tasks and runs; a run that is over "
+    "stays where it ended"
+}
 LONGEST = 2.0
 """Seconds are drawn as far as so many times those of the reference's whole run."""
 _NUM_POINTS = 41

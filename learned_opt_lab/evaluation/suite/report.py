@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_opt_lab.evaluation import measures
-from learned_opt_lab.evaluation.suite import rankings, training_tasks
-from learned_opt_lab.evaluation.suite.descent import descents
+from learned_opt_lab.evaluation.suite import descent, rankings, training_tasks
 from learned_opt_lab.evaluation.suite.entries import Entry
 from learned_opt_lab.evaluation.suite.rows import reference_of, row_of
 from learned_opt_lab.evaluation.suite.run import Cell, Results
@@ -62,7 +61,7 @@ def header(
         "settings": {**settings._asdict(), "reference": reference, "cache_dir": None},
         "reference": reference,
         "environment": _environment(),
-        "definitions": measures.DEFINITIONS,
+        "definitions": measures.DEFINITIONS | descent.DEFINITIONS,
         "tasks": [_task(task) for task in tasks_that_ran(suite, skipped)],
         "skipped": [{"task": name, "reason": reason} for name, reason in skipped.items()],
     }
@@ -109,7 +108,7 @@ def build_board(
         "timing_warnings": rankings.timing_warnings(entries, rows),
         "probability_of_improvement": rankings.pairwise(entries, rows),
         "performance_profile": rankings.profiles(entries, rows),
-        "descent": descents(tasks, entries, results.cells, references),
+        "descent": descent.descents(tasks, entries, results.cells, references),
         "diverged": [
             {"task": row["task"], "optimizer": row["optimizer"], **run}
             for row in rows

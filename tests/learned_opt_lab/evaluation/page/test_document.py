@@ -109,6 +109,15 @@ def test_the_script_writes_the_page_with_its_figures(leagues, tmp_path, capsys):
     assert "3 tasks and 3 optimizers" in capsys.readouterr().out
 
 
+def test_an_evaluation_of_another_version_is_refused(report, tmp_path, capsys):
+    older = {name: value for name, value in report.items() if name != "descent"}
+    (tmp_path / "report.json").write_text(json.dumps(older))
+    (tmp_path / "made.json").write_text(json.dumps(MADE))
+    with pytest.raises(SystemExit):
+        league_page.main([str(tmp_path), "real", "--docs", str(tmp_path)])
+    assert "is of another version: it says nothing of 'descent'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "made"),
     [({"progress": {"to_come": ["vit"]}}, {}), ({}, {"finished": False}), (None, {})],
