@@ -10,6 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
+from benchmarks.papers_figures import small
 from learned_opt.disk import files
 from learned_opt_lab.drawing import charts
 from learned_opt_lab.evaluation.page import document
@@ -33,7 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         parser.error(f"{args.evaluation} holds no complete evaluation: {error}")
     for unit, chart in document.figures(content).items():
-        charts.save(chart, args.docs / "figures" / "results" / f"{args.name}_{unit}.png")
+        picture = args.docs / "figures" / "results" / f"{args.name}_{unit}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.write_bytes(small(charts.png(chart)))
     files.write_json(args.docs / "results" / f"{args.name}.json", content, indent=1)
     page = args.docs / "results" / f"{args.name}.md"
     files.write_text(page, document.markdown(content, args.name))

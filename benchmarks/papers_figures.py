@@ -38,18 +38,21 @@ def copy_figures(results: Path, name: str, folder: Path) -> list[Path]:
     for i, path in enumerate(found):
         copies.append(folder / f"{name}_{path.stem}.png" if i else folder / f"{name}.png")
         folder.mkdir(parents=True, exist_ok=True)
-        copies[-1].write_bytes(small(path))
+        try:
+            copies[-1].write_bytes(small(path.read_bytes()))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
     return copies
 
 
-def small(path: Path) -> bytes:
+def small(picture: bytes) -> bytes:
     """The picture with as many points and colours as `MOST_BYTES` have room for.
 
     Raises:
       ValueError: it has no room even for the fewest.
     """
-    with Image.open(path) as picture:
-        whole = picture.convert("RGB")
+    with Image.open(io.BytesIO(picture)) as opened:
+        whole = opened.convert("RGB")
     for width in WIDTHS:
         size = min(width, whole.width)
         scaled = whole.resize((size, round(whole.height * size / whole.width)), Image.LANCZOS)
@@ -61,7 +64,7 @@ def small(path: Path) -> bytes:
             few.save(buffer, "PNG", optimize=True)
             if buffer.tell() <= MOST_BYTES:
                 return buffer.getvalue()
-    raise ValueError(f"{path} has no copy of {MOST_BYTES:,} bytes or less")
+    raise ValueError(f"there is no copy of {MOST_BYTES:,} bytes or less")
 
 
 _CARD = re.compile(

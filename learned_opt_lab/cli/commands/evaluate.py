@@ -182,20 +182,19 @@ def print_report(report: dict[str, Any]) -> None:
     if not (leagues := report.get("leagues")):
         print_ranking(report)
         return
-    reference = leagues["reference"]
-    own = {"reference": reference["label"], "is_tuned": reference["is_tuned"]}
     if leagues["untuned"]:
         print("nobody tunes")
-        print_ranking(leagues["untuned"] | own)
+        print_ranking(report | leagues["untuned"])
     for budget, board in leagues["equal_budgets"].items():
         print(f"equal budgets: {budget} configuration{'s' if budget != '1' else ''} each")
-        print_ranking(board | own)
+        print_ranking(report | board)
 
 
 def print_ranking(report: dict[str, Any]) -> None:
     """One line for each optimizer: normalized score with its interval,
     against the reference, divergence.
     """
+    from learned_opt_lab.evaluation.page.sentences import reference_name
     from learned_opt_lab.results.folder import show
 
     print(
@@ -214,5 +213,4 @@ def print_ranking(report: dict[str, Any]) -> None:
             f"{optimizer['rank']:>4} {optimizer['label']:<24} {show(score['estimate'], 3):>9} "
             f"{interval:>21} {better:>9} {optimizer['divergence_rate']:>8.0%}"
         )
-    tuned = "tuned" if report.get("is_tuned", True) else "untuned"
-    print(f"score: 0 is {tuned} {report['reference']}, 1 is no progress; lower is better")
+    print(f"score: 0 is {reference_name(report)}, 1 is no progress; lower is better")

@@ -111,6 +111,9 @@ def _board(
         row |= {"cost": record["cost"], "knows_horizon": record["knows_horizon"]}
         for name in ("steps_to_target", "steps_to_best"):
             row[name]["seconds_with_tuning"] = row[name]["seconds"] + record["cost"]["seconds"]
+    profiles = {
+        name: time_to_target(board["rows"], f"steps_to_{name}") for name in ("target", "best")
+    }
     by_label = {entry.label: entry for entry in entries}
     for optimizer in board["optimizers"]:
         rival = league_rival(by_label[optimizer["label"]])
@@ -119,13 +122,14 @@ def _board(
             "default": dict(rival.space.default),
             "default_source": rival.source,
             "knows_horizon": any(row["knows_horizon"] for row in rows),
+            "speed": {
+                unit: profile["scores"][optimizer["label"]]
+                for unit, profile in profiles["best"]["units"].items()
+            },
             "num_diverged_runs": sum(len(row["diverged_runs"]) for row in rows),
             "cost": {
                 name: sum(row["cost"][name] for row in rows)
                 for name in ("runs", "steps", "seconds")
             },
         }
-    profiles = {
-        name: time_to_target(board["rows"], f"steps_to_{name}") for name in ("target", "best")
-    }
     return {"budget": budget, **board, "time_to_target": profiles}

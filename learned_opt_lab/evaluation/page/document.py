@@ -25,6 +25,7 @@ _OF_OPTIMIZERS = (
     "num_diverged_runs",
     "divergence_rate",
     "knows_horizon",
+    "speed",
     "default",
     "cost",
 )
@@ -50,8 +51,16 @@ _ABOUT = """\
 The score is the interquartile mean, over tasks and runs, of the normalized test loss: 0 is {zero},
 and 1 is no progress. Brackets are 95 % intervals. An optimizer *beats* the reference where the
 interval of its score lies below 0 and that of the probability of improvement above one half.
-*Steps* and *seconds* are those to the reference's lowest validation loss, over the reference's own.
+{fast}
 [Evaluation](../evaluation.md#two-leagues) says what each league is."""
+
+_RATIOS = """\
+*Steps* and *seconds* are those to the reference's lowest validation loss, over the reference's
+own."""
+_SPEED = """\
+*Speed* is the area under the profile of time to the reference's lowest validation loss: 1 for the
+fastest on every task, 0 for one that never gets there in four times the fastest's. Its seconds
+include those of the search."""
 
 
 def kept(report: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +132,10 @@ def markdown(content: Mapping[str, Any], name: str) -> str:
         "",
         f"{suite['description']} {_size(content)}",
         "",
-        _ABOUT.format(zero=reference_name(dict(content))),
+        _ABOUT.format(
+            zero=reference_name(dict(content)),
+            fast=_SPEED if content.get("leagues") else _RATIOS,
+        ),
     ]
     for unit, chart in figures(content).items():
         lines += ["", f"![{chart.caption}](../figures/results/{name}_{unit}.png)"]
@@ -148,8 +160,9 @@ def _of_board(board: Board, content: Mapping[str, Any]) -> Iterator[str]:
     head = ("rank", "optimizer", "score", "against the reference", "won, lost", "diverged")
     yield from table(head, [_ranked(each) for each in optimizers])
     yield ""
-    head = ("optimizer", "reaches", "steps", "seconds", "ends at most as high", "time a step")
-    yield from table(head, [_reached(each) for each in optimizers])
+    steps = ("speed, steps", "speed, seconds") if board.budget else ("steps", "seconds")
+    head = ("optimizer", "reaches", *steps, "ends at most as high", "time a step")
+    yield from table(head, [_reached(each, board) for each in optimizers])
     for warning in board.content["timing_warnings"]:
         yield ""
         ratio = show(warning["seconds_per_step_ratio"], 2)
@@ -183,12 +196,16 @@ def _ranked(optimizer: Mapping[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _reached(optimizer: Mapping[str, Any]) -> tuple[Any, ...]:
+def _reached(optimizer: Mapping[str, Any], board: Board) -> tuple[Any, ...]:
     steps, final = optimizer["steps_to_best"], optimizer["validation_at_most_reference"]
+    fast = [steps[f"{unit}_ratio"] for unit in ("steps", "seconds")]
+    if board.budget:
+        seconds = "seconds" if board.budget == 1 else "seconds_with_tuning"
+        fast = [optimizer["speed"][unit] for unit in ("steps", seconds)]
     return (
         code(optimizer["label"]),
         f"{steps['tasks_reached']} of {steps['num_tasks']}",
-        *(_interval(steps[f"{unit}_ratio"]) for unit in ("steps", "seconds")),
+        *map(_interval, fast),
         f"{final['tasks']} of {final['num_tasks']}",
         show(optimizer["against_reference"]["seconds_per_step_ratio"], 3),
     )

@@ -25,13 +25,19 @@ class Piece(NamedTuple):
 
 
 def reference_name(report: dict[str, Any]) -> str:
-    """What everything is measured against, and whether it was tuned."""
+    """What everything is measured against, and how it was tuned."""
     label = report["reference"]
     kinds = {optimizer["label"]: optimizer["kind"] for optimizer in report["optimizers"]}
     if kinds[label] == "learned":
         return label
-    tuned = (report.get("leagues") or {"reference": {"is_tuned": True}})["reference"]["is_tuned"]
-    return f"tuned {label}" if tuned else f"{label} at its default"
+    if not (leagues := report.get("leagues")):
+        return f"tuned {label}"
+    found = leagues["reference"]
+    return (
+        f"{label} tuned with {found['budget']} runs"
+        if found["is_tuned"]
+        else f"{label} at its default"
+    )
 
 
 def sentence_of(board: Board, report: dict[str, Any]) -> list[Piece]:

@@ -50,6 +50,18 @@ _RANKING = (
     ),
     Column("diverged", "divergence_rate", "share of runs that diverged"),
 )
+_SPEED = (
+    Column(
+        "speed, steps",
+        "speed.steps",
+        "area under the profile of steps to the reference's lowest validation loss: 1 for the "
+        "fastest on every task, 0 for one that never gets there in four times the fastest's",
+    ),
+    Column("speed, s", "speed.seconds", "the same in seconds"),
+)
+_SPEED_WITH_SEARCH = Column(
+    "speed, s", "speed.seconds_with_tuning", "the same in seconds, those of its search included"
+)
 _OF_LEAGUES = (
     Column("search, s", "cost.seconds", "seconds of all runs of the search, over all tasks"),
 )
@@ -67,8 +79,17 @@ _ROWS = (
 
 
 def ranking_columns(board: Board) -> tuple[Column, ...]:
-    """Of the table of optimizers."""
-    return _RANKING + (_OF_LEAGUES if board.budget > 1 else ())
+    """Of the table of optimizers.
+
+    A board of a league says how fast each is by its profile: a ratio to the reference's steps is
+    infinite as soon as a quarter of the runs never reach its best.
+    """
+    if not board.budget:
+        return _RANKING
+    speed = _SPEED if board.budget == 1 else (_SPEED[0], _SPEED_WITH_SEARCH)
+    i = next(i for i, column in enumerate(_RANKING) if column.heading == "steps")
+    columns = _RANKING[:i] + speed + _RANKING[i + len(speed) :]
+    return columns + (_OF_LEAGUES if board.budget > 1 else ())
 
 
 def row_columns() -> tuple[Column, ...]:

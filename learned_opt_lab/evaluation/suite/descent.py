@@ -17,7 +17,7 @@ DEFINITIONS = {
     "stays where it ended"
 }
 LONGEST = 2.0
-"""Seconds are drawn as far as so many times those of the reference's whole run."""
+"""Seconds go as far as the slowest optimizer's, and at most so many times the reference's."""
 _NUM_POINTS = 41
 
 
@@ -40,8 +40,14 @@ def descents(
       cells: what was measured, by task and label.
       references: what `reference_of` gives, by task.
     """
+    ratios = [
+        cells[task.name, entry.label].record["seconds_per_step"]
+        / references[task.name]["seconds_per_step"]
+        for task in tasks
+        for entry in entries
+    ]
     found: dict[str, Any] = {}
-    for unit, longest in (("steps", 1.0), ("seconds", LONGEST)):
+    for unit, longest in (("steps", 1.0), ("seconds", float(np.clip(max(ratios), 1.0, LONGEST)))):
         shares = np.linspace(0.0, longest, _NUM_POINTS)
         scores = {}
         for entry in entries:

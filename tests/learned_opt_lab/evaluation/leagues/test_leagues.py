@@ -217,7 +217,8 @@ def test_every_board_is_printed(report, capsys):
         for words in ("1 configuration", "3 configurations", "8 configurations")
     ]
     assert sum(line.split()[1:2] == ["nan"] for line in lines) == 4
-    assert f"score: 0 is tuned {report['reference']}, 1 is no progress; lower is better" in lines
+    reference = f"{report['reference']} tuned with 8 runs"
+    assert f"score: 0 is {reference}, 1 is no progress; lower is better" in lines
 
 
 def test_tuning_has_runs_of_its_own(small):

@@ -28,7 +28,15 @@ def report():
 def leagues(report):
     """The report as one of both leagues, in which the reference was tuned with five runs."""
     names = ("optimizers", "rows", "timing_warnings")
+    units = ("steps", "seconds", "seconds_with_tuning")
+    speeds = [
+        {u: {"estimate": i + j / 10, "low": 0.0, "high": 3.0} for j, u in enumerate(units)}
+        for i in range(3)
+    ]
     board = {name: report[name] for name in names}
+    board["optimizers"] = [
+        each | {"speed": speed} for each, speed in zip(report["optimizers"], speeds, strict=True)
+    ]
     reference = {"label": "adam", "budget": 5, "is_tuned": True}
     equal = {"1": board, "5": board}
     settings = report["settings"] | {"leagues": ["untuned", "equal_budgets"], "budgets": [1, 5]}
@@ -62,12 +70,24 @@ def test_every_board_has_a_sentence_and_the_ranks_of_the_report(leagues):
     names = ["Nobody tunes", "Equal budgets of 5 runs for each", "How it was made"]
     assert list(found) == names
     for name in names[:2]:
-        assert "`learned` ranks first of 3 optimizers and beats tuned adam (" in found[name]
+        assert (
+            "`learned` ranks first of 3 optimizers and beats adam tuned with 5 runs ("
+            in found[name]
+        )
         ranked = [row[:3] for row in cells(found[name]) if row[0].isdigit()]
         for row, optimizer in zip(ranked, leagues["optimizers"], strict=True):
             score = optimizer["normalized"]["estimate"]
             assert int(row[0]) == optimizer["rank"]
             assert float(row[2].split()[0]) == pytest.approx(score, rel=6e-3)
+
+
+def test_a_board_of_a_league_tells_speeds_and_those_of_a_search_with_it(leagues):
+    found = sections(document.markdown(document.kept(leagues, MADE), "real"))
+    for name, seconds in (("Nobody tunes", "0.1"), ("Equal budgets of 5 runs for each", "0.2")):
+        (head,) = (row for row in cells(found[name]) if row[1:3] == ["reaches", "speed, steps"])
+        assert head[3] == "speed, seconds"
+        rows = [row for row in cells(found[name]) if row[0] == "`learned`"]
+        assert [cell.split()[0] for cell in rows[0][2:4]] == ["0", seconds]
 
 
 def test_losses_are_those_of_the_rows(report):

@@ -114,8 +114,8 @@ def test_each_board_has_its_sentence_tables_and_paths(in_leagues):
         said[0]
         == said[1]
         == (
-            f"learned ranks first of 3 optimizers and beats tuned adam {how}; </script> ranks rank "
-            f"and loses to it {how}."
+            f"learned ranks first of 3 optimizers and beats adam tuned with 5 runs {how}; "
+            f"</script> ranks rank and loses to it {how}."
         )
     )
     text = page.render(in_leagues, {})

@@ -100,12 +100,12 @@ def test_a_copy_has_room_or_is_refused(tmp_path, monkeypatch):
     Image.fromarray(noise).save(tmp_path / "noise.png")
     monkeypatch.setattr(papers_figures, "WIDTHS", (1500, 300))
     monkeypatch.setattr(papers_figures, "MOST_BYTES", 20_000)
-    copy = papers_figures.small(tmp_path / "noise.png")
+    copy = papers_figures.small((tmp_path / "noise.png").read_bytes())
     assert len(copy) <= 20_000
     assert Image.open(io.BytesIO(copy)).width == 300
     monkeypatch.setattr(papers_figures, "MOST_BYTES", 100)
     with pytest.raises(ValueError, match="no copy of 100 bytes"):
-        papers_figures.small(tmp_path / "noise.png")
+        papers_figures.small((tmp_path / "noise.png").read_bytes())
 
 
 def test_the_script_writes_page_numbers_and_figures(results, tmp_path, capsys):
