@@ -38,7 +38,7 @@ class Planned:
         for line in lines(plan):
             self._say(line)
         limit = None if plan.max_seconds is None else plan.max_seconds - plan.spent
-        self._countdown = Countdown(plan.seconds, max_seconds=limit)
+        self._countdown = Countdown(plan.seconds, max_seconds=limit, group=len(plan.labels))
 
     def tell(self, done: int, total: int, what: str) -> None:
         """Shows where it is."""

@@ -89,7 +89,7 @@ class _Steps:
         plan = make_plan(
             self._store, self._suite, course.max_seconds, course.progress, self._elapsed
         )
-        self._countdown = Countdown(plan.seconds, course.clock)
+        self._countdown = Countdown(plan.seconds, course.clock, group=len(plan.labels))
         if course.planned is not None:
             course.planned(plan)
 
