@@ -2,6 +2,7 @@
 of pages which need more than one folder or name.
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -45,25 +46,28 @@ def test_the_readme_is_short_and_shows_the_two_commands():
     assert "\n.venv/bin/learned-opt train digits_mlp " in text
 
 
-def numbers_of(table):
-    """Of each row of a Markdown table, the cells that are numbers."""
-    rows = [re.split(r" *\| *", row)[1:-1] for row in table.partition("\n\n")[0].splitlines()[2:]]
-    return [[float(x) for x in row if re.fullmatch(r"[\d.]+(e-\d+)?", x)] for row in rows]
+def test_the_readmes_numbers_are_those_of_the_league():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    leagues = json.loads((ROOT / "docs/results/real.json").read_text(encoding="utf-8"))["leagues"]
+    boards = [leagues["untuned"], leagues["equal_budgets"]["5"]]
+    untuned, tuned = ({each["label"]: each for each in board["optimizers"]} for board in boards)
+    seconds = {
+        k: each["against_reference"]["seconds_per_step_ratio"] for k, each in untuned.items()
+    }
+    table = readme[readme.index("| optimizer | nobody tunes") :].partition("\n\n")[0]
+    shown = [re.split(r" *\| *", row)[1:-1] for row in table.splitlines()[2:]]
+    assert len(shown) == 5
+    for label, *said in shown:
+        name = label.strip("*`")
+        assert said == [
+            *(_interval(board[name]["normalized"]) for board in (untuned, tuned)),
+            f"{seconds[name] / seconds['adam']:.2f}",
+        ]
 
 
-def test_the_readmes_numbers_are_those_of_the_results():
-    readme, results = (
-        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results/index.md")
-    )
-    said = numbers_of(readme[readme.index("| task | final test loss, tuned Adam") :])
-    steps, losses = (
-        numbers_of(results[results.index(heading) :])
-        for heading in ("| task | Adam's lowest |", "| task | tuned Adam |")
-    )
-    # Final losses and, where Adam's best is reached, the share of its steps.
-    measured = [final + lowest[2:3] for lowest, final in zip(steps, losses, strict=True)]
-    assert len(said) == 7
-    assert [row for row in said if row not in measured] == []
+def _interval(found):
+    estimate, low, high = (f"{found[key]:.3f}" for key in ("estimate", "low", "high"))
+    return f"{estimate} [{low}, {high}]"
 
 
 def test_a_package_index_shows_the_same_program():
