@@ -139,7 +139,10 @@ def markdown(content: Mapping[str, Any], name: str) -> str:
     ]
     for unit, chart in figures(content).items():
         lines += ["", f"![{chart.caption}](../figures/results/{name}_{unit}.png)"]
-    for board in boards_of(dict(content)):
+    boards = boards_of(dict(content))
+    if len(boards) > 1:
+        lines += ["", f"The curves are those of the board *{boards[-1].title}*."]
+    for board in boards:
         lines += ["", f"## {board.title}", "", *_of_board(board, content)]
     return "\n".join([*lines, "", "## How it was made", "", *_made(content)]) + "\n"
 

@@ -65,15 +65,15 @@ def test_what_is_kept_survives_json_and_is_enough(report, leagues):
 
 
 def test_every_board_has_a_sentence_and_the_ranks_of_the_report(leagues):
-    found = sections(document.markdown(document.kept(leagues, MADE), "real"))
+    page = document.markdown(document.kept(leagues, MADE), "real")
+    found = sections(page)
     # A budget of one is the league in which nobody tunes.
     names = ["Nobody tunes", "Equal budgets of 5 runs for each", "How it was made"]
     assert list(found) == names
+    assert f"The curves are those of the board *{names[1]}*." in page
+    said = "`learned` ranks first of 3 optimizers and beats adam tuned with 5 runs ("
     for name in names[:2]:
-        assert (
-            "`learned` ranks first of 3 optimizers and beats adam tuned with 5 runs ("
-            in found[name]
-        )
+        assert said in found[name]
         ranked = [row[:3] for row in cells(found[name]) if row[0].isdigit()]
         for row, optimizer in zip(ranked, leagues["optimizers"], strict=True):
             score = optimizer["normalized"]["estimate"]
