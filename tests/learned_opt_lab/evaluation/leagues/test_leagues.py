@@ -252,7 +252,7 @@ def test_a_browser_finds_no_fault_with_the_page(out, report, tmp_path):
     for width, page_found in found.items():
         assert page_found["errors"] == page_found["violations"] == page_found["cut"] == [], width
         assert page_found["overflow"] <= 0
-        # Three charts a board, one more for the task.
-        assert page_found["drawn"] == page_found["charts"] == 3 * len(boards_of(report)) + 1
+        # Three charts a board, one of all tasks, one of the task.
+        assert page_found["drawn"] == page_found["charts"] == 3 * len(boards_of(report)) + 2
     labels = {optimizer["label"] for optimizer in report["optimizers"]}
     assert all(label in found[390]["csv"]["untuned_ranking"] for label in labels)
