@@ -2,9 +2,6 @@
 (Donini et al. 2019, arXiv 1910.08525, Fig 3 and 4).
 
     learned-opt reproduce image_classification_schedules --out DIR
-    learned-opt reproduce image_classification_schedules --out DIR --scale paper
-
-The last takes CIFAR-10 and -100 through TFDS.
 
 A VGG with SGD + momentum and a ResNet with Adam, both with batch normalization. The training loss
 has weight decay, the objective E of the online methods has none and is measured, as at test time,
@@ -17,8 +14,8 @@ meta step that its search finds. At paper scale the rates of all methods are the
 `result.json` has for both MARTHEs the differences to every other method, paired over seeds, with
 95 % intervals; and what a step of each method takes on these networks, counted by the compiler.
 
-The default, 28x28 Fashion-MNIST for five epochs, takes an evening on two cores. `--image-size 8
---num-steps 600 --batch-size 32` takes a quarter of an hour.
+The default, Fashion-MNIST at 8x8 for 600 steps, takes a quarter of an hour on two cores; `--scale
+small`, at 28x28 for five epochs, an evening; `--scale paper` reads CIFAR-10 and -100 through TFDS.
 """
 
 import dataclasses
@@ -50,6 +47,7 @@ from learned_opt_lab.papers.donini2019.image_classification_tuning import (
     step_costs,
     tune,
 )
+from learned_opt_lab.papers.scales import at_scale
 from learned_opt_lab.papers.schedule_runs import split_rows
 from learned_opt_lab.results.folder import write_result
 from learned_opt_lab.results.resumable import Cells
@@ -62,14 +60,14 @@ class Config:
     """Sizes; those that are None follow the scale.
 
     Attributes:
-      scale: "default" is Fashion-MNIST and small networks, "paper" CIFAR-10 with VGG-11 and
-        CIFAR-100 with ResNet-18.
+      scale: "default" is Fashion-MNIST at 8x8 and small networks, "small" the same at 28x28,
+        "paper" CIFAR-10 with VGG-11 and CIFAR-100 with ResNet-18.
       settings: which of the two to run.
       image_size: pixels a side of Fashion-MNIST; the paper's sets have their own.
-      num_epochs: of the training split, which give the number of steps (5 | 200).
-      num_steps: T in place of whole epochs; a multiple of `num_points`.
-      batch_size: of training and validation minibatches.
-      num_seeds: runs of each method with its tuned rates (6 | 5).
+      num_epochs: of the training split, which give the number of steps (none | 5 | 200).
+      num_steps: T in place of whole epochs; a multiple of `num_points` (600 | none | none).
+      batch_size: of training and validation minibatches (32 | 128 | 128).
+      num_seeds: runs of each method with its tuned rates (6 | 6 | 5).
       num_tuning_seeds: runs of each trial.
       num_points: measurements of a run.
       num_search_steps: steps of a run in the search of MARTHE's meta step.
@@ -79,12 +77,12 @@ class Config:
       seed: of everything.
     """
 
-    scale: Literal["default", "paper"] = "default"
+    scale: Literal["default", "small", "paper"] = "default"
     settings: tuple[str, ...] = ("vgg_sgdm", "resnet_adam")
-    image_size: int = 28
+    image_size: int | None = None
     num_epochs: int | None = None
     num_steps: int | None = None
-    batch_size: int = 128
+    batch_size: int | None = None
     num_seeds: int | None = None
     num_tuning_seeds: int = 2
     num_points: int = 10
@@ -95,6 +93,21 @@ class Config:
     seed: int = 0
 
 
+SIZES = {
+    "default": Config(image_size=8, num_steps=600, batch_size=32, num_seeds=6),
+    "small": Config(image_size=28, num_epochs=5, batch_size=128, num_seeds=6),
+    "paper": Config(num_epochs=NUM_EPOCHS, batch_size=128, num_seeds=5),
+}
+
+
+def resolve(config: Config) -> Config:
+    """Fills in what is None from the scale's sizes; epochs that are given are no steps."""
+    sizes = SIZES
+    if config.num_epochs is not None:
+        sizes = {name: dataclasses.replace(each, num_steps=None) for name, each in SIZES.items()}
+    return at_scale(config, sizes)
+
+
 def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
     """Writes `result.json`, `curves_SETTING.npz` and `SETTING.png` for each setting to `out`.
 
@@ -103,6 +116,7 @@ def run(config: Config, out: pathlib.Path) -> dict[str, Any]:
         the number of measurements.
       tasks.images.datasets.DatasetNotPrepared: the images are not there.
     """
+    config = resolve(config)
     unknown = set(config.settings) - {"vgg_sgdm", "resnet_adam"}
     if unknown:
         raise ValueError(f"settings are vgg_sgdm and resnet_adam, got {sorted(unknown)}")
@@ -150,7 +164,7 @@ def _setting(config: Config, name: str) -> Setting:
         module = models.ResNet(blocks, data.num_classes, stride)
     batch_size = config.batch_size
     steps_an_epoch = int(np.asarray(data.counts)[0].sum()) // batch_size
-    epochs = config.num_epochs or (NUM_EPOCHS if paper else 5)
+    epochs = config.num_epochs or 0
     whole_epochs = epochs * steps_an_epoch // config.num_points * config.num_points
     return Setting(
         task=_task(module, data, batch_size, config.weight_decay),
@@ -192,7 +206,7 @@ def _compare(
     paper = config.scale == "paper"
     key_search, key_tuning, key_final = jax.random.split(jax.random.key(config.seed), 3)
     tuning_keys = jax.random.split(key_tuning, config.num_tuning_seeds)
-    keys = jax.random.split(key_final, config.num_seeds or (5 if paper else 6))
+    keys = jax.random.split(key_final, config.num_seeds)
     trials = PAPER_TRIALS[name] if paper else DEFAULT_TRIALS[name]
     search = functools.partial(
         search_meta_steps,

@@ -96,12 +96,12 @@ SIZES = {
 }
 
 
-def resolve(config: Config, num_outer_steps: int = 1000) -> Config:
+def resolve(config: Config, num_outer_steps: int = 3000) -> Config:
     """Fills in what is None from the scale's sizes.
 
     Args:
       config: as given.
-      num_outer_steps: at the default scale; what five minutes allow depends on the experiment.
+      num_outer_steps: at the default scale; what ten minutes allow depends on the experiment.
 
     Raises:
       ValueError: for a count below 1.

@@ -175,6 +175,21 @@ def test_bad_configs_are_refused(tmp_path):
         )
 
 
+@pytest.mark.parametrize(
+    ("given", "sizes"),
+    [
+        ({}, (8, 600, None, 32, 6)),
+        ({"num_epochs": 2}, (8, None, 2, 32, 6)),
+        ({"scale": "small"}, (28, None, 5, 128, 6)),
+        ({"scale": "paper", "num_seeds": 1}, (None, None, 200, 128, 1)),
+    ],
+)
+def test_sizes_of_a_scale_are_those_that_are_not_given(given, sizes):
+    config = image_classification_schedules.resolve(image_classification_schedules.Config(**given))
+    names = ("image_size", "num_steps", "num_epochs", "batch_size", "num_seeds")
+    assert tuple(getattr(config, name) for name in names) == sizes
+
+
 @pytest.mark.usefixtures("optimized")
 def test_lr_schedules_at_small_size(tmp_path):
     """MARTHE learns faster than the constant rate it starts from,
