@@ -24,10 +24,12 @@ class Work:
     Attributes:
       finished: whether it is done where its block ends; a block that only comes part of the way
         sets it to False.
+      anew: whether something was made; a block that found all of it there sets it to False, and
+        what was written when it was made stays.
     """
 
     def __init__(self, path: Path, about: dict[str, Any], earlier: float):
-        self.finished = True
+        self.finished = self.anew = True
         self._path, self._about = path, about
         self._earlier, self._start = earlier, time.monotonic()
 
@@ -67,21 +69,28 @@ def timed(
         with contextlib.suppress(OSError):
             work.note()
         raise
-    work.note(work.finished)
+    if work.anew or not _found(out / NAME, made).get("finished"):
+        work.note(work.finished)
 
 
 def _earlier_minutes(path: Path, made: dict[str, Any], adds_up: bool) -> float:
     """Of the same work, as far as it came in the folder; 0 where nothing is known of it."""
+    found = _found(path, made)
+    if not found or (found["finished"] and not adds_up):
+        return 0.0
+    return float(found["minutes"])
+
+
+def _found(path: Path, made: dict[str, Any]) -> dict[str, Any]:
+    """What is written of the same work; empty where nothing is."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return 0.0
+        return {}
     if not isinstance(found, dict) or "finished" not in found:
-        return 0.0
-    if found["finished"] and not adds_up:
-        return 0.0
+        return {}
     same = all(found.get(key) == made[key] for key in ("experiment", "scale", "settings"))
-    return float(found["minutes"]) if same else 0.0
+    return found if same else {}
 
 
 def made_by() -> dict[str, Any]:

@@ -129,24 +129,30 @@ def _check(name: str, given: Any) -> None:
 
 def _run_one(name: str, config: Any, out: Path) -> list[Path]:
     """Runs one experiment, and returns the files that are in its folder."""
-    from learned_opt_lab.results import made
+    from learned_opt_lab.results import made, resumable
     from outer_train.run import lock
 
     module = importlib.import_module(name)
-    fresh = not out.exists()
+    fresh, pieces = not out.exists(), _written(out / resumable.FOLDER)
     out.mkdir(parents=True, exist_ok=True)
     try:
         with (
             lock.hold(out),
-            made.timed(out, known_as(name), config.scale, not_at_default(config)),
+            made.timed(out, known_as(name), config.scale, not_at_default(config)) as work,
         ):
             module.run(config, out)
+            work.anew = not pieces or _written(out / resumable.FOLDER) != pieces
     except ValueError:
         if fresh:  # bad input leaves nothing behind; results that are there already stay
             with contextlib.suppress(OSError):
                 out.rmdir()
         raise
     return sorted(path for path in out.iterdir() if path.is_file())
+
+
+def _written(folder: Path) -> set[tuple[Path, int]]:
+    """Files of a folder, and when they were written."""
+    return {(path, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
 def _run_all(given: Any) -> Outcome:

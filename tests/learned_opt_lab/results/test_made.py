@@ -42,6 +42,18 @@ def test_time_before_an_interruption_counts(tmp_path, monkeypatch):
     assert read(tmp_path)["minutes"] == 1
 
 
+def test_what_finds_all_of_it_there_changes_nothing(tmp_path, monkeypatch):
+    for minutes, anew in ((2, True), (1, False)):
+        monkeypatch.setattr(made.time, "monotonic", iter([0.0, 60.0 * minutes]).__next__)
+        with made.timed(tmp_path, "a", "default", {}) as work:
+            work.anew = anew
+    assert read(tmp_path)["minutes"] == 2
+    monkeypatch.setattr(made.time, "monotonic", iter([0.0, 60.0]).__next__)
+    with made.timed(tmp_path, "b", "default", {}) as work:  # of what is there nothing is known
+        work.anew = False
+    assert (read(tmp_path)["experiment"], read(tmp_path)["minutes"]) == ("b", 1)
+
+
 def test_time_after_the_end_counts_where_what_was_made_is_kept(tmp_path, monkeypatch):
     for minutes in (2, 3):
         monkeypatch.setattr(made.time, "monotonic", iter([0.0, 60.0 * minutes]).__next__)
