@@ -14,7 +14,7 @@ meta step that its search finds. At paper scale the rates of all methods are the
 `result.json` has for both MARTHEs the differences to every other method, paired over seeds, with
 95 % intervals; and what a step of each method takes on these networks, counted by the compiler.
 
-The default, Fashion-MNIST at 8x8 for 600 steps, takes a quarter of an hour on two cores; `--scale
+The default, Fashion-MNIST at 8x8 for 600 steps, takes five minutes on two cores; `--scale
 small`, at 28x28 for five epochs, an evening; `--scale paper` reads CIFAR-10 and -100 through TFDS.
 """
 
