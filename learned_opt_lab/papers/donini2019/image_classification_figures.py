@@ -18,7 +18,7 @@ from learned_opt_lab.drawing.colors import (
     SKY,
 )
 from learned_opt_lab.drawing.text import format_number
-from learned_opt_lab.drawing.training_figures import save
+from learned_opt_lab.drawing.training_figures import running_median, save
 
 STYLES = {
     "constant": {"color": GREY, "linestyle": ":"},
@@ -28,8 +28,10 @@ STYLES = {
     "HD": {"color": RED},
     "RTHO": {"color": BLUE},
     "MARTHE": {"color": BLACK, "linewidth": 2.4},
-    "MARTHE untuned": {"color": SKY, "linewidth": 2.4},
+    "MARTHE untuned": {"color": SKY, "linewidth": 1.4, "zorder": 1.5},
 }
+_LEAST_RATE = 1e-7
+"""Less is drawn as this."""
 TITLES = {"vgg_sgdm": "VGG, SGD + momentum", "resnet_adam": "ResNet, Adam"}
 
 
@@ -47,7 +49,9 @@ def draw(
         label = f"{method}, {format_number(100 * result['methods'][method]['accuracy'])} %"
         _draw_mean(accuracy, steps, 100 * runs["test_accuracy"], label, STYLES[method])
         _draw_mean(loss, steps, runs["test_loss"], method, STYLES[method])
-        rate.plot(np.maximum(known(runs["rates"][0]), 1e-7), label=method, **STYLES[method])
+        # A rate that jumps from step to step would hide all others.
+        middle = running_median(known(runs["rates"][0]), 1 + 2 * (runs["rates"].shape[1] // 60))
+        rate.plot(np.maximum(middle, _LEAST_RATE), label=method, **STYLES[method])
     rows = result["methods"].values()
     best = 100 * np.fmax.reduce(known([row["accuracy"] for row in rows]))
     lowest = np.fmin.reduce(known([row["test_loss"] for row in rows]))
@@ -57,7 +61,7 @@ def draw(
     legend_outside(figure, *accuracy.get_legend_handles_labels(), ncols=4)
     loss.set(title="Test loss", xlabel="step")
     set_limits(loss, "y", 0.9 * lowest, 2.5 * lowest)
-    rate.set(title="Learning rate, seed 0", xlabel="step")
+    rate.set(title="Learning rate, seed 0, running median", xlabel="step")
     log_scale(rate, "y", *(line.get_ydata() for line in rate.lines))
     save(figure, path)
 

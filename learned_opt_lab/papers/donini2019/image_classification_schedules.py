@@ -67,7 +67,7 @@ class Config:
       num_epochs: of the training split, which give the number of steps (none | 5 | 200).
       num_steps: T in place of whole epochs; a multiple of `num_points` (600 | none | none).
       batch_size: of training and validation minibatches (32 | 128 | 128).
-      num_seeds: runs of each method with its tuned rates (6 | 6 | 5).
+      num_seeds: runs of each method with its tuned rates (12 | 6 | 5).
       num_tuning_seeds: runs of each trial.
       num_points: measurements of a run.
       num_search_steps: steps of a run in the search of MARTHE's meta step.
@@ -94,7 +94,7 @@ class Config:
 
 
 SIZES = {
-    "default": Config(image_size=8, num_steps=600, batch_size=32, num_seeds=6),
+    "default": Config(image_size=8, num_steps=600, batch_size=32, num_seeds=12),
     "small": Config(image_size=28, num_epochs=5, batch_size=128, num_seeds=6),
     "paper": Config(num_epochs=NUM_EPOCHS, batch_size=128, num_seeds=5),
 }

@@ -178,8 +178,8 @@ def test_bad_configs_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("given", "sizes"),
     [
-        ({}, (8, 600, None, 32, 6)),
-        ({"num_epochs": 2}, (8, None, 2, 32, 6)),
+        ({}, (8, 600, None, 32, 12)),
+        ({"num_epochs": 2}, (8, None, 2, 32, 12)),
         ({"scale": "small"}, (28, None, 5, 128, 6)),
         ({"scale": "paper", "num_seeds": 1}, (None, None, 200, 128, 1)),
     ],
