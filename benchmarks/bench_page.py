@@ -24,6 +24,8 @@ _ABOUT = """\
 Written from `benchmarks.json` by `python -m benchmarks.bench_page`; nobody edits it. How each
 number is measured, what the workloads are, and what stands between a number and its limit is in
 [Performance](../performance.md). All are medians in one run on a machine that does nothing else.
+CNN is short for convolutional network, GFLOP/s for a thousand million floating-point operations a
+second.
 """
 _W1 = {
     "forward": "forward, one hidden layer",
