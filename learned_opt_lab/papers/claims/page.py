@@ -29,6 +29,8 @@ Each row is a claim of a figure or a theorem: the paper's number, ours, and one 
 follows from our number, its 95 % interval and the paper's by a rule of
 `learned_opt_lab/papers/claims`; nobody sets it. `python -m benchmarks.papers_page DIR` writes this
 page from the results in `DIR`. The figures are in the [gallery](gallery/index.md).
+Three experiments were made larger after their first results were seen; the
+[notebook](notebook/2026-11-28-sizes-of-experiments.md) has both.
 
 | word | where the paper says that a number lies above, or below, a value of no effect |
 |---|---|
