@@ -56,7 +56,7 @@ class Styles(NamedTuple):
     dashes: list[list[int]]
 
     def color(self) -> Spec:
-        """Colour by the field `name`, with no legend of its own."""
+        """Colour by the field `name`."""
         scale = {"domain": list(self.names.values()), "range": self.colors}
         return {"field": "name", "type": "nominal", "scale": scale}
 

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 
 ERROR = 0.3
-"""Standard deviation of the logarithm of a group's real seconds over its planned ones, on a machine
-that is as fast as when the plan was measured."""
+"""What plans are taken to err by: the standard deviation of the logarithm of a group's real seconds
+over its planned ones, on a machine that is as fast as when the plan was made."""
 
 
 def shared(ratio: float, number: float) -> float:

@@ -80,8 +80,7 @@ def profile(board: Board, look: Styles) -> Chart:
 def time_to_target(board: Board, look: Styles) -> Chart:
     """Time-to-target profiles in seconds, the search included where there was one."""
     found = board.content["time_to_target"]["best"]
-    unit = "seconds_with_tuning" if board.budget > 1 else "seconds"
-    data = _long(found["ratios"], found["units"][unit]["shares"], look)
+    data = _long(found["ratios"], found["units"][board.seconds]["shares"], look)
     x = {
         "field": "x",
         "type": "quantitative",

@@ -20,6 +20,11 @@ class Board(NamedTuple):
     content: dict[str, Any]
     budget: int
 
+    @property
+    def seconds(self) -> str:
+        """Which seconds count: those of the search as well, where there was one."""
+        return "seconds_with_tuning" if self.budget > 1 else "seconds"
+
 
 def boards_of(report: dict[str, Any]) -> list[Board]:
     """One for a plain evaluation; "nobody tunes" first, then each budget.

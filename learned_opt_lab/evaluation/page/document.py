@@ -201,10 +201,10 @@ def _ranked(optimizer: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _reached(optimizer: Mapping[str, Any], board: Board) -> tuple[Any, ...]:
     steps, final = optimizer["steps_to_best"], optimizer["validation_at_most_reference"]
-    fast = [steps[f"{unit}_ratio"] for unit in ("steps", "seconds")]
     if board.budget:
-        seconds = "seconds" if board.budget == 1 else "seconds_with_tuning"
-        fast = [optimizer["speed"][unit] for unit in ("steps", seconds)]
+        fast = [optimizer["speed"][unit] for unit in ("steps", board.seconds)]
+    else:
+        fast = [steps[f"{unit}_ratio"] for unit in ("steps", "seconds")]
     return (
         code(optimizer["label"]),
         f"{steps['tasks_reached']} of {steps['num_tasks']}",

@@ -22,7 +22,7 @@ class Column(NamedTuple):
     meaning: str
 
 
-_RANKING = (
+_SCORES = (
     Column("score", "normalized", "normalized score: 0 is the reference, lower is better"),
     Column(
         "better",
@@ -31,12 +31,26 @@ _RANKING = (
     ),
     Column("won", "against_reference.won", "tasks with a lower test loss than the reference"),
     Column("lost", "against_reference.lost", "tasks with a higher test loss than the reference"),
+)
+_RATIOS = (
     Column(
         "steps",
         "steps_to_best.steps_ratio",
         "steps to the reference's lowest validation loss, over its own",
     ),
     Column("seconds", "steps_to_best.seconds_ratio", "the same in seconds"),
+)
+_SPEED = Column(
+    "speed, steps",
+    "speed.steps",
+    "area under the profile of steps to the reference's lowest validation loss: 1 for the fastest "
+    "on every task, 0 for one that never gets there in four times the fastest's",
+)
+_SPEED_IN = {
+    "seconds": "the same in seconds",
+    "seconds_with_tuning": "the same in seconds, those of its search included",
+}
+_REST = (
     Column("reached", "steps_to_best.tasks_reached", "tasks on which that loss is reached"),
     Column(
         "valid ≤",
@@ -49,18 +63,6 @@ _RANKING = (
         "seconds a step over the reference's, geometric mean over tasks",
     ),
     Column("diverged", "divergence_rate", "share of runs that diverged"),
-)
-_SPEED = (
-    Column(
-        "speed, steps",
-        "speed.steps",
-        "area under the profile of steps to the reference's lowest validation loss: 1 for the "
-        "fastest on every task, 0 for one that never gets there in four times the fastest's",
-    ),
-    Column("speed, s", "speed.seconds", "the same in seconds"),
-)
-_SPEED_WITH_SEARCH = Column(
-    "speed, s", "speed.seconds_with_tuning", "the same in seconds, those of its search included"
 )
 _OF_LEAGUES = (
     Column("search, s", "cost.seconds", "seconds of all runs of the search, over all tasks"),
@@ -84,12 +86,11 @@ def ranking_columns(board: Board) -> tuple[Column, ...]:
     A board of a league says how fast each is by its profile: a ratio to the reference's steps is
     infinite as soon as a quarter of the runs never reach its best.
     """
-    if not board.budget:
-        return _RANKING
-    speed = _SPEED if board.budget == 1 else (_SPEED[0], _SPEED_WITH_SEARCH)
-    i = next(i for i, column in enumerate(_RANKING) if column.heading == "steps")
-    columns = _RANKING[:i] + speed + _RANKING[i + len(speed) :]
-    return columns + (_OF_LEAGUES if board.budget > 1 else ())
+    fast = _RATIOS
+    if board.budget:
+        seconds = Column("speed, s", f"speed.{board.seconds}", _SPEED_IN[board.seconds])
+        fast = (_SPEED, seconds)
+    return _SCORES + fast + _REST + (_OF_LEAGUES if board.budget > 1 else ())
 
 
 def row_columns() -> tuple[Column, ...]:

@@ -40,35 +40,40 @@ def descents(
       cells: what was measured, by task and label.
       references: what `reference_of` gives, by task.
     """
-    ratios = [
-        cells[task.name, entry.label].record["seconds_per_step"]
-        / references[task.name]["seconds_per_step"]
-        for task in tasks
+    curves = {
+        entry.label: [
+            (
+                _scores(task, cells[task.name, entry.label], references[task.name]),
+                cells[task.name, entry.label].record["seconds_per_step"]
+                / references[task.name]["seconds_per_step"],
+            )
+            for task in tasks
+        ]
         for entry in entries
-    ]
+    }
+    slowest = max(ratio for of_tasks in curves.values() for _, ratio in of_tasks)
     found: dict[str, Any] = {}
-    for unit, longest in (("steps", 1.0), ("seconds", float(np.clip(max(ratios), 1.0, LONGEST)))):
+    for unit, longest in (("steps", 1.0), ("seconds", float(np.clip(slowest, 1.0, LONGEST)))):
         shares = np.linspace(0.0, longest, _NUM_POINTS)
         scores = {}
-        for entry in entries:
+        for label, of_tasks in curves.items():
             runs = [
-                _scores(task, cells[task.name, entry.label], references[task.name], unit, shares)
-                for task in tasks
+                _at(shares, each, 1.0 if unit == "steps" else ratio) for each, ratio in of_tasks
             ]
-            scores[entry.label] = statistics.interquartile_mean(np.stack(runs), (0, 1)).tolist()
+            scores[label] = statistics.interquartile_mean(np.stack(runs), (0, 1)).tolist()
         found[unit] = {"shares": shares.tolist(), "scores": scores}
     return found
 
 
-def _scores(
-    task: SuiteTask, cell: Cell, reference: Mapping[str, float], unit: str, shares: NDArray
-) -> NDArray:
-    """`[runs, shares]`."""
+def _at(shares: NDArray, scores: NDArray, end: float) -> NDArray:
+    """Scores, `[runs, points]`, of runs that end at a share, at others: `[runs, shares]`."""
+    points = np.linspace(0.0, end, scores.shape[-1])
+    return np.stack([np.interp(shares, points, run) for run in scores])
+
+
+def _scores(task: SuiteTask, cell: Cell, reference: Mapping[str, float]) -> NDArray:
+    """`[runs, points]`."""
     raw = np.asarray(cell.curves["test"]["loss"])
     losses = measures.smooth(raw, task.loss_cap)
     lost = np.logical_or.accumulate(~np.isfinite(raw), axis=-1)
-    scores = measures.normalized_scores(losses, lost, reference["start"], reference["test"])
-    at = np.linspace(0.0, 1.0, losses.shape[-1])
-    if unit == "seconds":
-        at *= cell.record["seconds_per_step"] / reference["seconds_per_step"]
-    return np.stack([np.interp(shares, at, run) for run in scores])
+    return measures.normalized_scores(losses, lost, reference["start"], reference["test"])

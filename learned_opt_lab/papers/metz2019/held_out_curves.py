@@ -267,8 +267,7 @@ def _draw_curves(
     # Single runs end at a loss of 0, their means do not.
     means = [known(curves[split]).mean(axis=0) for curves in losses.values()]
     log_scale(axes, "y", *means)
-    lowest = min((mean[np.isfinite(mean)].min(initial=np.inf) for mean in means), default=np.inf)
-    set_limits(axes, "y", low=0.5 * lowest if np.isfinite(lowest) else None)
+    set_limits(axes, "y", low=0.5 * np.fmin.reduce(np.concatenate(means)))
     set_limits(axes, "x", low=0)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(EngFormatter(sep="") if timed is None else EngFormatter("s"))

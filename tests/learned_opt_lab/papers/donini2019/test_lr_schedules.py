@@ -243,7 +243,7 @@ def test_image_classification_at_small_size(tmp_path):
 @pytest.mark.usefixtures("optimized")
 @pytest.mark.skipif(not os.environ.get("TFDS_DATA_DIR"), reason="TFDS_DATA_DIR is not set")
 def test_marthe_is_within_half_a_point_of_hd_rtho_and_the_best_hand_schedule(tmp_path):
-    config = image_classification_schedules.Config(image_size=8, num_steps=600, batch_size=32)
+    config = image_classification_schedules.Config()
     result = image_classification_schedules.run(config, tmp_path)
     for setting in config.settings:
         row = result[setting]["marthe"]
