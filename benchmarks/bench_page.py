@@ -7,6 +7,7 @@ A FILE is what `learned-opt bench --out FILE`, `python -m benchmarks.train_step 
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -105,18 +106,20 @@ def _cnn(part: Part) -> list[str]:
 def _update_cost(part: Part) -> list[str]:
     names = ("ratio_to_adam", "ns_per_parameter")
     sizes = ("state_bytes_per_parameter", "temporary_bytes_per_parameter")
-    rows = [
-        (
-            f"{row['parameters']:,}",
-            code(row["optimizer"]),
-            *(show(row[name]) for name in names),
-            *(show(row[name], 2) for name in sizes),
-        )
-        for row in part["rows"]
-    ]
-    head = ("parameters", "optimizer", "time over Adam's", "ns", "state", "temporary")
-    units = "ns, state and temporary memory in bytes are for each parameter."
-    return [*table(head, rows), "", units]
+    head = ("optimizer", "time over Adam's", "ns", "state", "temporary")
+    lines = ["ns, state and temporary memory in bytes are for each parameter."]
+    # A table for each number of parameters: a column more would not fit a phone.
+    for number, of_size in itertools.groupby(part["rows"], lambda row: row["parameters"]):
+        rows = [
+            (
+                code(row["optimizer"]),
+                *(show(row[name]) for name in names),
+                *(show(row[name], 2) for name in sizes),
+            )
+            for row in of_size
+        ]
+        lines += ["", f"{number:,} parameters:", "", *table(head, rows)]
+    return lines
 
 
 def _tuning(part: Part) -> list[str]:

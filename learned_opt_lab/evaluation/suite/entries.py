@@ -135,7 +135,8 @@ def _parse_learned(label: str, spec: str, trust: bool) -> Entry:
     try:
         optimizer, theta = load_theta(path, trust=trust)
     except FileNotFoundError as error:
-        reason = str(error).partition("; known are")[0]
+        # Here a baseline may be meant as well.
+        reason = str(error).removesuffix(f"; {catalog.near_names(path, pretrained_names())}")
         hint = catalog.near_names(spec, [*BASELINES, *pretrained_names()])
         raise ValueError(f"{reason}; {hint}") from error
     num_weights = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(theta))

@@ -74,6 +74,8 @@ def test_digest_follows_the_weights(runs):
         (["x="], "expected SPEC or label=SPEC"),
         (["adam", "adam=sgd"], "label 'adam' is given to several"),
         (["adan"], "did you mean adam"),
+        (["genral"], r"neither path nor name; did you mean general or [a-z_]+\?$"),
+        (["zzzzzz"], r"neither path nor name; known are: [^;]*$"),
         (["nowhere/*"], "is no run directory"),
     ],
 )
