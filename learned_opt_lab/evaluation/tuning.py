@@ -220,11 +220,6 @@ def cache_key(
     """All that the outcome follows from."""
     return {
         "tuning_version": TUNING_VERSION,
-        "task": task.name,
-        "task_version": task.version,
-        "num_steps": task.num_steps,
-        "eval_every": task.eval_every,
-        "loss_cap": task.loss_cap,
         "baseline": who.name,
         "budget": len(next(iter(configurations.values()))),
         "num_seeds": num_seeds,
@@ -237,9 +232,14 @@ def cache_key(
     }
 
 
-def task_content(task: SuiteTask, family: TaskFamily) -> dict[str, str]:
-    """Digests of what a task's numbers follow from."""
+def task_content(task: SuiteTask, family: TaskFamily) -> dict[str, Any]:
+    """What a task's numbers follow from; of its code and data digests."""
     return {
+        "task": task.name,
+        "task_version": task.version,
+        "num_steps": task.num_steps,
+        "eval_every": task.eval_every,
+        "loss_cap": task.loss_cap,
         "shipped_code": content.shipped_code(),
         "task_code": content.code(task.build, family.sample, family.task),
         "data": content.data(family.data),

@@ -1,5 +1,6 @@
 """An evaluation goes on from its cells: after an edit, a kill, a full disk; it has one writer."""
 
+import dataclasses
 import functools
 import importlib
 import threading
@@ -45,6 +46,25 @@ def test_an_edited_optimizer_is_measured_again(suite, settings, tmp_path, monkey
     run([optimizers[0]._replace(optimizer=edited), optimizers[1]])
     assert made[4:] == [("small", "one"), ("large", "one")]
     assert "made with another optimizer_code; it is measured again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [{"num_steps": 40}, {"eval_every": 1}, {"version": 2}])
+def test_a_changed_task_is_measured_again(change, suite, settings, tmp_path, monkeypatch, capsys):
+    made = []
+
+    def run_cell(at, entry, settings, timing):
+        made.append(at.task.name)
+        return suite_run.Cell({"test": {"loss": np.ones((2, 3))}}, {"seconds_per_step": 1.0})
+
+    monkeypatch.setattr(suite_run, "run_cell", run_cell)
+    first, *others = suite.tasks
+    changed = dataclasses.replace(first, **change)
+    for tasks in (suite.tasks, (changed, *others)):
+        of_tasks = dataclasses.replace(suite, tasks=tasks)
+        suite_run.run_suite(tmp_path, of_tasks, entries()[-1:], settings)
+    assert made == ["small", "large", "small"]
+    name = {"version": "task_version"}.get(*change, *change)
+    assert f"made with another {name}" in capsys.readouterr().err
 
 
 def test_an_evaluation_goes_on_once_the_disk_has_room(suite, settings, tmp_path, monkeypatch):
