@@ -4,6 +4,8 @@ The name is typed on the command line, so its module is imported and run. The fa
 its hyperparameters by name, which are traced: one program serves all configurations. If it takes
 `num_steps`, it is told the length of the run. What its file does not give of `learning_rate` and
 `weight_decay`, and the factory does not take, is put around it, as around a learned optimizer.
+
+A file beside a rival of the table is laid over its published default: what it does not name stays.
 """
 
 import functools
@@ -13,8 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from learned_opt import catalog
@@ -34,12 +34,13 @@ from learned_opt_lab.evaluation.rivals.search_file import (
 )
 from learned_opt_lab.evaluation.rivals.search_space import LogUniform, SearchSpace
 from learned_opt_lab.evaluation.rivals.table import RIVALS
+from learned_opt_lab.evaluation.rivals.trial import check_trains
 from learned_opt_lab.runs.user_path import add_to_path
 
+_NOTHING = "{} has nothing in [default] or [search]"
 EXTRA_ARGS = ("value", "grad", "value_fn", "obj_fn")
 """What the `update` of one from outside is given, if it takes extra arguments."""
 _AROUND = ("learning_rate", "weight_decay")
-_TRIED_STEPS = 100
 
 
 def named_rival(spec: str) -> Rival | None:
@@ -67,8 +68,8 @@ def named_rival(spec: str) -> Rival | None:
         hint = catalog.near_names(variant, list(SCHEDULES))
         raise ValueError(f"{variant!r} of {spec!r} is neither a file nor a schedule; {hint}")
     if is_known:
-        rival = RIVALS[name] if path is None else _from_file(RIVALS[name], path)
-        _try(spec, rival)
+        rival = RIVALS[name] if path is None else _over_table(name, path)
+        check_trains(spec, rival)
         return rival
     return outside_rival(name, path)
 
@@ -83,7 +84,7 @@ def outside_rival(target: str, path: Path | None = None) -> Rival:
 
     Raises:
       ValueError: for a factory that is none, that does not take what the file names, or that does
-        not give an Optax transformation.
+        not give an Optax transformation which trains.
     """
     add_to_path(Path.cwd())
     try:
@@ -107,48 +108,71 @@ def outside_rival(target: str, path: Path | None = None) -> Rival:
         takes_num_steps="num_steps" in parameters,
     )
     if path is not None:
-        rival = _from_file(rival, path)
+        rival = _from_file(rival, read_search_file(path), path)
     elif "learning_rate" not in parameters:
         rival = _surrounded(rival._replace(space=RATE_AND_DECAY), set(_AROUND))
     else:
         rival = rival._replace(space=_around_its_rate(target, parameters))
-    _try(target, rival)
+    check_trains(target, rival)
     return rival
 
 
-def _from_file(rival: Rival, path: Path) -> Rival:
+def _over_table(name: str, path: Path) -> Rival:
+    """A rival of the table, with a file laid over its published default."""
+    rival, file = RIVALS[name], read_search_file(path)
+    if not (file.default or file.axes):
+        raise ValueError(_NOTHING.format(path))
+    published = rival.space.default
+    named = {_plain(each) for each in (*file.given, *file.default)}
+    kept = {each: value for each, value in published.items() if _plain(each) not in named}
+    for each in file.axes:
+        if _plain(each) in named:
+            continue
+        # The table may search one minus what the file searches, or the other way round.
+        for of_table in [other for other in kept if _plain(other) == _plain(each)]:
+            value = kept.pop(of_table)
+            kept[each] = value if of_table == each else 1.0 - value
+    laid = _from_file(rival, file._replace(default={**kept, **file.default}), path)
+    return laid._replace(source=f"{path}, over: {rival.source}")
+
+
+def _plain(name: str) -> str:
+    """Of a hyperparameter, however it is searched."""
+    return name.removeprefix(COMPLEMENT)
+
+
+def _from_file(rival: Rival, file: SearchFile, path: Path) -> Rival:
     """The rival with the space of a file."""
-    file = read_search_file(path)
     parameters = _parameters(str(path), rival.factory)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    own = set(parameters) | (set() if takes_any else set(_AROUND))
+    around = {} if takes_any else {n: RATE_AND_DECAY.default[n] for n in _AROUND}
+    own = {*parameters, *around}
     for name in [*file.given, *file.default, *file.axes]:
-        plain = name.removeprefix(COMPLEMENT)
+        plain = _plain(name)
         if plain not in own and name not in NO_SCHEDULE and not takes_any:
             hint = catalog.near_names(plain, sorted(own))
             raise ValueError(f"{path}: the factory takes no {plain!r}; {hint}")
-    defaults = {**RATE_AND_DECAY.default, **dict(_numbers(parameters)), **rival.space.default}
-    space = search_space(_with_rate(file, parameters), defaults, path)
+    around = {name: value for name, value in around.items() if name not in parameters}
+    defaults = around | dict(_numbers(parameters))
+    space = search_space(_with_rate(file, defaults, path), defaults, path)
     if not space.axes:
-        raise ValueError(f"{path} has nothing in [default] or [search]")
+        raise ValueError(_NOTHING.format(path))
     given = rival._replace(
         factory=_bound(rival.factory, file.given), space=space, fingerprint=_digest(file.given)
     )
-    around = {name for name in _AROUND if name in space.axes and name not in parameters}
-    return _surrounded(given, set() if takes_any else around)
+    return _surrounded(given, set(around) & set(space.axes))
 
 
-def _with_rate(file: SearchFile, parameters: dict[str, inspect.Parameter]) -> SearchFile:
+def _with_rate(file: SearchFile, defaults: dict[str, float], path: Path) -> SearchFile:
     """A schedule needs a rate: one that is neither given nor searched is the factory's own, or a
     factor of one.
     """
     scheduled = any(name in file.axes or name in file.default for name in NO_SCHEDULE)
     if not scheduled or "learning_rate" in {**file.axes, **file.default}:
         return file
-    own = dict(_numbers(parameters)) if "learning_rate" in parameters else RATE_AND_DECAY.default
-    if "learning_rate" not in own:
-        return file
-    return file._replace(default={"learning_rate": own["learning_rate"], **file.default})
+    if "learning_rate" not in defaults or "learning_rate" in file.given:
+        raise ValueError(f"{path}: a schedule needs a learning_rate in [default] or [search]")
+    return file._replace(default={"learning_rate": defaults["learning_rate"], **file.default})
 
 
 def _bound(factory: Callable, given: dict[str, Any]) -> Callable:
@@ -216,33 +240,6 @@ def _checked(factory: Callable) -> Callable[..., optax.GradientTransformation]:
         return optimizer
 
     return checked
-
-
-def _try(target: str, rival: Rival) -> None:
-    """Makes the optimizer with its default, and its state, as a search will: traced.
-
-    Raises:
-      ValueError: in one line, whatever goes wrong.
-    """
-    params = {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)}
-
-    def state(hyperparameters):
-        return rival.optimizer(hyperparameters, _TRIED_STEPS).init(params)
-
-    default = {name: values[0] for name, values in rival.space.draw(1, 0).items()}
-    try:
-        with jax.numpy_dtype_promotion("standard"):
-            jax.eval_shape(state, default)
-    except jax.errors.ConcretizationTypeError as error:
-        raise ValueError(
-            f"{target} decides by the value of a hyperparameter, which is traced; give it in "
-            "[given] of its file"
-        ) from error
-    except Exception as error:  # whatever a factory raises
-        what = " ".join(str(error).split())[:200] or "no reason"
-        raise ValueError(
-            f"{target} is no factory of an optimizer: {type(error).__name__}: {what}"
-        ) from error
 
 
 def _kind(value: Any) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from learned_opt_lab.evaluation.rivals.adapter import as_optax
 from learned_opt_lab.evaluation.rivals.outside import named_rival
+from learned_opt_lab.evaluation.rivals.table import RIVALS
 from learned_opt_lab.evaluation.suite.entries import parse_entries
 
 MODULE = """
@@ -36,6 +37,15 @@ def anything(**kwargs):
 def number():
     return 3
 
+def fails_later(learning_rate=1.0):
+    def update(updates, state, params=None):
+        raise RuntimeError("not today")
+    return optax.GradientTransformation(lambda params: (), update)
+
+def other_tree(learning_rate=1.0):
+    update = lambda updates, state, params=None: (jnp.zeros(3), state)
+    return optax.GradientTransformation(lambda params: (), update)
+
 def breaks(learning_rate=1.0):
     raise RuntimeError("no luck\\ntoday")
 
@@ -51,6 +61,11 @@ def module(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield tmp_path
     sys.modules.pop("mine", None)
+
+
+def searched(rival):
+    """Names of the hyperparameters that differ between draws."""
+    return {name for name, values in rival.space.draw(50, 0).items() if len(set(values)) > 1}
 
 
 def write(text, name="space.toml"):
@@ -119,11 +134,42 @@ def test_a_rival_of_the_table_with_another_schedule_or_file():
     assert cosine.space.default["learning_rate"] == 1e-3
     path = write("[search]\nlearning_rate = { low = 1e-4, high = 1e-2 }\n")
     narrow = named_rival(f"adam@{path}")
-    assert set(narrow.space.axes) == {"learning_rate"}
-    assert narrow.space.default == {"learning_rate": 1e-3}
+    assert narrow.space.default == RIVALS["adam"].space.default
+    assert searched(narrow) == {"learning_rate"}
     assert [entry.kind for entry in parse_entries(["adam@cosine", f"x=adam@{path}"])] == [
         "baseline"
     ] * 2
+
+
+@pytest.mark.parametrize("name", [name for name in RIVALS if name != "schedule_free"])
+def test_what_a_file_does_not_name_stays_as_published(name):
+    path = write("[search]\nlearning_rate = { low = 1e-4, high = 1e-2 }\n")
+    rival, published = named_rival(f"{name}@{path}"), RIVALS[name]
+    assert rival.space.default == published.space.default
+    assert searched(rival) == {"learning_rate"}
+    assert rival.source == f"{path}, over: {published.source}"
+    if not published.extra_args:
+        assert updates(rival) == updates(published)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("[search]\nb1 = { values = [0.8] }\n", "b1", 0.9),
+        ("[search]\none_minus_b1 = { values = [0.2] }\n", "one_minus_b1", 0.1),
+        ("[default]\nb1 = 0.5\n", "b1", 0.5),
+        ("[default]\nb1 = 0.5\n[search]\none_minus_b2 = { values = [0.2] }\n", "b1", 0.5),
+        ("[default]\nweight_decay = 0.3\n", "weight_decay", 0.3),
+        ('[search]\nschedule = { values = ["cosine"] }\n', "learning_rate", 1e-3),
+        ("[given]\nb2 = 0.5\n[default]\nwarmup = 0.1\n", "warmup", 0.1),
+    ],
+)
+def test_a_hyperparameter_is_one_by_either_name(text, name, value):
+    rival = named_rival(f"adam@{write(text)}")
+    assert rival.space.default[name] == pytest.approx(value)
+    plain = [each.removeprefix("one_minus_") for each in rival.space.default]
+    assert len(plain) == len(set(plain))
+    assert np.isfinite(updates(rival)).all()
 
 
 def test_weights_of_a_user_are_part_of_who_it_is(tmp_path):
@@ -159,6 +205,8 @@ def test_what_is_no_rival_is_left_to_others(tmp_path):
         ("optax:EmptyState", "a class of another kind"),
         ("mine:breaks", "RuntimeError: no luck today"),
         ("mine:decides", "no default learning_rate"),
+        ("mine:fails_later", "RuntimeError: not today"),
+        ("mine:other_tree", "no factory of an optimizer"),
         ("adam@cosin", "neither a file nor a schedule; did you mean cosine"),
         ("mine:rated@nowhere.toml", "neither a file nor a schedule"),
         ("adam@", "names no schedule and no file"),
@@ -199,12 +247,19 @@ def test_bad_factories(spec, message):
         ("mine:rated", "[default]\nwarmup = -0.5\n", "a share of the steps"),
         ("mine:rated", "[given]\nb1 = 0.5\n[default]\nb1 = 0.4\n", "in .given. and elsewhere"),
         ("mine:anything", "[search]\nb1 = { values = [0.5] }\n", "has no default"),
+        ("mine:decides", "[search]\nlearning_rate = { low = 1e-4, high = 0.1 }\n", "no default"),
+        (
+            "mine:anything",
+            '[search]\nschedule = { values = ["cosine"] }\n',
+            "needs a learning_rate",
+        ),
         (
             "mine:decides",
             "[default]\nlearning_rate = 0.1\nb1 = 0.9\n",
             "decides by the value of a hyperparameter",
         ),
         ("adam", "[default]\nmomentum = 0.9\n", "takes no 'momentum'"),
+        ("adam", "[given]\nnesterov = true\n", "nothing in"),
     ],
 )
 def test_bad_files(spec, text, message):
