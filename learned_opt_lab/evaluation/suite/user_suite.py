@@ -11,6 +11,8 @@ import jax
 import numpy as np
 
 from learned_opt import catalog
+from learned_opt_lab.evaluation.suite.run import SPLITS
+from learned_opt_lab.evaluation.training import Trained, measure
 from learned_opt_lab.runs.config_json import near
 from learned_opt_lab.runs.user_path import add_to_path, run_file, run_users
 from tasks import Suite, SuiteTask, TaskFamily, as_stateful, suite, task_key
@@ -87,6 +89,7 @@ def checked(found: Suite, where: str) -> Suite:
     Raises:
       ValueError: what is wrong with the first task that cannot be.
     """
+    _check_counts(found, where)
     tasks = found.tasks
     if not isinstance(tasks, list | tuple) or not tasks:
         raise ValueError(f"{where} must have tasks, got {tasks!r:.80}")
@@ -100,6 +103,16 @@ def checked(found: Suite, where: str) -> Suite:
     for task in tasks:
         _check_start(task, where)
     return found
+
+
+def _check_counts(found: Suite, where: str) -> None:
+    budgets = found.budgets
+    if not isinstance(budgets, list | tuple) or not budgets:
+        raise ValueError(f"{where}: budgets must be counts, got {budgets!r:.80}")
+    named = {name: getattr(found, name) for name in ("num_seeds", "num_tuning_seeds")}
+    for name, count in [*named.items(), *(("a budget", budget) for budget in budgets)]:
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"{where}: {name} must be at least 1, got {count!r:.80}")
 
 
 def _check_numbers(task: SuiteTask, where: str) -> None:
@@ -119,7 +132,7 @@ def _check_numbers(task: SuiteTask, where: str) -> None:
 
 
 def _check_start(task: SuiteTask, where: str) -> None:
-    """Builds the task, and measures its loss once."""
+    """Builds the task, and measures its losses once, all that an evaluation will measure."""
     what = f"{where}: task {task.name!r}"
     try:
         family = run_users(task.build, f"{what} cannot be built", _NOT_PREPARED)
@@ -127,19 +140,33 @@ def _check_start(task: SuiteTask, where: str) -> None:
         return
     if not isinstance(family, TaskFamily):
         raise ValueError(f"{what} must build a tasks.TaskFamily, got {type(family).__name__}")
-    value = run_users(lambda: np.asarray(_first_loss(task, family)), f"{what} has no loss")
-    if value.shape != () or not np.isfinite(value):
-        got = f"shape {list(value.shape)}" if value.shape else f"{value}"
-        raise ValueError(f"{what} must start at a finite scalar loss, got {got}")
+    losses = run_users(lambda: _first_losses(task, family), f"{what} has no loss")
+    for of, loss in losses.items():
+        value = np.asarray(loss)
+        if value.shape != () or not np.isfinite(value):
+            got = f"shape {list(value.shape)}" if value.shape else f"{value}"
+            raise ValueError(f"{what} must start at a finite scalar loss{of}, got {got}")
+        if value >= task.loss_cap:
+            raise ValueError(
+                f"{what} starts at a loss of {value:.4g}{of}, and nothing above its loss_cap of "
+                f"{task.loss_cap:g} counts: give it a larger one"
+            )
 
 
-def _first_loss(task: SuiteTask, family: TaskFamily) -> jax.Array:
+def _first_losses(task: SuiteTask, family: TaskFamily) -> dict[str, jax.Array]:
+    """What a loss is of, for messages -> it at the start: in training, and of each split."""
     drawn = as_stateful(family.task(family.sample(task_key(task))))
-    keys = jax.random.split(jax.random.key(0), 3)
+    keys = jax.random.split(jax.random.key(0), 4)
 
     @jax.jit
-    def first(data: Any) -> jax.Array:
+    def first(data: Any) -> dict[str, jax.Array]:
+        params, model_state = drawn.init(keys[1])
         batch = drawn.sample_batch(data, keys[0], "train")
-        return drawn.loss(*drawn.init(keys[1]), keys[2], batch)[0]
+        of_params = lambda at: drawn.loss(at, model_state, keys[2], batch)[0]
+        losses = {"": of_params(params)}
+        if not np.shape(losses[""]):
+            jax.grad(of_params)(params)  # Traced and left out again: without one nothing trains.
+        measured = measure(drawn, SPLITS, data, Trained(params, model_state, ()), keys[3])
+        return losses | {f" on {split!r}": each["loss"] for split, each in measured.items()}
 
     return first(family.data)

@@ -1,5 +1,6 @@
 """A user's own suite: from a file or a module, and every way to get it wrong in one line."""
 
+import dataclasses
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -7,7 +8,7 @@ import pytest
 
 from learned_opt_lab.cli.main import main
 from learned_opt_lab.evaluation.suite.user_suite import checked, find_suite
-from tasks import StatefulTask, Suite, SuiteTask, Task, TaskFamily
+from tasks import SPLITS, StatefulTask, Suite, SuiteTask, Task, TaskFamily
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "my_suite.py"
 HEAD = "from tasks import Suite, SuiteTask\nfrom tasks.suite_tasks import quadratic\n"
@@ -26,6 +27,26 @@ suite = Suite('m', 1, '', (SuiteTask('q', build, 20, 10, ''),))
 
 def family(loss):
     task = Task(lambda key: jnp.zeros(2), loss, lambda data, key, split: jnp.ones(2))
+    return TaskFamily(lambda key: (), lambda drawn: task)
+
+
+def measured(loss):
+    """A family that trains well and is measured at that loss."""
+    train = lambda p, state, key, batch: (jnp.sum(p**2), (state, {}))
+    init = lambda key: (jnp.zeros(2), ())
+    batch = lambda data, key, split: jnp.ones(2)
+    task = StatefulTask(init, train, lambda *arguments: (loss, {}), batch)
+    return TaskFamily(lambda key: (), lambda drawn: task)
+
+
+def without(split):
+    """A family whose data has no such split."""
+    batches = {name: jnp.ones(2) for name in SPLITS if name != split}
+    task = Task(
+        lambda key: jnp.zeros(2),
+        lambda p, key, batch: (jnp.sum(p * batch), {}),
+        lambda data, key, split: batches[split],
+    )
     return TaskFamily(lambda key: (), lambda drawn: task)
 
 
@@ -115,11 +136,27 @@ def test_what_is_not_there(name, tmp_path, capsys, monkeypatch):
         (one(lambda: family(lambda p, k, b: (p[0] / p[1], {}))), "finite scalar loss, got nan"),
         (one(lambda: family(lambda p, k, b: (p, {}))), r"finite scalar loss, got shape \[2\]"),
         (one(lambda: family(lambda p, k, b: p[0])), "task 't' has no loss"),
+        (one(lambda: family(lambda p, k, b: (jnp.int32(0), {}))), "task 't' has no loss: TypeErr"),
         (one(lambda: family(lambda p, k: (p[0], {}))), "task 't' has no loss: TypeError"),
         (one(None), "build of task 't' must be a function"),
         (one(lambda: 3, num_steps=0), "positive multiple of eval_every, got 0 and 10"),
         (one(lambda: 3, eval_every=3), "positive multiple of eval_every, got 20 and 3"),
         (one(lambda: 3, loss_cap=float("nan")), "loss_cap of task 't' must be positive"),
+        (one(lambda: family(lambda p, k, b: (50.0 + p[0], {}))), "loss of 50.*loss_cap of 10"),
+        (one(lambda: family(lambda p, k, b: (p[0], [1]))), "task 't' has no loss: AttributeError"),
+        (one(lambda: measured(jnp.nan)), "a finite scalar loss on 'outer_valid', got nan"),
+        (
+            one(lambda: measured(jnp.zeros(2))),
+            "eval_loss of a stateful task must return one number",
+        ),
+        (one(lambda: measured(20.0)), "starts at a loss of 20 on 'outer_valid'"),
+        (one(lambda: measured("low")), "task 't' has no loss: TypeError"),
+        (one(lambda: without("test")), "task 't' has no loss: KeyError: 'test'"),
+        (one(lambda: without("outer_valid")), "task 't' has no loss: KeyError"),
+        (dataclasses.replace(one(lambda: 3), num_seeds=0), "num_seeds must be at least 1, got 0"),
+        (dataclasses.replace(one(lambda: 3), num_tuning_seeds=1.5), "num_tuning_seeds must be"),
+        (dataclasses.replace(one(lambda: 3), budgets=()), "budgets must be counts"),
+        (dataclasses.replace(one(lambda: 3), budgets=(1, 0)), "a budget must be at least 1, got 0"),
     ],
 )
 def test_a_task_that_cannot_be_evaluated(suite, message):
