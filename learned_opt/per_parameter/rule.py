@@ -72,7 +72,8 @@ def update_rule(settings: Settings, theta: Theta, count: Array, dtype: DTypeLike
       dtype: in which all is computed.
     """
     rms_normalized, input_bound = settings.rms_normalized, settings.input_bound
-    debias = debias_factors(settings.decays, (count + 1).astype(dtype))
+    # In floating point: the last count of an int32 plus one is negative.
+    debias = debias_factors(settings.decays, count.astype(dtype) + 1)
     over_tensor = rows_over_tensor(settings.features, settings.decays)
     weights, biases = layers_at(settings, len(over_tensor), theta, count, dtype)
     sums = is_summed(len(weights), len(over_tensor))
