@@ -5,11 +5,16 @@ Every writer of the project uses these. A file is written beside its place under
 `.NAME.pending`, handed to the disk (fsync), and moved to its place; then the folder is handed to
 the disk, since a move is not there after a crash of the machine until its folder is. Where anything
 fails, what was at the place before is still there, and nothing of the attempt is.
+
+The folder may be a stranger's, with a link under any name. None is written through: the file beside
+the place is always a new one, and what is written in place is opened by `open_in_place`.
 """
 
 import contextlib
+import errno
 import json
 import os
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,7 +33,8 @@ def write_atomically(path: str | os.PathLike, write: Writer) -> None:
       write: called once with the open file.
 
     Raises:
-      OSError: it could not be written, for want of room for example; it names the file.
+      OSError: it could not be written, for want of room for example, or since a device or pipe is
+        in its place; it names the file.
     """
     write_together({Path(path): write})
 
@@ -47,6 +53,8 @@ def write_together(writers: Mapping[Path, Writer]) -> None:
       OSError: as in `write_atomically`.
     """
     pending = {path: pending_path(path) for path in writers}
+    for path in writers:
+        _check_replaceable(path)
     try:
         for path, write in writers.items():
             with _naming(path):
@@ -89,6 +97,28 @@ def pending_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.pending")
 
 
+def open_in_place(path: str | os.PathLike, flags: int) -> BinaryIO:
+    """Opens a file for writing that is not replaced but changed where it is.
+
+    Args:
+      path: of the file.
+      flags: of `os.open`, such as `os.O_WRONLY | os.O_APPEND | os.O_CREAT`.
+
+    Raises:
+      OSError: it is a link, whose target is another file, or no regular file, or cannot be opened;
+        it names the file.
+    """
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, "it is a link, and is not written through", str(path))
+    # Between the look and the opening it may become one; where it is a pipe, nobody is waited for.
+    safe = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+    descriptor = os.open(path, flags | safe, 0o666)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return open(descriptor, "wb")
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
 def sync_folder(folder: Path) -> None:
     """Hands a folder's entries to the disk; on file systems that cannot, nothing."""
     with contextlib.suppress(OSError):
@@ -99,8 +129,23 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def _check_replaceable(path: Path) -> None:
+    """Raises `OSError` for a device, a pipe or a socket: replaced, it would be lost to all.
+
+    A folder is refused where the file would be moved there.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        # `/dev/stdout` leads to a regular file where the output was sent to one.
+        is_system_s = os.path.realpath(path.parent) == os.path.dirname(os.devnull)
+        if is_system_s or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise OSError(errno.EINVAL, "it is no regular file, and is not replaced", str(path))
+
+
 def _write_to_disk(path: Path, write: Writer) -> None:
-    with path.open("wb") as file:
+    path.unlink(missing_ok=True)
+    # Exclusively: a link that lies there is never followed.
+    with path.open("xb") as file:
         write(file)
         file.flush()
         os.fsync(file.fileno())
