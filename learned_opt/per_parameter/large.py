@@ -95,7 +95,8 @@ def repeat(num: int, body: Callable[[Array, Any], Any], carry: Any) -> Any:
     """`carry` after `num` rounds of `body(index, carry)`. The index may become part of the carry:
     it is an int32 also where JAX counts in 64 bits.
     """
-    return lax.fori_loop(jnp.int32(0), jnp.int32(num), body, carry)
+    # Bounds of Python's: with arrays, which are traced inside `jit`, it has no reverse mode.
+    return lax.fori_loop(0, num, lambda i, carry: body(i.astype(jnp.int32), carry), carry)
 
 
 def in_blocks(rule: UpdateRule, state: GroupState) -> Array:

@@ -4,6 +4,7 @@ sample.
 
 import math
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -132,3 +133,26 @@ def test_a_sample_is_the_same_elements_however_it_is_picked(shape):
     strides = (4, 2) if len(shape) == 2 else (4,)
     spread_out, at_once = (sample.picked(x, strides, is_spread) for is_spread in (True, False))
     np.testing.assert_array_equal(spread_out, at_once)
+
+
+@pytest.mark.parametrize("layout", ["optimizer", "packed"])
+@pytest.mark.parametrize("name", ["metz2019", "adafactor_mlp"])
+def test_blocks_have_a_reverse_mode_under_jit(name, layout):
+    """Of a tensor larger than a block; it agrees with forward mode."""
+    made = {"metz2019": partial(learned_opt.mlp, preset="metz2019"), "adafactor_mlp": adafactor_mlp}
+    optimizer = made[name]((4,))
+    theta = loud_theta(optimizer)
+    w, g = (jax.random.normal(jax.random.key(i), (200, 200)) for i in range(2))
+    assert w.size > large.BLOCK
+
+    def moved(theta):
+        opt = getattr(optimizer, layout)(theta)
+        return jnp.mean(jnp.square(opt.update(g, opt.init(w), w)[0]))
+
+    direction = jax.tree.map(jnp.ones_like, theta)
+    reverse = jax.jit(jax.grad(moved))(theta)
+    forward = jax.jit(lambda theta: jax.jvp(moved, (theta,), (direction,))[1])(theta)
+    np.testing.assert_allclose(
+        sum(float(jnp.sum(x)) for x in jax.tree.leaves(reverse)), forward, rtol=1e-3
+    )
+    assert forward != 0

@@ -92,6 +92,25 @@ def test_truncated_backprop_of_a_learned_optimizer_equals_plain_autodiff_of_a_lo
         assert estimate._cache_size() == 1
 
 
+def test_truncated_backprop_goes_through_a_layer_larger_than_a_block():
+    width = 200
+
+    def loss(params, key, batch):
+        del key
+        return jnp.mean(jnp.square(jnp.tanh(batch @ params["w"]))), {}
+
+    init = lambda key: {"w": jax.random.normal(key, (width, width))}
+    task = Task(init, loss, lambda data, key, split: data)
+    family = TaskFamily(lambda key: jnp.zeros(()), lambda params: task, jnp.ones((2, width)))
+    optimizer = learned_opt.mlp((4,), preset="metz2019")
+    estimator = estimators.truncated_backprop(inner_problem(family, optimizer, 2), 1)
+    theta, key = optimizer.init(jax.random.key(0)), jax.random.key(1)
+    estimate = jax.jit(lambda theta: estimator.estimate(theta, estimator.init(theta, key), key, 2))
+    grad = estimate(theta)[0].grad
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(grad))
+    assert np.any(grad["layer_1"]["weights"] != 0)
+
+
 def test_clipped_particles_keep_their_direction():
     theta, key = jnp.asarray([0.3, -0.5, 0.2, 0.4], jnp.float32), jax.random.key(2)
     problem, _ = linear_quadratic(noise=0.0)
