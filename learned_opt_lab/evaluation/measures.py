@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from learned_opt_lab.evaluation.held_out import cap_losses
 
 WORST_SCORE = 2.0
-"""Normalized score of a diverged run, and the largest any run gets."""
+"""Normalized score of a diverged run, and the largest any run gets; its negative is the lowest."""
 DIVERGENCE_FACTOR = 2.0
 """A final loss above this many times the loss before the first step counts as divergence."""
 
@@ -24,7 +24,8 @@ DEFINITIONS = {
     "before the first step",
     "normalized": "(final test loss - reference's mean) / (mean loss before the first step - "
     "reference's mean) on the same task: 0 is the tuned reference, 1 is no progress, below 0 is "
-    f"better; at most {WORST_SCORE:g}, the value of a diverged run",
+    f"better; at most {WORST_SCORE:g}, the value of a diverged run, and at least {-WORST_SCORE:g}. "
+    "A run of the reference counts as no worse than no progress",
     "steps_to_target": "first step at which the validation loss, smoothed by a trailing mean over "
     "a tenth of the run, is at or below the final validation loss of the tuned reference (mean "
     "over its runs); null where it never is",
@@ -33,11 +34,14 @@ DEFINITIONS = {
     "validation_at_most_reference": "tasks on which the final validation loss, mean over runs, is "
     "no higher than that of the tuned reference",
     "verdict": "beats only where the interval of the normalized score lies below 0 and that of the "
-    "probability of improvement over the reference above .5; loses the other way round; else level",
+    "probability of improvement over the reference above .5, unless all runs of some task "
+    "diverged; loses the other way round; else level",
     "seconds": "steps times measured seconds per training step of one run alone, compilation and "
     "measurements left out",
     "overhead": "seconds per step less those of the same loop with plain gradient descent",
-    "interval": "95 % percentile bootstrap, runs resampled within each task",
+    "interval": "95 % percentile bootstrap, one run fewer than there are drawn within each task; "
+    "for a normalized score the reference's runs of the same seeds with them. The luck of a search "
+    "is in none",
     "probability_of_improvement": "mean over tasks of P(X < Y) + P(X = Y) / 2 for normalized "
     "scores of runs",
 }
@@ -100,19 +104,21 @@ def first_non_finite_step(losses: dict[str, ArrayLike], run: int, eval_every: in
 
 
 def normalized_scores(
-    final: ArrayLike, has_diverged: ArrayLike, start: float, reference: float
+    final: ArrayLike, has_diverged: ArrayLike, start: ArrayLike, reference: ArrayLike
 ) -> NDArray:
     """Final test losses on the scale on which the tuned reference is 0 and no progress is 1.
 
     Where the reference itself made no progress the scale is a hundredth of the starting loss.
 
     Args:
-      final: `[runs]` final test losses.
-      has_diverged: `[runs]`.
-      start: mean loss before the first step.
-      reference: mean final test loss of the tuned reference.
+      final: `[..., runs]` final test losses.
+      has_diverged: `[..., runs]`.
+      start: mean loss before the first step; one number, or an axis for each of `final`.
+      reference: mean final test loss of the tuned reference, likewise.
     """
-    scale = max(start - reference, 0.01 * abs(start), 1e-12)
-    scores = np.minimum((np.asarray(final, np.float64) - reference) / scale, WORST_SCORE)
+    start, reference = np.asarray(start, np.float64), np.asarray(reference, np.float64)
+    scale = np.maximum(np.maximum(start - reference, 0.01 * np.abs(start)), 1e-12)
+    scores = (np.asarray(final, np.float64) - reference) / scale
+    scores = np.clip(scores, -WORST_SCORE, WORST_SCORE)
     # The rest is rounding of the losses, by which a reference would not be level with itself.
     return np.where(has_diverged, WORST_SCORE, np.round(scores, 12))

@@ -126,7 +126,6 @@ def _board(
                 unit: profile["scores"][optimizer["label"]]
                 for unit, profile in profiles["best"]["units"].items()
             },
-            "num_diverged_runs": sum(len(row["diverged_runs"]) for row in rows),
             "cost": {
                 name: sum(row["cost"][name] for row in rows)
                 for name in ("runs", "steps", "seconds")

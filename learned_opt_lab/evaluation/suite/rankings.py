@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from learned_opt_lab.evaluation import measures, statistics
 from learned_opt_lab.evaluation.suite.entries import Entry
+from learned_opt_lab.evaluation.suite.scores import finals_of
 
 TIMING_TOLERANCE = 1.25
 """Largest ratio of seconds a step of optimizers whose steps cost the same."""
@@ -34,7 +35,7 @@ def summaries(
     entries: list[Entry], rows: list[dict], reference_rows: list[dict]
 ) -> list[dict[str, Any]]:
     """One summary for each optimizer, best first: by interquartile mean, then by mean, of the
-    normalized scores, then by how many runs diverged.
+    normalized scores, then by how many runs diverged, then by how many were not finite.
 
     Equal ones share a rank. An optimizer whose score is unknown stands behind all others.
 
@@ -46,21 +47,20 @@ def summaries(
     reference_scores = np.asarray([row["normalized"]["runs"] for row in reference_rows], float)
     summaries = []
     for entry in entries:
-        scores = _column(rows, entry.label, "normalized", "runs")
+        own = [row for row in rows if row["optimizer"] == entry.label]
+        finals = finals_of(own, reference_rows)
         summary = {
             "label": entry.label,
             "spec": entry.spec,
             "kind": entry.kind,
             "fingerprint": entry.fingerprint,
             **entry.details,
-            "normalized": statistics.stratified_bootstrap(scores)._asdict(),
-            "normalized_mean": statistics.stratified_bootstrap(scores, statistics.mean)._asdict(),
+            "normalized": finals.interval()._asdict(),
+            "normalized_mean": finals.interval(statistics.mean)._asdict(),
             "improvement_over_reference": statistics.probability_of_improvement_interval(
-                scores, reference_scores
+                finals.scores, reference_scores
             )._asdict(),
-            "divergence_rate": float(
-                np.mean([r["divergence_rate"] for r in rows if r["optimizer"] == entry.label])
-            ),
+            **_divergence(own),
             "validation_at_most_reference": _at_most(rows, entry.label, reference_rows),
             "against_reference": _against(rows, entry.label, reference_rows),
             **{
@@ -77,10 +77,22 @@ def summaries(
     return sorted(ranked, key=_place)
 
 
+def _divergence(rows: list[dict]) -> dict[str, Any]:
+    """How many of an optimizer's runs diverged, and on how many tasks all of them."""
+    runs = [run for row in rows for run in row["diverged_runs"]]
+    lost = [run for run in runs if run["first_non_finite_step"] is not None]
+    return {
+        "divergence_rate": float(np.mean([row["divergence_rate"] for row in rows])),
+        "num_diverged_runs": len(runs),
+        "num_non_finite_runs": len(lost),
+        "num_lost_tasks": sum(len(row["diverged_runs"]) == row["num_runs"] for row in rows),
+    }
+
+
 def _place(summary: dict[str, Any]) -> tuple:
     """What optimizers are sorted by; nan, which compares with nothing, is behind everything."""
     scores = [summary[name]["estimate"] for name in ("normalized", "normalized_mean")]
-    scores.append(summary["divergence_rate"])
+    scores += [summary["divergence_rate"], summary["num_non_finite_runs"]]
     return tuple((math.isnan(score), 0.0 if math.isnan(score) else score) for score in scores)
 
 
@@ -88,13 +100,14 @@ def verdict_of(summary: dict[str, Any]) -> str:
     """How an optimizer did against the reference, in words that both intervals must bear out.
 
     "beats" only where the normalized score's interval lies below 0 and that of the probability of
-    improvement above 1/2; "loses to" the other way round; else they are level.
+    improvement above 1/2; "loses to" the other way round; else they are level. Who loses all runs
+    of a task beats nobody.
     """
     score, better = summary["normalized"], summary["improvement_over_reference"]
     ends = [interval[name] for interval in (score, better) for name in ("low", "high")]
     if np.isnan(ends).any():
         return "cannot be compared with"
-    if score["high"] < 0 and better["low"] > 0.5:
+    if score["high"] < 0 and better["low"] > 0.5 and not summary["num_lost_tasks"]:
         return "beats"
     if score["low"] > 0 and better["high"] < 0.5:
         return "loses to"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from learned_opt_lab.evaluation import measures, statistics
 from learned_opt_lab.evaluation.suite.entries import Entry
 from learned_opt_lab.evaluation.suite.run import SPLITS, Cell
+from learned_opt_lab.evaluation.suite.scores import Finals, reference_finals
 from tasks import SuiteTask
 
 _NAMES = {"train": "train_loss", "outer_valid": "validation_loss", "test": "test_loss"}
@@ -18,12 +19,19 @@ def _losses(cell: Cell) -> dict[str, NDArray]:
     return {split: cell.curves[split]["loss"] for split in SPLITS}
 
 
-def reference_of(task: SuiteTask, cell: Cell) -> dict[str, float]:
+def reference_of(task: SuiteTask, cell: Cell) -> dict[str, Any]:
     """What the others are measured against:
     losses of the tuned reference, and when its mean curve reached them.
+
+    Where a run of it diverged it counts as one that made no progress.
     """
     losses, cap = _losses(cell), task.loss_cap
-    validation = measures.cap_losses(losses["outer_valid"], cap).mean(axis=0, keepdims=True)
+    curves = measures.cap_losses(losses["outer_valid"], cap)
+    lost = measures.diverged(losses, cap)[:, None]
+    curves = np.where(lost, np.minimum(curves, curves[:, :1]), curves)
+    validation = curves.mean(axis=0, keepdims=True)
+    start = float(measures.cap_losses(losses["test"], cap)[:, 0].mean())
+    test = reference_finals(measures.final_losses(losses["test"], cap), start)
     target = float(measures.final_losses(validation, cap)[0])
     best = float(measures.smooth(validation, cap).min())
     steps = {
@@ -31,8 +39,9 @@ def reference_of(task: SuiteTask, cell: Cell) -> dict[str, float]:
         for name, value in (("target", target), ("best", best))
     }
     return {
-        "start": float(measures.cap_losses(losses["test"], cap)[:, 0].mean()),
-        "test": float(measures.final_losses(losses["test"], cap).mean()),
+        "start": start,
+        "test": float(test.mean()),
+        "test_runs": test,
         "target": target,
         "best": best,
         "steps_to_target": steps["target"],
@@ -50,7 +59,7 @@ def _tuning(record: dict[str, Any], started: str) -> dict[str, Any] | None:
 
 
 def row_of(
-    task: SuiteTask, entry: Entry, cell: Cell, reference: dict[str, float], started: str
+    task: SuiteTask, entry: Entry, cell: Cell, reference: dict[str, Any], started: str
 ) -> dict[str, Any]:
     """What one optimizer did on one task.
 
@@ -68,15 +77,19 @@ def row_of(
         split: np.where(has_diverged, np.maximum(f, reference["start"]), f)
         for split, f in final.items()
     }
-    scores = measures.normalized_scores(
-        final["test"], has_diverged, reference["start"], reference["test"]
+    finals = Finals(
+        final["test"][None],
+        has_diverged[None],
+        np.asarray([reference["start"]]),
+        reference["test_runs"][None],
     )
+    scores = finals.scores[0].tolist()
     overhead = np.maximum(0.0, record["seconds_per_step"] - record["plain_seconds_per_step"])
     return {
         "task": task.name,
         "optimizer": entry.label,
         "num_runs": len(scores),
-        "normalized": _summary(scores, statistics.interquartile_mean),
+        "normalized": {**finals.interval()._asdict(), "runs": scores},
         **{_NAMES[split]: _summary(values) for split, values in final.items()},
         **_metrics(cell),
         "start_loss": reference["start"],
@@ -118,13 +131,13 @@ def _final_metric(curves: NDArray) -> NDArray:
     return tail.mean(axis=-1)
 
 
-def _summary(values: NDArray, statistic=statistics.mean) -> dict[str, Any]:
-    interval = statistics.stratified_bootstrap(values[None], statistic)
+def _summary(values: NDArray) -> dict[str, Any]:
+    interval = statistics.stratified_bootstrap(values[None], statistics.mean)
     return {**interval._asdict(), "runs": values.tolist()}
 
 
 def _steps(
-    task: SuiteTask, losses, reference: dict[str, float], record: dict, name: str
+    task: SuiteTask, losses, reference: dict[str, Any], record: dict, name: str
 ) -> dict[str, Any]:
     """Steps and seconds to a loss of the reference, of the mean curve and of each run,
     and their ratios to its own.

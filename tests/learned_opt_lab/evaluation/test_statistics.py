@@ -35,7 +35,7 @@ def test_interquartile_mean_by_hand_and_along_axes():
 
 def test_bootstrap_equals_an_independent_version():
     interval = statistics.stratified_bootstrap(SCORES, num_resamples=300, seed=7)
-    indices = np.random.default_rng(7).integers(8, size=(300, 5, 8))
+    indices = np.random.default_rng(7).integers(8, size=(300, 5, 7))
     values = [
         scipy.stats.trim_mean(np.concatenate([SCORES[t][draw[t]] for t in range(5)]), 0.25)
         for draw in indices
@@ -47,13 +47,28 @@ def test_bootstrap_equals_an_independent_version():
 
 
 def test_bootstrap_of_the_mean_agrees_with_scipys():
-    ours = statistics.stratified_bootstrap(SCORES[:1], statistics.mean, num_resamples=20_000)
+    """Of many runs, where one draw more or less does not count."""
+    scores = np.random.default_rng(1).lognormal(size=200)
+    ours = statistics.stratified_bootstrap(scores[None], statistics.mean, num_resamples=20_000)
     theirs = scipy.stats.bootstrap(
-        (SCORES[0],), np.mean, n_resamples=20_000, method="percentile", rng=0
+        (scores,), np.mean, n_resamples=20_000, method="percentile", rng=0
     )
     width = theirs.confidence_interval.high - theirs.confidence_interval.low
     assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.03 * width)
     assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.03 * width)
+
+
+@pytest.mark.parametrize("num_runs", [2, 3, 5])
+def test_the_variance_of_a_resampled_mean_is_unbiased(num_runs):
+    scores = np.random.default_rng(num_runs).normal(size=(1, num_runs))
+    means = []
+    statistics.stratified_bootstrap(
+        scores,
+        lambda drawn, axis: means.append(drawn.mean(axis=axis)) or drawn.mean(axis=axis),
+        num_resamples=20_000,
+    )
+    expected = scores.var(ddof=1) / num_runs
+    assert means[-1].var() == pytest.approx(expected, rel=0.05)
 
 
 def test_bootstrap_never_mixes_tasks():
@@ -78,8 +93,8 @@ def test_probability_of_improvement_equals_mann_whitney():
 def test_probability_of_improvement_interval_equals_a_loop():
     x, y = SCORES[:2, :3], SCORES[2:4, :3]
     interval = statistics.probability_of_improvement_interval(x, y, num_resamples=50, seed=4)
-    rows = np.random.default_rng(4).integers(3, size=(50, 2, 3))
-    columns = np.random.default_rng(5).integers(3, size=(50, 2, 3))
+    rows = np.random.default_rng(4).integers(3, size=(50, 2, 2))
+    columns = np.random.default_rng(5).integers(3, size=(50, 2, 2))
     values = [
         np.mean([a < b for t in range(2) for a in x[t][r[t]] for b in y[t][c[t]]])
         for r, c in zip(rows, columns, strict=True)
