@@ -120,9 +120,8 @@ def adam8(
       eps: inside the root.
       exponential_decay: of the rate, a step.
       linear_decay: of the rate, a step.
-      l1: decay that falls on every parameter. None starts at `PENALTY` and spares a parameter whose
-        gradient has been zero since init: Adam makes full steps of the smallest gradient, also of a
-        penalty's.
+      l1: decay that falls on every parameter. None starts at `PENALTY` and spares a parameter while
+        its gradient is zero: Adam makes full steps of the smallest gradient, also of a penalty's.
       l2: likewise.
 
     Raises:
@@ -132,7 +131,7 @@ def adam8(
     theta |= _decays_and_penalties(exponential_decay, linear_decay, l1, l2)
 
     def update(theta, grads, state, params):
-        grads = _penalized(theta, (l1, l2), grads, params, state.mean, state.square)
+        grads = _penalized(theta, (l1, l2), grads, params)
         direction, state = _adam_direction(theta, grads, state)
         return map_trained(lambda d: -_rate(theta, state.count, d) * d, direction), state
 
@@ -163,9 +162,8 @@ def rmsprop8(
       eps: inside the root.
       exponential_decay: as in `adam8`.
       linear_decay: as in `adam8`.
-      l1: decay that falls on every parameter. None starts at `PENALTY` and spares a parameter while
-        its gradient is zero: with so short a memory it would soon take full steps of the penalty's.
-      l2: likewise.
+      l1: as in `adam8`.
+      l2: as in `adam8`.
 
     Raises:
       ValueError: for a decay or momentum outside [0, 1) or another value out of
@@ -215,8 +213,8 @@ def momentum6(
       decay: of the velocity.
       exponential_decay: as in `adam8`.
       linear_decay: as in `adam8`.
-      l1: as in `rmsprop8`.
-      l2: as in `rmsprop8`.
+      l1: as in `adam8`.
+      l2: as in `adam8`.
 
     Raises:
       ValueError: for a decay outside [0, 1) or another value out of `learned_opt.ranges`.
@@ -244,22 +242,20 @@ def _decays_and_penalties(exponential_decay, linear_decay, l1, l2):
     return {f"log_{name}": log_of(name, value) for name, value in values.items()}
 
 
-def _penalized(theta, given, grads, params, *moments):
+def _penalized(theta, given, grads, params):
     """Gradients with those of the penalties. One that was not given spares a parameter whose
-    gradient and moments are zero.
+    gradient is zero, also one that had others before: penalties would keep moments alive for ever.
     """
     penalties = (("log_l1", jnp.sign), ("log_l2", lambda w: w))
 
-    def penalized(g, w, *moments):
-        total, touched = g, g != 0
-        for moment in moments:
-            touched = touched | (moment != 0)
+    def penalized(g, w):
+        total = g
         for value, (name, slope) in zip(given, penalties, strict=True):
             penalty = exp_like(theta[name], g) * slope(w)
-            total = total + (jnp.where(touched, penalty, 0) if value is None else penalty)
+            total = total + (jnp.where(g != 0, penalty, 0) if value is None else penalty)
         return total
 
-    return map_trained(penalized, grads, params, *moments)
+    return map_trained(penalized, grads, params)
 
 
 def _rate(theta, count, like):

@@ -135,7 +135,7 @@ def test_a_decay_nearly_one_and_a_tiny_eps_still_make_adams_steps():
 
 def test_penalties_that_are_given_fall_on_every_parameter():
     """As `optax.add_decayed_weights` before Adam;
-    those of the start spare what never had a gradient.
+    those of the start spare what has no gradient.
     """
     zero = jax.tree.map(jnp.zeros_like, make_params())
     for kwargs, moves in (({}, False), ({"l2": 0.1}, True), ({"l1": 0.1}, True)):
@@ -144,3 +144,27 @@ def test_penalties_that_are_given_fall_on_every_parameter():
         updates, _ = tx.update(zero, tx.init(make_params()), make_params())
         np.testing.assert_allclose(updates["live"], -1e-3 * moves * np.array([1, -1, 1]), rtol=1e-4)
         np.testing.assert_array_equal(updates["dead"][1, 0], 0)
+
+
+@pytest.mark.parametrize("name", ["adam8", "rmsprop8", "momentum6"])
+def test_a_weight_that_is_frozen_half_way_rests(name):
+    """The penalties of the start do not pull it to zero, whatever gradients it had before."""
+    tx, params = transformation(name), {"w": jnp.array([0.5, -2.0])}
+    steps = 3000
+
+    @jax.jit
+    def run(params):
+        def body(carry, t):
+            params, state = carry
+            grads = {"w": jnp.where(t < 50, 0.1 * jnp.cos(t * params["w"]), 0.0)}
+            updates, state = tx.update(grads, state, params)
+            params = jax.tree.map(jnp.add, params, updates)
+            return (params, state), params["w"]
+
+        return jax.lax.scan(body, (params, tx.init(params)), jnp.arange(steps, dtype=jnp.float32))[
+            1
+        ]
+
+    path = run(params)
+    np.testing.assert_array_equal(path[-1], path[steps // 2])
+    assert np.all(path[-1] != params["w"])
