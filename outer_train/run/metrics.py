@@ -1,6 +1,7 @@
 """`metrics.jsonl`, one row an outer step, which trackers are told, too, when asked for."""
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -49,10 +50,14 @@ class MetricsWriter:
         Args:
           directory: the run directory; it exists.
           trackers: told the numbers of each row, and closed with the file.
+
+        Raises:
+          OSError: the file cannot be opened, or is a link or no regular file.
         """
         self._trackers = tuple(trackers)
         self._path = Path(directory) / "metrics.jsonl"
-        self._file = self._path.open("a", encoding="utf-8", newline="\n")
+        appended = files.open_in_place(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._file = io.TextIOWrapper(appended, encoding="utf-8", newline="\n")
         self._unflushed = 0
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -127,7 +132,7 @@ def cut(
 
     Raises:
       ValueError: as in `read_rows`.
-      OSError: the file cannot be read or written.
+      OSError: the file cannot be read or written, or is a link, and what it leads to somebody's.
     """
     path = Path(path)
     found = _rows_and_ends(path, on_broken)
@@ -137,14 +142,14 @@ def cut(
         if row["outer_step"] < num_outer_steps and row.keys() >= {*needed}
     ]
     if path.exists():
-        with naming(path):
+        with naming(path), files.open_in_place(path, os.O_WRONLY) as file:
             content = path.read_bytes()
             end = kept[-1][1] if kept else 0
-            if content[:end].count(b"\n") == len(kept):
-                if end < len(content):
-                    os.truncate(path, end)
-            else:
-                files.write_text(path, "".join(json.dumps(row) + "\n" for row, _ in kept))
+            has_others = content[:end].count(b"\n") > len(kept)
+            if end < len(content) and not has_others:
+                file.truncate(end)
+        if has_others:
+            files.write_text(path, "".join(json.dumps(row) + "\n" for row, _ in kept))
     return [row for row, _ in kept]
 
 
@@ -168,7 +173,10 @@ def _rows_and_ends(
     if not path.is_file():  # a pipe would be waited for
         raise ValueError(f"{path} is no file")
     content = path.read_bytes()
-    lines = content.split(b"\n")[:-1]
+    *lines, tail = content.split(b"\n")
+    # After rows, any bytes are what a crash left. Alone they may be a file of the user's.
+    if not lines and not _is_cut_off(tail):
+        lines.append(tail)
     found, end = [], 0
     for number, line in enumerate(lines, 1):
         end += len(line) + 1
@@ -182,12 +190,20 @@ def _rows_and_ends(
     return found
 
 
+def _is_cut_off(tail: bytes) -> bool:
+    """Whether bytes are the start of a row, or what a crash of the machine puts in its place."""
+    return b'{"'.startswith(tail.rstrip(b"\0")[:2])
+
+
 def _row(line: bytes) -> dict[str, Any]:
     row = json.loads(line.decode())
     if not isinstance(row, dict):
         raise ValueError(f"got a {type(row).__name__}, must be an object")
     if "outer_step" not in row:
         raise ValueError("it has no outer_step")
+    for name, value in row.items():
+        if type(value) is int and not -(1 << 63) <= value < 1 << 63:
+            raise ValueError(f"{name} has more than 64 bits")
     row = {name: _finite(value) for name, value in row.items()}
     for name, (kinds, least) in KNOWN.items():
         value = row.get(name)

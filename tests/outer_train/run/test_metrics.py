@@ -45,6 +45,8 @@ BROKEN = [
     b'{"outer_step": 1, "seconds": -1}',
     b"[" * 100_000,
     b"1" * 10_000,
+    b'{"outer_step": 9223372036854775808}',
+    b'{"outer_step": 1, "more": -9223372036854775809}',
 ]
 
 
@@ -73,6 +75,35 @@ def test_a_last_line_that_was_cut_is_left_out(path):
         assert metrics.read_rows(path) == rows
         assert metrics.cut(path, 10) == rows
         assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("start", [b"", b"{", b'{"outer', b"\0\0", b'{"\0'])
+def test_a_first_row_that_was_cut_is_left_out(path, start):
+    path.write_bytes(start)
+    assert metrics.cut(path, 10) == []
+    assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize("text", [b"my notes", b"{my notes}", b"[1]", b" ", b"\0notes"])
+def test_one_line_of_something_else_is_no_row_that_was_cut(path, text):
+    path.write_bytes(text)
+    for read in (metrics.read_rows, lambda path: metrics.cut(path, 0)):
+        with pytest.raises(ValueError, match="line 1 is no row of metrics"):
+            read(path)
+    assert path.read_bytes() == text
+
+
+def test_a_link_is_not_written_through(path, tmp_path):
+    """A stranger's run may have one, to a file of the user's."""
+    link = tmp_path / "run" / "metrics.jsonl"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    before = path.read_bytes()
+    assert len(metrics.read_rows(link)) == 4
+    for write in (lambda: metrics.cut(link, 2), lambda: metrics.MetricsWriter(link.parent)):
+        with pytest.raises(OSError, match=f"is a link.*{link}"):
+            write()
+    assert path.read_bytes() == before
 
 
 def test_what_json_has_no_name_for_is_unknown(path):
