@@ -16,8 +16,10 @@ import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from learned_opt.disk import files
+from learned_opt.disk import files, reading
+from outer_train.processes._printable import printable
 
 SEAL = "files.json"
 """The list of a checkpoint's files."""
@@ -30,6 +32,8 @@ LOSS = ("metrics", "metrics")
 """Where in a checkpoint the smoothed outer loss is."""
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 """Errors that say that a file is missing; all others may pass, and say nothing of the file."""
+_PIECE = 1 << 20
+"""Bytes that are read at once."""
 OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 """How TensorStore tells the system's error."""
 
@@ -48,7 +52,7 @@ def unsealed_steps(directory: Path) -> list[int]:
     names = [
         entry.name.removesuffix(UNSEALED)
         for entry in os.scandir(directory)
-        if entry.name.endswith(UNSEALED)
+        if entry.name.endswith(UNSEALED) and entry.is_dir(follow_symlinks=False)
     ]
     return sorted(int(name) for name in names if _is_step(name))
 
@@ -62,7 +66,7 @@ def has_traces(directory: Path) -> bool:
 def begin(directory: Path, step: int, smoothed_loss: float | None) -> Path:
     """Makes the folder that the checkpoint is written to, and returns where the state goes."""
     folder = directory / f"{step}{UNSEALED}"
-    shutil.rmtree(folder, ignore_errors=True)
+    _delete(folder)
     path = folder.joinpath(*LOSS)
     path.parent.mkdir(parents=True, exist_ok=True)
     known = smoothed_loss is not None and math.isfinite(smoothed_loss)
@@ -76,7 +80,7 @@ def empty(directory: Path, step: int) -> None:
     """Deletes what there is of a checkpoint that cannot be written, but not its folder."""
     folder = directory / f"{step}{UNSEALED}"
     with contextlib.suppress(OSError):
-        shutil.rmtree(folder, ignore_errors=True)
+        _delete(folder)
         folder.mkdir()
 
 
@@ -96,7 +100,7 @@ def seal(directory: Path, step: int) -> None:
 def defect(directory: Path, step: int) -> str | None:
     """What is wrong with a checkpoint's files; None if they are those that were written.
 
-    Further files do not matter.
+    Further files do not matter, unless a reader would wait for them, or be led elsewhere by them.
 
     Raises:
       OSError: they cannot be read for a reason that may pass.
@@ -104,19 +108,40 @@ def defect(directory: Path, step: int) -> str | None:
     folder = directory / str(step)
     try:
         listed = json.loads(_read(folder / SEAL))
-        if not isinstance(listed, dict) or not listed:
+        if not isinstance(listed, dict) or not listed or not all(map(_is_within, listed)):
             return "its list of files is broken"
-        whole = all(_checksum(folder / name) == checksum for name, checksum in listed.items())
-        return None if whole else "its files are not those that were written"
+        if any(_checksum(folder / name) != checksum for name, checksum in listed.items()):
+            return "its files are not those that were written"
+        return _no_file(folder)
     except FileNotFoundError as error:
         if error.filename != str(folder / SEAL):
-            return f"{Path(error.filename).relative_to(folder)} is missing"
+            name = str(Path(error.filename).relative_to(folder))
+            return f"{printable(name)} is missing"
     except (ValueError, RecursionError):
         return "its list of files is broken"
     if not os.path.isdir(folder / STATE):
         return "it was never finished"
     for name in _names(folder):
-        _read(folder / name)
+        _checksum(folder / name)
+    return _no_file(folder)
+
+
+def _is_within(name: str) -> bool:
+    """Whether a path that a list has is one of the checkpoint's own folder."""
+    path = Path(name)
+    return not path.anchor and ".." not in path.parts
+
+
+def _no_file(folder: Path) -> str | None:
+    """The first thing in a checkpoint that is neither file nor folder: a pipe would be waited for,
+    and what a linked folder holds is not known.
+    """
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        for name in (*folders, *names):
+            path = Path(parent, name)
+            strange = path.is_symlink() if name in folders else path.exists() and not path.is_file()
+            if strange:
+                return f"{printable(str(path.relative_to(folder)))} is no file"
     return None
 
 
@@ -155,7 +180,8 @@ def clean(directory: Path, endings: tuple[str, ...] = (DELETED, UNSEALED)) -> No
         if _is_step(step) and (
             f".{rest}" in endings or (dot and rest.startswith("orbax-checkpoint-tmp"))
         ):
-            shutil.rmtree(entry.path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                _delete(Path(entry.path))
 
 
 @contextlib.contextmanager
@@ -185,41 +211,62 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
 
 
+def _delete(folder: Path) -> None:
+    """Deletes a folder as far as that goes; of a link or file under its name only that.
+
+    Raises:
+      OSError: a link or file cannot be deleted, so that writing would lead elsewhere.
+    """
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        folder.unlink(missing_ok=True)
+
+
 def _is_step(name: str) -> bool:
     return name.isascii() and name.isdigit() and len(name) < 20
 
 
 def _names(folder: Path) -> list[str]:
     """Paths of all files of a checkpoint but the list itself, within it."""
-
-    def fail(error: OSError):
-        raise error
-
     found = []
-    for parent, _, names in os.walk(folder, onerror=fail):
+    for parent, _, names in os.walk(folder, onerror=_raise):
         found += [str(Path(parent, name).relative_to(folder)) for name in names]
     return sorted(name for name in found if name != SEAL and (folder / name).is_file())
 
 
-def _read(path: Path) -> bytes:
-    """The file's bytes; `FileNotFoundError` if there is no file of this name,
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _open(path: Path) -> BinaryIO:
+    """Opens a file; `FileNotFoundError` if there is no file of this name,
     whatever else there is.
     """
     try:
-        if not path.is_file():  # a pipe would be waited for
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-        return path.read_bytes()
+        return reading.open_regular(path)
+    except ValueError as error:  # a pipe would be waited for
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
     except OSError as error:
         if error.errno in NOT_THERE:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
         raise
 
 
+def _read(path: Path) -> bytes:
+    with _open(path) as file:
+        return file.read()
+
+
 def _checksum(path: Path, sync: bool = False) -> int:
-    if sync:
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            os.fsync(file.fileno())
-    return zlib.crc32(_read(path))
+    checksum = 0
+    with _open(path) as file:
+        if sync:
+            with contextlib.suppress(OSError):
+                os.fsync(file.fileno())
+        while piece := file.read(_PIECE):
+            checksum = zlib.crc32(piece, checksum)
+    return checksum
 
 
 def _smoothed_loss(folder: Path) -> float | None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 import pytest
 
+from outer_train.run import checkpoint_files
 from outer_train.run.checkpoint import Checkpoints
 from tests.support.outer_train.states import bits, make_state, newest, no_warning
 
@@ -123,14 +124,14 @@ def test_where_none_can_be_read_nothing_is_moved_unless_allowed(copied):
 @pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
 def test_an_error_that_may_pass_is_no_damage(copied, monkeypatch, code):
     before = everything(copied)
-    read_bytes = Path.read_bytes
+    open_regular = checkpoint_files.reading.open_regular
 
     def fail(path):
         if path.parent.name == "d":
             raise OSError(code, os.strerror(code), str(path))
-        return read_bytes(path)
+        return open_regular(path)
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(checkpoint_files.reading, "open_regular", fail)
     with pytest.raises(OSError, match=os.strerror(code)) as caught:
         newest(copied)
     assert str(copied / "3") in str(caught.value)
