@@ -29,7 +29,7 @@ class Board(NamedTuple):
 def boards_of(report: dict[str, Any]) -> list[Board]:
     """One for a plain evaluation; "nobody tunes" first, then each budget.
 
-    A budget of one run is the default, so it is no board of its own beside that.
+    A budget of one configuration is the default, so it is no board of its own beside that.
     """
     leagues = report.get("leagues")
     if not leagues:
@@ -40,12 +40,12 @@ def boards_of(report: dict[str, Any]) -> list[Board]:
     for budget, board in leagues["equal_budgets"].items():
         if budget == "1" and leagues["untuned"]:
             continue
-        runs = "run" if int(budget) == 1 else "runs"
+        number = "configuration" if int(budget) == 1 else "configurations"
         found.append(
             Board(
                 f"equal_{budget}_",
                 f"leagues.equal_budgets.{budget}.",
-                f"Equal budgets of {budget} {runs} for each",
+                f"Equal budgets of {budget} {number} for each",
                 board,
                 int(budget),
             )

@@ -9,7 +9,7 @@ from learned_opt_lab.drawing.charts import Chart, styles
 from learned_opt_lab.drawing.markdown import code, show, table
 from learned_opt_lab.evaluation.page.board_charts import descent
 from learned_opt_lab.evaluation.page.boards import Board, boards_of
-from learned_opt_lab.evaluation.page.sentences import reference_name, sentence_of
+from learned_opt_lab.evaluation.page.sentences import is_reference, reference_name, sentence_of
 
 _OF_OPTIMIZERS = (
     "label",
@@ -42,7 +42,10 @@ _OF_ROWS = (
 _LOSSES = ("test_loss", "validation_loss")
 _OF_LOSSES = ("estimate", "low", "high")
 _OF_STEPS = ("steps", "steps_ratio", "seconds_ratio", "seconds_with_tuning")
-_OF_ALL = ("format_version", "suite", "settings", "reference", "tasks", "skipped", "league")
+_OF_ALL = (
+    *("format_version", "suite", "settings", "reference", "reference_is_tuned"),
+    *("tasks", "skipped", "league"),
+)
 _DIGITS = 5
 _DIGITS_DRAWN = 3
 _TASKS_A_TABLE = 4
@@ -161,7 +164,8 @@ def _of_board(board: Board, content: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     optimizers = board.content["optimizers"]
     head = ("rank", "optimizer", "score", "against the reference", "won, lost", "diverged")
-    yield from table(head, [_ranked(each) for each in optimizers])
+    is_it = lambda each: is_reference(board, each["label"], dict(content))
+    yield from table(head, [_ranked(each, is_it(each)) for each in optimizers])
     yield ""
     steps = ("speed, steps", "speed, seconds") if board.budget else ("steps", "seconds")
     head = ("optimizer", "reaches", *steps, "ends at most as high", "time a step")
@@ -187,14 +191,14 @@ def _said(text: str, kind: str, content: Mapping[str, Any]) -> str:
     return show(value)
 
 
-def _ranked(optimizer: Mapping[str, Any]) -> tuple[Any, ...]:
+def _ranked(optimizer: Mapping[str, Any], is_reference: bool) -> tuple[Any, ...]:
     against = optimizer["against_reference"]
+    won = f"{against['won']}, {against['lost']} of {against['num_tasks']}"
     return (
         optimizer["rank"],
         code(optimizer["label"]),
         _interval(optimizer["normalized"]),
-        optimizer["verdict"],
-        f"{against['won']}, {against['lost']} of {against['num_tasks']}",
+        *(("the reference", "-") if is_reference else (optimizer["verdict"], won)),
         f"{100 * optimizer['divergence_rate']:.0f} %",
     )
 

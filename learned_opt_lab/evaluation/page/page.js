@@ -14,7 +14,7 @@ for (const cell of document.querySelectorAll("[data-path]")) {
 
 function sortKey(cell) {
   const source = cell.classList.contains("text") ? null : cell.querySelector("[data-path]");
-  // What is unknown comes last.
+  // Infinity is what is unknown, and comes last in either direction.
   if (!source) return cell.classList.contains("text") ? cell.textContent.trim() : Infinity;
   const value = lookup(source.dataset.path);
   return value === null ? Infinity : value;
@@ -28,6 +28,7 @@ function sortBy(header) {
   const order = (a, b) => {
     const x = sortKey(a.cells[header.cellIndex]), y = sortKey(b.cells[header.cellIndex]);
     if (x === y) return 0;
+    if (x === Infinity || y === Infinity) return x === Infinity ? 1 : -1;
     const less = typeof x === "string" || typeof y === "string" ? String(x).localeCompare(String(y)) < 0 : x < y;
     return less === descending ? 1 : -1;
   };

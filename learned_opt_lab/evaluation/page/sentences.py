@@ -27,17 +27,23 @@ class Piece(NamedTuple):
 def reference_name(report: dict[str, Any]) -> str:
     """What everything is measured against, and how it was tuned."""
     label = report["reference"]
-    kinds = {optimizer["label"]: optimizer["kind"] for optimizer in report["optimizers"]}
-    if kinds[label] == "learned":
-        return label
     if not (leagues := report.get("leagues")):
-        return f"tuned {label}"
+        return f"tuned {label}" if report["reference_is_tuned"] else label
     found = leagues["reference"]
     return (
-        f"{label} tuned with {found['budget']} runs"
+        f"{label} at the best of {found['budget']} configurations"
         if found["is_tuned"]
         else f"{label} at its default"
     )
+
+
+def is_reference(board: Board, label: str, report: dict[str, Any]) -> bool:
+    """Whether an optimizer of a board is what everything is measured against: in leagues it may be
+    there at another budget, and then it is not.
+    """
+    leagues = report.get("leagues")
+    budget = leagues["reference"]["budget"] if leagues else board.budget
+    return label == report["reference"] and board.budget == budget
 
 
 def sentence_of(board: Board, report: dict[str, Any]) -> list[Piece]:
@@ -53,7 +59,7 @@ def sentence_of(board: Board, report: dict[str, Any]) -> list[Piece]:
     pieces.append(Piece("text", f"{ranks}{len(optimizers)} optimizers"))
     spoken = False
     for i in [*first, *learned[:_MOST_LEARNED]]:
-        if optimizers[i]["label"] == report["reference"] and board.budget != 1:
+        if is_reference(board, optimizers[i]["label"], report):
             continue
         if i in first:
             lead = [Piece("text", " and" if len(first) == 1 else "; ")]
@@ -76,8 +82,13 @@ def _one_run(report: dict[str, Any]) -> str:
 
 def _against(board: Board, i: int, reference: str) -> list[Piece]:
     path = f"{board.path}optimizers.{i}.against_reference."
-    verdict = board.content["optimizers"][i]["verdict"]
-    tasks = board.content["optimizers"][i]["against_reference"]["num_tasks"]
+    optimizer = board.content["optimizers"][i]
+    verdict, tasks = optimizer["verdict"], optimizer["against_reference"]["num_tasks"]
+    diverged = [
+        Piece("text", ", "),
+        Piece("number", f"{board.path}optimizers.{i}.num_diverged_runs"),
+        Piece("text", " runs diverged"),
+    ]
     return [
         Piece("text", f" {verdict} {reference} ("),
         Piece("number", f"{path}won"),
@@ -85,5 +96,7 @@ def _against(board: Board, i: int, reference: str) -> list[Piece]:
         Piece("number", f"{path}lost"),
         Piece("text", f" lost of {tasks} task{'s' if tasks != 1 else ''}, "),
         Piece("number", f"{path}seconds_per_step_ratio"),
-        Piece("text", " times the seconds a step)"),
+        Piece("text", " times the seconds a step"),
+        *(diverged if optimizer["num_diverged_runs"] else []),
+        Piece("text", ")"),
     ]

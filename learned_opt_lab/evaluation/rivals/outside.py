@@ -18,6 +18,7 @@ from typing import Any
 import optax
 
 from learned_opt import catalog
+from learned_opt.disk import hub
 from learned_opt_lab.evaluation.rivals.rival import (
     COMPLEMENT,
     NO_SCHEDULE,
@@ -54,7 +55,8 @@ def named_rival(spec: str) -> Rival | None:
     """
     name, at, variant = spec.partition("@")
     is_known = name in RIVALS
-    if not is_known and (not catalog.is_own(name) or Path(spec).exists()):
+    is_address = spec.startswith(hub.SCHEME)
+    if not is_known and (not catalog.is_own(name) or is_address or Path(spec).exists()):
         return None
     if at and not variant:
         raise ValueError(f"{spec!r} names no schedule and no file after the @")

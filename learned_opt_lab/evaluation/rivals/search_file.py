@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from learned_opt import catalog
+from learned_opt.disk import reading
 from learned_opt_lab.evaluation.rivals.rival import NO_SCHEDULE
 from learned_opt_lab.evaluation.rivals.schedules import SCHEDULES
 from learned_opt_lab.evaluation.rivals.search_space import (
@@ -53,7 +54,9 @@ def read_search_file(path: Path) -> SearchFile:
       OSError: it cannot be read.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(reading.read_bytes(path, reading.MAX_JSON_BYTES).decode())
+    except RecursionError as error:
+        raise ValueError(f"{path} is no TOML of a search: it is nested too deeply") from error
     except ValueError as error:
         raise ValueError(f"{path} is no TOML: {error}") from error
     for name in content:
@@ -122,7 +125,12 @@ def _require_schedules(path: Path, values: list[Any]) -> tuple[str, ...]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # of a whole number that no float holds
+        return False
 
 
 def search_space(file: SearchFile, defaults: dict[str, float], path: Path) -> SearchSpace:

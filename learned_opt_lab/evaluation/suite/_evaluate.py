@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from learned_opt import catalog
 from learned_opt.disk import files
 from learned_opt_lab.drawing import charts
 from learned_opt_lab.drawing.text import file_name
@@ -162,6 +163,7 @@ def with_reference(entries: list[Entry], reference: str | None) -> list[Entry]:
     if reference in [entry.label for entry in entries]:
         return entries
     if reference not in BASELINES:
-        known = ", ".join([*(entry.label for entry in entries), *BASELINES])
-        raise ValueError(f"unknown reference {reference!r}; expected one of {known}")
+        known = dict.fromkeys([*(entry.label for entry in entries), *BASELINES])
+        hint = catalog.near_names(reference, list(known))
+        raise ValueError(f"unknown reference {reference[:200]!r}; {hint}")
     return [*parse_entries([reference]), *entries]

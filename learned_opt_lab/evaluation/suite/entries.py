@@ -10,6 +10,7 @@ another schedule or search space, and a `"module:name"` is a rival of the user's
 import glob
 import json
 import math
+import unicodedata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import jax
 import numpy as np
 
 from learned_opt import LearnedOptimizer, Theta, catalog, load_theta, pretrained_names
+from learned_opt.disk import reading
 from learned_opt_lab.drawing.text import well_formed
 from learned_opt_lab.evaluation import statistics
 from learned_opt_lab.evaluation.baselines import BASELINES, searched
@@ -60,11 +62,12 @@ class Entry(NamedTuple):
 
     @property
     def architecture(self) -> str:
-        """The same for optimizers whose steps cost the same: a rival at any rate and schedule,
-        learned optimizers whose weights differ in their values only.
+        """The same for optimizers whose steps cost the same: a rival of the table at any rate and
+        schedule, learned optimizers whose weights differ in their values only.
         """
         if self.kind != "learned":
-            return self.spec.partition("@")[0]
+            name = self.spec.partition("@")[0]
+            return name if name in BASELINES else self.spec
         shapes = jax.tree.map(
             lambda leaf: (np.shape(leaf), str(np.asarray(leaf).dtype)), self.theta
         )
@@ -113,11 +116,12 @@ def _parse(argument: str, trust: bool) -> Entry:
     label, equals, spec = argument.partition("=")
     if not equals:
         label, spec = "", argument
-    if not spec or (equals and not label):
-        raise ValueError(f"{argument!r} is no optimizer: expected SPEC or label=SPEC")
+    if not spec or (equals and not label.strip()):
+        raise ValueError(f"{argument[:200]!r} is no optimizer: expected SPEC or label=SPEC")
+    label = _checked_label(label, spec)
     if spec in BASELINES:
         return Entry(
-            well_formed(label or spec),
+            label or spec,
             spec,
             baseline=spec,
             details={"description": BASELINES[spec].description},
@@ -125,8 +129,21 @@ def _parse(argument: str, trust: bool) -> Entry:
     if (rival := named_rival(spec)) is not None:
         name = spec if spec.partition("@")[0] in RIVALS else spec.rpartition(":")[2]
         details = {"description": rival.description, "default": rival.source}
-        return Entry(well_formed(label or name), spec, details=details, rival=rival)
+        return Entry(label or well_formed(name), spec, details=details, rival=rival)
     return _parse_learned(label, spec, trust)
+
+
+def _checked_label(label: str, spec: str) -> str:
+    """A label in one line that is not another optimizer's name: `adam` among the results, and as
+    what all are measured against, is Adam.
+    """
+    if label in BASELINES and spec.partition("@")[0] != label:
+        raise ValueError(
+            f"the label {label!r} is the name of another optimizer than {spec[:200]!r}"
+        )
+    if any(unicodedata.category(character) == "Cc" for character in label):
+        raise ValueError(f"the label {label[:200]!r} has characters that cannot be shown")
+    return well_formed(label)
 
 
 def _parse_learned(label: str, spec: str, trust: bool) -> Entry:
@@ -147,7 +164,7 @@ def _parse_learned(label: str, spec: str, trust: bool) -> Entry:
     }
     if Path(path).exists():  # not the name of a shipped one, which no suite was trained on
         details["trained_on"] = training_tasks.trained_on(path)
-    label = well_formed(label or _name_of(Path(path)))
+    label = label or well_formed(_name_of(Path(path)))
     return Entry(label, spec, optimizer=optimizer, theta=theta, details=details)
 
 
@@ -186,11 +203,13 @@ def pick_by_outer_loss(run_dirs: list[Path]) -> tuple[Path, dict[str, Any]]:
     losses = []
     for run_dir in run_dirs:
         try:
-            value = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))[
-                "outer_loss_last"
-            ]
+            summary = reading.read_bytes(run_dir / "summary.json", reading.MAX_JSON_BYTES)
+            value = json.loads(summary)["outer_loss_last"]
             losses.append(math.nan if value is None else float(value))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (
+            *(OSError, ValueError, KeyError, TypeError),
+            *(OverflowError, RecursionError),
+        ) as error:
             raise ValueError(
                 f"{run_dir}/summary.json has no outer_loss_last: is the run finished?"
             ) from error

@@ -22,6 +22,7 @@ from learned_opt_lab.evaluation.suite.settings import (
     FORMAT_VERSION,
     Settings,
 )
+from learned_opt_lab.evaluation.tuning import contestant
 from learned_opt_lab.results import made
 from learned_opt_lab.results.folder import finite
 from tasks import Suite, SuiteTask
@@ -39,7 +40,16 @@ def build_report(
     (entry,) = (entry for entry in entries if entry.label == label)
     cells = {task: cell for (task, name), cell in results.cells.items() if name == label}
     head = header(suite, settings, label, results.skipped)
+    head["reference_is_tuned"] = num_configurations(entry, settings) > 1
     return finite(head | build_board(suite, entries, results, Against(entry, cells)))
+
+
+def num_configurations(entry: Entry, settings: Settings) -> int:
+    """That a search of its own tries of an optimizer; 0 where nothing is searched."""
+    if entry.searched is None:
+        return 0
+    found = contestant(entry.searched).baseline.configurations(settings.budget, settings.seed)
+    return len(next(iter(found.values())))
 
 
 def header(

@@ -8,10 +8,10 @@ would call held out.
 
 import functools
 import inspect
-import json
 from pathlib import Path
 from typing import Any
 
+from learned_opt.disk import reading
 from learned_opt_lab.runs.families import FAMILIES
 from learned_opt_lab.runs.moved_names import current_name
 from tasks import NUM_TRAIN_CLASSES, Suite, SuiteTask
@@ -46,18 +46,41 @@ _DATA_ARGUMENTS = ("text", "table", "environment", "data", "dataset", "source_sp
 """Arguments of builders that say which data they are of; sizes make no other task of it."""
 
 
+_TYPES = {
+    "ClassSubset": {"dataset": str},
+    "RandomQuadratic": {"dim": int},
+    "CustomFamily": {"target": str},
+}
+"""Family of a config -> types of what is read of it here."""
+
+
 def trained_on(path: str | Path) -> list[dict[str, Any]] | None:
     """The families of the run that a theta lies in, as `config.json` has them;
-    None where there is no such file.
+    None where there is no such file, or it tells nothing that this module understands.
     """
     path = Path(path)
     config = (path if path.is_dir() else path.parent) / "config.json"
     try:
-        content = json.loads(config.read_text(encoding="utf-8"))
+        content = reading.read_json(config)
         families = [content["family"], *content.get("extra_families", [])]
-    except (OSError, ValueError, KeyError, TypeError):
+        for family in families:
+            _check(family)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return families if all(isinstance(family, dict) for family in families) else None
+    return families
+
+
+def _check(family: dict[str, Any]) -> None:
+    """Raises what the functions below would, and `TypeError` for parts of other types."""
+    kind = family["type"]
+    if kind == "ClassSubset":
+        _training_classes(family)
+    types = {"type": str, **_TYPES.get(kind, {})}
+    for name, wanted in types.items():
+        if not isinstance(family[name], wanted):
+            raise TypeError(f"{name} of a family is {type(family[name]).__name__}")
+    if not isinstance(family.get("kwargs", {}), dict):
+        raise TypeError("kwargs of a family must be an object")
 
 
 def seen_tasks(suite: Suite, families: list[dict[str, Any]]) -> list[str]:

@@ -217,7 +217,7 @@ def test_every_board_is_printed(report, capsys):
         for words in ("1 configuration", "3 configurations", "8 configurations")
     ]
     assert sum(line.split()[1:2] == ["nan"] for line in lines) == 4
-    reference = f"{report['reference']} tuned with 8 runs"
+    reference = f"{report['reference']} at the best of 8 configurations"
     assert f"score: 0 is {reference}, 1 is no progress; lower is better" in lines
 
 

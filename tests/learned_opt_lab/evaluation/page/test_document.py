@@ -68,10 +68,10 @@ def test_every_board_has_a_sentence_and_the_ranks_of_the_report(leagues):
     page = document.markdown(document.kept(leagues, MADE), "real")
     found = sections(page)
     # A budget of one is the league in which nobody tunes.
-    names = ["Nobody tunes", "Equal budgets of 5 runs for each", "How it was made"]
+    names = ["Nobody tunes", "Equal budgets of 5 configurations for each", "How it was made"]
     assert list(found) == names
     assert f"The curves are those of the board *{names[1]}*." in page
-    said = "`learned` ranks first of 3 optimizers and beats adam tuned with 5 runs ("
+    said = "`learned` ranks first of 3 optimizers and beats adam at the best of 5 configurations ("
     for name in names[:2]:
         assert said in found[name]
         ranked = [row[:3] for row in cells(found[name]) if row[0].isdigit()]
@@ -83,7 +83,10 @@ def test_every_board_has_a_sentence_and_the_ranks_of_the_report(leagues):
 
 def test_a_board_of_a_league_tells_speeds_and_those_of_a_search_with_it(leagues):
     found = sections(document.markdown(document.kept(leagues, MADE), "real"))
-    for name, seconds in (("Nobody tunes", "0.1"), ("Equal budgets of 5 runs for each", "0.2")):
+    for name, seconds in (
+        ("Nobody tunes", "0.1"),
+        ("Equal budgets of 5 configurations for each", "0.2"),
+    ):
         (head,) = (row for row in cells(found[name]) if row[1:3] == ["reaches", "speed, steps"])
         assert head[3] == "speed, seconds"
         rows = [row for row in cells(found[name]) if row[0] == "`learned`"]

@@ -109,18 +109,18 @@ def words(sentence):
 
 def test_each_board_has_its_sentence_tables_and_paths(in_leagues):
     said = [words(sentence_of(board, in_leagues)) for board in boards_of(in_leagues)]
-    how = "(won won and lost lost of 3 tasks, seconds_per_step_ratio times the seconds a step)"
+    how = "(won won and lost lost of 3 tasks, seconds_per_step_ratio times the seconds a step"
     assert (
         said[0]
         == said[1]
         == (
-            f"learned ranks first of 3 optimizers and beats adam tuned with 5 runs {how}; "
-            f"</script> ranks rank and loses to it {how}."
+            "learned ranks first of 3 optimizers and beats adam at the best of 5 configurations "
+            f"{how}); </script> ranks rank and loses to it {how}, num_diverged_runs runs diverged)."
         )
     )
     text = page.render(in_leagues, {})
     assert "Nobody tunes: <b>learned</b> ranks first" in text
-    assert "Equal budgets of 5 runs for each: <b>learned</b> ranks first" in text
+    assert "Equal budgets of 5 configurations for each: <b>learned</b> ranks first" in text
     parsed = Numbers(text)
     assert {name: parsed.rows[name] for name in ("untuned_ranking", "equal_5_ranking")} == {
         "untuned_ranking": 3,
@@ -165,8 +165,30 @@ def test_verdict_says_who_wins(made):
 )
 def test_only_both_intervals_together_are_a_verdict(score, better, expected):
     ends = [dict(zip(("low", "high"), interval, strict=True)) for interval in (score, better)]
-    summary = {"normalized": ends[0], "improvement_over_reference": ends[1]}
+    summary = {"normalized": ends[0], "improvement_over_reference": ends[1], "num_lost_tasks": 0}
     assert verdict_of(summary) == expected
+
+
+def test_the_reference_is_not_compared_with_itself(in_leagues):
+    leagues = in_leagues["leagues"]
+    untuned = leagues | {"reference": {"label": "learned", "budget": 1, "is_tuned": False}}
+    board, tuned = boards_of(in_leagues | {"reference": "learned", "leagues": untuned})
+    report = in_leagues | {"reference": "learned", "leagues": untuned}
+    assert words(sentence_of(board, report)).startswith("learned ranks first of 3 optimizers; ")
+    assert "learned at its default (" in words(sentence_of(tuned, report))
+
+
+@pytest.mark.parametrize(("is_tuned", "name"), [(True, "tuned adam ("), (False, "beats adam (")])
+def test_a_reference_of_one_configuration_is_not_called_tuned(made, is_tuned, name):
+    report = made[0] | {"reference_is_tuned": is_tuned}
+    assert name in words(sentence_of(boards_of(report)[0], report))
+
+
+def test_runs_that_diverged_are_said(made):
+    found = [each | {"num_diverged_runs": 2 * i} for i, each in enumerate(made[0]["optimizers"])]
+    report = made[0] | {"optimizers": found}
+    said = words(sentence_of(boards_of(report)[0], report))
+    assert said.count("seconds a step, num_diverged_runs runs diverged)") == 1
 
 
 def test_of_a_choice_what_is_no_default_is_shown(made):

@@ -232,6 +232,8 @@ def test_bad_factories(spec, message):
         ),
         ("mine:rated", '[default]\nb1 = "x"\n', "default of b1 must be a finite number"),
         ("mine:rated", "[default]\nb1 = nan\n", "default of b1 must be a finite number"),
+        ("mine:rated", f"[default]\nb1 = {'1' * 400}\n", "default of b1 must be a finite number"),
+        ("mine:rated", f"[default]\nb1 = {'[' * 9000}\n", "is no TOML"),
         ("mine:rated", "[search]\nb1 = { low = 0.0, high = 1.0 }\n", "0 < low <= high"),
         ("mine:rated", "[search]\nb1 = { low = 0.9, high = 0.1 }\n", "0 < low <= high"),
         ("mine:rated", "[search]\nb1 = 0.5\n", "is { low"),

@@ -1,6 +1,7 @@
 """Who takes part: labels, digests, and the choice among seeds by outer-training loss alone."""
 
 import json
+import os
 
 import jax
 import pytest
@@ -72,7 +73,11 @@ def test_digest_follows_the_weights(runs):
         ([], "no optimizer given"),
         (["=adam"], "expected SPEC or label=SPEC"),
         (["x="], "expected SPEC or label=SPEC"),
-        (["adam", "adam=sgd"], "label 'adam' is given to several"),
+        (["x=adam", "x=sgd"], "label 'x' is given to several"),
+        ([" =adam"], "expected SPEC or label=SPEC"),
+        (["adam=general"], "'adam' is the name of another optimizer than 'general'"),
+        (["a\nb=adam"], "characters that cannot be shown"),
+        (["\x1b[31mred=adam"], "characters that cannot be shown"),
         (["adan"], "did you mean adam"),
         (["genral"], r"neither path nor name; did you mean general or [a-z_]+\?$"),
         (["zzzzzz"], r"neither path nor name; known are: [^;]*$"),
@@ -84,7 +89,24 @@ def test_bad_specs(specs, message):
         parse_entries(specs)
 
 
-def test_a_run_without_a_summary_cannot_be_picked(runs, tmp_path):
-    (runs[2] / "summary.json").unlink()
+@pytest.mark.parametrize("text", [None, "1" * 400, "[" * 100_000, "7", "pipe"])
+def test_a_run_without_a_summary_cannot_be_picked(text, runs, tmp_path):
+    summary = runs[2] / "summary.json"
+    summary.unlink()
+    if text == "pipe":
+        os.mkfifo(summary)
+    elif text is not None:
+        summary.write_text(f'{{"outer_loss_last": {text}}}' if text[:2] == "11" else text)
     with pytest.raises(ValueError, match="no outer_loss_last"):
         parse_entries([f"{tmp_path}/seed*"])
+
+
+def test_a_variant_may_have_the_name_of_what_it_is_of():
+    (entry,) = parse_entries(["adam=adam@cosine"])
+    assert (entry.label, entry.kind) == ("adam", "baseline")
+
+
+def test_an_address_is_no_factory():
+    with pytest.raises((ValueError, ModuleNotFoundError)) as error:
+        parse_entries(["hf://nobody/nothing"])
+    assert "module" not in str(error.value) or "huggingface_hub" in str(error.value)

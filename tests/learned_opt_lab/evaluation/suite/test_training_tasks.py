@@ -108,6 +108,24 @@ def test_what_is_not_known_is_said(tmp_path):
     assert training_tasks.about(quick, {}) is None
 
 
+SUBSET = {"type": "ClassSubset", "dataset": "digits", "num_train_classes": 7, "split_seed": 0}
+CUSTOM = {"type": "CustomFamily", "target": "mine:family", "kwargs": {}}
+
+
+@pytest.mark.parametrize("family", [SUBSET, CUSTOM, {"type": "RandomQuadratic", "dim": 2}])
+@pytest.mark.parametrize("value", ["left out", None, "x", -1, 1e300, [[]], {"a": {}}, "deep"])
+def test_an_odd_config_is_not_known(family, value, tmp_path):
+    for name in family:
+        odd = {**family, name: value}
+        if value == "left out":
+            del odd[name]
+        text = json.dumps({"family": odd})
+        text = text.replace('"deep"', "[" * 50_000 + "]" * 50_000)
+        (tmp_path / "config.json").write_text(text)
+        for suite in SUITES.values():
+            training_tasks.about(suite, {"trained_on": training_tasks.trained_on(tmp_path)})
+
+
 def test_every_kind_of_task_of_the_suites_is_known():
     """A new builder in `tasks.suites` has to be told here what its data is."""
     known = {*training_tasks._CLASSES_OF, *training_tasks._FAMILY_OF, "digits_autoencoder"}
