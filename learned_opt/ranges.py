@@ -88,8 +88,19 @@ def require_non_negative(name: str, value: Any, allowed: str) -> float:
     Raises:
       ValueError: naming it.
     """
-    number = require(name, value, allowed, 0.0, float(_FLOAT32.max))
-    if 0 < number < _FLOAT32.tiny:
+    return require_finite(name, value, allowed, 0.0)
+
+
+def require_finite(
+    name: str, value: Any, allowed: str = "be finite", low: float = -float(_FLOAT32.max)
+) -> float:
+    """The same for a value of either sign, from `low`.
+
+    Raises:
+      ValueError: naming it.
+    """
+    number = require(name, value, allowed, low, float(_FLOAT32.max))
+    if 0 < abs(number) < _FLOAT32.tiny:
         raise ValueError(
             f"{name} must be 0 or at least {_FLOAT32.tiny:.3g}, the smallest float32, got {value!r}"
         )

@@ -21,12 +21,18 @@ import optax
 from jax import Array
 from jax.typing import DTypeLike
 
+from learned_opt import ranges
 from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.kinds import KINDS, tensor_kinds
 from learned_opt.orthogonal.orthogonal_step import orthogonal_step
 from learned_opt.per_parameter._mlp import MLPSettings, mlp_settings
 from learned_opt.per_parameter.layouts import mirrored, packed
-from learned_opt.per_parameter.theta import init_theta, with_linear_outputs
+from learned_opt.per_parameter.theta import (
+    as_setting,
+    check_sequence,
+    init_theta,
+    with_linear_outputs,
+)
 from learned_opt.trees.gradient_tree import map_trained, widened
 from learned_opt.trees.packing import as_update
 from learned_opt.trees.stacked import Stacked, num_stacked
@@ -107,7 +113,7 @@ def orthogonal_mlp(
       >>> updates, opt_state = opt.update({"w": jnp.ones((3, 4))}, opt.init(params), params)
     """
     given = {name: value for name, value in locals().items() if value is not None}
-    own = OrthogonalMLPSettings(**{k: tuple(v) if np.ndim(v) else v for k, v in given.items()})
+    own = OrthogonalMLPSettings(**{name: as_setting(value) for name, value in given.items()})
     if own.direction in FIXED:
         only = {"hidden_sizes": (2,), "features": (FIXED[own.direction],), "output_init_scale": 0.0}
         own = own._replace(**only)
@@ -122,6 +128,9 @@ def orthogonal_mlp(
 
 def _rule_settings(own: OrthogonalMLPSettings) -> MLPSettings:
     """The settings of both rules; raises as `orthogonal_mlp`."""
+    of_many = ("hidden_sizes", "momentum_decays", "second_moment_decays")
+    for name in (*of_many, "features", "rates"):
+        check_sequence(name, getattr(own, name))
     for name in own.features:
         if name not in FEATURES:
             raise ValueError(f"features: got {name!r}, allowed are {', '.join(FEATURES)}")
@@ -130,16 +139,19 @@ def _rule_settings(own: OrthogonalMLPSettings) -> MLPSettings:
         raise ValueError(f"direction: got {own.direction!r}, allowed are {allowed}")
     if _passed(own) not in own.features:
         raise ValueError(f"features: got {own.features}, of which 'adam_momentum' must be one")
-    for name in ("hidden_sizes", "momentum_decays", "second_moment_decays"):
+    for name in of_many:
         if not getattr(own, name):
             raise ValueError(f"{name}: got none, at least one is needed")
-    if min(own.hidden_sizes) < 2:
-        raise ValueError(f"hidden_sizes: got {min(own.hidden_sizes)}, allowed are 2 and more")
-    if len(own.rates) != len(KINDS) or not all(0 < rate < math.inf for rate in own.rates):
+    if len(own.rates) != len(KINDS):
         raise ValueError(f"rates: got {own.rates}, needed are {len(KINDS)} positive numbers")
+    for rate in own.rates:
+        ranges.require_positive("rates", rate)
     not_of_rules = ("rates", "direction", "orthogonal")
     fields = {name: getattr(own, name) for name in own._fields if name not in not_of_rules}
-    return mlp_settings(**fields, timescales=(), step_multiplier=1.0)
+    settings = mlp_settings(**fields, timescales=(), step_multiplier=1.0)
+    if min(own.hidden_sizes) < 2:
+        raise ValueError(f"hidden_sizes: got {min(own.hidden_sizes)}, allowed are 2 and more")
+    return settings
 
 
 def _init(own: OrthogonalMLPSettings, rule: MLPSettings, key: Array) -> Theta:
@@ -198,8 +210,8 @@ def _transformation(
       stacked: which parameters hold layers; as `state_dtype` of the mirrored layout alone.
       state_dtype: of the averages.
     """
-    if num_steps is not None and not isinstance(num_steps, jax.core.Tracer) and not num_steps >= 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    if num_steps is not None and not isinstance(num_steps, jax.core.Tracer):
+        ranges.require("num_steps", num_steps, "be at least 1", 1, math.inf)
     choices = {"stacked": stacked, "state_dtype": state_dtype}
     chosen = {name: value for name, value in choices.items() if value is not None}
     layout = partial(layout, **chosen)

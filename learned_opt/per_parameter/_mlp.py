@@ -15,6 +15,7 @@ from learned_opt.per_parameter.adam_start import AdamStart, as_adam_start, check
 from learned_opt.per_parameter.features import FEATURE_KINDS, check_features, num_rows
 from learned_opt.per_parameter.layouts import mirrored, packed
 from learned_opt.per_parameter.theta import init_theta, settings_over_preset
+from learned_opt.ranges import SMALLEST, as_number
 from learned_opt.trees.averages import Decays
 
 FEATURES = tuple(
@@ -158,6 +159,8 @@ def mlp_settings(
     settings = settings_over_preset(MLPSettings(), PRESETS, given | {"start": as_adam_start(start)})
     check_features(settings.features, FEATURES, settings.decays)
     check_start(settings)
-    if settings.input_bound is not None and not settings.input_bound > 0.0:
-        raise ValueError(f"input_bound: got {settings.input_bound}, allowed are positive numbers")
+    bound = settings.input_bound
+    if bound is not None and not (as_number(bound) or 0.0) >= SMALLEST:
+        allowed = f"positive numbers, from {SMALLEST:g}"
+        raise ValueError(f"input_bound: got {bound!r:.80}, allowed are {allowed}")
     return settings

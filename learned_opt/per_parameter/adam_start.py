@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from learned_opt.base import Theta
 from learned_opt.per_parameter.features import LOG_RMS, num_rows, rows_over_tensor
 from learned_opt.per_parameter.theta import with_linear_outputs
-from learned_opt.ranges import as_number
+from learned_opt.ranges import LARGEST, SMALLEST, as_number
 
 Settings = Any
 """`learned_opt.per_parameter._mlp.MLPSettings`."""
@@ -40,7 +41,7 @@ class AdamStart:
       weight_decay: this times the input `parameter`, w / rms(w), is added to Adam's direction.
 
     Raises:
-      ValueError: for what is no finite number, or a rate that is not positive.
+      ValueError: for what is no finite number, or a rate that is not positive, in float32 too.
     """
 
     learning_rate: float
@@ -58,16 +59,19 @@ class AdamStart:
                     f"start.{name}: got {values!r:.80}, allowed are sequences of finite numbers"
                 )
             object.__setattr__(self, name, tuple(_finite(name, value) for value in values))
-        if not self.learning_rate > 0.0:
+        if not SMALLEST <= self.learning_rate <= LARGEST:
             raise ValueError(
-                f"start.learning_rate: got {self.learning_rate}, allowed are positive numbers"
+                f"start.learning_rate: got {self.learning_rate}, allowed are positive numbers, "
+                f"from {SMALLEST:g} to {LARGEST:g}"
             )
 
 
 def _finite(name: str, value: Any) -> float:
     number = as_number(value)
-    if number is None or not math.isfinite(number):
-        raise ValueError(f"start.{name}: got {value!r:.80}, allowed are finite numbers")
+    if number is None or not abs(number) <= LARGEST:
+        raise ValueError(
+            f"start.{name}: got {value!r:.80}, allowed are finite numbers, of at most {LARGEST:g}"
+        )
     return number
 
 
@@ -120,15 +124,28 @@ def check_start(settings: Settings) -> None:
         raise ValueError(
             f"start: needs hidden_sizes of at least {needed}, got {settings.hidden_sizes}"
         )
+    direction, magnitude = _coefficients(settings)
+    smallest = np.finfo(np.float32).tiny
+    if not (np.all(np.isfinite([direction, magnitude])) and np.max(np.abs(direction)) >= smallest):
+        raise ValueError(
+            "start: learning_rate over step_multiplier and exponents over exp_multiplier are the "
+            "weights of a fresh theta, and these are more or less than a float32 holds"
+        )
 
 
 def started(settings: Settings, theta: Theta) -> Theta:
     """Fresh theta with two or four units of each hidden layer given to the start;
     as it is without one.
     """
-    if (start := settings.start) is None:
+    if settings.start is None:
         return theta
-    num_features = settings.num_features
+    return with_linear_outputs(theta, *_coefficients(settings))
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _coefficients(settings: Settings) -> tuple[NDArray, NDArray]:
+    """Of the inputs in direction and magnitude, `[inputs]` each; not finite where float32 ends."""
+    start, num_features = settings.start, settings.num_features
     direction, magnitude = np.zeros((2, num_features + len(settings.timescales)), np.float32)
     direction[first_row(settings, "adam_momentum") + _nearest_momentum(settings)] = 1.0
     if start.weight_decay:
@@ -139,7 +156,7 @@ def started(settings: Settings, theta: Theta) -> Theta:
         magnitude[log_rows(settings)] = math.log(10.0) * np.asarray(start.exponents)
     if start.time_exponents:
         magnitude[num_features:] = start.time_exponents
-    return with_linear_outputs(theta, direction, magnitude / (settings.exp_multiplier or 1.0))
+    return direction, magnitude / (settings.exp_multiplier or 1.0)
 
 
 def first_row(settings: Settings, feature: str) -> int:

@@ -14,10 +14,13 @@ from jax import Array
 from jax.typing import DTypeLike
 from numpy.typing import NDArray
 
+from learned_opt import ranges
 from learned_opt.base import Theta
 from learned_opt.per_parameter.features import time_features
 
 Settings = TypeVar("Settings", bound=NamedTuple)
+MAX_WIDTH = 2**31 - 1
+"""Of a hidden layer: more than fits anywhere."""
 
 
 def settings_over_preset(
@@ -33,33 +36,45 @@ def settings_over_preset(
 
     Raises:
       ValueError: for an unknown preset, a decay outside [0, 1), a width below 1, a timescale that
-        is not positive, or a multiplier that is not finite.
+        is not positive, or a multiplier that is not finite; in float32 too.
     """
     if (preset := given.get("preset")) is not None and preset not in presets:
         raise ValueError(
             f"preset: got {preset!r}, allowed are None, {', '.join(map(repr, presets))}"
         )
     own = {name: value for name, value in given.items() if name != "preset" and value is not None}
-    hashable = {
-        k: tuple(v) if isinstance(v, Sequence) and not isinstance(v, str) else v
-        for k, v in own.items()
-    }
+    hashable = {name: as_setting(value) for name, value in own.items()}
     settings = presets.get(preset, defaults)._replace(**hashable)
     _check_ranges(settings)
     return settings
 
 
 def _check_ranges(settings: Settings) -> None:
-    for name in (field for field in settings._fields if field.endswith("_decays")):
-        if bad := [decay for decay in getattr(settings, name) if not 0.0 <= decay < 1.0]:
-            raise ValueError(f"{name}: got {bad[0]}, allowed are decays in [0, 1)")
-    if bad := [size for size in settings.hidden_sizes if size != int(size) or size < 1]:
-        raise ValueError(f"hidden_sizes: got {bad[0]}, allowed are integers of at least 1")
-    if bad := [scale for scale in settings.timescales if not 0.0 < scale < math.inf]:
-        raise ValueError(f"timescales: got {bad[0]}, allowed are positive numbers of updates")
+    decays = [field for field in settings._fields if field.endswith("_decays")]
+    for name in ("features", "hidden_sizes", "timescales", *decays):
+        check_sequence(name, getattr(settings, name))
+    for name in decays:
+        for decay in getattr(settings, name):
+            ranges.require_decay(name, decay)
+    for size in settings.hidden_sizes:
+        ranges.require_count("hidden_sizes", size, 1, MAX_WIDTH)
+    for scale in settings.timescales:
+        ranges.require_positive("timescales", scale)
     for name in ("step_multiplier", "exp_multiplier", "output_init_scale"):
-        if not math.isfinite(value := getattr(settings, name)):
-            raise ValueError(f"{name}: got {value}, allowed are finite numbers")
+        ranges.require_finite(name, getattr(settings, name))
+
+
+def as_setting(value: Any) -> Any:
+    """A sequence of numbers or names as a tuple; anything else as it is."""
+    is_sequence = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    is_vector = isinstance(value, np.ndarray | Array) and value.ndim
+    return tuple(value) if is_sequence or is_vector else value
+
+
+def check_sequence(name: str, values: Any) -> None:
+    """Raises `ValueError` for what `as_setting` makes no tuple of."""
+    if not isinstance(values, tuple):
+        raise ValueError(f"{name} must be a sequence, got {values!r:.80}")
 
 
 def init_theta(settings: Settings, num_features: int, key: Array) -> Theta:

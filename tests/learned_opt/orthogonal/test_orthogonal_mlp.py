@@ -192,7 +192,7 @@ def test_saved_and_loaded(tmp_path):
         ({"features": ("parameter",)}, "features"),
         ({"hidden_sizes": ()}, "hidden_sizes: got none"),
         ({"hidden_sizes": (1,)}, "hidden_sizes: got 1"),
-        ({"momentum_decays": (1.0,)}, "momentum_decays: got 1.0"),
+        ({"momentum_decays": (1.0,)}, r"momentum_decays must lie in \[0, 1\), .*got 1.0"),
         ({"rates": (1.0, 1.0)}, "rates"),
         ({"direction": "sign"}, "direction: got 'sign', allowed are learned, adam, momentum"),
         ({"rates": (1.0, 1.0, 0.0, 1.0)}, "rates"),

@@ -218,7 +218,7 @@ def test_saved_and_loaded_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"factored_decays": (1.0,)}, "factored_decays: got 1.0"),
+        ({"factored_decays": (1.0,)}, r"factored_decays must lie in \[0, 1\), .*got 1.0"),
         (
             {"factored_decays": (0.9, 0.99)},
             "pairs momenta with factored: got 3 momentum decays and 2",
@@ -234,9 +234,9 @@ def test_saved_and_loaded_by_name(tmp_path):
         ),
         ({"features": ()}, "give no input"),
         ({"preset": "metz"}, "allowed are None, 'metz2022'"),
-        ({"hidden_sizes": (0,)}, "hidden_sizes: got 0"),
-        ({"timescales": (0.0,)}, "timescales: got 0.0"),
-        ({"step_multiplier": float("nan")}, "step_multiplier: got nan"),
+        ({"hidden_sizes": (0,)}, "hidden_sizes must be a whole number from 1 .*got 0"),
+        ({"timescales": (0.0,)}, "timescales must be above 0 .*got 0.0"),
+        ({"step_multiplier": float("nan")}, "step_multiplier must be finite, got nan"),
     ],
 )
 def test_bad_arguments(kwargs, message):

@@ -60,13 +60,16 @@ def test_refuses_what_it_cannot_update():
     ("kwargs", "message"),
     [
         ({"preset": "metz"}, "'metz2019'"),
-        ({"momentum_decays": (0.5, 1.0)}, "momentum_decays: got 1.0"),
-        ({"second_moment_decays": (-0.1,)}, "second_moment_decays: got -0.1"),
-        ({"hidden_sizes": (0,)}, "hidden_sizes: got 0"),
-        ({"timescales": (0.0,)}, "timescales: got 0.0"),
+        ({"momentum_decays": (0.5, 1.0)}, r"momentum_decays must lie in \[0, 1\), .*got 1.0"),
+        (
+            {"second_moment_decays": (-0.1,)},
+            r"second_moment_decays must lie in \[0, 1\), .*got -0.1",
+        ),
+        ({"hidden_sizes": (0,)}, "hidden_sizes must be a whole number from 1 .*got 0"),
+        ({"timescales": (0.0,)}, "timescales must be above 0 .*got 0.0"),
         ({"features": ("adam",)}, "features: got 'adam'"),
         ({"features": ()}, "at least one"),
-        ({"step_multiplier": float("nan")}, "step_multiplier: got nan"),
+        ({"step_multiplier": float("nan")}, "step_multiplier must be finite, got nan"),
         ({"second_moment_decays": (0.9, 0.99)}, "5 momentum decays and 2"),
     ],
 )
