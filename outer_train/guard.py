@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from outer_train.checks import check_positive
 from outer_train.trees import Tree, all_finite, in_units, none_lost, scaled_norm
 
 
@@ -18,8 +19,13 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
     squares of 1e20 are infinite in float32.
 
     Args:
-      max_norm: longest update that is let through.
+      max_norm: longest update that is let through; may be traced.
+
+    Raises:
+      ValueError: unless it is above 0 and finite.
     """
+    if not isinstance(max_norm, jax.core.Tracer):
+        check_positive(max_norm=max_norm)
 
     def update(updates, state, params=None):
         del params

@@ -1,5 +1,7 @@
 """Norms of any size, and the outer step that is only taken where its result is finite."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -192,3 +194,9 @@ def test_a_theta_that_cannot_be_trained_is_refused(theta, message):
     )
     with pytest.raises(ValueError, match=message):
         run.init(theta, KEY)
+
+
+@pytest.mark.parametrize("max_norm", [-1.0, 0.0, math.nan, math.inf, 1e-60, 1e39, "one"])
+def test_a_norm_that_is_no_length_is_refused(max_norm):
+    with pytest.raises(ValueError, match="max_norm must be"):
+        clip_by_global_norm(max_norm)
