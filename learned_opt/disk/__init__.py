@@ -1,11 +1,13 @@
-"""What is on the disk: files written whole or not at all,
+"""What is on the disk, or fetched to it: files written whole or not at all,
 read within bounds, and the format of a theta.
 """
 
-from learned_opt.disk import files, moved_names, reading, theta_file
+from learned_opt.disk import aside, files, hub, moved_names, reading, theta_file
 
 __all__ = [
+    "aside",
     "files",
+    "hub",
     "moved_names",
     "reading",
     "theta_file",

@@ -65,12 +65,14 @@ def train(
         Python's.
 
     Raises:
-      ValueError: for anything in the config that does not fit, a run that is in `run_dir`, or
-        another process that writes there; nothing has been written then. Or no outer loss was
-        finite (`NothingLearned`), or the engine failed.
+      ValueError: for anything in the config that does not fit, a run or files under the names of
+        one's in `run_dir`, or another process that writes there; nothing has been written then.
+        Or no outer loss was finite (`NothingLearned`), or the engine failed.
       OSError: something cannot be read or written, for want of room for example; what was whole is
         whole.
     """
+    if not os.fspath(run_dir):  # would be the working directory
+        raise ValueError("run_dir must name a directory, got an empty path")
     run, settings = RunDirectory(Path(run_dir)), engine or InStep()
 
     def create() -> None:

@@ -3,24 +3,21 @@
 import contextlib
 import functools
 import hashlib
-import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from learned_opt.disk import files, reading
+from learned_opt.disk import aside, files, reading
 from outer_train.run import lock, made_with
 
 CONTENTS = (
     "config.py",
-    "versions.json",
     "metrics.jsonl",
     "engine.json",
     "workers.jsonl",
     "checkpoints",
-    "newest_checkpoint.json",
     "tensorboard",
     "wandb",
     "trackers.json",
@@ -30,10 +27,12 @@ CONTENTS = (
     "training_family_curves.npz",
     "summary.json",
     "figures",
+    "newest_checkpoint.json",
+    "versions.json",
     "config.json",
 )
 """Everything a run writes; `overwrite` moves these and nothing else,
-`config.json`, which makes it a run, last."""
+`config.json`, which makes it a run, last, and before it what shows that the rest is of one."""
 CONFIG_HASH = "config_sha256"
 
 
@@ -107,17 +106,25 @@ class RunDirectory(NamedTuple):
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Raises `ValueError` if a new run may not be written to `path`."""
+    """Raises `ValueError` if a new run may not be written to `path`,
+    and `OSError` if its lock cannot be read.
+    """
     if os.path.lexists(path) and not path.is_dir():
         raise ValueError(
             f"{path} is {'a file' if path.exists() else 'a broken link'}, not a directory"
         )
     lock.check(path)
-    if RunDirectory(path).config.exists() and not overwrite:
+    run = RunDirectory(path)
+    if run.config.exists() and not overwrite:
         raise ValueError(
             f"{path} holds a run\n"
             f"go on with it by `learned-opt resume {path}`, or give another --run-dir, or "
             "--overwrite"
+        )
+    if not run.config.exists() and (found := _contents(path)) and not _was_a_run(run):
+        raise ValueError(
+            f"{path} holds no run, but has {', '.join(found)} where a run would write\n"
+            "move that away, or give another --run-dir"
         )
 
 
@@ -131,8 +138,9 @@ def create(
 ) -> RunDirectory:
     """Makes the directory and writes what is known before the first step.
 
-    What a run has left in the directory is moved to a folder beside it, `NAME.old-1`, or, where
-    that is another file system, within it; it comes back if the new run cannot be written.
+    A run in the directory, or what is left of one, is moved to a folder beside it, `NAME.old-1`,
+    or, where that is another file system, within it; it comes back if the new run cannot be
+    written.
 
     Args:
       path: of the directory.
@@ -142,8 +150,8 @@ def create(
       tell: called with a line that says where the old run is.
 
     Raises:
-      ValueError: the directory holds a run and `overwrite` is false, or another process writes to
-        it.
+      ValueError: the directory holds a run and `overwrite` is false, or no run but files under the
+        names of one's, or another process writes to it.
       OSError: something cannot be moved or written; what was there is untouched.
     """
     check_free(path, overwrite)
@@ -155,17 +163,18 @@ def create(
         "config_file": str(config_file) if config_file else None,
         CONFIG_HASH: _hash(config),
     }
-    contents = {run.versions: _json(about), run.config: _json(config)}
+    contents = {run.versions: _json(about)}
     if source is not None:
-        contents = {path / "config.py": source, **contents}
+        contents[path / "config.py"] = source
+    contents[run.config] = _json(config)
     with lock.hold(path):
         check_free(path, overwrite)
-        with _old_run_aside(path) as aside:
+        with aside.moved(path, _contents(path)) as old:
             files.write_together(
                 {name: functools.partial(_put, data) for name, data in contents.items()}
             )
-        if aside is not None:
-            tell(f"the run that was in {path} is now in {aside}")
+        if old is not None:
+            tell(f"the run that was in {path} is now in {old}")
     return run
 
 
@@ -230,61 +239,18 @@ def outer_steps_done(run: RunDirectory) -> int:
     return value if type(value) is int and 0 < value < 2**63 else 0
 
 
-@contextlib.contextmanager
-def _old_run_aside(path: Path) -> Iterator[Path | None]:
-    """Moves what a run has left in `path` to a new folder, whose path it gives,
-    and back if the body fails.
-    """
-    names = [name for name in CONTENTS if os.path.lexists(path / name)]
-    if not names:
-        yield None
-        return
-    aside = _new_folder(path)
-    moved = []
-    try:
-        for name in names:
-            os.rename(path / name, aside / name)
-            moved.append(name)
-        yield aside
-    except BaseException:
-        for name in reversed(moved):
-            os.rename(aside / name, path / name)
-        with contextlib.suppress(OSError):
-            aside.rmdir()
-        raise
-    files.sync_folder(aside)
-    files.sync_folder(path)
+def _contents(path: Path) -> list[str]:
+    """Names in a directory that are those of a run's files, in the order of `CONTENTS`."""
+    return [name for name in CONTENTS if os.path.lexists(path / name)]
 
 
-def _new_folder(path: Path) -> Path:
-    """A folder on the file system of `path`:
-    beside it, or beside what it links to, or else within it.
-    """
-    real = path.resolve()
-    try:
-        probe, target = path / ".old-run-probe", _free_name(real.parent, f"{real.name}.old-")
-        target.mkdir()
-        try:
-            probe.mkdir()
-            # A mount point may be of the same device, and yet refuse.
-            os.rename(probe, target / probe.name)
-            (target / probe.name).rmdir()
-            return target
-        except OSError:
-            target.rmdir()
-            raise
-        finally:
-            with contextlib.suppress(OSError):
-                probe.rmdir()
-    except OSError:
-        target = _free_name(path, "old-")
-        target.mkdir()
-        return target
-
-
-def _free_name(folder: Path, prefix: str) -> Path:
-    names = (folder / f"{prefix}{number}" for number in itertools.count(1))
-    return next(name for name in names if not os.path.lexists(name))
+def _was_a_run(run: RunDirectory) -> bool:
+    """Whether what lies in a directory without `config.json` is provably left of a run."""
+    for path, name in ((run.versions, CONFIG_HASH), (run.newest_checkpoint, "outer_step")):
+        with contextlib.suppress(ValueError, OSError):
+            if name in read_object(path):
+                return True
+    return False
 
 
 def _json(value: Any) -> bytes:

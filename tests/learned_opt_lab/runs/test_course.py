@@ -122,6 +122,8 @@ def test_errors_are_exceptions_and_nothing_is_written(commanded, tmp_path, capfd
         runs.train(CONFIG, tmp_path / "run", engine=runs.InStep(num_devices=9))
     with pytest.raises(ValueError, match="TrainConfig, got 'quadratic'"):
         runs.train("quadratic", tmp_path / "run")
+    with pytest.raises(ValueError, match="run_dir must name a directory"):
+        runs.train(CONFIG, "")
     with pytest.raises(ValueError, match="holds no run"):
         runs.resume(tmp_path)
     with pytest.raises(ValueError, match="must be above 0"):

@@ -118,13 +118,55 @@ def test_where_the_new_run_cannot_be_made_the_old_one_is_as_it_was(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["elsewhere", "run"]
 
 
-def test_what_lies_around_without_a_config_is_not_taken_for_the_new_run_s(tmp_path):
+@pytest.mark.parametrize(("name", "content"), [
+    ("versions.json", {directory.CONFIG_HASH: "0"}), ("newest_checkpoint.json", {"outer_step": 3}),
+])  # fmt: skip
+def test_what_is_left_of_a_run_is_not_taken_for_the_new_run_s(tmp_path, name, content):
     path = tmp_path / "run"
     path.mkdir()
     (path / "metrics.jsonl").write_text("rows of another run")
+    (path / name).write_text(json.dumps(content))
     run = create(path)
     assert not run.metrics.exists()
     assert (tmp_path / "run.old-1" / "metrics.jsonl").read_text() == "rows of another run"
+    assert (tmp_path / "run.old-1" / name).exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("theirs", [
+    ("checkpoints/mine", "figures/mine"), ("config.py",), ("wandb/mine",), ("metrics.jsonl",),
+    ("versions.json",), ("theta.npz",),
+])  # fmt: skip
+def test_what_is_of_no_run_is_not_moved(tmp_path, theirs, overwrite):
+    path = tmp_path / "project"
+    for name in theirs:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text("mine")
+    before = contents(path)
+    listed = ", ".join(name.partition("/")[0] for name in theirs)
+    with pytest.raises(ValueError, match=f"{path} holds no run, but has {listed} where"):
+        create(path, overwrite=overwrite)
+    assert contents(path) == before
+    assert [each.name for each in tmp_path.iterdir()] == ["project"]
+
+
+def test_files_under_other_names_are_in_nobody_s_way(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    create(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("moved", range(5))
+def test_a_move_that_was_killed_can_be_made_again(tmp_path, moved):
+    """What is left of a run stays provably of one, until nothing is."""
+    run = create(tmp_path / "run", config_file=Path(__file__))
+    run.newest_checkpoint.write_text('{"outer_step": 3}')
+    run.metrics.write_text("rows")
+    run.config.unlink()
+    for name in directory._contents(run.path)[:moved]:
+        (run.path / name).unlink()
+    create(run.path)
+    assert directory._contents(run.path) == ["versions.json", "config.json"]
 
 
 def test_the_user_s_config_may_lie_in_the_run_that_is_moved(tmp_path):
