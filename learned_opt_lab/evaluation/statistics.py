@@ -109,7 +109,15 @@ def stratified_bootstrap(
         return Interval(estimate, np.nan, np.nan)
     runs = _resampled_runs(scores.shape, num_resamples, seed)
     resampled = np.take_along_axis(scores[None], runs, axis=2) if drawn is None else drawn(runs)
-    return Interval(estimate, *interval_of(statistic(resampled, axis=(-2, -1)), confidence))
+    return _around(estimate, statistic(resampled, axis=(-2, -1)), confidence)
+
+
+def _around(estimate: float, values: ArrayLike, confidence: float) -> Interval:
+    """The interval of resampled values, wide enough to hold the estimate: a trimmed mean of fewer
+    draws may lie to one side of it.
+    """
+    low, high = interval_of(values, confidence)
+    return Interval(estimate, *(float(each) for each in (min(low, estimate), max(high, estimate))))
 
 
 def interval_of(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -176,7 +184,7 @@ def probability_of_improvement_interval(
     values = [
         wins[tasks, r[:, :, None], c[:, None, :]].mean() for r, c in zip(rows, columns, strict=True)
     ]
-    return Interval(estimate, *interval_of(values, confidence))
+    return _around(estimate, values, confidence)
 
 
 def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> NDArray:

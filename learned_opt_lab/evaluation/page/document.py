@@ -9,6 +9,7 @@ from learned_opt_lab.drawing.charts import Chart, styles
 from learned_opt_lab.drawing.markdown import code, show, table
 from learned_opt_lab.evaluation.page.board_charts import descent
 from learned_opt_lab.evaluation.page.boards import Board, boards_of
+from learned_opt_lab.evaluation.page.pairs import pair_tables, pairs_of
 from learned_opt_lab.evaluation.page.sentences import is_reference, reference_name, sentence_of
 
 _OF_OPTIMIZERS = (
@@ -52,8 +53,11 @@ _TASKS_A_TABLE = 4
 """So that a table fits a phone."""
 _ABOUT = """\
 The score is the interquartile mean, over tasks and runs, of the normalized test loss: 0 is {zero},
-and 1 is no progress. Brackets are 95 % intervals. An optimizer *beats* the reference where the
-interval of its score lies below 0 and that of the probability of improvement above one half.
+and 1 is no progress. Brackets are 95 % intervals over other seeds. An optimizer *beats* the
+reference where the interval of its score lies below 0 and that of the probability of improvement
+above one half. *Reaches* counts the tasks on which its mean validation loss comes down to the
+reference's lowest, *ends at most as high* those on which its final one is no higher than the
+reference's, and *time a step* is over the reference's.
 {fast}
 [Evaluation](../evaluation.md#two-leagues) says what each league is."""
 
@@ -121,6 +125,7 @@ def _board(board: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "optimizers": optimizers,
         "rows": [row(each) for each in board["rows"]],
+        "pairs": pairs_of(board),
         "timing_warnings": board["timing_warnings"],
     }
 
@@ -170,6 +175,7 @@ def _of_board(board: Board, content: Mapping[str, Any]) -> Iterator[str]:
     steps = ("speed, steps", "speed, seconds") if board.budget else ("steps", "seconds")
     head = ("optimizer", "reaches", *steps, "ends at most as high", "time a step")
     yield from table(head, [_reached(each, board) for each in optimizers])
+    yield from pair_tables(board.content)
     for warning in board.content["timing_warnings"]:
         yield ""
         ratio = show(warning["seconds_per_step_ratio"], 2)

@@ -27,7 +27,7 @@ def report():
 @pytest.fixture(scope="module")
 def leagues(report):
     """The report as one of both leagues, in which the reference was tuned with five runs."""
-    names = ("optimizers", "rows", "timing_warnings")
+    names = ("optimizers", "rows", "timing_warnings", "probability_of_improvement")
     units = ("steps", "seconds", "seconds_with_tuning")
     speeds = [
         {u: {"estimate": i + j / 10, "low": 0.0, "high": 3.0} for j, u in enumerate(units)}
@@ -91,6 +91,27 @@ def test_a_board_of_a_league_tells_speeds_and_those_of_a_search_with_it(leagues)
         assert head[3] == "speed, seconds"
         rows = [row for row in cells(found[name]) if row[0] == "`learned`"]
         assert [cell.split()[0] for cell in rows[0][2:4]] == ["0", seconds]
+
+
+def test_a_learned_optimizer_stands_beside_each_other_one(report):
+    page = document.markdown(document.kept(report, MADE), "real")
+    (text,) = re.findall(r"A run of `learned` ends below .*?\n\n(.*?)\n\n", page, re.S)
+    found = {row[0]: row[1:] for row in cells(text)[2:]}
+    others = [each["label"] for each in report["optimizers"] if each["label"] != "learned"]
+    assert len(found) == len(others) == 2
+    by_place = {(row["task"], row["optimizer"]): row["test_loss"] for row in report["rows"]}
+    pairs = {(p["x"], p["y"]): p for p in report["probability_of_improvement"]}
+    for other, (how_often, won) in zip(others, found.values(), strict=True):
+        assert float(how_often.split()[0]) == pytest.approx(
+            pairs["learned", other]["estimate"], rel=6e-3
+        )
+        lower = [
+            by_place[task["name"], "learned"]["estimate"]
+            < by_place[task["name"], other]["estimate"]
+            for task in report["tasks"]
+        ]
+        assert won.split(", ")[0] == str(sum(lower))
+        assert won.endswith(f" of {len(lower)}")
 
 
 def test_losses_are_those_of_the_rows(report):
