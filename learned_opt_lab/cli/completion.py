@@ -131,7 +131,9 @@ def _runs(current: str) -> list[str]:
     """Folders that begin so and hold a run, or runs."""
     folder = current[: current.rfind("/") + 1]
     try:
-        inside = sorted(path for path in Path(folder or ".").expanduser().iterdir())
+        # A line is a candidate: a name with a line break would be two.
+        everything = sorted(Path(folder or ".").expanduser().iterdir())
+        inside = [path for path in everything if path.name.isprintable()]
         found = [f"{folder}{path.name}" for path in inside if (path / RUN).is_file()]
         for path in inside:
             if not (path / RUN).is_file() and (runs := sorted(path.glob(f"*/{RUN}"))):

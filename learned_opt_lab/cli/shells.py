@@ -8,13 +8,20 @@ from learned_opt_lab.cli.completion import SHELLS
 
 BASH = r"""# Completion of learned-opt for bash.
 _learned_opt() {
-    local word
+    local word quoted special=
+    local -a safe=()
     COMPREPLY=()
     while IFS= read -r word; do
+        printf -v quoted %q "$word"
         COMPREPLY+=("$word")
-        # Readline quotes names of folders, and goes on inside of them.
-        [[ $word == */* ]] && compopt -o filenames 2>/dev/null
+        safe+=("$quoted")
+        [[ $word == */* || $word != "$quoted" ]] && special=1
     done < <("$1" --complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+    # Readline quotes names of folders, and goes on inside of them. Where it cannot be asked to, as
+    # in bash 3, they are inserted quoted: a folder may be called `$(...)`.
+    if [[ $special ]]; then
+        compopt -o filenames 2>/dev/null || COMPREPLY=("${safe[@]}")
+    fi
 }
 complete -o bashdefault -o default -F _learned_opt learned-opt
 """

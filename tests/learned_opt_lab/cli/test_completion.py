@@ -1,5 +1,6 @@
 """Tab completes commands and names in bash and zsh, without JAX; `--version` tells the version."""
 
+import contextlib
 import os
 import shutil
 import stat
@@ -35,6 +36,7 @@ LINES = {
 """What is typed -> what Tab offers."""
 BASH = """
 source <(learned-opt --show-completion bash)
+compopt() { :; }  # what it asks of Readline is for a terminal
 complete -p learned-opt >&2
 offer() {
     COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
@@ -99,6 +101,42 @@ def test_a_shell_completes(shell, start, folder):
     assert "_learned_opt learned-opt" in done.stderr
     found = [line.strip(";") for line in done.stdout.splitlines()]
     assert found == [";".join(offered) for offered in LINES.values()]
+
+
+HOSTILE = ("a$(touch pwned)", "b c", "d;touch pwned", "e'f", 'g"h', "i`touch pwned`", "j&k|l")
+"""Names of runs that a shell would take for more than a name."""
+
+
+@pytest.mark.parametrize("before", ["", "compopt() { return 1; }; "], ids=["bash", "bash 3"])
+@pytest.mark.parametrize("inside", ["", "runs/"])
+def test_bash_inserts_a_name_as_a_name(before, inside, folder):
+    for name in (*HOSTILE, "line\n$(touch pwned)"):
+        (folder / inside / name).mkdir()
+        (folder / inside / name / "config.json").write_text("{}")
+    assert f"{inside}a$(touch pwned)" in candidates("resume", inside)
+    assert not [name for name in candidates("resume", inside) if "line" in name]
+    command, said = folder / "bin" / "learned-opt", folder / "said"
+    asks = 'if [ "$1" = resume ]; then printf "%s\\n" "$2" >>said; exit; fi'
+    command.write_text(command.read_text().replace("exec", f"{asks}\nexec"))
+    typed = "".join(f"learned-opt resume {inside}{name[0]}\t\n" for name in HOSTILE)
+    of_terminal(f"{before}source <(learned-opt --show-completion bash)\n{typed}exit\n")
+    found = [line.rstrip("/") for line in said.read_text().splitlines()]
+    assert found == [f"{inside}{name}" for name in HOSTILE]
+    assert not (folder / "pwned").exists()
+
+
+def of_terminal(typed: str) -> None:
+    """Types into a bash of its own, as a user does, until it ends."""
+    ours, theirs = os.openpty()
+    shell = ["bash", "--norc", "--noprofile", "-i"]
+    with subprocess.Popen(shell, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        os.write(ours, typed.encode())
+        with contextlib.suppress(OSError):  # so a terminal tells its end
+            while os.read(ours, 4096):
+                pass
+        process.wait(60)
+    os.close(ours)
 
 
 def test_no_jax_is_imported(folder):
