@@ -28,7 +28,7 @@ def orthogonalised(x: Array) -> Array:
 
     Args:
       x: `[..., m, n]`, floating, of any scale. Rows and columns of zeros stay zero, and so does a
-        matrix of zeros; what is not finite stays so.
+        matrix of zeros and one without elements; what is not finite stays so.
 
     Returns:
       `[..., m, n]` of the same type, singular values within 0.27 of 1; those below 0.01 of the
@@ -43,6 +43,8 @@ def orthogonalised(x: Array) -> Array:
     """
     if x.ndim < 2:
         raise ValueError(f"orthogonalised takes matrices [..., m, n], got shape {x.shape}")
+    if not x.size:
+        return jnp.zeros_like(x)
     if x.shape[-2] > x.shape[-1]:
         return jnp.swapaxes(_of_wide(jnp.swapaxes(x, -1, -2)), -1, -2)
     return _of_wide(x)
@@ -57,7 +59,7 @@ def _of_wide(x: Array) -> Array:
     # trace does where there are many.
     bound = jnp.sqrt(jnp.sum(gram * gram, axis=(-2, -1), keepdims=True))
     gram, root = _over(gram, bound), jnp.sqrt(bound)
-    eye = jnp.eye(gram.shape[-1], dtype=gram.dtype)
+    eye = jnp.broadcast_to(jnp.eye(gram.shape[-1], dtype=gram.dtype), gram.shape)
     polynomials = _polynomials()
     total = None
     for i, (a, b, c) in enumerate(polynomials):

@@ -194,3 +194,14 @@ def test_layers_over_eight_devices_send_a_few_sums(spec, kind):
         updates, _ = update(grads, state, params)
     assert sum(sent(update.as_text())) <= 8 * 10
     assert_close(updates, alone)
+
+
+@pytest.mark.parametrize("name", [*OPTIMIZERS, "orthogonal"])
+def test_layers_promote_no_ranks(name):
+    made = OPTIMIZERS | {"orthogonal": lambda: _loud(learned_opt.orthogonal_mlp((4,)))}
+    optimizer, theta = made[name]()
+    params = jax.eval_shape(lambda: tree(0))
+    with jax.numpy_rank_promotion("raise"):
+        opt = optimizer.optimizer(theta, stacked=LAYERS)
+        updates, _ = jax.eval_shape(opt.update, params, jax.eval_shape(opt.init, params), params)
+    assert updates == params

@@ -86,3 +86,17 @@ def test_derivatives_are_those_of_finite_differences_and_finite_at_zero():
 def test_one_axis_is_no_matrix():
     with pytest.raises(ValueError, match=r"matrices \[..., m, n\], got shape \(3,\)"):
         orthogonalised(jnp.ones(3))
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0), (0, 0), (3, 0, 4), (0, 3, 4)])
+def test_matrices_without_elements_stay(shape):
+    x = jnp.zeros(shape, jnp.bfloat16)
+    out = orthogonalised(x)
+    assert (out.shape, out.dtype) == (x.shape, x.dtype)
+
+
+def test_several_matrices_promote_no_ranks():
+    x = jax.random.normal(jax.random.key(0), (3, 4, 6))
+    with jax.numpy_rank_promotion("raise"):
+        found = jax.jit(lambda x: orthogonalised(x))(x)
+    np.testing.assert_allclose(found, orthogonalised(x), rtol=1e-5, atol=1e-6)
