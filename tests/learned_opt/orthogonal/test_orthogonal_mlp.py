@@ -207,7 +207,7 @@ def test_matrices_without_elements_are_left_alone():
     params = {"a": (0, 4), "b": (4, 0), "conv": (3, 3, 0, 4), "w": (3, 4)}
     params = {name: jnp.ones(shape) for name, shape in params.items()}
     opt = OPTIMIZER.optimizer(learned())
-    updates, state = jax.jit(opt.update)(params, opt.init(params), params)
+    updates, _ = jax.jit(opt.update)(params, opt.init(params), params)
     assert jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, params)
     w = {"w": params["w"]}
     alone, _ = jax.jit(opt.update)(w, opt.init(w), w)
