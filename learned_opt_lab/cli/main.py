@@ -49,6 +49,7 @@ EXTRAS = {
 """Extra of setup.cfg -> the modules that come with it."""
 TRACEBACK = "LEARNED_OPT_TRACEBACK"
 """Set in the environment, every error is shown with its traceback."""
+_SEE_TRACEBACK = f"a bug, or a limit of a library; {TRACEBACK}=1 shows the traceback"
 MAX_ERROR_LINES = 5
 MAX_COLUMNS = 400
 BAD_INPUT = 2
@@ -88,7 +89,10 @@ def _run(argv: list[str]) -> int:
         # Whatever a library raises: never a page of tracebacks, nor a silent 0.
         if os.environ.get(TRACEBACK):
             raise
-        status, lines = explain(error)
+        try:
+            status, lines = explain(error)
+        except Exception:  # an error of a user's that has no text, for example
+            status, lines = FAILED, [f"error: {_shown(type(error).__name__)}: {_SEE_TRACEBACK}"]
         print("\n".join(lines), file=sys.stderr)
         return status
 
@@ -118,9 +122,7 @@ def explain(error: BaseException) -> tuple[int, list[str]]:
         return BAD_INPUT, [f"error: {first}", *rest[: MAX_ERROR_LINES - 1]]
     if lines:
         first = f"{type(error).__name__}: {first}"
-    return FAILED, [
-        f"error: {first} (a bug, or a limit of a library; {TRACEBACK}=1 shows the traceback)"
-    ]
+    return FAILED, [f"error: {first} ({_SEE_TRACEBACK})"]
 
 
 def _is_of_jax_starting(error: BaseException) -> bool:

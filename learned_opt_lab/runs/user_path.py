@@ -93,20 +93,31 @@ def hidden_modules(text: str) -> list[str]:
     """
     lines = []
     for name in dict.fromkeys(re.findall(r"[A-Za-z_]\w*", text)):
-        for directory in _directories:
-            mine = next(
-                (
-                    p
-                    for p in (directory / f"{name}.py", directory / name / "__init__.py")
-                    if p.is_file()
-                ),
-                None,
-            )
-            other = getattr(sys.modules.get(name), "__file__", None)
-            if mine is None or other is None or Path(other).resolve() == mine.resolve():
+        other = getattr(sys.modules.get(name), "__file__", None)
+        for directory in _directories if other else ():
+            mine = _module_of(directory, name)
+            if mine is None or Path(other).resolve() in _files_of(mine):
                 continue
             whose = "a package of learned-opt" if name in OWN else "an installed module"
             lines.append(
                 f"{mine} is not looked at, since {name!r} is {whose} ({other}); rename yours"
             )
     return lines
+
+
+def _module_of(directory: Path, name: str) -> Path | None:
+    """Where a directory has a module of that name: a file, or a folder with Python files, of which
+    `__init__.py` may be none.
+    """
+    file, folder = directory / f"{name}.py", directory / name
+    try:
+        if (folder / "__init__.py").is_file() or not file.is_file():
+            return folder if next(folder.glob("*.py"), None) else None
+        return file
+    except (OSError, ValueError):  # no name of a file: too long, or not to be read
+        return None
+
+
+def _files_of(module: Path) -> tuple[Path, Path]:
+    """What `__file__` of a module may be."""
+    return module.resolve(), (module / "__init__.py").resolve()

@@ -73,6 +73,47 @@ def test_modules_beside_a_config(shadows, capsys):
     )
 
 
+@pytest.mark.parametrize("has_init", [True, False])
+def test_a_folder_of_our_name(has_init, tmp_path, monkeypatch, capsys):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "mine.py").write_text("from configs.quickstart import config")
+    if has_init:
+        (tmp_path / "configs" / "__init__.py").write_text("")
+    (tmp_path / "tasks").mkdir()  # without Python files: nobody means it
+    (tmp_path / "of_a_folder.py").write_text("from configs.mine import config")
+    (tmp_path / "of_another.py").write_text("from tasks.mine import config")
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "of_a_folder.py"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "No module named 'configs.mine'" in first
+    assert second.startswith(f"{tmp_path}/configs is not looked at, since 'configs' is a package")
+    assert main(["train", "of_another.py"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ['"x" * 300', '"x" * 5000', r'"a\0b" + "y" * 255'])
+def test_an_error_with_an_endless_name(text, tmp_path, monkeypatch, capsys):
+    (tmp_path / "endless.py").write_text(f"raise ValueError({text})")
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "endless.py"]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("error: config file endless.py cannot be run: ValueError: ")
+
+
+def test_an_error_without_a_text(monkeypatch, capsys):
+    class Mute(ValueError):
+        def __str__(self):
+            raise TypeError("nothing to say")
+
+    def fail():
+        raise Mute
+
+    monkeypatch.setattr(surroundings, "prepare", fail)
+    assert main(["list"]) == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("error: Mute: a bug, or a limit of a library")
+
+
 def test_started_in_such_a_folder(shadows):
     """`python -m` looks into the working directory first.
 
