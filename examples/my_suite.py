@@ -3,8 +3,9 @@
     learned-opt evaluate general adam --suite examples/my_suite.py --out runs/my_suite
 
 `suite` is a `tasks.Suite`, or a function without arguments that returns one. A task's `build`
-makes a `tasks.TaskFamily` when its turn comes. Give the task another version when you change what
-it measures.
+makes a `tasks.TaskFamily` when its turn comes. What a task's code and data are made of is noticed
+when it changes; raise its version where the change cannot be seen from here, as in a file that the
+code reads while it trains.
 """
 
 import functools
