@@ -160,7 +160,7 @@ def make_optimizer(
 
     Raises:
       ValueError: if there is no such optimizer, it does not take these arguments, or what the name
-        means does not return a `LearnedOptimizer`.
+        means raises, or does not return a `LearnedOptimizer`.
     """
     known = optimizer_factory(name) if factory is None or not is_own(name) else None
     factory = factory or known
@@ -179,6 +179,13 @@ def make_optimizer(
     except TypeError as error:
         raise ValueError(
             f"optimizer {name[:200]!r} does not take these arguments: {error}"
+        ) from error
+    except (Exception, SystemExit) as error:  # whatever a user's code raises
+        if not is_own(name):
+            raise
+        first = next(iter(str(error).splitlines()), "")
+        raise ValueError(
+            f"optimizer {name[:200]!r} cannot be made: {type(error).__name__}: {first}"
         ) from error
     if not isinstance(optimizer, LearnedOptimizer):
         raise ValueError(f"{name} must return a LearnedOptimizer, got {type(optimizer).__name__}")

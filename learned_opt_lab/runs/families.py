@@ -6,12 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from configs import base
 from learned_opt import catalog
 from learned_opt_lab.runs.builders import builder_of
-from learned_opt_lab.runs.user_path import add_to_path
+from learned_opt_lab.runs.user_path import add_to_path, run_users
 from tasks import (
+    SPLITS,
     TaskFamily,
+    as_stateful,
     byte_transformer_family,
     char_family,
     fine_tuning_family,
@@ -25,6 +30,7 @@ from tasks.analytic import random_quadratic_family
 from tasks.images import (
     MLP,
     ConvNet,
+    DatasetNotPrepared,
     class_split,
     class_subset_family,
     conv_next_family,
@@ -56,9 +62,58 @@ FAMILIES: dict[str, Callable[..., TaskFamily]] = {
 
 
 def build_family(config: base.Family) -> tuple[TaskFamily, TaskFamily]:
-    """The outer-training family, of the config's weight, and the held-out one."""
-    family, held_out = builder_of(type(config))(config)
+    """The outer-training family, of the config's weight, and the held-out one.
+
+    Raises:
+      ValueError: for fields that do not fit, or a line on what is wrong with a family of the
+        user's own.
+    """
+    kind = type(config)
+    build = builder_of(kind)
+    if isinstance(kind.builds, str):
+        family, held_out = build(config)
+    else:
+        what = f"family {kind.__name__}"
+        family, held_out = _made(lambda: _two(build(config)), what)
+        _check_start(family, what)
+        _check_start(held_out, what)
     return family._replace(weight=config.weight, num_steps=config.num_steps), held_out
+
+
+def _two(made: Any) -> tuple[TaskFamily, TaskFamily]:
+    family, held_out = made
+    return family, held_out
+
+
+def _made(make: Callable[[], Any], what: str) -> Any:
+    """What code of the user's makes; one line on what it raises, but for data that is missing."""
+    return run_users(make, f"{what} cannot be made", (DatasetNotPrepared,))
+
+
+def _check_start(family: TaskFamily, what: str) -> None:
+    """Traces a task's first losses as a run takes them; nothing is computed.
+
+    Raises:
+      ValueError: one of them cannot be taken, or is no scalar.
+    """
+
+    def first(key: jax.Array, data: Any) -> dict[str, jax.Array]:
+        task = as_stateful(family.task(family.sample(key)))
+        params, state = task.init(key)
+        batches = {split: task.sample_batch(data, key, split) for split in SPLITS}
+        train = lambda at: task.loss(at, state, key, batches["train"])[0]
+        losses = {"in training": train(params)}
+        if not losses["in training"].shape:
+            jax.grad(train)(params)
+        measured = {s: task.eval_loss(params, state, key, b)[0] for s, b in batches.items()}
+        return losses | {f"on {split!r}": loss for split, loss in measured.items()}
+
+    trace = lambda: jax.eval_shape(first, jax.random.key(0), family.data)
+    for of, loss in run_users(trace, f"{what} has no (scalar loss, metrics)").items():
+        if np.shape(loss) != ():
+            raise ValueError(
+                f"{what} must have a scalar loss {of}, got one of shape {list(loss.shape)}"
+            )
 
 
 HELD_OUT, TRAINED_ON = "heldout", "training_family"
@@ -136,16 +191,14 @@ def _custom_family(target: str, kwargs: dict[str, Any]) -> TaskFamily:
         catalog.check_gives(factory, TaskFamily)
     except TypeError as error:
         raise ValueError(f"{target} must return a tasks.base.TaskFamily, {error}") from error
-    try:
-        family = factory(**kwargs)
-    except TypeError as error:
-        raise ValueError(
-            f"{target} does not take the arguments {kwargs!r:.200}: {error}"
-        ) from error
+    if target in FAMILIES:
+        return factory(**kwargs)
+    family = _made(lambda: factory(**kwargs), f"{target} with the arguments {kwargs!r:.200}")
     if not isinstance(family, TaskFamily):
         raise ValueError(
             f"{target} must return a tasks.base.TaskFamily, got {type(family).__name__}"
         )
+    _check_start(family, target)
     return family
 
 

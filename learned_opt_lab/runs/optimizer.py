@@ -12,7 +12,7 @@ from configs import base
 from learned_opt import LearnedOptimizer, catalog
 from learned_opt.disk import theta_file
 from learned_opt_lab.runs.builders import builder_of, fields_of
-from learned_opt_lab.runs.user_path import add_to_path
+from learned_opt_lab.runs.user_path import add_to_path, run_users
 from outer_train import checks
 
 
@@ -28,7 +28,8 @@ def build_optimizer(config: base.Optimizer) -> tuple[LearnedOptimizer, str, dict
         add_to_path(Path.cwd())
     optimizer = catalog.make_optimizer(name, kwargs, factory)
     # Takes no memory, however large theta is.
-    shapes = jax.eval_shape(optimizer.init, jax.random.key(0))
+    trace = lambda: jax.eval_shape(optimizer.init, jax.random.key(0))
+    shapes = run_users(trace, f"{name} makes no theta") if catalog.is_own(name) else trace()
     if (
         size := sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
     ) > theta_file.MAX_ELEMENTS:
