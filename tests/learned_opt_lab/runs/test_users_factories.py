@@ -8,6 +8,7 @@ import pytest
 import learned_opt
 from configs import base
 from learned_opt_lab.cli.main import main
+from learned_opt_lab.runs import user_path
 from learned_opt_lab.runs.build import build
 from learned_opt_lab.runs.families import build_family
 from tests.support.lab.strangers import CONFIG
@@ -58,6 +59,7 @@ def factories(tmp_path, monkeypatch):
     (tmp_path / "factories.py").write_text(FACTORIES)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(user_path, "_directories", [])
     monkeypatch.delitem(sys.modules, "factories", raising=False)
 
 
@@ -94,7 +96,7 @@ def test_a_learned_optimizer(name, capsys, tmp_path):
         learned_opt.catalog.make_optimizer(f"factories:{name}", {})
     words = ["optimizer:named", "--optimizer.name", f"factories:{name}", "--run-dir", "run"]
     assert main(["train", "quadratic", *words]) == 2
-    *_, told = capsys.readouterr().err.splitlines()
+    (told,) = capsys.readouterr().err.splitlines()
     assert told.startswith(f"error: optimizer 'factories:{name}' cannot be made: ")
     assert not (tmp_path / "run").exists()
 
