@@ -198,21 +198,22 @@ def _dispatch(argv: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "--help-all"):
         print(_usage(known))
         return 0 if words else BAD_INPUT
-    from learned_opt_lab.cli.parsing import HelpShown, parse
+    from learned_opt_lab.cli.parsing import ASKS_FOR_HELP, HelpShown, parse
     from learned_opt_lab.runs import catalog
 
     name, *rest = words
     if name not in known:
         raise ValueError(catalog.unknown("command", name, known))
-    module = importlib.import_module(known[name])
     prog = f"learned-opt {name}"
-    try:
-        args = (
-            module.parse(rest, prog) if hasattr(module, "parse") else parse(module.Args, rest, prog)
-        )
-    except HelpShown:
-        return 0
-    with output.directed(mode):
+    # A config of the user's is run while words are read, and may print. Help is what was asked for.
+    asks_for_help = any(word in ASKS_FOR_HELP for word in rest)
+    with output.directed(output.Mode() if asks_for_help else mode):
+        module = importlib.import_module(known[name])
+        read = getattr(module, "parse", None) or (lambda *words: parse(module.Args, *words))
+        try:
+            args = read(rest, prog)
+        except HelpShown:
+            return 0
         outcome = module.run(args)
     return output.end(mode, name, outcome)
 

@@ -11,6 +11,8 @@ import pytest
 from learned_opt_lab.cli import main as main_module
 from learned_opt_lab.cli.main import main
 from learned_opt_lab.cli.output import Mode, Outcome, end, mode_of
+from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
+from learned_opt_lab.runs import user_path
 
 
 def run(args):
@@ -61,6 +63,37 @@ def test_an_end_that_is_no_success(capsys):
     assert json.loads(capsys.readouterr().out)["status"] == 143
     assert end(Mode(), "train", 1) == 1
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.fixture
+def noisy(tmp_path, monkeypatch):
+    """A config of the user's that prints, and a command that reads it."""
+    (tmp_path / "noisy.py").write_text(
+        "import sys\nprint('hello')\nprint('mine', file=sys.stderr)\n"
+        "from configs.quickstart import config"
+    )
+    module = types.ModuleType("a_command", "do: a command.")
+    module.run = lambda args: Outcome(line="done")
+    module.parse = lambda argv, prog: parse_with_config(ConfigArgs, argv, prog)
+    monkeypatch.setitem(sys.modules, "a_command", module)
+    monkeypatch.setattr(main_module, "commands", lambda: {"do": "a_command"})
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(user_path, "_directories", [])
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_config_of_the_user_s_prints_nothing_between(noisy, capsys):
+    assert main(["do", "noisy.py", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["verdict"] == "done"
+    assert "hello" in shown.err
+    assert main(["do", "noisy.py", "--quiet"]) == 0
+    assert capsys.readouterr() == ("done\n", "")
+    assert main(["do", "noisy.py", "--quiet", "--sead", "3"]) == 2
+    assert capsys.readouterr().err.startswith("error: unknown option --sead")
+    for mode in ("--json", "--quiet"):
+        assert main(["do", "noisy.py", mode, "--help"]) == 0
+        assert "usage:" in capsys.readouterr().out
 
 
 def test_flags_stand_anywhere():
