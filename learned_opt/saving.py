@@ -34,7 +34,7 @@ from learned_opt.catalog import (
     near_names,
 )
 from learned_opt.choice import Only, Others
-from learned_opt.disk import files, hub, reading, theta_file
+from learned_opt.disk import files, hub, npz, reading, theta_file
 from learned_opt.per_parameter.adam_start import AdamStart
 from learned_opt.rate_and_decay import with_hooks
 from learned_opt.trees.stacked import Stacked
@@ -85,7 +85,7 @@ def save(
     shapes = _shapes(what, _optimizer(what, optimizer_name, kwargs, factory)[1])
     arrays = _named_arrays(what, theta)
     theta_file.check_layouts(
-        what, shapes, {name: reading.Layout(x.dtype, x.shape, False) for name, x in arrays.items()}
+        what, shapes, {name: npz.Layout(x.dtype, x.shape, False) for name, x in arrays.items()}
     )
     theta_file.check_finite(what, arrays)
     content, header = theta_file.pack(optimizer_name, kwargs, arrays)

@@ -2,13 +2,14 @@
 read within bounds, and the format of a theta.
 """
 
-from learned_opt.disk import aside, files, hub, moved_names, reading, theta_file
+from learned_opt.disk import aside, files, hub, moved_names, npz, reading, theta_file
 
 __all__ = [
     "aside",
     "files",
     "hub",
     "moved_names",
+    "npz",
     "reading",
     "theta_file",
 ]

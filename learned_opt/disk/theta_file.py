@@ -6,7 +6,6 @@ import errno
 import hashlib
 import io
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_opt.disk import files, moved_names, reading
-from learned_opt.disk.reading import Layout
+from learned_opt.disk import files, moved_names, npz, reading
+from learned_opt.disk.npz import Layout
 from learned_opt.version import __version__
 
 FORMAT_VERSION = 1
@@ -24,9 +23,6 @@ DTYPES = ("float16", "float32", "float64")
 """That theta is kept in."""
 MAX_ELEMENTS = 1 << 28
 """Of a theta: 1 GiB in float32."""
-FREE_BYTES = 1 << 24
-"""A theta of up to so many bytes may come from a file that is much smaller;
-a larger one from one of half its size."""
 
 MLP = ("mlp", "learned_opt:mlp", "learned_opt.per_parameter:mlp")
 """Names of the optimizer whose arguments may be called by those of `START`."""
@@ -187,12 +183,13 @@ def read_arrays(file: BinaryIO, what: str, shapes: Shapes) -> dict[str, NDArray]
 
     def check(layouts: dict[str, Layout]) -> None:
         check_layouts(what, shapes, layouts)
-        needed = sum(math.prod(each.shape) * each.dtype.itemsize for each in layouts.values())
-        if needed > FREE_BYTES + 2 * size:
-            raise Mismatch(f"{what}: the {size} bytes of this file would unpack to {needed}")
+        try:
+            npz.check_size(size, layouts)
+        except ValueError as error:
+            raise Mismatch(f"{what}: {error}") from None
 
     try:
-        return reading.read_npz(file, shapes, check)
+        return npz.read(file, shapes, check)
     except Mismatch:
         raise
     except OSError as error:

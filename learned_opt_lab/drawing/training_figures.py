@@ -6,7 +6,6 @@ Lines carry their names; colours are Okabe and Ito's, which colour-blind readers
 each name keeps its colour everywhere.
 """
 
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from learned_opt.disk import files
+from learned_opt.disk import files, npz, reading
 from learned_opt_lab.drawing.axes import known, log_scale, set_limits
 from learned_opt_lab.drawing.colors import BLACK, BLUE, GREY, ORANGE, PURPLE, SKY
 from learned_opt_lab.drawing.text import UNKNOWN, figure_label, format_number
@@ -71,22 +70,11 @@ def read_curves(path: Path) -> dict[str, NDArray]:
     """Held-out losses of a run, optimizer -> `[tasks, steps]`.
 
     Raises:
-      ValueError: the file is damaged.
+      ValueError: the file is damaged, or none.
       OSError: it cannot be read.
     """
-    try:
-        # Opened here: NumPy leaves a damaged one open.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as curves:
-            return {name: curves[name] for name in curves.files}
-    except (
-        ValueError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-    ) as error:
-        raise ValueError(f"{path} is damaged or no .npz file: {error}") from error
+    with reading.open_regular(path) as file:
+        return npz.read_all(file, str(path))
 
 
 def save(figure: Figure, path: str | Path) -> Path:
@@ -274,7 +262,8 @@ def running_median(values: NDArray, window: int | None = None) -> NDArray:
 
 
 def _column(rows: list[dict], name: str) -> NDArray[np.float64]:
-    return known([row.get(name) for row in rows])
+    found = (row.get(name) for row in rows)
+    return known([value if isinstance(value, int | float) else None for value in found])
 
 
 def _dots(values: NDArray) -> dict[str, object]:

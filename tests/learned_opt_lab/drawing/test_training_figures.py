@@ -3,6 +3,7 @@ what they say is checked by reading the artists back.
 """
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -212,6 +213,27 @@ def test_damaged_curves_are_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"heldout_curves\.npz is damaged"):
         training_figures.training_figures(tmp_path)
+
+
+def test_curves_that_are_a_pipe_or_would_fill_the_memory_are_refused(tmp_path):
+    path = tmp_path / "heldout_curves.npz"
+    np.savez_compressed(path, learned=np.zeros((3, 1 << 21)))
+    with pytest.raises(ValueError, match=r"heldout_curves\.npz is .* would unpack to"):
+        training_figures.read_curves(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=r"heldout_curves\.npz is no regular file"):
+        training_figures.training_figures(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["text", [1], {"a": 1}])
+def test_a_field_that_is_no_number_is_drawn_as_unknown(tmp_path, value):
+    write_run(tmp_path, merged=True, curves=False, num_steps=5)
+    path = tmp_path / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[2]["weight_reparameterization"] = value
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(training_figures.training_figures(tmp_path)) == 2
 
 
 def test_many_names_stay_in_the_picture(tmp_path):
