@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from learned_opt.disk import reading
 from outer_train.processes._printable import printable
 
 NAME = "run.lock"
@@ -37,7 +38,7 @@ def hold(path: Path) -> Iterator[None]:
 
     Raises:
       ValueError: another process, or another thread of this one, writes to it.
-      OSError: the lock cannot be written.
+      OSError: the lock cannot be written, or is no file.
     """
     key = (os.getpid(), os.path.realpath(path))
     with _guard:
@@ -71,7 +72,9 @@ def hold_by_first(path: Path) -> Iterator[None]:
 
 
 def check(path: Path) -> None:
-    """Raises `ValueError` if another process writes to the run directory `path`."""
+    """Raises `ValueError` if another process writes to the run directory `path`,
+    and `OSError` if what lies in the lock's place cannot be read.
+    """
     owner, _ = _read(path / NAME)
     if owner is not None and not _is_mine(owner) and (reason := _alive(owner, path / NAME)):
         raise ValueError(reason)
@@ -243,19 +246,26 @@ def _remove_stale(lock: Path, stale: bytes) -> None:
 
 
 def _give_back(lock: Path) -> None:
-    owner, _ = _read(lock)
-    if owner is not None and _is_mine(owner):
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        owner, _ = _read(lock)
+        if owner is not None and _is_mine(owner):
             lock.unlink()
 
 
 def _read(lock: Path) -> tuple[dict[str, Any] | None, bytes | None]:
-    """The owner, None if it cannot be read; and the content, None if there is no lock."""
+    """The owner, None if it cannot be read; and the content, None if there is no lock.
+
+    Raises `OSError` for what no process leaves there, such as a pipe or a link.
+    """
     try:
-        with lock.open("rb") as file:
+        if lock.is_symlink():
+            raise ValueError(f"{lock} is a link")
+        with reading.open_regular(lock) as file:
             content = file.read(MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None, None
+    except ValueError as error:
+        raise OSError(errno.EINVAL, "it is no regular file; delete it", str(lock)) from error
     try:
         owner = json.loads(content)
         return (

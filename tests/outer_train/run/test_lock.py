@@ -198,6 +198,26 @@ def test_release_all_gives_back_what_this_process_holds(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link", "broken link"])
+def test_what_is_no_file_is_refused_at_once_and_stays(tmp_path, kind):
+    lock, target = tmp_path / run_lock.NAME, tmp_path / "target"
+    if kind == "pipe":
+        os.mkfifo(lock)
+    elif kind == "folder":
+        lock.mkdir()
+    else:
+        lock.symlink_to(target)
+    if kind == "link":
+        target.write_text(json.dumps(run_lock._me(tmp_path)))
+    before = os.lstat(lock)
+    for attempt in (run_lock.check, lambda path: run_lock.hold(path).__enter__()):
+        with pytest.raises(OSError, match=f"no regular file; delete it: '{lock}'"):
+            attempt(tmp_path)
+    run_lock._give_back(lock)
+    assert os.path.samestat(os.lstat(lock), before)
+    assert target.exists() == (kind == "link")
+
+
 def test_a_full_disk_is_told_with_the_lock_s_name(tmp_path, monkeypatch):
     def full(*_args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
