@@ -10,8 +10,6 @@ import hashlib
 import io
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,20 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_opt.disk import files
+from learned_opt.disk import files, npz, reading
 from learned_opt_lab.results import folder
 
-_DAMAGE = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-    RecursionError,
-)
-"""What readers of archives, arrays and JSON raise for bytes that are not what was written."""
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What readers of arrays and JSON raise for bytes that are not what was written."""
 Warn = Callable[[str], None]
 
 
@@ -68,9 +57,12 @@ def write(
     packed = buffer.getvalue()
     content = {"record": dict(record), "made_of": dict(made_of), "arrays_sha256": _sha256(packed)}
     text = json.dumps(content | {"sha256": _digest(content)}, indent=2, allow_nan=False) + "\n"
-    npz, json_path = paths(stem)
+    npz_path, json_path = paths(stem)
     files.write_together(
-        {npz: lambda file: file.write(packed), json_path: lambda file: file.write(text.encode())}
+        {
+            npz_path: lambda file: file.write(packed),
+            json_path: lambda file: file.write(text.encode()),
+        }
     )
 
 
@@ -89,29 +81,29 @@ def read(
     Raises:
       OSError: a file that is there could not be read: no damage, and nothing to replace it for.
     """
-    npz, json_path = paths(stem)
-    if not npz.exists() and not json_path.exists():
+    npz_path, json_path = paths(stem)
+    if not npz_path.exists() and not json_path.exists():
         return None
     blamed = json_path
     try:
-        content = json.loads(json_path.read_bytes().decode())
+        content = json.loads(_bytes(json_path).decode())
         if not _is_whole(content):
             raise ValueError("its checksum is of something else")
-        blamed = npz
-        packed = npz.read_bytes()
+        blamed = npz_path
+        packed = _bytes(npz_path)
         if _sha256(packed) != content["arrays_sha256"]:
             raise ValueError("its checksum is of something else")
-        with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
-            stored = Stored({name: arrays[name] for name in arrays.files}, content["record"])
+        arrays = npz.read_all(io.BytesIO(packed), "it")
+        stored = Stored(arrays, content["record"])
     except FileNotFoundError:
         warn(f"{blamed} is missing beside its other half; it is measured again")
         return None
     except _DAMAGE as error:
-        kept = set_aside(npz, json_path)
+        kept = set_aside(npz_path, json_path)
         warn(f"{blamed} is damaged ({_reason(error)}), kept as {kept.name}, and measured again")
         return None
     if made_of is not None and (different := _different(content["made_of"], made_of)):
-        warn(f"{npz} was made with {different}; it is measured again")
+        warn(f"{npz_path} was made with {different}; it is measured again")
         return None
     return stored
 
@@ -162,13 +154,19 @@ def read_sealed(path: Path) -> dict[str, Any]:
       OSError: it cannot be read.
     """
     try:
-        content = json.loads(path.read_bytes().decode())
+        content = json.loads(_bytes(path).decode())
         whole = _is_whole(content)
     except _DAMAGE as error:
         raise ValueError(f"{path} is damaged: {_reason(error)}") from error
     if not whole:
         raise ValueError(f"{path} is damaged: its checksum is of something else")
     return content
+
+
+def _bytes(path: Path) -> bytes:
+    """All of a file; `ValueError` where it is a pipe, for example, which would be waited for."""
+    with reading.open_regular(path) as file:
+        return file.read()
 
 
 def _different(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -10,8 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from learned_opt.disk import files
+from learned_opt.disk import files, reading
+from learned_opt_lab.drawing.text import plain
 from outer_train.run import lock
+
+MAX_BYTES = 1 << 24
+"""Of the file that says what a folder holds."""
 
 
 def prepare_folder(
@@ -58,7 +62,7 @@ def prepare_folder(
 
 def _read(path: Path, what: str, advice: str) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = reading.read_json(path, MAX_BYTES)
     except ValueError as error:
         raise ValueError(
             f"{path} is damaged, so what {what} the folder holds is unknown: {error}; {advice}"
@@ -110,5 +114,5 @@ def show(value: float | None, digits: int = 4) -> str:
 
 
 def warn(line: str) -> None:
-    """Shows one line of warning beside the results."""
-    print(f"warning: {line}", file=sys.stderr, flush=True)
+    """Shows one line of warning beside the results; what it names may be anyone's."""
+    print(f"warning: {plain(line)}", file=sys.stderr, flush=True)

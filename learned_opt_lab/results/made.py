@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from learned_opt import __version__
-from learned_opt.disk import files
+from learned_opt.disk import files, reading
 
 NAME = "made.json"
 _ROOT = Path(__file__).parents[2]
@@ -84,10 +84,12 @@ def _earlier_minutes(path: Path, made: dict[str, Any], adds_up: bool) -> float:
 def _found(path: Path, made: dict[str, Any]) -> dict[str, Any]:
     """What is written of the same work; empty where nothing is."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = reading.read_json(path)
     except (OSError, ValueError):
         return {}
     if not isinstance(found, dict) or "finished" not in found:
+        return {}
+    if not isinstance(found.get("minutes"), int | float):
         return {}
     same = all(found.get(key) == made[key] for key in ("experiment", "scale", "settings"))
     return found if same else {}

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_opt.disk import reading
 from learned_opt_lab.results import cells as cell_files
 from learned_opt_lab.results import content, folder
 
@@ -157,7 +158,7 @@ def settings(experiment: str, config: Any) -> dict[str, Any]:
 def holds(out: Path, experiment: str, config: Any) -> bool:
     """Whether a folder has pieces of this very experiment and config."""
     try:
-        found = json.loads((out / FOLDER / SETTINGS).read_text(encoding="utf-8"))
+        found = reading.read_json(out / FOLDER / SETTINGS, folder.MAX_BYTES)
     except (OSError, ValueError):
         return False
     return found == settings(experiment, config)

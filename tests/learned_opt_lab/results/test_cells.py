@@ -83,6 +83,30 @@ def test_a_second_damaged_file_does_not_replace_the_first(stem):
         assert npz.with_name(f"a.b.npz.damaged{number}").read_bytes() == b"bad" + number.encode()
 
 
+@pytest.mark.parametrize("suffix", ["npz", "json"])
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_is_not_waited_for(stem, suffix, kind):
+    place = stem.with_name(f"a.b.{suffix}")
+    place.unlink()
+    os.mkfifo(place) if kind == "pipe" else place.mkdir()
+    with pytest.raises(ValueError, match="no regular file"):
+        cells.read_sealed(place)
+    stored, (line,) = read(stem)
+    assert stored is None
+    assert f"{place} is damaged" in line
+    assert not place.exists()
+    cells.write(stem, ARRAYS, RECORD, MADE_OF)
+    assert read(stem)[1] == []
+
+
+def test_a_cell_that_would_fill_the_memory_is_damage(stem, monkeypatch):
+    monkeypatch.setattr(np, "savez", np.savez_compressed)
+    cells.write(stem, {"test/loss": np.zeros(1 << 22)}, RECORD, MADE_OF)
+    stored, (line,) = read(stem)
+    assert stored is None
+    assert "would unpack to" in line
+
+
 def test_half_a_cell_is_none_and_is_told(stem):
     cells.paths(stem)[0].unlink()
     stored, (line,) = read(stem)
