@@ -189,7 +189,7 @@ def _points(panel: Panel, run: Watched, field: str) -> list[dict[str, Any]]:
         elif panel.how == "pace":
             timed = values[max(start - NEIGHBOURS * size, 0) : stop + NEIGHBOURS * size]
             timed = timed[np.isfinite(timed)]
-            total = timed.sum()
+            total = float(timed.sum())  # of Python, which divides by the smallest one silently
             point["estimate"] = _known(len(timed) / total) if total > 0 else None
         else:
             around = values[max(start - NEIGHBOURS * size, 0) : stop + NEIGHBOURS * size]

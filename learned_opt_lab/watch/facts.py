@@ -9,6 +9,8 @@ from learned_opt_lab.drawing.text import UNKNOWN, format_number
 from learned_opt_lab.watch.reading import Watched
 from outer_train.run import metrics
 
+LONGEST = 1e12
+"""Seconds; what a damaged file says beyond that is no time of a run."""
 MAX_SHOWN = 200
 """Characters of a field's value in a table."""
 
@@ -33,7 +35,7 @@ class Fact(NamedTuple):
 
 def duration(seconds: float | None) -> str:
     """Hours, minutes and seconds."""
-    if seconds is None or not math.isfinite(seconds):
+    if seconds is None or not seconds < LONGEST:
         return UNKNOWN
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -49,7 +51,7 @@ def _last(run: Watched) -> list[float]:
     """Outer losses of the last 5 % of the outer steps, as `outer_loss_last` has them."""
     if not run.rows:
         return []
-    rows = run.rows[-metrics.summarize(run.rows)["outer_loss_window"] :]
+    rows = run.rows[-metrics.outer_loss_window(len(run.rows)) :]
     return [row["outer_loss"] for row in rows if row.get("outer_loss") is not None]
 
 
@@ -65,7 +67,8 @@ def noise(run: Watched) -> float | None:
     if len(losses) < 2:
         return None
     mean = math.fsum(losses) / len(losses)
-    return math.sqrt(math.fsum((loss - mean) ** 2 for loss in losses) / (len(losses) - 1))
+    # Not by squares: those of large losses are larger than any number.
+    return math.hypot(*(loss - mean for loss in losses)) / math.sqrt(len(losses) - 1)
 
 
 def _held_out(run: Watched, optimizer: str) -> float | None:

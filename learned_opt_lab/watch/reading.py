@@ -144,10 +144,10 @@ class Reader:
             path=run.path,
             config=known(run.config, json_of, _NOTHING),
             versions=known(run.versions, json_of, _NOTHING),
-            rows=known(run.metrics, metrics.read_rows, _NO_ROWS),
+            rows=known(run.metrics, _rows, _NO_ROWS),
             summary=summary,
             curves=known(run.held_out_curves, lambda path, tell: read_curves(path), _NOTHING),
-            state=_state(run, summary),
+            state=_state(run, summary, trouble.append),
             trouble=tuple(trouble),
         )
 
@@ -171,9 +171,21 @@ class Reader:
         return self._known[path][1:]
 
 
-def _state(run: RunDirectory, summary: dict[str, Any] | None) -> State:
+def _rows(path: Path, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Rows of a `metrics.jsonl`; tells of the first one without what every run writes."""
+    rows = metrics.read_rows(path, tell)
+    for row in rows:
+        if missing := [name for name in metrics.NEEDED if name not in row]:
+            tell(f"{path} has no {missing[0]} in the row of outer step {row['outer_step']}")
+            break
+    return rows
+
+
+def _state(run: RunDirectory, summary: dict[str, Any] | None, tell: Callable[[str], None]) -> State:
     try:
         lock.check(run.path)
     except ValueError:
         return "running"
+    except OSError as error:  # nobody holds what is no lock
+        tell(str(error))
     return "stopped" if summary is None else "complete"

@@ -2,12 +2,14 @@
 
 import json
 import math
+import os
 
 import numpy as np
 import pytest
 
 from learned_opt_lab.watch import facts
 from learned_opt_lab.watch.charts import MOST_POINTS, PANELS, run_charts, run_styles
+from learned_opt_lab.watch.comparison import comparison, figure
 from learned_opt_lab.watch.reading import Reader, find_runs
 from outer_train.run import lock
 from tests.support.lab.watched import add_rows, made_up_rows, made_up_run
@@ -108,6 +110,57 @@ def test_damaged_files_are_told_and_left_out(tmp_path):
     assert "line 4 is no row of metrics" in found.trouble[1] + found.trouble[0]
 
 
+@pytest.mark.parametrize(("rows", "told"), [
+    ([{"outer_step": 0}, {"outer_step": 1}], "has no outer_loss in the row of outer step 0"),
+    ([row | {"outer_loss": 1e200 * (i + 1)} for i, row in enumerate(made_up_rows(3))], ""),
+    ([row | {"seconds": 9e299} for row in made_up_rows(3)], ""),
+    ([row | {"seconds": 1e-320} for row in made_up_rows(3)], ""),
+    ([row | {"outer_step": 10**250} for row in made_up_rows(1)], "has more than 64 bits"),
+    ([row | {"num_steps_not_taken": 10**4000} for row in made_up_rows(2)], "more than 64 bits"),
+])  # fmt: skip
+def test_rows_that_no_run_writes_are_told_and_shown(rows, told, tmp_path):
+    made_up_run(tmp_path / "run", 0)
+    made_up_run(tmp_path / "good", 3)
+    add_rows(tmp_path / "run", rows)
+    found = watched(tmp_path / "run", tmp_path / "good")
+    assert ("".join(found[0].trouble) == "") == (told == "")
+    assert told in "".join(found[0].trouble)
+    assert found[1].trouble == ()
+    assert all(len(cell) < 40 for row in facts.cells(found, facts.WATCHED) for cell in row)
+    run_charts(found, run_styles([run.label for run in found]))
+    json.dumps(comparison(found), allow_nan=False)
+    figure(found)
+
+
+def test_the_noise_of_large_losses_is_finite(tmp_path):
+    made_up_run(tmp_path / "run", 0)
+    losses = [1e200, 2e200, 4e200, 1e200]
+    rows = [row | {"outer_loss": x} for row, x in zip(made_up_rows(4), losses, strict=True)]
+    add_rows(tmp_path / "run", rows)
+    (found,) = watched(tmp_path / "run")
+    assert facts.noise(found) == pytest.approx(np.std([4.0, 1.0], ddof=1) * 1e200)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_lock_is_told_and_the_run_does_not_go_on(kind, tmp_path):
+    place = made_up_run(tmp_path / "run", 3).path / lock.NAME
+    os.mkfifo(place) if kind == "pipe" else place.mkdir()
+    (found,) = watched(tmp_path / "run")
+    assert found.state == "stopped"
+    assert "no regular file" in found.trouble[0]
+    assert len(found.rows) == 3
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "heldout_curves.npz", "summary.json"])
+def test_a_pipe_in_a_file_s_place_is_told_and_not_waited_for(name, tmp_path):
+    run = made_up_run(tmp_path / "run", 3, complete=True)
+    (run.path / name).unlink()
+    os.mkfifo(run.path / name)
+    (found,) = watched(tmp_path / "run")
+    assert len(found.trouble) == 1
+    assert name in found.trouble[0]
+
+
 def test_where_configs_differ():
     configs = [
         {"seed": 0, "a": {"type": "A", "x": 1, "l": [1]}},
@@ -121,7 +174,9 @@ def test_where_configs_differ():
     assert facts.differences(configs[:1] * 2) == {}
 
 
-@pytest.mark.parametrize("seconds", [(0, "0:00"), (61.4, "1:01"), (7322, "2:02:02"), (None, "–")])
+@pytest.mark.parametrize(
+    "seconds", [(0, "0:00"), (61.4, "1:01"), (7322, "2:02:02"), (None, "–"), (1e12, "–")]
+)
 def test_durations(seconds):
     assert facts.duration(seconds[0]) == seconds[1]
 
