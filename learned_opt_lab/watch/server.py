@@ -10,6 +10,7 @@ import threading
 import time
 from http import HTTPStatus
 
+from learned_opt_lab.drawing.text import plain
 from learned_opt_lab.watch import page
 from learned_opt_lab.watch.reading import Reader, Watched
 
@@ -73,6 +74,11 @@ class Server(http.server.ThreadingHTTPServer):
                 self._values = page.encode(page.live_values(self._runs))
             return "application/json", self._values
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: a browser that leaves before its answer is no error, and the terminal is the
+        user's.
+        """
+
     def _look(self) -> None:
         """Reads the runs; what was made of them stays where none of their files has changed."""
         before, self._runs = self._runs, self._reader.read()
@@ -96,8 +102,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not is_known or len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
-        kind, body = self.server.body(self.path)
-        self.send_response(HTTPStatus.OK)
+        try:
+            kind, body = self.server.body(self.path)
+        except Exception as error:  # a bug; the next look may find other files
+            status, kind = HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8"
+            body = plain(f"the page cannot be made: {type(error).__name__}: {error}", 500).encode()
+        else:
+            status = HTTPStatus.OK
+        self.send_response(status)
         for name, value in {**HEADERS, "Content-Type": kind}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import struct
 import threading
 
 import pytest
@@ -85,6 +86,36 @@ def test_a_request_without_its_one_name(request_, served):
     with socket.create_connection(("127.0.0.1", served[0].server_port), timeout=30) as connection:
         connection.sendall(request_)
         assert connection.recv(4096).split(b"\r\n")[0].split()[1:2] == [b"404"]
+
+
+def test_a_browser_that_leaves_prints_nothing(served, capfd, monkeypatch):
+    """It resets the connection before, or in the middle of, a long answer."""
+    server, done = served[0], threading.Event()
+    shutdown = server.shutdown_request
+    monkeypatch.setattr(server, "body", lambda path: ("text/plain", b"x" * (1 << 26)))
+    monkeypatch.setattr(server, "shutdown_request", lambda each: (shutdown(each), done.set()))
+    for request in (f"GET / HTTP/1.1\r\nHost: localhost:{server.server_port}\r\n\r\n", "GET /"):
+        done.clear()
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as connection:
+            connection.sendall(request.encode())
+            if request.endswith("\n"):
+                assert connection.recv(10)
+            # Not in order, but by a reset.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert done.wait(30)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_page_that_cannot_be_made_is_one_line(served, capfd, monkeypatch):
+    def fail(path):
+        raise RuntimeError("two\nlines\x1b")
+
+    monkeypatch.setattr(served[0], "body", fail)
+    answer, body = ask(served[0])
+    assert answer.status == 500
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    assert body == b"the page cannot be made: RuntimeError: two lines\\x1b"
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_taken_port_is_told(served):
