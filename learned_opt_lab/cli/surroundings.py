@@ -32,7 +32,7 @@ def prepare() -> None:
         raise OSError(
             "the working directory does not exist any more; change into one that does"
         ) from error
-    _own_packages_first()
+    _working_directory_last()
     _have_a_home()
     _leave_late_calls_unsaid()
 
@@ -55,22 +55,17 @@ def _leave_late_calls_unsaid() -> None:
     sys.unraisablehook = hook
 
 
-def _own_packages_first() -> None:
-    """Makes our names mean our packages, and looks for modules in the working directory last.
+def _working_directory_last() -> None:
+    """Looks for modules in the working directory last.
 
-    `python -m` and a `PYTHONPATH` look there first: a `tasks.py` or `secrets.py` in it would be
-    imported by libraries.
+    `python -m` and a `PYTHONPATH` look there first: a `secrets.py` in it would be imported by
+    libraries.
     """
     root = str(Path(__file__).resolve().parents[2])
     here = [
         entry for entry in sys.path if entry != root and Path(entry or ".").resolve() == Path.cwd()
     ]
-    sys.path[:] = [root, *(entry for entry in sys.path if entry not in here), *here]
-    try:
-        from learned_opt_lab.runs.user_path import own_first
-    finally:
-        sys.path.remove(root)
-    own_first()
+    sys.path[:] = [*(entry for entry in sys.path if entry not in here), *here]
 
 
 def _open_descriptors() -> None:

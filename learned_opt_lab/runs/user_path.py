@@ -35,9 +35,27 @@ _FINDER = _OwnFirst()
 
 
 def own_first() -> None:
-    """From here on our names mean our packages."""
+    """From here on our names mean our packages.
+
+    Raises:
+      ImportError: one of them means another module already.
+    """
+    for name in OWN:
+        found = sys.modules.get(name)
+        others = [getattr(found, "__file__", None), *getattr(found, "__path__", ())]
+        if other := next((each for each in others if each and not _is_ours(each, name)), None):
+            raise ImportError(
+                f"{name!r} is imported from {other}, but is a package of learned-opt too; rename "
+                "yours",
+                name=name,
+            )
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
+
+
+def _is_ours(place: str, name: str) -> bool:
+    folder = Path(_ROOT, name)
+    return Path(place).resolve() in (folder, folder / "__init__.py")
 
 
 def add_to_path(directory: Path) -> None:

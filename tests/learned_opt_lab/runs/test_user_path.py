@@ -128,3 +128,34 @@ def test_started_in_such_a_folder(shadows):
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert re.findall(r"^  (\w+) +\w", done.stdout, re.MULTILINE) == list(COMMANDS)
+
+
+SCRIPTS = {
+    "after": ("from learned_opt_lab.runs import config_json\nimport tasks, configs", "", ""),
+    "before": ("import tasks\nimport learned_opt_lab", "'tasks' is imported from", "tasks.py"),
+    "a folder": ("import configs\nimport learned_opt_lab.runs", "'configs' is imported from", ""),
+}
+"""What a script does -> the line that it ends with."""
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_beside_modules_of_our_names(script, tmp_path):
+    text, told, place = SCRIPTS[script]
+    (tmp_path / "tasks.py").write_text("mine = 3")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "script.py").write_text(f"{text}\nprint(tasks.__file__, configs.__file__)")
+    if script == "a folder":  # an installed package comes before one without `__init__.py`
+        (tmp_path / "configs" / "__init__.py").write_text("")
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if not told:
+        assert done.stdout.split() == [
+            f"{ROOT}/{name}/__init__.py" for name in ("tasks", "configs")
+        ]
+        return
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"ImportError: {told} {tmp_path}")
+    assert place in last
+    assert last.endswith("but is a package of learned-opt too; rename yours")
