@@ -100,19 +100,23 @@ def run(
     """
     from learned_opt_lab.cli.running import outcome_of
     from learned_opt_lab.runs.config_json import to_json
-    from outer_train.run import RunDirectory, directory
+    from learned_opt_lab.runs.course import check
+    from outer_train.run import RunDirectory
 
-    for each in runs_to_do:
-        _check_same(each, to_json(each.config), created["overwrite"])
+    finished: dict[Path, dict[str, Any]] = {}
+    for each in [] if created["overwrite"] else runs_to_do:
+        _check_same(each, to_json(each.config))
+        if (summary := RunDirectory(each.path).summary).exists():
+            finished[each.path] = _read(summary)
+    with shared["show"].phase(f"checking {len(runs_to_do)} runs"):
+        check([each.config for each in runs_to_do], shared["engine"])
     rows: list[dict[str, Any]] = []
     outcomes: list[Outcome] = []
     for number, each in enumerate(runs_to_do, 1):
         print(f"run {number} of {len(runs_to_do)}: {each.path}", flush=True)
-        done = RunDirectory(each.path)
-        if done.summary.exists() and not created["overwrite"]:
+        if each.path in finished:
             print("finished before")
-            found = {"summary": directory.read_object(done.summary)}
-            outcomes.append(Outcome(found=found))
+            outcomes.append(Outcome(found={"summary": finished[each.path]}))
         else:
             outcomes.append(outcome_of(lambda each=each: _start(each, shared, created)))
         rows.append(_row(each, outcomes[-1]))
@@ -123,17 +127,40 @@ def run(
     return _told(rows, outcomes, len(runs_to_do), out)
 
 
-def _check_same(member: Member, config: dict[str, Any], overwrite: bool) -> None:
+def _check_same(member: Member, config: dict[str, Any]) -> None:
     """Raises `ValueError` for a run of another config, before any is started."""
     from outer_train.run import RunDirectory, directory
 
     path = RunDirectory(member.path).config
-    if overwrite or not path.exists():
-        return
-    if directory.read_object(path) != json.loads(json.dumps(config)):
+    if path.exists() and directory.read_object(path) != json.loads(json.dumps(config)):
         raise ValueError(
             f"{member.path} holds a run of another config; give another --run-dir, or --overwrite"
         )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The summary of a finished run; raises `ValueError` for one without the numbers of the table.
+
+    What is unknown is null.
+    """
+    from learned_opt_lab.cli import verdicts
+    from outer_train.run import directory
+
+    summary = directory.read_object(path)
+    tables = [summary.get(name) or {} for name in verdicts.SCORED]
+    numbers = [summary.get("outer_loss_last")]
+    for table in tables:
+        numbers += (table.get(n) for n in ("learned", "adam_tuned")) if _is(dict, table) else ["?"]
+    if not all(each is None or _is(int | float, each) for each in numbers):
+        raise ValueError(
+            f"{path} is damaged: it has no numbers where scores belong; without it, the same "
+            "command scores the run again"
+        )
+    return summary
+
+
+def _is(kind: Any, value: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _start(member: Member, shared: dict[str, Any], created: dict[str, Any]):
@@ -147,9 +174,11 @@ def _start(member: Member, shared: dict[str, Any], created: dict[str, Any]):
 
 def _row(member: Member, outcome: Outcome) -> dict[str, Any]:
     """What the table and the JSON say of a run."""
+    from learned_opt_lab.cli import verdicts
+
     summary = outcome.found.get("summary") or {}
-    scored = next((name for name in ("heldout", "training_family") if name in summary), None)
-    score = summary[scored] if scored else {}
+    scored = next((name for name in verdicts.SCORED if name in summary), None)
+    score = (summary[scored] if scored else None) or {}
     return {
         "run_dir": member.path,
         "values": member.values,

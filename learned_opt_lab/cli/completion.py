@@ -51,7 +51,7 @@ def _flags(before: list[str]) -> list[str]:
     """The flags of a command, with those of the config that is named."""
     from learned_opt_lab.cli.main import COMMANDS
     from learned_opt_lab.cli.options import page
-    from learned_opt_lab.cli.options.fields import table_of
+    from learned_opt_lab.cli.options.fields import opposite_of, table_of
 
     command, *rest = before
     common = [*page.COMMON, page.ALL]
@@ -68,7 +68,7 @@ def _flags(before: list[str]) -> list[str]:
         default = cls(config=config, config_name="", config_file=None)
     flags = table_of(cls, default).flags
     opposite = [
-        f"--no-{name[2:]}" for name, each in flags.items() if each.hint is bool and each.default
+        opposite_of(name) for name, each in flags.items() if each.hint is bool and each.default
     ]
     return sorted([*flags, *opposite, *common])
 

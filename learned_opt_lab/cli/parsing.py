@@ -16,6 +16,7 @@ from learned_opt_lab.cli.options.fields import (
     Option,
     Table,
     default_of,
+    opposite_of,
     table_of,
 )
 from learned_opt_lab.runs import catalog
@@ -274,11 +275,21 @@ def with_fields(
     Raises:
       ValueError: there is no such field, or it has no such value.
     """
-    choices = {choice.name for choice in table_of(TrainConfig, config).choices}
+    choices = table_of(TrainConfig, config).choices
+    names = {choice.name for choice in choices}
+    kinds = [f"{name}:{value}" for name, value in fields.items() if name in names]
+    flags = table_of(TrainConfig, parse(TrainConfig, kinds, option, config)).flags
     words: list[str] = []
     for name, value in fields.items():
-        if name in choices:
-            words.append(f"{name}:{value}")
+        flag, taken = f"--{name}".replace("_", "-"), value.split()
+        if name in names:
+            continue
+        if flag in ASKS_FOR_HELP:
+            raise ValueError(f"{option}: {name} is no field of a config")
+        if other := [word for word in taken if _is_flag(word) or _chosen_by(word, choices)]:
+            raise ValueError(f"{option}: {name} cannot be {value!r:.200}: {other[0]} is an option")
+        if flag in flags and flags[flag].hint is bool and len(taken) == 1:
+            words.append(flag if values.convert(flag, bool, taken) else opposite_of(flag))
         else:
-            words += [f"--{name}", *value.split()]
-    return parse(TrainConfig, words, option, config)
+            words += [flag, *taken]
+    return parse(TrainConfig, [*kinds, *words], option, config)

@@ -15,8 +15,10 @@ from learned_opt_lab.runs.config_json import from_json, to_json
 from learned_opt_lab.runs.ending import RunResult, finish
 from learned_opt_lab.runs.engines import in_step, ray
 from learned_opt_lab.runs.engines.base import Engine, InStep, Ray
-from learned_opt_lab.runs.families import check_trusted
+from learned_opt_lab.runs.families import build_family, check_trusted
+from learned_opt_lab.runs.optimizer import build_optimizer
 from learned_opt_lab.runs.user_path import add_to_path
+from outer_train import devices
 from outer_train.processes import cluster
 from outer_train.run import (
     QUIET,
@@ -95,6 +97,33 @@ def train(
             cluster.from_first(create)
             trained = chosen.train(built, run, loop_settings(config, trackers), shown, STRICT)
             return finish(config, built, run, trained, shown)
+
+
+def check(configs: Sequence[TrainConfig], engine: InStep | Ray | None = None) -> None:
+    """Refuses what `train` would refuse of several configs, before any of them is trained:
+    what shows without a program being traced or compiled.
+
+    Args:
+      configs: of the runs.
+      engine: as in `train`.
+
+    Raises:
+      ValueError: of the first config that does not fit.
+    """
+    settings, made = engine or InStep(), None
+    for config in configs:
+        make_engine(config, settings)
+        builder.check_numbers(config)
+    if isinstance(settings, InStep) and settings.cluster is not None:
+        return  # Nothing may run on JAX before the processes have met.
+    devices.use_cpu_devices(settings.num_devices)
+    for config in configs:
+        wanted = config.family, config.extra_families, config.optimizer
+        if made is None or made[0] != wanted:  # Only the last one's data is held.
+            families = [build_family(each)[0] for each in (config.family, *config.extra_families)]
+            made = wanted, families, build_optimizer(config.optimizer)[0]
+        mesh = devices.particle_mesh(builder.num_particles(config.estimator), settings.num_devices)
+        builder.build_step(config, *made[1:], mesh)
 
 
 def resume(

@@ -116,6 +116,17 @@ def table_of(cls: type, default: Any = None) -> Table:
     return table
 
 
+def opposite_of(flag: str, no: str = "no-") -> str:
+    """The flag that says no: `--estimator.no-stagger`.
+
+    Args:
+      flag: of a field that is true or false.
+      no: what says so.
+    """
+    before, dot, last = flag[2:].rpartition(".")
+    return f"--{before}{dot}{no}{last}"
+
+
 def _collect(cls: type, default: Any, path: tuple[str, ...], group: str, table: Table) -> None:
     hints, texts = typing.get_type_hints(cls, include_extras=True), described(cls)
     for field in dataclasses.fields(cls):

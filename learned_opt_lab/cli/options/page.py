@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from learned_opt_lab.cli.options import values
-from learned_opt_lab.cli.options.fields import ATTRIBUTES, Choice, Option, Table
+from learned_opt_lab.cli.options.fields import ATTRIBUTES, Choice, Option, Table, opposite_of
 
 ALL = "--help-all"
 COMMON = {
@@ -58,7 +58,7 @@ def usage_of(option: Option) -> str:
     if option.is_positional:
         return f"{option.flag} ..." if values.num_words(option.hint) is None else option.flag
     if option.hint is bool:
-        return f"--[no-]{option.flag[2:]}" if option.default is True else option.flag
+        return opposite_of(option.flag, "[no-]") if option.default is True else option.flag
     return f"{option.flag} {values.metavar(option.hint)}"
 
 

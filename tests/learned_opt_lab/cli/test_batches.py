@@ -120,3 +120,51 @@ def test_a_folder_of_another_run_is_refused_before_any_starts(called, tmp_path, 
     (line,) = capsys.readouterr().err.splitlines()
     assert "seed-1 holds a run of another config" in line
     assert called == [("train", "seed-1")]
+
+
+SWEEPS = {
+    "--sweep estimator.std=0.01,-1,0.02": "std must be",
+    "--sweep num_outer_steps=2,0": "num_outer_steps must be at least 1, got 0",
+    "--sweep optimizer.hidden_sizes=4,0": "hidden_sizes",
+    "--sweep family.dim=4,0": "dim must be",
+    "--sweep truncation.num_steps=10,1000": "the truncation grows to 1000 inner steps",
+    "--sweep outer_optimizer.learning_rate=1e-3,-1": "learning_rate",
+    "--sweep estimator.num_pairs=2,3 --num-devices 2": "3 pairs do not divide over 2 devices",
+    "--seeds 0 4294967296": "seed must be a whole number within",
+}
+"""What is said of the second run."""
+
+
+@pytest.mark.parametrize("line", SWEEPS)
+def test_all_runs_are_checked_before_the_first(line, called, tmp_path, capsys):
+    argv = ["train", "quadratic", "--no-compilation-cache", "--run-dir", str(tmp_path / "b")]
+    assert main([*argv, *line.split()]) == 2
+    assert SWEEPS[line] in capsys.readouterr().err
+    assert called == []
+
+
+@pytest.mark.parametrize(
+    "summary",
+    [
+        {"heldout": 3},
+        {"heldout": {"learned": "1", "adam_tuned": 2.0}},
+        {"training_family": {"learned": True}},
+        {"outer_loss_last": "low"},
+        {"outer_loss_last": [1]},
+    ],
+)
+def test_a_damaged_summary_is_named(summary, called, tmp_path, capsys):
+    argv = ["train", "quadratic", "--no-compilation-cache", "--run-dir", str(tmp_path / "b")]
+    assert main([*argv, "--seeds", "1"]) == 0
+    path = tmp_path / "b" / "seed-1" / "summary.json"
+    path.write_text(json.dumps(summary))
+    capsys.readouterr()
+    assert main([*argv, "--seeds", "0", "1"]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"error: {path} is damaged: ")
+    assert called == [("train", "seed-1")]
+    path.unlink()
+    assert main([*argv, "--seeds", "1"]) == 0
+    assert called[1:] == [("resume", "seed-1")]
+    path.write_text(json.dumps({"heldout": None, "outer_loss_last": None}))
+    assert main([*argv, "--seeds", "1"]) == 0

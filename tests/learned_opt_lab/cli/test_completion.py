@@ -12,9 +12,11 @@ import pytest
 
 import learned_opt
 from learned_opt_lab.cli import completion, shells
+from learned_opt_lab.cli.commands.train import Args as Train
 from learned_opt_lab.cli.listing import tables
 from learned_opt_lab.cli.listing.command import SECTIONS
 from learned_opt_lab.cli.main import commands, main
+from learned_opt_lab.cli.parsing import parse_with_config
 from learned_opt_lab.evaluation.baselines import BASELINES
 from learned_opt_lab.runs.catalog import CONFIGS
 from outer_train.run import trackers
@@ -169,6 +171,8 @@ def test_flags_and_their_values():
     assert candidates("list", "--js") == ["--json"]
     assert candidates("evaluate", "--no-") == ["--no-compilation-cache"]
     assert candidates("train", "quickstart", "--num-outer") == ["--num-outer-steps"]
+    assert candidates("train", "quadratic", "--estimator.no-") == ["--estimator.no-stagger"]
+    parse_with_config(Train, ["quadratic", "--estimator.no-stagger"], "train")
     assert candidates("unknown", "") == candidates("unknown", "--") == []
     assert candidates("--show-completion", "") == list(completion.SHELLS)
     assert candidates()[: len(commands())] == list(commands())

@@ -1,6 +1,7 @@
 """Fields become options, and words their values."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -105,6 +106,29 @@ def test_fields_of_a_sweep():
     assert changed.estimator == dataclasses.replace(config.estimator, std=0.5)
     assert changed.optimizer.hidden_sizes == (4, 4)
     assert with_fields(config, {"estimator": "full-es"}).estimator == base.FullES()
+    for value in (True, False):
+        family = with_fields(catalog.load("quickstart")[0], {"family.grayscale": str(value)}).family
+        assert family.grayscale is value
+        fields = {"estimator.persistent": str(value), "estimator": "forward-mode"}
+        assert with_fields(config, fields).estimator.persistent is value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("num_outer_steps", "5 --seed 3", "num_outer_steps cannot be '5 --seed 3': --seed is an"),
+        ("num_outer_steps", "5 estimator:full-es", "estimator:full-es is an option"),
+        ("num_outer_steps", "5 --help", "--help is an option"),
+        ("estimator", "merged --seed 3", "unknown choice"),
+        ("num_outer_steps", "5 6", "--sweep does not take '6'"),
+        ("help", "1", "help is no field of a config"),
+        ("problem.truncate", "True", "unknown option --problem.truncate"),
+        ("family.grayscale", "yes", "--family.grayscale must be one of True, False, got 'Yes'"),
+    ],
+)
+def test_a_value_of_a_sweep_is_of_one_field(name, value, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        with_fields(catalog.load("quickstart")[0], {name: value})
 
 
 @pytest.mark.parametrize("argv", [["quadratic"], []])
