@@ -10,7 +10,7 @@ import optax
 from learned_opt.choice import LEARNED, Only, Others, checked_choice, group_labels
 from learned_opt.trees.gradient_tree import map_trained
 from learned_opt.trees.spread import state_beside
-from learned_opt.trees.state_check import REMEDY, check_params
+from learned_opt.trees.state_check import REMEDY, check_as_made, check_params, shapes_of
 from learned_opt.trees.tensor_names import is_number
 
 
@@ -64,8 +64,12 @@ def with_others(
         _check_state(state, transforms)
         check_params("load", updates if params is None else params, updates)
         grads = updates if params is None else _none_at_leaves(updates, params)
-        like = updates if params is None else _as_at_init(init, state, params, grads)
+        like, is_known = updates, False
+        if params is not None:
+            like, is_known = _as_at_init(init, state, params, grads)
         labels = group_labels(like, choice)
+        if is_known:
+            _check_others(state, groups, labels, like)
         filled = _filled(grads, like, labels)
         of_init = None if params is None else like
         new, state = parted(labels).update(filled, state, of_init, **extra_args)
@@ -74,14 +78,16 @@ def with_others(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _as_at_init(init: Callable[[Any], Any], state: Any, params: Any, grads: Any) -> Any:
-    """The parameters with None where `init` was given None.
+def _as_at_init(
+    init: Callable[[Any], Any], state: Any, params: Any, grads: Any
+) -> tuple[Any, bool]:
+    """The parameters with None where `init` was given None, and whether that is known.
 
     A state may be of a whole model, or of its arrays, or of those alone that are trained, and the
     whole model may come with any of them. Where every gradient is there, so is every parameter.
     """
     if all(g is not None for g in jax.tree.leaves(grads, is_leaf=_is_none)):
-        return params
+        return params, True
     for kept in (
         lambda w, g: True,
         lambda w, g: g is not None,
@@ -92,8 +98,8 @@ def _as_at_init(init: Callable[[Any], Any], state: Any, params: Any, grads: Any)
         some = jax.tree.map(lambda w, g, kept=kept: w if kept(w, g) else None, params, grads)
         shapes = jax.eval_shape(lambda some=some: init(some))
         if jax.tree.structure(shapes) == jax.tree.structure(state):
-            return some
-    return params
+            return some, True
+    return params, False
 
 
 def _filled(grads: Any, params: Any, labels: Any) -> Any:
@@ -115,6 +121,19 @@ def _check_state(state: Any, transforms: Mapping[Hashable, Any]) -> None:
         got = sorted(groups) if isinstance(groups, Mapping) else f"a {type(state).__name__}"
         known = ", ".join(sorted(map(str, transforms)))
         raise ValueError(f"load: the state is not of the groups {known}, got {got}; {REMEDY}")
+
+
+def _check_others(state: Any, groups: Mapping[Hashable, Any], labels: Any, params: Any) -> None:
+    """Raises `ValueError` for a state of another tree: the learned part is checked where it is
+    used, and most of Optax checks none.
+    """
+    alone = optax.partition({LEARNED: optax.identity(), **groups}, lambda _: labels)
+    made = shapes_of(lambda params: _of_others(alone.init(params)), params)
+    check_as_made("load", _of_others(state), made)
+
+
+def _of_others(state: Any) -> dict[Hashable, Any]:
+    return {name: of_one for name, of_one in state.inner_states.items() if name != LEARNED}
 
 
 def _none_at_leaves(updates: Any, params: Any) -> Any:

@@ -12,6 +12,7 @@ from learned_opt import ranges
 from learned_opt.trees.gradient_tree import map_trained, widened
 from learned_opt.trees.packing import as_update
 from learned_opt.trees.spread import zero_count
+from learned_opt.trees.state_check import REMEDY
 
 
 def with_hooks(
@@ -47,7 +48,24 @@ def with_hooks(
         parts.append(decay if mask is None else optax.masked(decay, mask))
     if learning_rate is not None:
         parts.append(_scale(learning_rate))
-    return optimizer if len(parts) == 1 else optax.with_extra_args_support(optax.chain(*parts))
+    return optimizer if len(parts) == 1 else _chained(parts)
+
+
+def _chained(parts: list[Any]) -> optax.GradientTransformationExtraArgs:
+    """`optax.chain`, which tells a state that is no chain's by its length alone."""
+    chain = optax.with_extra_args_support(optax.chain(*parts))
+
+    def update(updates, state, params=None, **extra_args):
+        is_chain = isinstance(state, tuple | list) and not hasattr(state, "_fields")
+        if not is_chain or len(state) != len(parts):
+            got = f"{len(state)} parts" if is_chain else f"a {type(state).__name__}"
+            raise ValueError(
+                "load: with a learning_rate or weight_decay the state is a tuple of "
+                f"{len(parts)} parts, got {got}; {REMEDY}"
+            )
+        return chain.update(updates, state, params, **extra_args)
+
+    return optax.GradientTransformationExtraArgs(chain.init, update)
 
 
 def _subtract_decay(weight_decay: Any) -> optax.GradientTransformation:

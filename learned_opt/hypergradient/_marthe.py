@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from learned_opt.hypergradient.checks import ADAPTIVE, check_arguments
 from learned_opt.hypergradient.step_tangent import (
     InnerFactory,
     StepInput,
@@ -30,11 +31,15 @@ from learned_opt.hypergradient.step_tangent import (
     tangent_dtype,
     zero_tangent,
 )
-from learned_opt.ranges import require, require_non_negative
 from learned_opt.trees.spread import scalar_beside, state_beside
-from learned_opt.trees.state_check import check_mirrors, check_params, check_precision, check_type
-
-ADAPTIVE = "adaptive"
+from learned_opt.trees.state_check import (
+    check_as_made,
+    check_mirrors,
+    check_params,
+    check_precision,
+    check_type,
+    shapes_of,
+)
 
 
 class HypergradientState(NamedTuple):
@@ -158,12 +163,8 @@ def marthe(
       ValueError: a rate or `meta_step` is negative or no number, or `mu` is neither "adaptive" nor
         in [0, 1].
     """
-    _check_arguments(
-        inner,
-        {"learning_rate": learning_rate, "hyper_learning_rate": hyper_learning_rate},
-        meta_step,
-        mu,
-    )
+    rates = {"learning_rate": learning_rate, "hyper_learning_rate": hyper_learning_rate}
+    check_arguments(inner, {**rates, "meta_step": meta_step}, mu)
     adaptive = isinstance(mu, str)
     # A mu that is the number zero needs no second derivative; a traced one might be anything.
     one_step = isinstance(mu, (int, float)) and mu == 0
@@ -173,7 +174,7 @@ def marthe(
 
     def update(grads, state, params=None, *, value_fn=None, objective_grad=None, **extra_args):
         objective_grad = grads if objective_grad is None else objective_grad
-        _check_call(state, params, value_fn, grads, objective_grad)
+        _check_call(inner, state, params, value_fn, grads, objective_grad)
         dtype = state.learning_rate.dtype
         delta = inner_product(state.tangent.params, objective_grad).astype(dtype)
         finite = jnp.isfinite(delta)
@@ -216,9 +217,8 @@ def _first_state(
     # or the caller's, cannot be donated.
     scalar = lambda value: scalar_beside(params, value, dtype)
     tracked = zero_tangent(params)
-    with jax.numpy_dtype_promotion("standard"):
-        floats = floats_of(params, tracked)
-        inner_state = state_beside(inner(scalar(learning_rate)).init(floats), floats)
+    floats = floats_of(params, tracked)
+    inner_state = state_beside(_inner_init(inner, scalar(learning_rate), floats), floats)
     return HypergradientState(
         learning_rate=scalar(learning_rate),
         mu=scalar(0 if adaptive else mu),
@@ -230,6 +230,11 @@ def _first_state(
         partial=zero_tangent(params) if adaptive else (),
         inner_state=inner_state,
     )
+
+
+def _inner_init(inner: InnerFactory, rate: Array, floats: Any) -> optax.OptState:
+    with jax.numpy_dtype_promotion("standard"):
+        return inner(rate).init(floats)
 
 
 def _next_rates(state: HypergradientState, delta: Array, meta_step: Array) -> tuple[Array, Array]:
@@ -258,22 +263,9 @@ def _keep_unless_finite(new: Array, old: Array) -> Array:
     return jnp.where(jnp.isfinite(new), new, old)
 
 
-def _check_arguments(inner: Any, rates: dict[str, Any], meta_step: Any, mu: Any) -> None:
-    """Concrete values only: a traced one is the caller's."""
-    if not callable(inner):
-        raise ValueError(
-            f"inner must be a function, learning_rate -> optax transformation, got {inner!r}"
-        )
-    for name, value in {**rates, "meta_step": meta_step}.items():
-        if not isinstance(value, jax.core.Tracer):
-            require_non_negative(name, value, "be a finite number >= 0")
-    if isinstance(mu, str) and mu != ADAPTIVE:
-        raise ValueError(f'mu must be "{ADAPTIVE}" or a number in [0, 1], got {mu!r}')
-    if not isinstance(mu, str | jax.core.Tracer):
-        require("mu", mu, "be a number in [0, 1]", 0.0, 1.0)
-
-
-def _check_call(state: Any, params: Any, value_fn: Any, grads: Any, objective_grad: Any) -> None:
+def _check_call(
+    inner: InnerFactory, state: Any, params: Any, value_fn: Any, grads: Any, objective_grad: Any
+) -> None:
     if not callable(value_fn):
         raise TypeError(
             "a hypergradient optimizer differentiates the whole step and needs this batch's loss "
@@ -289,5 +281,8 @@ def _check_call(state: Any, params: Any, value_fn: Any, grads: Any, objective_gr
     check_params(name, params, grads)
     check_mirrors(name, "tangent", state.tangent.params, grads)
     check_precision(name, "tangent", state.tangent.params, params)
+    floats = floats_of(params, state.tangent.params)
+    made = shapes_of(lambda floats: _inner_init(inner, state.learning_rate, floats), floats)
+    check_as_made(f"{name}'s inner optimizer", state.inner_state, made)
     if objective_grad is not grads:
         check_mirrors(name, "tangent beside objective_grad", state.tangent.params, objective_grad)

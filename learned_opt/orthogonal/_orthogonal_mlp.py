@@ -27,6 +27,7 @@ from learned_opt.kinds import KINDS, tensor_kinds
 from learned_opt.orthogonal.orthogonal_step import orthogonal_step
 from learned_opt.per_parameter._mlp import MLPSettings, mlp_settings
 from learned_opt.per_parameter.layouts import mirrored, packed
+from learned_opt.per_parameter.layouts.states import MLPState
 from learned_opt.per_parameter.theta import (
     as_setting,
     check_sequence,
@@ -36,6 +37,7 @@ from learned_opt.per_parameter.theta import (
 from learned_opt.trees.gradient_tree import map_trained, widened
 from learned_opt.trees.packing import as_update
 from learned_opt.trees.stacked import Stacked, num_stacked
+from learned_opt.trees.state_check import check_type
 
 MATRIX, OTHER = "matrix", "other"
 """Names of the two rules."""
@@ -220,6 +222,7 @@ def _transformation(
             theta = theta | _fresh_rules(own, rule, jax.random.key(0))
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        check_type("orthogonal_mlp", state, MLPState)
         progress, kinds = _progress(state.count, num_steps), tensor_kinds(params)
         inner = layout(_rules_at(theta, progress), rules=lambda _: _rules_of(kinds))
         directions, state = inner.update(updates, state, params, **extra)

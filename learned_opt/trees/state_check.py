@@ -4,14 +4,17 @@ a wrong one is refused, never used.
 Shapes and types are looked at, never values: it costs nothing inside `jit` and nothing on a device.
 """
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
 from learned_opt.trees.gradient_tree import is_float, is_trained
 from learned_opt.trees.packing import at_least_float32
+from learned_opt.trees.tensor_names import path_keys
 
 REMEDY = "make it by init on these parameters, or restore the one that was"
 
@@ -85,6 +88,47 @@ def check_type(optimizer: str, state: Any, expected: type) -> None:
             f"{optimizer}: the state is a {type(state).__name__}, needed is a {expected.__name__}; "
             f"{REMEDY}"
         )
+
+
+def shapes_of(init: Callable[[Any], Any], params: Any) -> Any:
+    """The state that `init(params)` gives, as `jax.ShapeDtypeStruct`s; None where it cannot be
+    traced, as that of others' transformations may not.
+    """
+    try:
+        return jax.eval_shape(lambda: init(params))
+    except Exception:  # whatever their code raises
+        return None
+
+
+def check_as_made(optimizer: str, state: Any, made: Any) -> None:
+    """Raises unless a state has leaves and shapes as init makes them for these parameters: those of
+    a state that other transformations read, and take for another tree's without a word.
+
+    Containers and types are not looked at.
+
+    Args:
+      optimizer: its name, for the message.
+      state: arrays, tracers or anything else.
+      made: of `shapes_of`; None lets all pass.
+
+    Raises:
+      ValueError: that names the first leaf which differs.
+    """
+    if made is None:
+        return
+    error = lambda path, reason: ValueError(
+        f"{optimizer}: the state is another at {_name(path)}: {reason}; {REMEDY}"
+    )
+    found = {path_keys(path): leaf for path, leaf in tree_flatten_with_path(state)[0]}
+    for path, leaf in tree_flatten_with_path(made)[0]:
+        keys = path_keys(path)
+        if keys not in found:
+            raise error(path, f"it has none there, where init makes one {_kind(leaf)}")
+        if np.shape(got := found.pop(keys)) != leaf.shape:
+            raise error(path, f"it is {_kind(got)}, and init makes one {_kind(leaf)}")
+    for path, leaf in tree_flatten_with_path(state)[0]:
+        if path_keys(path) in found:
+            raise error(path, f"it is {_kind(leaf)}, and init makes none there")
 
 
 def _check_tree(subject, tree, updates, leading, remedy):

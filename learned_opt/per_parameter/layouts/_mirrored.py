@@ -39,6 +39,7 @@ from learned_opt.trees.packing import (
 from learned_opt.trees.rounding import check_state_dtype, rounded
 from learned_opt.trees.spread import flattened, may_be_spread, zero_count
 from learned_opt.trees.stacked import Stacked, num_stacked
+from learned_opt.trees.state_check import check_type
 
 State = MLPState | AdafactorMLPState
 
@@ -81,6 +82,7 @@ def mirrored(
 
     def update(updates: Any, state: State, params: Any = None, **extra: Any) -> tuple[Any, State]:
         del extra  # Optax passes every extra argument to every transformation.
+        check_type(name, state, AdafactorMLPState if factored else MLPState)
         which = trained(name, updates, params)
         layers = averages_of(which, num_stacked(stacked, params))
         _check_state(name, state, which, layers, settings.kept)

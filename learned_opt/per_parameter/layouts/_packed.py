@@ -16,7 +16,7 @@ from learned_opt.per_parameter.group_update import tangent_once, update_group
 from learned_opt.per_parameter.layouts.rules import RuleOfEach, one_rule, update_rules
 from learned_opt.per_parameter.layouts.states import AdafactorMLPState, MLPState, Settings
 from learned_opt.ranges import bounded_gradient
-from learned_opt.trees.averages import accumulate
+from learned_opt.trees.averages import Decays, accumulate
 from learned_opt.trees.factors import (
     Factors,
     accumulate_factors,
@@ -35,6 +35,7 @@ from learned_opt.trees.packing import (
     split_packed,
     unpack,
 )
+from learned_opt.trees.state_check import REMEDY, check_type
 
 _FLAT = (2,), (1,)
 """Axes of `[batch, rows, columns]` along which factors have one element."""
@@ -66,9 +67,9 @@ def packed(
         which = trained(name, updates, params)
         gradients, leaves = (_seen(each, num.factored) for each in which[:2])
         out: list[Array] = list(leaves)
+        groups = group_leaves(leaves, rules=averages_of(which, rules(params)))
+        _check_state(name, state, groups, num)
         new: tuple[list[Any], ...] = tuple([] for _ in state[1:])
-        names = averages_of(which, rules(params))
-        groups = group_leaves(leaves, rules=names)
         of_groups = update_rules(settings, theta, state.count, groups)
         for group, *averages in zip(groups, *state[1:], strict=True):
             dtype = computing_dtype(group, theta)
@@ -87,6 +88,20 @@ def packed(
         return with_leaves(which, out), type(state)(count, *map(tuple, new))
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_state(name: str, state: Any, groups: Sequence[Group], num: Decays) -> None:
+    """Raises `ValueError` for a state of another type, or of parameters of other sizes; it knows no
+    more of them.
+    """
+    check_type(name, state, AdafactorMLPState if num.factored else MLPState)
+    for what, number in (("momenta", num.momenta), ("second_moments", num.second_moments)):
+        wanted = [(number, group.size) for group in groups]
+        found = [jnp.shape(average) for average in getattr(state, what)]
+        if found != wanted:
+            raise ValueError(
+                f"{name}: the state's {what} are of shapes {found}, needed are {wanted}; {REMEDY}"
+            )
 
 
 def _seen(leaves: list[Array], factored: int) -> list[Array]:
