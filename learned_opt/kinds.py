@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from learned_opt.hints import near_names
-from learned_opt.trees.tensor_names import Tensor, Words, tensors
+from learned_opt.trees.tensor_names import Tensor, Words, is_projection, tensors
 
 KINDS = ("matrix", "embedding", "head", "vector")
 UNTRAINED = "untrained"
@@ -19,8 +19,10 @@ UNTRAINED = "untrained"
 
 # What the words of a name mean; tensor_kinds says where each is looked for.
 _SCALES = {
-    (word,) for word in ("beta", "gamma", "offset", "scale", "shift", "slope", "temperature")
+    (word,)
+    for word in ("beta", "gain", "gamma", "offset", "scale", "shift", "slope", "temperature")
 }
+_BIASES = {("b",), ("g",), ("b", "in"), ("b", "out"), *((f"b{part}",) for part in "ikoqv")}
 _TABLES = {
     *("codebook", "latents", "prompt", "prompts", "registers", "table", "tok", "tokens", "vocab"),
     *("wpe", "wte"),
@@ -49,13 +51,15 @@ def tensor_kinds(params: Any, rules: Mapping[str, str] | None = None) -> Any:
     3. At most one axis: vector.
     4. In a module of class `Embedding` or `Embed`: embedding; in a norm: vector (Equinox, NNX).
     5. Its own name ends as that of a table, `embedding`, `pos_embedding`, `wte`: embedding.
-    6. Its own name is that of a bias or scale, `bias`, `b`, `scale`, `offset`, `gamma`, `A_log`, or
-       it is the weight of a norm; of any shape, as in attention and stacked layers: vector.
+    6. Its own name is that of a bias or scale, `bias`, `b`, `bq`, `scale`, `offset`, `gamma`,
+       `A_log`, or of a norm, `attn_norm`, `ln1_w`, or it is the weight of a norm; of any shape, as
+       in attention and stacked layers: vector.
     7. Its own name tells of a table or of positions otherwise, `embed_in`, `position_codes`:
        embedding.
     8. Its own or a module's name is that of a head, `head`, `lm_head`, `logits`, `classifier`,
-       `unembed`, `readout`, but for heads with queries and keys: head. So are `out`,
-       `output_layer`, `fc_out` at the top of the model, but for the output of an attention.
+       `unembed`, `readout`, but for heads with queries and keys, and those of an attention,
+       `q_heads`: head. So are `out`, `output_layer`, `fc_out` at the top of the model, but for the
+       output of an attention.
     9. At most three axes, and its module's name is that of a table, `embed/kernel`,
        `embed_tokens.weight`: embedding. The kernel of a convolution, such as `patch_embed`, is
        none.
@@ -189,13 +193,15 @@ def _is_table(name: Words) -> bool:
 
 def _is_norm(name: Words) -> bool:
     named = set(name) & _NORMS or any(word.endswith("norm") for word in name)
-    return bool(named) and not set(name) & _PRODUCTS
+    is_last = name[-1:] and name[-1].endswith("norm")
+    return bool(named) and (bool(is_last) or not set(name) & _PRODUCTS)
 
 
 def _is_vector(t: Tensor) -> bool:
-    named = {"bias", "biases", "log"} & set(t.own) or t.own in (("b",), ("g",))
+    named = {"bias", "biases", "log"} & set(t.own) or t.own in _BIASES
     of_norm = _is_norm(t.module) and set(t.own) <= _GENERIC - {"kernel"}
-    return bool(named) or t.own[-1:] in _SCALES or of_norm
+    is_norm = _is_norm(t.own) and "kernel" not in t.own
+    return bool(named) or t.own[-1:] in _SCALES or of_norm or is_norm
 
 
 def _is_head_name(name: Words) -> bool:
@@ -206,10 +212,14 @@ def _is_head_name(name: Words) -> bool:
 
 
 def _is_head(t: Tensor) -> bool:
-    """By any name of its path; a module with queries and keys is a head of an attention."""
-    modules = zip(t.modules, t.is_attention[1:], strict=True)
-    if _is_head_name(t.own) or any(_is_head_name(m) and not inside for m, inside in modules):
-        return True
+    """By any name of its path; a module with queries and keys is a head of an attention, and what
+    is named as those beside others of them is its projection to all heads.
+    """
+    insides = (*t.is_attention[1:], False)
+    for name, around, inside in zip((*t.modules, t.own), t.is_attention, insides, strict=True):
+        of_attention = inside or (around and is_projection(name))
+        if _is_head_name(name) and not of_attention:
+            return True
     layers = t.modules if _is_generic(t.own) else (*t.modules, t.own)
     words = set(layers[0]) if len(layers) == 1 else set()
     is_output = words & _OUTPUTS and words <= _OUTPUTS | _GENERIC

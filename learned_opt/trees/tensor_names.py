@@ -21,7 +21,8 @@ Words = tuple[str, ...]
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _TABLE_CLASSES = ("Embedding", "Embed")
 _NORM_CLASSES = ("LayerNorm", "RMSNorm", "GroupNorm", "BatchNorm", "InstanceNorm")
-_QUERIES, _KEYS = {"q", "query", "queries"}, {"k", "key", "keys"}
+_QUERIES, _KEYS = {"q", "query", "queries"}, {"k", "key", "keys", "kv"}
+_VALUES = {"v", "value", "values"}
 
 
 class Tensor(NamedTuple):
@@ -49,6 +50,11 @@ class Tensor(NamedTuple):
     def module(self) -> Words:
         """Words of the innermost module's name."""
         return self.modules[-1] if self.modules else ()
+
+
+def is_projection(name: Words) -> bool:
+    """Whether a name has a word for queries, keys or values."""
+    return not (_QUERIES | _KEYS | _VALUES).isdisjoint(name)
 
 
 def is_number(leaf: Any) -> bool:
