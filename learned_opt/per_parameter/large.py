@@ -31,6 +31,8 @@ BLOCK = 32_768
 smaller ones pay for starting each loop."""
 SPREAD_BLOCK = 8 * BLOCK
 """The same of all devices together."""
+MAX_INDEX = 2**31 - 1
+"""The last place that an index may have: an int32."""
 _VECTOR = 16
 """Floats in a vector of the widest kind; blocks of a vector are multiples of it."""
 
@@ -52,15 +54,25 @@ class _Carry(NamedTuple):
 class _Blocks:
     """A tensor in blocks along one axis.
 
-    All have the same size; the last one reaches back over elements that are done.
+    All have the same size; the last one reaches back over elements that are done. A tensor whose
+    elements an int32 does not count keeps its axes.
+
+    Raises:
+      ValueError: if it does not count those along one axis either.
     """
 
     def __init__(self, state: GroupState):
-        self.state = state if state.factors else state.flat()
+        keeps_axes = state.factors or state.gradient.size > MAX_INDEX
+        self.state = state if keeps_axes else state.flat()
         shape, n = self.state.gradient.shape, self.state.gradient.size
         wanted = math.ceil(n / BLOCK)
         self.axis = next((i for i, d in enumerate(shape) if d >= wanted), shape.index(max(shape)))
         self.length = shape[self.axis]
+        if self.length > MAX_INDEX:
+            raise ValueError(
+                f"a tensor of shape {shape} has more than {MAX_INDEX} elements along an axis, "
+                "where a block has no place"
+            )
         if len(shape) == 1:
             size = _VECTOR * math.ceil(math.ceil(n / wanted) / _VECTOR)
             self.size = min(size, self.length)
@@ -127,7 +139,7 @@ def in_blocks(rule: UpdateRule, state: GroupState) -> Array:
     # from the start.
     exact = jnp.zeros_like(g.reshape(-1)[: sum(wanted)])
     if exact.size:
-        left = iter(repeat(blocks.num, add_squares, exact) / g.size)
+        left = iter(repeat(blocks.num, add_squares, exact) / float(g.size))
         squares = [next(left) if want else s for want, s in zip(wanted, squares, strict=True)]
 
     # Each round writes the block that the round before has computed: XLA spreads a loop over the

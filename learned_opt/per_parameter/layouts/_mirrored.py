@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from learned_opt.base import Theta
 from learned_opt.per_parameter.group import GroupState
 from learned_opt.per_parameter.group_update import update_group
+from learned_opt.per_parameter.large import MAX_INDEX
 from learned_opt.per_parameter.layouts.repeated import REPEATED, update_repeated
 from learned_opt.per_parameter.layouts.rules import RuleOfEach, one_rule, update_rules
 from learned_opt.per_parameter.layouts.states import AdafactorMLPState, MLPState, Settings
@@ -239,7 +240,8 @@ def _updates_alone(
     """The updates of leaves alone; many of a shape in one program."""
     same: dict[Any, list[int]] = {}
     for i, (state, rule) in alone.items():
-        shared = not (is_spread or state.factors or rule.rms_normalized)
+        is_apart = is_spread or state.factors or rule.rms_normalized
+        shared = not is_apart and state.gradient.size <= MAX_INDEX
         key = (state.gradient.shape, state.gradient.dtype.name, id(rule)) if shared else i
         same.setdefault(key, []).append(i)
     updates = {}

@@ -156,3 +156,43 @@ def test_blocks_have_a_reverse_mode_under_jit(name, layout):
         sum(float(jnp.sum(x)) for x in jax.tree.leaves(reverse)), forward, rtol=1e-3
     )
     assert forward != 0
+
+
+@pytest.mark.parametrize("shape", [(65_536, 65_536), (3, 2**30), (2**20, 3, 2**10)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(learned_opt.mlp, preset="metz2019"),
+        partial(learned_opt.mlp, (4, 4), features=LOG_FEATURES),
+        adafactor_mlp,
+        partial(adafactor_mlp, rms_normalized=True),
+    ],
+)
+def test_tensors_of_more_elements_than_an_int32_counts(make, shape, devices):
+    optimizer = make()
+    opt = optimizer.optimizer(optimizer.init(jax.random.key(0)))
+    params = {str(i): jax.ShapeDtypeStruct(shape, jnp.float32) for i in range(9)}
+    state = jax.eval_shape(opt.init, params)
+    assert jax.eval_shape(opt.update, params, state, params) == (params, state)
+
+
+def test_a_vector_of_so_many_is_refused_by_its_shape():
+    optimizer = learned_opt.mlp(preset="metz2019")
+    opt = optimizer.optimizer(optimizer.init(jax.random.key(0)))
+    params = jax.ShapeDtypeStruct((2**31 + 8,), jnp.float32)
+    with pytest.raises(ValueError, match=r"shape \(2147483656,\) has more than 2147483647"):
+        jax.eval_shape(opt.update, params, jax.eval_shape(opt.init, params), params)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_blocks_along_an_axis_equal_those_of_all_elements(shape, monkeypatch):
+    """As tensors that keep their axes are gone over."""
+    optimizer = learned_opt.mlp((4, 4), preset="metz2019")
+    opt = optimizer.optimizer(loud_theta(optimizer))
+    w, g = (jax.random.normal(jax.random.key(i), shape) for i in range(2))
+    found = []
+    set_block(monkeypatch, 100)
+    for most in (2**31 - 1, max(shape)):
+        monkeypatch.setattr(large, "MAX_INDEX", most)
+        found.append(jax.jit(lambda *args: opt.update(*args))(g, opt.init(w), w)[0])
+    np.testing.assert_allclose(*found, rtol=2e-5, atol=1e-7)
