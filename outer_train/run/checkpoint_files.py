@@ -274,5 +274,5 @@ def _smoothed_loss(folder: Path) -> float | None:
     try:
         loss = json.loads(_read(folder.joinpath(*LOSS)))["smoothed_loss"]
         return float(loss) if float(loss) < 1e308 else None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -96,6 +96,13 @@ def test_a_linked_folder_in_a_checkpoint_is_not_looked_into(copied, own):
     falls_back(copied, "default/more is no file")
 
 
+@pytest.mark.parametrize("loss", ["1" + "0" * 400, "1e400", "[" * 100_000, '"x"', "null", "[1]"])
+def test_a_loss_that_is_no_number_is_unknown(copied, loss):
+    (copied / "2" / "metrics" / "metrics").write_text(f'{{"smoothed_loss": {loss}}}')
+    checkpoint_files.prune(copied, 1)
+    assert checkpoint_files.steps(copied)[-1] == 3
+
+
 def test_a_checksum_takes_no_more_than_a_piece(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"0123456789" * 10)
     whole = checkpoint_files._checksum(tmp_path / "file")
