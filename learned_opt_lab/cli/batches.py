@@ -98,7 +98,7 @@ def run(
     Raises:
       ValueError: a folder holds another run.
     """
-    from learned_opt_lab.cli.running import outcome_of
+    from learned_opt_lab.cli.running import is_alone, outcome_of
     from learned_opt_lab.runs.config_json import to_json
     from learned_opt_lab.runs.course import check
     from outer_train.run import RunDirectory
@@ -118,7 +118,9 @@ def run(
             print("finished before")
             outcomes.append(Outcome(found={"summary": finished[each.path]}))
         else:
-            outcomes.append(outcome_of(lambda each=each: _start(each, shared, created)))
+            start = lambda each=each: _start(each, shared, created)
+            settings = {"replaces": created["overwrite"], "alone": is_alone(shared["engine"])}
+            outcomes.append(outcome_of(start, each.path, **settings))
         rows.append(_row(each, outcomes[-1]))
         if outcomes[-1].status > 1:  # a signal
             break

@@ -29,6 +29,8 @@ COMMANDS = {
     "watch": "learned_opt_lab.cli.looking.watch",
     "compare": "learned_opt_lab.cli.looking.compare",
 }
+GOES_ON = ("resume", "evaluate", "tune", "ablate", "reproduce")
+"""Commands that, given again, go on where they were interrupted."""
 EXTRAS = {
     "train": [
         "flax",
@@ -83,7 +85,9 @@ def _run(argv: list[str]) -> int:
         surroundings.prepare()
         return _dispatch(argv)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _, words = output.mode_of(argv)
+        again = "; the same command goes on" if words[:1] and words[0] in GOES_ON else ""
+        print(f"interrupted{again}", file=sys.stderr)
         return INTERRUPTED
     except (Exception, SystemExit) as error:
         # Whatever a library raises: never a page of tracebacks, nor a silent 0.
@@ -220,7 +224,7 @@ def _dispatch(argv: list[str]) -> int:
 
 def _usage(known: dict[str, str]) -> str:
     """The list of subcommands with the summary of each module's docstring."""
-    from learned_opt_lab.cli.docstrings import summary_of
+    from learned_opt_lab.cli.listing.docstrings import summary_of
 
     lines = ["usage: learned-opt COMMAND ...", ""]
     for name, module in known.items():

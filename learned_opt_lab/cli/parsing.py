@@ -177,7 +177,9 @@ def _taken(flag: str, option: Option, words: list[str]) -> tuple[Any, list[str]]
     number = next((i for i, word in enumerate(words) if _is_flag(word)), len(words))
     if size is not None and words[:1] == [values.NONE] and number:
         size = 1
-    if size is not None and number < size:
+    # Where nothing is the default, an option that says nothing is a mistake.
+    least = int(not option.default) if size is None else size
+    if number < least:
         wanted = values.metavar(option.hint)
         raise ValueError(f"{flag} needs {wanted}, got {' '.join(words[:number]) or 'nothing'}")
     taken = words[: number if size is None else size]

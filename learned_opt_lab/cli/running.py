@@ -2,13 +2,16 @@
 flags that choose an engine, and how a run's end is told.
 """
 
+import contextlib
 import dataclasses
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from learned_opt_lab.cli.output import Outcome
+from learned_opt_lab.cli.stopping import stopped_by_signals
 
 if TYPE_CHECKING:
     from learned_opt_lab.runs import InStep, Ray, RunResult
@@ -127,26 +130,51 @@ class EngineArgs:
         )
 
 
-def outcome_of(start: Callable[[], "RunResult"]) -> Outcome:
+def is_alone(engine: "InStep | Ray") -> bool:
+    """Whether the run has no other process that computes in step with this one."""
+    return getattr(engine, "cluster", None) is None
+
+
+def outcome_of(
+    start: Callable[[], "RunResult"],
+    run_dir: Path | None = None,
+    *,
+    replaces: bool = False,
+    alone: bool = True,
+) -> Outcome:
     """Calls `runs.train` or `runs.resume`, and says what the run came to.
 
     Status 0: it is complete. 1: it is, and has learned nothing. 128 and its number: a signal ended
     it.
+
+    Args:
+      start: calls it.
+      run_dir: of the run, to say how to go on where a signal comes outside of the outer loop.
+      replaces: whether what is in `run_dir` is another run, which makes room for it.
+      alone: whether no other process belongs to the run. One of several dies of a signal at once:
+        at an ordinary end JAX would wait for the others.
     """
     from learned_opt_lab.cli import verdicts
     from learned_opt_lab.runs import NothingLearned
     from outer_train.processes import cluster
 
-    error = ""
+    error, before = "", _made(run_dir) if replaces else None
+    outside = lambda number: _stopped(number, run_dir if _made(run_dir) != before else None)
     try:
-        result = start()
+        with (
+            stopped_by_signals(lambda number: outside(number).error)
+            if alone
+            else contextlib.nullcontext()
+        ):
+            result = start()
     except NothingLearned as nothing:
         error, result = f"error: {nothing}", nothing.result
+    except KeyboardInterrupt as stopped:
+        return outside(getattr(stopped, "number", signal.SIGINT))
     path = result.run.path
     if result.signal is not None:
-        going_on = verdicts.command("resume", path)
-        said = f"stopped; go on with `{going_on}`" if cluster.is_first() else ""
-        return Outcome(128 + result.signal, {"run_dir": path}, "", going_on, said)
+        found = _stopped(result.signal, path)
+        return found if cluster.is_first() else found._replace(error="")
     if not result.summary:  # of several processes the first one tells
         return Outcome(NOTHING_LEARNED if error else 0, {"run_dir": path}, error=error)
     verdict = verdicts.of_run(path, result.summary)
@@ -154,6 +182,29 @@ def outcome_of(start: Callable[[], "RunResult"]) -> Outcome:
     if error:
         return Outcome(NOTHING_LEARNED, found, error=error)
     return Outcome(0, found, *verdict)
+
+
+def _made(run_dir: Path | None) -> tuple[int, int] | None:
+    """Tells the run that is in a directory from another that takes its place; None if none is."""
+    from outer_train.run import RunDirectory
+
+    try:
+        found = RunDirectory(run_dir).config.stat() if run_dir is not None else None
+    except OSError:
+        return None
+    return found and (found.st_ino, found.st_mtime_ns)
+
+
+def _stopped(number: int, path: Path | None) -> Outcome:
+    """What a signal came to; the path is of the run that goes on, None where there is none yet."""
+    from learned_opt_lab.cli import verdicts
+
+    if path is None:
+        said = "stopped before the run began; the same command starts it"
+        return Outcome(128 + number, error=said)
+    going_on = verdicts.command("resume", path)
+    said = f"stopped; go on with `{going_on}`"
+    return Outcome(128 + number, {"run_dir": path}, "", going_on, said)
 
 
 def written(run: "RunDirectory") -> list[Path]:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from learned_opt_lab.cli import progress, surroundings
 from learned_opt_lab.cli.options.fields import AtTop, Positional
 from learned_opt_lab.cli.output import Outcome
-from learned_opt_lab.cli.running import EngineArgs, outcome_of
+from learned_opt_lab.cli.running import EngineArgs, is_alone, outcome_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +64,12 @@ def run(args: Args) -> Outcome:
     engine = args.engine.settings(args.num_devices, started_with_ray=with_ray)
     surroundings.prepare_jax(args.compilation_cache)
     allowed = Allowed(args.allow_restart, args.allow_missing_rows, args.allow_changed_config)
-    return outcome_of(
-        lambda: runs.resume(
-            args.run,
-            engine=engine,
-            allowed=allowed,
-            trackers=args.tracker + ("tensorboard",) * args.tensorboard,
-            trust=args.trust,
-            show=progress.of_runs(),
-        )
+    start = lambda: runs.resume(
+        args.run,
+        engine=engine,
+        allowed=allowed,
+        trackers=args.tracker + ("tensorboard",) * args.tensorboard,
+        trust=args.trust,
+        show=progress.of_runs(),
     )
+    return outcome_of(start, args.run, alone=is_alone(engine))

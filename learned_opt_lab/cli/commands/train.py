@@ -8,7 +8,7 @@ from learned_opt_lab.cli import batches, progress, surroundings
 from learned_opt_lab.cli.options.fields import AtTop
 from learned_opt_lab.cli.output import Outcome
 from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
-from learned_opt_lab.cli.running import EngineArgs, outcome_of
+from learned_opt_lab.cli.running import EngineArgs, is_alone, outcome_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,4 +87,5 @@ def run(args: Args) -> Outcome:
     created = {"overwrite": args.overwrite, "config_file": args.config_file}
     if args.seeds or args.sweep:
         return batches.run(members, run_dir, shared, created)
-    return outcome_of(lambda: runs.train(args.config, run_dir, **created, **shared))
+    start = lambda: runs.train(args.config, run_dir, **created, **shared)
+    return outcome_of(start, run_dir, replaces=args.overwrite, alone=is_alone(engine))

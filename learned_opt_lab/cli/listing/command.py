@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Literal
 
 from configs import base
-from learned_opt_lab.cli.docstrings import summary, summary_of
 from learned_opt_lab.cli.listing import tables
+from learned_opt_lab.cli.listing.docstrings import summary, summary_of
 from learned_opt_lab.cli.options.fields import Positional
 from learned_opt_lab.cli.output import Outcome
 

@@ -60,6 +60,8 @@ def convert(name: str, hint: Any, words: Sequence[str]) -> Any:
         return _one_of(name, args, word)
     if kind is bool:
         return _one_of(name, (True, False), word.capitalize())
+    if kind is Path and not word:
+        raise ValueError(f"{name} must be a path, got nothing")
     try:
         return kind(word)
     except ValueError:

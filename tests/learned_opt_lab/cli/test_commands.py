@@ -13,7 +13,7 @@ import pytest
 
 from learned_opt_lab.cli import main as main_module
 from learned_opt_lab.cli.commands import reproduce
-from learned_opt_lab.cli.docstrings import summary
+from learned_opt_lab.cli.listing.docstrings import summary
 from learned_opt_lab.cli.main import main
 from learned_opt_lab.papers.registry import EXPERIMENTS
 from learned_opt_lab.results.resumable import Cells

@@ -124,3 +124,30 @@ def test_damaged_newest_checkpoint_falls_back_with_a_warning(history):
     warnings = history["last"][1].splitlines()
     assert len(warnings) == 1
     assert warnings[0].startswith(f"warning: checkpoint {history['damaged']} is damaged")
+
+
+PHASES = {"building the run": False, "scoring 64": True}
+"""What the command tells, before the outer loop or after it -> whether there is a run then."""
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_run_that_is_stopped_outside_of_its_outer_loop(phase, tmp_path):
+    run = tmp_path / "run"
+    small = ["--num-outer-steps", "2", "--estimator.num-pairs", "2", "--num-devices", "1"]
+    scored = ["--held-out.num-tasks", "64", "--held-out.num-steps", "20000"]
+    words = ["train", "quadratic", *small, *scored, "--run-dir", str(run)]
+    process = start(*words, cache=tmp_path)
+    told = ""
+    while phase not in told:
+        told = process.stdout.readline()
+        assert told, process.communicate()[1]
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 143
+    (line,) = errors.splitlines()
+    if not PHASES[phase]:
+        assert line == "stopped before the run began; the same command starts it"
+        assert not run.exists()
+        return
+    assert line == f"stopped; go on with `learned-opt resume {run}`"
+    assert not (run / "run.lock").exists()

@@ -2,11 +2,14 @@
 flags become an engine's settings, and a run's end an exit status.
 """
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from learned_opt_lab.cli import main as main_module
+from learned_opt_lab.cli.main import main
 from learned_opt_lab.cli.output import Outcome
 from learned_opt_lab.cli.running import EngineArgs, outcome_of
 from learned_opt_lab.runs import InStep, NothingLearned, Ray, RunResult
@@ -68,3 +71,53 @@ def test_a_run_that_has_learned_nothing_is_no_success():
     assert (
         outcome.error == "error: no outer loss of this run was finite, so theta has learned nothing"
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_outside_of_the_outer_loop(number, tmp_path):
+    run, given_back = tmp_path / "run", []
+
+    def start(makes):
+        try:
+            if makes:
+                run.mkdir(exist_ok=True)
+                (run / "config.pending").write_text("{}")
+                (run / "config.pending").replace(run / "config.json")
+            os.kill(os.getpid(), number)
+            os.getpid()  # a signal is taken between two lines of Python
+        finally:
+            given_back.append(number)
+
+    before = signal.getsignal(number)
+    nothing = outcome_of(lambda: start(False), run)
+    assert nothing == Outcome(128 + number, error=nothing.error)
+    assert nothing.error == "stopped before the run began; the same command starts it"
+    there = outcome_of(lambda: start(True), run)
+    assert (there.status, there.next) == (128 + number, f"learned-opt resume {run}")
+    assert there.error == f"stopped; go on with `learned-opt resume {run}`"
+    assert outcome_of(lambda: start(False), run) == there  # as `resume` is
+    assert outcome_of(lambda: start(False), run, replaces=True) == nothing
+    assert outcome_of(lambda: start(True), run, replaces=True) == there
+    assert signal.getsignal(number) == before
+    assert given_back == [number] * 5
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert outcome_of(lambda: os.kill(os.getpid(), signal.SIGHUP) or RESULT).status == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_interrupted_command_that_goes_on_says_so(monkeypatch, capsys):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main_module, "_dispatch", interrupted)
+    assert set(main_module.GOES_ON) < set(main_module.COMMANDS)
+    assert main(["--quiet", "evaluate", "adam"]) == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on\n"
+    assert main(["search", "general"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -5,8 +5,8 @@
 import json
 
 from learned_opt.catalog import OPTIMIZERS
-from learned_opt_lab.cli.docstrings import summary
 from learned_opt_lab.cli.listing import tables
+from learned_opt_lab.cli.listing.docstrings import summary
 from learned_opt_lab.evaluation.baselines import BASELINES, DEFAULT_RANDOM_BUDGET
 from learned_opt_lab.evaluation.rivals.schedules import SCHEDULES
 from learned_opt_lab.evaluation.rivals.table import RIVALS
