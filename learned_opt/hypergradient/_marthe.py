@@ -31,6 +31,7 @@ from learned_opt.hypergradient.step_tangent import (
     tangent_dtype,
     zero_tangent,
 )
+from learned_opt.trees.gradient_tree import map_trained, none_if_untrained
 from learned_opt.trees.spread import scalar_beside, state_beside
 from learned_opt.trees.state_check import (
     check_as_made,
@@ -173,7 +174,8 @@ def marthe(
         return _first_state(inner, params, learning_rate, hyper_learning_rate, mu, one_step)
 
     def update(grads, state, params=None, *, value_fn=None, objective_grad=None, **extra_args):
-        objective_grad = grads if objective_grad is None else objective_grad
+        given, grads = grads, none_if_untrained(grads)
+        objective_grad = grads if objective_grad is None else none_if_untrained(objective_grad)
         _check_call(inner, state, params, value_fn, grads, objective_grad)
         dtype = state.learning_rate.dtype
         delta = inner_product(state.tangent.params, objective_grad).astype(dtype)
@@ -186,7 +188,7 @@ def marthe(
         tangent = None if one_step else scale_tangent(state.tangent, next_mu, keep=finite)
         at = StepInput(rate, grads, state.inner_state, params, state.tangent.params)
         result = differentiate_step(inner, at, tangent, value_fn, adaptive, extra_args)
-        return result.updates, HypergradientState(
+        return map_trained(lambda g, u: u, given, result.updates), HypergradientState(
             learning_rate=rate,
             mu=next_mu,
             hyper_learning_rate=beta,

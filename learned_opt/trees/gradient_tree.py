@@ -50,6 +50,11 @@ def map_trained(function: Callable[..., Any], grads: Any, *rest: Any) -> Any:
     return jax.tree.map(at_leaf, grads, *rest, is_leaf=lambda x: x is None)
 
 
+def none_if_untrained(grads: Any) -> Any:
+    """None in place of what `jax.grad(allow_int=True)` gives for integers."""
+    return jax.tree.map(lambda g: g if is_trained(g) else None, grads)
+
+
 def kept_where_untrained(grads: Any, new: Any, old: Any) -> Any:
     """`new`, and `old` where the gradient is None: a state keeps its tree."""
     return jax.tree.map(

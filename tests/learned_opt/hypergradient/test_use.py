@@ -186,3 +186,31 @@ def test_calling_without_value_fn_shows_the_right_call(factory):
 def test_bad_arguments_are_refused_at_once(arguments, message):
     with pytest.raises(ValueError, match=message):
         marthe(optax.sgd, **{"learning_rate": 0.1} | arguments)
+
+
+@pytest.mark.parametrize("make", [hd, rtho, marthe])
+def test_gradients_of_integers_are_none(make):
+    """As `jax.grad(allow_int=True)` gives them: of a type that has no numbers."""
+    params = {"w": jnp.ones(3), "steps": jnp.arange(2)}
+    value_fn = lambda p: jnp.sum(jnp.square(p["w"]) * p["steps"][1].astype(jnp.float32))
+    tx = make(lambda rate: optax.sgd(rate, momentum=0.9), 0.1, 1e-3)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def two(params, of_none):
+        state, w = tx.init(params), params["w"]
+        for _ in range(2):
+            grads = jax.grad(value_fn, allow_int=True)(params | {"w": w})
+            grads = grads | {"steps": None} if of_none else grads
+            given = jax.grad(value_fn, allow_int=True)(params)
+            updates, state = tx.update(
+                grads, state, params | {"w": w}, value_fn=value_fn, objective_grad=given
+            )
+            w = w + updates["w"]
+        return w, state
+
+    found, wanted = two(params, False), two(params, True)
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+    assert np.all(found[0] < 1)
+    grads = jax.grad(value_fn, allow_int=True)(params)
+    updates, _ = tx.update(grads, tx.init(params), params, value_fn=value_fn)
+    assert updates["steps"].dtype == jax.dtypes.float0
