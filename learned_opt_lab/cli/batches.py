@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs.base import TrainConfig
-from learned_opt_lab.cli.output import Outcome
+from learned_opt_lab.cli.output import Outcome, say
 from learned_opt_lab.cli.parsing import with_fields
 
 MAX_RUNS = 1000
@@ -113,7 +113,7 @@ def run(
     rows: list[dict[str, Any]] = []
     outcomes: list[Outcome] = []
     for number, each in enumerate(runs_to_do, 1):
-        print(f"run {number} of {len(runs_to_do)}: {each.path}", flush=True)
+        say(f"run {number} of {len(runs_to_do)}: {each.path}")
         if each.path in finished:
             print("finished before")
             outcomes.append(Outcome(found={"summary": finished[each.path]}))
@@ -125,7 +125,7 @@ def run(
         if outcomes[-1].status > 1:  # a signal
             break
         if outcomes[-1].error:
-            print(outcomes[-1].error, flush=True)
+            say(outcomes[-1].error)
     return _told(rows, outcomes, len(runs_to_do), out)
 
 
@@ -200,7 +200,7 @@ def _told(rows: list[dict[str, Any]], outcomes: list[Outcome], total: int, out: 
     print(f"{'run':<{width}} {'outer loss':>11} {'score':>9} {'tuned Adam':>11}")
     for row in rows:
         numbers = (show(row[name]) for name in ("outer_loss", "score", "adam_tuned"))
-        print("{:<{}} {:>11} {:>9} {:>11}".format(row["run_dir"].name, width, *numbers))
+        say("{:<{}} {:>11} {:>9} {:>11}".format(row["run_dir"].name, width, *numbers))
     last, found = outcomes[-1], {"run_dir": out, "runs": rows}
     if last.status > 1:
         said = f"stopped at run {len(rows)} of {total}; the same command goes on"

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from learned_opt_lab.cli import output, surroundings
+from learned_opt_lab.drawing import text
 
 COMMANDS = {
     "train": "learned_opt_lab.cli.commands.train",
@@ -145,10 +146,7 @@ def _is_of_jax_starting(error: BaseException) -> bool:
 
 def _shown(line: str) -> str:
     """A line without control characters, cut where it is endless."""
-    line = line if len(line) <= MAX_COLUMNS else f"{line[: MAX_COLUMNS - 3]}..."
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line
-    )
+    return text.plain(line if len(line) <= MAX_COLUMNS else f"{line[: MAX_COLUMNS - 3]}...")
 
 
 def _extra_of(module: str | None) -> str | None:
@@ -187,7 +185,7 @@ def _of_no_command(option: str, arguments: list[str]) -> int | None:
         print(shells.script(shells.chosen(arguments)), end="")
     elif option == "--install-completion":
         path, startup = shells.install(shells.chosen(arguments))
-        print(f"{startup} reads {path}; Tab completes in the next shell you start")
+        output.say(f"{startup} reads {path}; Tab completes in the next shell you start")
     else:
         return None
     return 0

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from learned_opt_lab.drawing import text
+
 FLAGS = ("--json", "--quiet")
 """Every command takes them, wherever they stand."""
 
@@ -66,19 +68,31 @@ def directed(mode: Mode) -> Iterator[None]:
         yield
 
 
+def say(*lines: str, of_errors: bool = False) -> None:
+    """Prints lines in which a name of anybody's may stand, a folder's, a label, a task: nothing in
+    them is a command to the terminal, and none is two.
+
+    Args:
+      lines: what is said.
+      of_errors: on standard error.
+    """
+    for line in lines:
+        print(text.plain(line), file=sys.stderr if of_errors else sys.stdout, flush=True)
+
+
 def end(mode: Mode, command: str, outcome: Outcome | int) -> int:
     """Tells the outcome, and gives the exit status."""
     found = Outcome(outcome) if isinstance(outcome, int) else outcome
     if found.error:
-        print(found.error, file=sys.stderr)
+        say(found.error, of_errors=True)
     if mode.as_json:
         told = {"verdict": found.line or None, "next": found.next or None}
         everything = {"command": command, "status": found.status, **found.found, **told}
         print(json.dumps(plain(everything), allow_nan=False))
     elif found.line:
-        print(found.line)
+        say(found.line)
     if found.next and not (mode.as_json or mode.quiet):
-        print(f"next: {found.next}")
+        say(f"next: {found.next}")
     return found.status
 
 

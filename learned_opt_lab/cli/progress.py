@@ -4,10 +4,14 @@ What has no cells to count shows the time it has taken, from its first second on
 """
 
 import contextlib
+import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
+
+from learned_opt_lab.cli import output
+from learned_opt_lab.drawing.text import plain
 
 if TYPE_CHECKING:
     from learned_opt_lab.evaluation.costs.countdown import Countdown
@@ -57,7 +61,7 @@ class Planned:
 def planned_progress() -> Iterator[Planned]:
     """Of an evaluation that says what it will cost."""
     if not sys.stderr.isatty():
-        say = lambda line: print(line, file=sys.stderr, flush=True)
+        say = functools.partial(output.say, of_errors=True)
         show = lambda done, total, what, left: say(
             f"[{done}/{total}] {what}" + (f" ({left})" if left else "")
         )
@@ -75,9 +79,10 @@ def planned_progress() -> Iterator[Planned]:
     bar = _bar(Left())
     handle = bar.add_task("", total=None)
     show = lambda done, total, what, left: bar.update(
-        handle, completed=done, total=total, description=what
+        handle, completed=done, total=total, description=plain(what)
     )
-    planned = Planned(show, lambda line: bar.console.print(line, markup=False, highlight=False))
+    say = lambda line: bar.console.print(plain(line), markup=False, highlight=False)
+    planned = Planned(show, say)
     with bar:
         yield planned
 
@@ -86,16 +91,14 @@ def planned_progress() -> Iterator[Planned]:
 def shown_progress() -> Iterator[Progress]:
     """Of a command without a plan: the time left as if all cells were alike."""
     if not sys.stderr.isatty():
-        yield lambda done, total, what: print(
-            f"[{done}/{total}] {what}", file=sys.stderr, flush=True
-        )
+        yield lambda done, total, what: output.say(f"[{done}/{total}] {what}", of_errors=True)
         return
     from rich.progress import TimeRemainingColumn
 
     with _bar(TimeRemainingColumn()) as bar:
         handle = bar.add_task("", total=None)
         yield lambda done, total, what: bar.update(
-            handle, completed=done, total=total, description=what
+            handle, completed=done, total=total, description=plain(what)
         )
 
 
@@ -108,7 +111,7 @@ def phase(what: str, *, says: bool = True) -> Iterator[Callable[[float], None]]:
     """
     if not sys.stderr.isatty():
         if says:
-            print(what, flush=True)
+            output.say(what)
         yield lambda share: None
         return
     from rich.console import Console
@@ -120,9 +123,10 @@ def phase(what: str, *, says: bool = True) -> Iterator[Callable[[float], None]]:
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
+    description = TextColumn("{task.description}", markup=False)
+    columns = (description, BarColumn(20), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        handle = bar.add_task(what, total=None)
+        handle = bar.add_task(plain(what), total=None)
         first: list[float] = []
 
         def tell(share: float) -> None:
@@ -146,7 +150,9 @@ def of_runs() -> "Show":
     """Where a run tells what there is to tell, with what moves while it takes long."""
     from learned_opt_lab.runs import TERMINAL
 
-    return TERMINAL._replace(during=phase)
+    return TERMINAL._replace(
+        tell=output.say, warn=lambda line: TERMINAL.warn(plain(line)), during=phase
+    )
 
 
 def _bar(time_left):
@@ -160,4 +166,5 @@ def _bar(time_left):
     )
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), time_left)
-    return Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True))
+    description = TextColumn("{task.description}", markup=False)
+    return Progress(*columns, description, console=Console(stderr=True))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from configs.base import TrainConfig
-from learned_opt_lab.cli.output import Outcome
+from learned_opt_lab.cli.output import Outcome, say
 from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config, with_fields
 
 RESULT = "ablation.json"
@@ -130,8 +130,8 @@ def run(args: Args) -> Outcome:
             cells = runs.run_cells(out, maker.problem, variants, settings, show)
         result = {"config": args.config_name, **results(variants, cells, settings)}
         written = write(out, result, variants, cells)
-    print(table(result))
-    print(f"{RESULT}, table.md, figures and thetas are in {out}")
+    say(*table(result).splitlines())
+    say(f"{RESULT}, table.md, figures and thetas are in {out}")
     for row, count in untrained(result):
         warn(
             f"{row['variant']}: in {count} of {row['num_seeds']} runs no outer loss was finite; "

@@ -3,12 +3,11 @@ train a suite's tasks with every optimizer, and say who wins.
 """
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from learned_opt_lab.cli.options.fields import Positional
-from learned_opt_lab.cli.output import Outcome
+from learned_opt_lab.cli.output import Outcome, say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,11 +165,11 @@ def print_end(report: dict[str, Any], out: Path) -> None:
     for optimizer in report["optimizers"]:
         for name in ("tuning_source", "training_tasks"):
             if optimizer.get(name):
-                print(f"{optimizer['label']}: {optimizer[name]}")
+                say(f"{optimizer['label']}: {optimizer[name]}")
     for skipped in report["skipped"]:
-        print(f"skipped {skipped['task']}: {skipped['reason']}", file=sys.stderr)
+        say(f"skipped {skipped['task']}: {skipped['reason']}", of_errors=True)
     if report["optimizers"]:
-        print(f"{out / 'report.html'} and report.json hold the rest")
+        say(f"{out / 'report.html'} and report.json hold the rest")
     progress = report["progress"]
     if progress["to_come"]:
         done = f"{progress['tasks_done']} of {progress['tasks']} tasks are complete"
@@ -209,8 +208,8 @@ def print_ranking(report: dict[str, Any]) -> None:
             else f"{show(score['low'], 3)} … {show(score['high'], 3)}"
         )
         better = "unknown" if better is None else f"{better:.2f}"
-        print(
+        say(
             f"{optimizer['rank']:>4} {optimizer['label']:<24} {show(score['estimate'], 3):>9} "
             f"{interval:>21} {better:>9} {optimizer['divergence_rate']:>8.0%}"
         )
-    print(f"score: 0 is {reference_name(report)}, 1 is no progress; lower is better")
+    say(f"score: 0 is {reference_name(report)}, 1 is no progress; lower is better")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from learned_opt_lab.cli.options.fields import HELP, AtTop
-from learned_opt_lab.cli.output import Outcome
+from learned_opt_lab.cli.output import Outcome, say
 
 RESULT = "result.json"
 ALL = "all"
@@ -187,7 +187,7 @@ def _run_all(given: Any) -> Outcome:
                 row["error"] = lines[0]
             row["seconds"] = time.perf_counter() - start
             rows.append(row)
-            print(f"{name}: {row.get('error', 'done')}, {row['seconds']:.0f} s", flush=True)
+            say(f"{name}: {row.get('error', 'done')}, {row['seconds']:.0f} s")
             jax.clear_caches()
         show(len(rows), len(known), "done")
     failed = [row["name"] for row in rows if row["status"]]

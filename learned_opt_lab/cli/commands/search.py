@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar
 
-from learned_opt_lab.cli.output import Outcome
+from learned_opt_lab.cli.output import Outcome, say
 from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
 
 
@@ -71,10 +71,10 @@ def run(args: Args) -> Outcome:
         raise ValueError(f"{out} holds a result; give another --out or --overwrite")
     surroundings.check_writable(out)
     surroundings.start_jax(args.num_devices, args.compilation_cache)
-    print(f"search directory: {out}", flush=True)
+    say(f"search directory: {out}")
     with progress.phase("searching", says=False):
         _, scores = run_search(config, out, trust=args.trust)
-    print(f"theta.npz, theta.json and {RESULT} are in {out}")
+    say(f"theta.npz, theta.json and {RESULT} are in {out}")
     last = scores[-1]._asdict() if scores else None
     files = [out / name for name in ("theta.npz", "theta.json", RESULT)]
     found = {"out": out, "generations": len(scores), "last": last, "files": files}

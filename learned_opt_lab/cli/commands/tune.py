@@ -4,13 +4,12 @@ or once for all tasks of a config, and keep what was found.
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from learned_opt_lab.cli.options.fields import Positional
-from learned_opt_lab.cli.output import Outcome
+from learned_opt_lab.cli.output import Outcome, say
 
 if TYPE_CHECKING:
     from learned_opt_lab.evaluation.tuning import Tuned
@@ -80,7 +79,7 @@ def run(args: Args) -> Outcome:
             try:
                 family = task.build()
             except DatasetNotPrepared as error:
-                print(f"skipped {task.name}: {str(error).splitlines()[0]}", file=sys.stderr)
+                say(f"skipped {task.name}: {str(error).splitlines()[0]}", of_errors=True)
                 continue
             one_by_one = _way(task, family, args.num_tuning_seeds)
             for name in args.baselines:
@@ -96,7 +95,7 @@ def run(args: Args) -> Outcome:
                 )
                 lines.append(f"{task.name:<28} {name:<10} {_told(name, tuned)}")
                 found.append({"task": task.name, "baseline": name, **_as_json(name, tuned)})
-    print(f"{'task':<28} {'baseline':<10} {'loss':>9}  chosen", *lines, sep="\n")
+    say(f"{'task':<28} {'baseline':<10} {'loss':>9}  chosen", *lines)
     kept = args.cache_dir or default_cache_dir()
     line = f"kept in {kept or 'no cache: there is no home'}"
     return Outcome(0, {"cache_dir": kept, "tuned": found}, line)
@@ -151,7 +150,7 @@ def run_over(args: Args) -> Outcome:
     for row in rows:
         chosen = ", ".join(f"{key} {value:.4g}" for key, value in row["hyperparameters"].items())
         source = f"{row['num_configurations']} x {row['num_runs']} runs"
-        print(f"{name:<20} {row['baseline']:<10} {row['loss']:>9.4g}  {chosen}  ({source})")
+        say(f"{name:<20} {row['baseline']:<10} {row['loss']:>9.4g}  {chosen}  ({source})")
     found = {"cache_dir": kept, "over": name, "objective": args.objective, "tuned": rows}
     return Outcome(0, found, f"kept in {kept / 'over'}")
 

@@ -223,10 +223,13 @@ def _print(result: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    from learned_opt_lab.drawing.text import plain
 
     columns = ("norm", "mean_norm", "variance", "cosine", "mean_cosine", "cosine_without_noise")
     title = f"{result['config']}: outer gradients at the {result['theta']} theta"
-    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=Text(plain(title)), box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("estimator", no_wrap=True)
     for name in ("length", *(column.replace("_", " ") for column in columns)):
         table.add_column(name, justify="right")

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from learned_opt_lab.cli.options.fields import Positional
-from learned_opt_lab.cli.output import Outcome
+from learned_opt_lab.cli.output import Outcome, say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ def run(args: Args) -> Outcome:
     for line in (line for each in runs for line in each.trouble):
         warn(line)
     lines = comparison.lines(runs)
-    print("\n".join(lines))
+    say(*lines)
     compared = comparison.comparison(runs)
     if args.out is not None:
         write_result(args.out / "compare.json", compared)
@@ -54,4 +54,4 @@ def _write(runs: list, lines: list[str], out: Path) -> None:
     files.write_text(out / "compare.md", "\n".join(lines) + "\n")
     files.write_text(out / "compare.html", page.render(runs))
     save(comparison.figure(runs), out / "outer_loss.png")
-    print(f"\nthe figure and the page are in {out}")
+    say("", f"the figure and the page are in {out}")

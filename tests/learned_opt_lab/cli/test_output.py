@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from learned_opt_lab.cli import main as main_module
+from learned_opt_lab.cli import progress
+from learned_opt_lab.cli.commands import evaluate
 from learned_opt_lab.cli.main import main
 from learned_opt_lab.cli.output import Mode, Outcome, end, mode_of
 from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
@@ -106,3 +108,34 @@ def test_list_as_json(capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["suites"]["quick"].startswith("4 tasks. ")
     assert set(found) == {"command", "status", "suites", "verdict", "next"}
+
+
+HOSTILE = "a\x1b]0;title\x07b\nc\u202e\r"
+"""A folder's name, or a label, that commands a terminal."""
+
+
+def test_names_are_no_commands_to_a_terminal(capsys, monkeypatch):
+    outcome = Outcome(0, line=HOSTILE, next=HOSTILE, error=HOSTILE)
+    end(Mode(), "train", outcome)
+    with progress.planned_progress() as planned:
+        planned.tell(1, 2, HOSTILE)
+    with progress.shown_progress() as show:
+        show(1, 2, HOSTILE)
+    with progress.phase(HOSTILE):
+        pass
+    shows = progress.of_runs()
+    shows.tell(HOSTILE)
+    shows.warn(HOSTILE)
+    untold = {"estimate": None, "low": None, "high": None}
+    ranked = {"label": HOSTILE, "rank": 1, "normalized": untold, "divergence_rate": 0.0}
+    ranked |= {"improvement_over_reference": untold, "tuning_source": HOSTILE}
+    report = {"optimizers": [ranked], "reference": HOSTILE, "progress": {"to_come": 0}}
+    name_of = "learned_opt_lab.evaluation.page.sentences.reference_name"
+    monkeypatch.setattr(name_of, lambda report: report["reference"])
+    skipped = {"task": HOSTILE, "reason": HOSTILE}
+    evaluate.print_end(report | {"skipped": [skipped]}, Path(HOSTILE))
+    shown = capsys.readouterr()
+    lines = (shown.out + shown.err).splitlines()
+    assert sum(r"a\x1b]0;title\x07b c\u202e" in line for line in lines) == len(lines) - 1
+    assert len(lines) == 14  # with the head of the table
+    assert all(line.isprintable() for line in lines)
