@@ -23,7 +23,7 @@ from learned_opt.per_parameter.group import (
     whole,
 )
 from learned_opt.per_parameter.rule import UpdateRule, stepped
-from learned_opt.trees.sample import next_factor
+from learned_opt.trees.sample import divisors_beside_a_mesh
 from learned_opt.trees.spread import joined_axis, split_axis
 
 BLOCK = 32_768
@@ -194,12 +194,9 @@ def in_parts(rule: UpdateRule, state: GroupState) -> Array:
 
 
 def _parted(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Along which axis a tensor is split, and into how many."""
-    wanted = math.prod(shape) // SPREAD_BLOCK
-    numbers = [1] * len(shape)
-    for axis, n in enumerate(shape):
-        while (factor := next_factor(n, numbers[axis], divides=True)) > 1:
-            if factor * numbers[axis] > wanted:
-                break
-            numbers[axis] *= factor
-    return max(enumerate(numbers), key=lambda each: each[1])
+    """Along which axis a tensor is split, and into how many: as near to what is wanted as a divisor
+    is that leaves each device its part of every block.
+    """
+    wanted = math.prod(shape) / SPREAD_BLOCK
+    choices = [(axis, num) for axis, n in enumerate(shape) for num in divisors_beside_a_mesh(n)]
+    return min(choices, key=lambda choice: abs(math.log(choice[1] / wanted)))

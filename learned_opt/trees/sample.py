@@ -33,21 +33,27 @@ def lattice(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(strides)
 
 
-def next_factor(n: int, stride: int, divides: bool = False) -> int:
+def next_factor(n: int, stride: int) -> int:
     """By how much a stride along an axis of n may grow; 1 is by nothing.
 
     Args:
       n: elements along the axis.
       stride: so far.
-      divides: whether it has to be a divisor of n also where no mesh parts the axis.
     """
-    if n % 2 and not divides:
+    if n % 2:
         # No mesh of an even number of devices parts it, so it need not divide.
         return 2 if 2 * stride <= n else 1
     least = stride * _num_parts(n)
     factors = (f for f in (2, 3, 5, 7, 11, 13) if n % (f * least) == 0)
     # Without a divisor it goes over each part by itself.
-    return next(factors, 2 if 2 * least <= n and not divides else 1)
+    return next(factors, 2 if 2 * least <= n else 1)
+
+
+def divisors_beside_a_mesh(n: int) -> list[int]:
+    """Into how many equal blocks an axis of n can be divided, each spread as the axis is."""
+    whole = n // _num_parts(n)
+    low = [i for i in range(1, math.isqrt(whole) + 1) if whole % i == 0]
+    return sorted({*low, *(whole // i for i in low)})
 
 
 def _num_parts(n: int) -> int:
