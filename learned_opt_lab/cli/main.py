@@ -173,30 +173,37 @@ def version() -> str:
     return runpy.run_path(str(folder_of("learned_opt") / "version.py"))["__version__"]
 
 
-def _of_no_command(option: str, arguments: list[str]) -> int | None:
+def _of_no_command(option: str, arguments: list[str], mode: output.Mode) -> int | None:
     """Answers an option in the place of a command; None for others."""
-    from learned_opt_lab.cli import completion, shells
+    from learned_opt_lab.cli import shells
 
     if option == "--version":
-        print(f"learned-opt {version()}")
-    elif option == "--complete":  # what the shells' scripts call
-        sys.stdout.writelines(f"{word}\n" for word in completion.candidates(arguments, commands()))
+        found = output.Outcome(found={"version": version()}, line=f"learned-opt {version()}")
     elif option == "--show-completion":
-        print(shells.script(shells.chosen(arguments)), end="")
+        script = shells.script(shells.chosen(arguments))
+        found = output.Outcome(found={"script": script})
+        if not mode.as_json:
+            print(script, end="")
     elif option == "--install-completion":
         path, startup = shells.install(shells.chosen(arguments))
-        output.say(f"{startup} reads {path}; Tab completes in the next shell you start")
+        said = f"{startup} reads {path}; Tab completes in the next shell you start"
+        found = output.Outcome(found={"files": [path, startup]}, line=said)
     else:
         return None
-    return 0
+    return output.end(mode, option.lstrip("-"), found)
 
 
 def _dispatch(argv: list[str]) -> int:
-    is_option = bool(argv) and argv[0].startswith("--")
-    if is_option and (status := _of_no_command(argv[0], argv[1:])) is not None:
-        return status
-    mode, words = output.mode_of(argv)
     known = commands()
+    if argv[:1] == ["--complete"]:  # what the shells' scripts call; flags are among the words
+        from learned_opt_lab.cli import completion
+
+        sys.stdout.writelines(f"{word}\n" for word in completion.candidates(argv[1:], known))
+        return 0
+    mode, words = output.mode_of(argv)
+    is_option = bool(words) and words[0].startswith("--")
+    if is_option and (status := _of_no_command(words[0], words[1:], mode)) is not None:
+        return status
     if not words or words[0] in ("-h", "--help", "--help-all"):
         print(_usage(known))
         return 0 if words else BAD_INPUT

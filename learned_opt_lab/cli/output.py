@@ -1,16 +1,18 @@
 """What a command came to, and how it is told: in words, as JSON, or in one line."""
 
 import contextlib
+import contextvars
 import json
 import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from learned_opt_lab.drawing import text
 
+_RESULTS: contextvars.ContextVar[TextIO | None] = contextvars.ContextVar("results", default=None)
 FLAGS = ("--json", "--quiet")
 """Every command takes them, wherever they stand."""
 
@@ -58,8 +60,11 @@ def mode_of(argv: Sequence[str]) -> tuple[Mode, list[str]]:
 
 @contextlib.contextmanager
 def directed(mode: Mode) -> Iterator[None]:
-    """Within it, what is printed goes where the mode wants it."""
+    """Within it, what is printed goes where the mode wants it; what `result` says is seen in all
+    of them.
+    """
     with contextlib.ExitStack() as stack:
+        stack.callback(_RESULTS.reset, _RESULTS.set(sys.stderr if mode.as_json else sys.stdout))
         if mode.quiet:
             sink = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stderr(sink))
@@ -78,6 +83,11 @@ def say(*lines: str, of_errors: bool = False) -> None:
     """
     for line in lines:
         print(text.plain(line), file=sys.stderr if of_errors else sys.stdout, flush=True)
+
+
+def result(line: str) -> None:
+    """Prints a line that is a result before the command ends: where a page is served."""
+    print(text.plain(line), file=_RESULTS.get() or sys.stdout, flush=True)
 
 
 def end(mode: Mode, command: str, outcome: Outcome | int) -> int:

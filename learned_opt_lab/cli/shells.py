@@ -79,10 +79,11 @@ def install(shell: str) -> tuple[Path, Path]:
     startup = startup if shell == "zsh" else home / ".bashrc"
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(path, script(shell))
-    line = f"source {shlex.quote(str(path))}"
-    before = startup.read_text(encoding="utf-8") if startup.exists() else ""
+    line = os.fsencode(f"source {shlex.quote(str(path))}")
+    # In bytes: the file is of whatever encoding its user has.
+    before = startup.read_bytes() if startup.exists() else b""
     if line not in before.splitlines():
         # Added in place: the file may be a link to where its user keeps it.
-        with startup.open("a", encoding="utf-8") as stream:
-            stream.write(f"{'' if before.endswith(chr(10)) or not before else chr(10)}{line}\n")
+        with startup.open("ab") as stream:
+            stream.write((b"" if before.endswith(b"\n") or not before else b"\n") + line + b"\n")
     return path, startup

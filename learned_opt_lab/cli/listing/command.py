@@ -10,7 +10,7 @@ from typing import Literal
 from configs import base
 from learned_opt_lab.cli.listing import tables
 from learned_opt_lab.cli.listing.docstrings import summary, summary_of
-from learned_opt_lab.cli.options.fields import Positional
+from learned_opt_lab.cli.options.fields import Positional, docstring_of
 from learned_opt_lab.cli.output import Outcome
 
 LEFT = 25
@@ -68,7 +68,7 @@ def _configs() -> dict[str, str]:
 
 def _kinds(role: type[base.Kind]) -> dict[str, str]:
     """Kinds of a field of the config, by the words the command line knows."""
-    return {kind.word: summary(kind.__doc__) for kind in base.kinds_of(role).values()}
+    return {kind.word: summary(docstring_of(kind)) for kind in base.kinds_of(role).values()}
 
 
 def _optimizers() -> dict[str, str]:

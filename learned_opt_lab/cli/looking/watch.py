@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from learned_opt_lab.cli.options.fields import Positional
+from learned_opt_lab.cli.output import Outcome, result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Args:
     """To listen at, at 127.0.0.1; 0 is one that is free."""
 
 
-def run(args: Args) -> int:
+def run(args: Args) -> Outcome:
     """Serves the page until it is interrupted, or writes it.
 
     Raises:
@@ -39,19 +40,18 @@ def run(args: Args) -> int:
     from learned_opt_lab.watch.server import Server
 
     with Server(reader, args.port) as server:
-        print(f"{server.url} shows the runs until you press Ctrl-C", flush=True)
+        result(f"{server.url} shows the runs until you press Ctrl-C")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
             print()
-    return 0
+    return Outcome(found={"url": server.url})
 
 
-def _write(runs: list, out: Path) -> int:
+def _write(runs: list, out: Path) -> Outcome:
     from learned_opt.disk import files
     from learned_opt_lab.watch import page
 
     out.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(out, page.render(runs))
-    print(f"the page is {out}")
-    return 0
+    return Outcome(found={"out": out}, line=f"the page is {out}")

@@ -177,11 +177,24 @@ def described(cls: type) -> dict[str, str]:
     return found
 
 
-def _texts(cls: type) -> Iterator[tuple[str, str]]:
+def docstring_of(cls: type) -> str:
+    """The docstring in a class's source, which is there under `python -OO` too; empty if none is.
+
+    A dataclass without one would show its signature.
+    """
+    node = _node_of(cls)
+    return (ast.get_docstring(node) or "") if node else ""
+
+
+def _node_of(cls: type) -> ast.ClassDef | None:
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    node = _classes(file).get(cls.__name__) if file else None
+    return _classes(file).get(cls.__name__) if file else None
+
+
+def _texts(cls: type) -> Iterator[tuple[str, str]]:
+    node = _node_of(cls)
     body = node.body if node else []
-    yield from _attributes(ast.get_docstring(node) or "" if node else "")
+    yield from _attributes(docstring_of(cls))
     for field, text in itertools.pairwise(body):
         is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
         if isinstance(field, ast.AnnAssign) and is_text:

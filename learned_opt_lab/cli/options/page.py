@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from learned_opt_lab.cli.options import values
-from learned_opt_lab.cli.options.fields import ATTRIBUTES, Choice, Option, Table, opposite_of
+from learned_opt_lab.cli.options.fields import (
+    ATTRIBUTES,
+    Choice,
+    Option,
+    Table,
+    docstring_of,
+    opposite_of,
+)
 
 ALL = "--help-all"
 COMMON = {
@@ -71,12 +78,10 @@ def _usage(table: Table, prog: str, columns: int) -> list[str]:
 
 
 def _paragraphs(cls: type) -> list[str]:
-    """The paragraphs of a docstring but for its `Attributes`, which are said of each option; none
-    where Python left it out, or wrote one of its own.
-    """
+    """The paragraphs of a docstring but for its `Attributes`, which are said of each option."""
     doc = inspect.cleandoc(vars(cls).get("__doc__") or "")
-    if doc.startswith(f"{cls.__name__}("):
-        return []
+    if not doc or doc.startswith(f"{cls.__name__}("):  # Python left it out, or wrote one of its own
+        doc = docstring_of(cls)
     return [part for part in re.split(r"\n\s*\n", ATTRIBUTES.sub("", doc)) if part.strip()]
 
 

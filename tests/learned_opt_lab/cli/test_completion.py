@@ -198,6 +198,18 @@ def test_it_is_installed_once(shell, startup, tmp_path, monkeypatch, capsys):
     assert str(tmp_path / startup) in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("before", [b"# caf\xe9\n", b"# caf\xe9"])
+def test_a_start_up_file_of_any_encoding(before, tmp_path, monkeypatch, capsys):
+    for name in ("XDG_DATA_HOME", "ZDOTDIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".bashrc").write_bytes(before)
+    for _ in range(2):
+        assert main(["--install-completion", "bash"]) == 0
+    script = tmp_path / ".local" / "share" / "learned-opt" / "completion.bash"
+    assert (tmp_path / ".bashrc").read_bytes() == b"# caf\xe9\nsource %b\n" % bytes(script)
+
+
 @pytest.mark.parametrize("arguments", [["fish"], ["bash", "zsh"], []])
 def test_other_shells_are_refused(arguments, monkeypatch, capsys):
     monkeypatch.setenv("SHELL", "/usr/bin/fish")

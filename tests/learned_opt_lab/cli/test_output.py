@@ -2,12 +2,15 @@
 
 import json
 import math
+import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
 
+import learned_opt
+from configs import base
 from learned_opt_lab.cli import main as main_module
 from learned_opt_lab.cli import progress
 from learned_opt_lab.cli.commands import evaluate
@@ -15,6 +18,7 @@ from learned_opt_lab.cli.main import main
 from learned_opt_lab.cli.output import Mode, Outcome, end, mode_of
 from learned_opt_lab.cli.parsing import ConfigArgs, parse_with_config
 from learned_opt_lab.runs import user_path
+from tests.support.lab.watched import made_up_run
 
 
 def run(args):
@@ -108,6 +112,52 @@ def test_list_as_json(capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["suites"]["quick"].startswith("4 tasks. ")
     assert set(found) == {"command", "status", "suites", "verdict", "next"}
+
+
+def test_options_in_the_place_of_a_command(capsys):
+    for words in (["--version", "--json"], ["--json", "--version"]):
+        assert main(words) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["version"] == learned_opt.__version__
+        assert (found["command"], found["status"]) == ("version", 0)
+    assert main(["--quiet", "--version"]) == 0
+    assert capsys.readouterr().out == f"learned-opt {learned_opt.__version__}\n"
+    assert main(["--show-completion", "bash", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["script"].startswith("# Completion")
+    assert main(["--complete", "list", "--js"]) == 0
+    assert capsys.readouterr().out == "--json\n"
+
+
+@pytest.mark.parametrize("flags", [[], ["--quiet"], ["--json"], ["--json", "--quiet"]])
+def test_a_page_says_where_it_is(flags, tmp_path, capsys, monkeypatch):
+    made_up_run(tmp_path / "run", 3)
+    page = tmp_path / "page.html"
+    assert main(["watch", str(tmp_path / "run"), "--out", str(page), *flags]) == 0
+    shown = capsys.readouterr().out
+    found = json.loads(shown)["out"] if "--json" in flags else shown.removeprefix("the page is ")
+    assert found.strip() == str(page)
+
+    def interrupted(server):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("learned_opt_lab.watch.server.Server.serve_forever", interrupted)
+    assert main(["watch", str(tmp_path / "run"), *flags]) == 0
+    shown = capsys.readouterr()
+    told = shown.err if "--json" in flags else shown.out
+    assert told.startswith("http://127.0.0.1:")
+    if "--json" in flags:
+        assert told.startswith(json.loads(shown.out)["url"])
+
+
+@pytest.mark.parametrize("flag", [[], ["-OO"]])
+def test_estimators_are_told_without_docstrings(flag):
+    done = subprocess.run(
+        [sys.executable, *flag, "-m", "learned_opt_lab.cli.main", "list", "estimators"],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    for name, kind in base.kinds_of(base.Estimator).items():
+        (line,) = (x for x in done.stdout.splitlines() if x.split()[0] == name.replace("_", "-"))
+        assert kind.__doc__.split(".")[0].split() == line.split(".")[0].split()[1:]
 
 
 HOSTILE = "a\x1b]0;title\x07b\nc\u202e\r"
