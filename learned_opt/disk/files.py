@@ -12,12 +12,13 @@ the place is always a new one, and what is written in place is opened by `open_i
 
 import contextlib
 import errno
+import io
 import json
 import os
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
@@ -117,6 +118,12 @@ def open_in_place(path: str | os.PathLike, flags: int) -> BinaryIO:
         return open(descriptor, "wb")
     os.close(descriptor)
     raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def open_to_append(path: str | os.PathLike) -> TextIO:
+    """Opens a text file, or makes one, to write at its end; raises as `open_in_place`."""
+    file = open_in_place(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    return io.TextIOWrapper(file, encoding="utf-8", newline="\n")
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,7 +1,6 @@
 """`metrics.jsonl`, one row an outer step, which trackers are told, too, when asked for."""
 
 import contextlib
-import io
 import json
 import math
 import os
@@ -56,8 +55,7 @@ class MetricsWriter:
         """
         self._trackers = tuple(trackers)
         self._path = Path(directory) / "metrics.jsonl"
-        appended = files.open_in_place(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        self._file = io.TextIOWrapper(appended, encoding="utf-8", newline="\n")
+        self._file = files.open_to_append(self._path)
         self._unflushed = 0
 
     def write(self, row: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from learned_opt.disk import files
 from outer_train.run import metrics as metrics_lib
 from outer_train.run import trackers
 from outer_train.run.directory import RunDirectory
@@ -45,7 +46,7 @@ class Recorder:
         self._writer = metrics_lib.MetricsWriter(
             run.path, trackers.open_all(settings.trackers, run, show.warn)
         )
-        self._events = run.worker_log.open("a", encoding="utf-8")
+        self._events = files.open_to_append(run.worker_log)
         self._progress = show.progress(settings.num_outer_steps, step)
         self._recent = deque(rows[-SMOOTHING_WINDOW:], maxlen=SMOOTHING_WINDOW)
         self._inner_steps = rows[-1]["inner_steps"] if rows else 0
