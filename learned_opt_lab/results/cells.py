@@ -165,7 +165,11 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 def _bytes(path: Path) -> bytes:
     """All of a file; `ValueError` where it is a pipe, for example, which would be waited for."""
-    with reading.open_regular(path) as file:
+    try:
+        file = reading.open_regular(path)
+    except ValueError as error:  # Whoever tells of the damage names the file.
+        raise ValueError("it is no regular file") from error
+    with file:
         return file.read()
 
 

@@ -143,8 +143,8 @@ def run_over(args: Args) -> Outcome:
     rows: list[dict[str, Any]] = []
     with progress.shown_progress() as show:
         for each in args.baselines:
-            say = lambda done, total, each=each: show(done, total, f"{name}: {each}")
-            tuned = distribution.tune_over(of, each, args.budget, kept / "over", say)
+            told = lambda done, total, each=each: show(done, total, f"{name}: {each}")
+            tuned = distribution.tune_over(of, each, args.budget, kept / "over", told)
             rows.append(_over_as_json(each, tuned))
     print(f"{'over':<20} {'baseline':<10} {'loss':>9}  chosen")
     for row in rows:

@@ -73,8 +73,17 @@ def test_a_run_that_has_learned_nothing_is_no_success():
     )
 
 
+@pytest.fixture
+def answered(number):
+    """The signal does what it does by default: a process in the background may ignore it."""
+    default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, default)
+    yield
+    signal.signal(number, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_outside_of_the_outer_loop(number, tmp_path):
+def test_a_signal_outside_of_the_outer_loop(number, tmp_path, answered):
     run, given_back = tmp_path / "run", []
 
     def start(makes):
