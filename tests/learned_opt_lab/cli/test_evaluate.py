@@ -41,7 +41,7 @@ def test_bad_input_to_evaluate(arguments, message, tmp_path, capsys):
         (["evaluate", "optax:adma"], "did you mean adam"),
         (["evaluate", "adam@linaer"], "did you mean linear"),
         (["evaluate", "adam", "--leagues", "equal_budgets", "--budgets", "5", "0"], "got 0"),
-        (["evaluate", "adam", "--leagues", "equal_budgets", "--budgets"], "at least one budget"),
+        (["evaluate", "adam", "--leagues", "equal_budgets", "--budgets"], "--budgets needs INT"),
         (["evaluate", "rtho", "--leagues", "untuned"], "rtho has no published default"),
         (["evaluate", "rtho", "--suite", "real_quick"], "(--leagues none runs none)"),
         (["evaluate", "adam", "--leagues", "none", "untuned"], "none or others, not both"),
