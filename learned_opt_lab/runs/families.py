@@ -2,7 +2,7 @@
 what the kinds build, and a user's own as `"module:name"`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,24 +96,40 @@ def _check_start(family: TaskFamily, what: str) -> None:
     Raises:
       ValueError: one of them cannot be taken, or is no scalar.
     """
-
-    def first(key: jax.Array, data: Any) -> dict[str, jax.Array]:
-        task = as_stateful(family.task(family.sample(key)))
-        params, state = task.init(key)
-        batches = {split: task.sample_batch(data, key, split) for split in SPLITS}
-        train = lambda at: task.loss(at, state, key, batches["train"])[0]
-        losses = {"in training": train(params)}
-        if not losses["in training"].shape:
-            jax.grad(train)(params)
-        measured = {s: task.eval_loss(params, state, key, b)[0] for s, b in batches.items()}
-        return losses | {f"on {split!r}": loss for split, loss in measured.items()}
-
+    first = lambda key, data: first_losses(family, key, data)
     trace = lambda: jax.eval_shape(first, jax.random.key(0), family.data)
     for of, loss in run_users(trace, f"{what} has no (scalar loss, metrics)").items():
         if np.shape(loss) != ():
             raise ValueError(
                 f"{what} must have a scalar loss {of}, got one of shape {list(loss.shape)}"
             )
+
+
+def first_losses(
+    family: TaskFamily, key: jax.Array, data: Any, splits: Sequence[str] = SPLITS
+) -> dict[str, jax.Array]:
+    """Losses of a task before its first step: in training, with a gradient, and measured on splits.
+
+    Args:
+      family: draws the task.
+      key: of the task, its parameters and batches.
+      data: the family's, in which it may be traced.
+      splits: that are measured.
+
+    Returns:
+      `in training` and `on 'SPLIT'` -> loss, which need not be a scalar.
+    """
+    task = as_stateful(family.task(family.sample(key)))
+    params, state = task.init(key)
+    train = lambda at: task.loss(at, state, key, task.sample_batch(data, key, "train"))[0]
+    losses = {"in training": train(params)}
+    if not np.shape(losses["in training"]):
+        jax.grad(train)(params)  # Traced, and left out where this is compiled.
+    for split in splits:
+        batch = task.sample_batch(data, key, split)
+        losses[f"on {split!r}"], metrics = task.eval_loss(params, state, key, batch)
+        metrics.items()  # They have names.
+    return losses
 
 
 HELD_OUT, TRAINED_ON = "heldout", "training_family"

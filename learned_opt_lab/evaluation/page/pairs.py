@@ -7,8 +7,8 @@ from learned_opt_lab.drawing.markdown import code, show, table
 
 
 def pairs_of(board: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a page keeps of a board: how often a run of a learned optimizer ends below one of
-    another, `x` below `y`.
+    """What a page keeps of a board: how often a run of a learned optimizer, `x`, ends below one of
+    another, `y`, and on how many tasks.
     """
     learned = {each["label"] for each in board["optimizers"] if each["kind"] == "learned"}
     return [pair for pair in board["probability_of_improvement"] if pair["x"] in learned]
@@ -22,26 +22,12 @@ def pair_tables(board: Mapping[str, Any]) -> list[str]:
     for learned in dict.fromkeys(x for x, _ in pairs):
         others = [label for label in labels if (learned, label) in pairs]
         rows = [
-            (code(other), _said(pairs[learned, other]), "{}, {} of {}".format(*won))
-            for other in others
-            for won in [won_and_lost(board, learned, other)]
+            (code(other), _said(pair), f"{pair['won']}, {pair['lost']} of {pair['num_tasks']}")
+            for other, pair in ((other, pairs[learned, other]) for other in others)
         ]
         said = f"A run of {code(learned)} ends below one of another optimizer on the same task:"
         lines += ["", said, "", *table(("beside", "how often", "tasks won, lost"), rows)]
     return lines
-
-
-def won_and_lost(board: Mapping[str, Any], label: str, other: str) -> tuple[int, int, int]:
-    """Tasks on which the mean final test loss is lower, on which it is higher, and of how many;
-    what is unknown is neither.
-    """
-    losses = {
-        (row["optimizer"], row["task"]): row["test_loss"]["estimate"] for row in board["rows"]
-    }
-    tasks = [task for who, task in losses if who == label]
-    both = [(losses[label, task], losses[other, task]) for task in tasks]
-    known = [each for each in both if None not in each]
-    return sum(x < y for x, y in known), sum(x > y for x, y in known), len(tasks)
 
 
 def _said(pair: Mapping[str, Any]) -> str:

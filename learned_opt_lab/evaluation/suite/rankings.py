@@ -120,16 +120,21 @@ def _against(rows: list[dict], label: str, reference_rows: list[dict]) -> dict[s
     """
     reference = {row["task"]: row for row in reference_rows}
     own = [row for row in rows if row["optimizer"] == label]
-    losses = [
-        (row["test_loss"]["estimate"], reference[row["task"]]["test_loss"]["estimate"])
-        for row in own
-    ]
     speeds = [row["seconds_per_step"] / reference[row["task"]]["seconds_per_step"] for row in own]
+    ratio = float(np.exp(np.mean(np.log(speeds))))
+    return _won_and_lost(own, reference_rows) | {"seconds_per_step_ratio": ratio}
+
+
+def _won_and_lost(rows: list[dict], other_rows: list[dict]) -> dict[str, int]:
+    """On how many of the tasks that one has the mean final test loss is lower than the other's, and
+    on how many higher.
+    """
+    other = {row["task"]: row["test_loss"]["estimate"] for row in other_rows}
+    losses = [(row["test_loss"]["estimate"], other[row["task"]]) for row in rows]
     return {
-        "won": sum(mine < other for mine, other in losses),
-        "lost": sum(mine > other for mine, other in losses),
-        "num_tasks": len(own),
-        "seconds_per_step_ratio": float(np.exp(np.mean(np.log(speeds)))),
+        "won": sum(mine < theirs for mine, theirs in losses),
+        "lost": sum(mine > theirs for mine, theirs in losses),
+        "num_tasks": len(losses),
     }
 
 
@@ -186,13 +191,17 @@ def _ratios(rows: list[dict], label: str, name: str) -> dict[str, Any]:
 
 
 def pairwise(entries: list[Entry], rows: list[dict]) -> list[dict[str, Any]]:
-    """How often a run of x ends below a run of y, for all ordered pairs."""
+    """How often a run of x ends below a run of y, and on how many tasks x does, for all ordered
+    pairs.
+    """
+    of = {entry.label: [r for r in rows if r["optimizer"] == entry.label] for entry in entries}
     scores = {entry.label: _column(rows, entry.label, "normalized", "runs") for entry in entries}
     return [
         {
             "x": x,
             "y": y,
             **statistics.probability_of_improvement_interval(scores[x], scores[y])._asdict(),
+            **_won_and_lost(of[x], of[y]),
         }
         for x in scores
         for y in scores

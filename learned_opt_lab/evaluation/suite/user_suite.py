@@ -12,10 +12,10 @@ import numpy as np
 
 from learned_opt import catalog
 from learned_opt_lab.evaluation.suite.run import SPLITS
-from learned_opt_lab.evaluation.training import Trained, measure
 from learned_opt_lab.runs.config_json import near
+from learned_opt_lab.runs.families import first_losses
 from learned_opt_lab.runs.user_path import add_to_path, run_file, run_users
-from tasks import Suite, SuiteTask, TaskFamily, as_stateful, suite, task_key
+from tasks import Suite, SuiteTask, TaskFamily, suite, task_key
 from tasks.images import DatasetNotPrepared
 
 _NOT_PREPARED = (DatasetNotPrepared,)
@@ -140,33 +140,14 @@ def _check_start(task: SuiteTask, where: str) -> None:
         return
     if not isinstance(family, TaskFamily):
         raise ValueError(f"{what} must build a tasks.TaskFamily, got {type(family).__name__}")
-    losses = run_users(lambda: _first_losses(task, family), f"{what} has no loss")
-    for of, loss in losses.items():
+    first = jax.jit(lambda data: first_losses(family, task_key(task), data, SPLITS))
+    for of, loss in run_users(lambda: first(family.data), f"{what} has no loss").items():
         value = np.asarray(loss)
         if value.shape != () or not np.isfinite(value):
             got = f"shape {list(value.shape)}" if value.shape else f"{value}"
-            raise ValueError(f"{what} must start at a finite scalar loss{of}, got {got}")
+            raise ValueError(f"{what} must start at a finite scalar loss {of}, got {got}")
         if value >= task.loss_cap:
             raise ValueError(
-                f"{what} starts at a loss of {value:.4g}{of}, and nothing above its loss_cap of "
+                f"{what} starts at a loss of {value:.4g} {of}, and nothing above its loss_cap of "
                 f"{task.loss_cap:g} counts: give it a larger one"
             )
-
-
-def _first_losses(task: SuiteTask, family: TaskFamily) -> dict[str, jax.Array]:
-    """What a loss is of, for messages -> it at the start: in training, and of each split."""
-    drawn = as_stateful(family.task(family.sample(task_key(task))))
-    keys = jax.random.split(jax.random.key(0), 4)
-
-    @jax.jit
-    def first(data: Any) -> dict[str, jax.Array]:
-        params, model_state = drawn.init(keys[1])
-        batch = drawn.sample_batch(data, keys[0], "train")
-        of_params = lambda at: drawn.loss(at, model_state, keys[2], batch)[0]
-        losses = {"": of_params(params)}
-        if not np.shape(losses[""]):
-            jax.grad(of_params)(params)  # Traced and left out again: without one nothing trains.
-        measured = measure(drawn, SPLITS, data, Trained(params, model_state, ()), keys[3])
-        return losses | {f" on {split!r}": each["loss"] for split, each in measured.items()}
-
-    return first(family.data)

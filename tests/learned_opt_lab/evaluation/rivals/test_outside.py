@@ -8,7 +8,6 @@ import numpy as np
 import optax
 import pytest
 
-from learned_opt_lab.evaluation.rivals.adapter import as_optax
 from learned_opt_lab.evaluation.rivals.outside import named_rival
 from learned_opt_lab.evaluation.rivals.table import RIVALS
 from learned_opt_lab.evaluation.suite.entries import parse_entries
@@ -189,6 +188,7 @@ def test_weights_of_a_user_are_part_of_who_it_is(tmp_path):
 def test_what_is_no_rival_is_left_to_others(tmp_path):
     assert named_rival("general") is None
     assert named_rival("runs/me@host") is None
+    assert named_rival("hf://me/mine") is None
     (tmp_path / "mine:rated").mkdir()
     assert named_rival("mine:rated") is None
 
@@ -269,37 +269,3 @@ def test_bad_files(spec, text, message):
         named_rival(f"{spec}@{write(text)}")
     if "TOML" not in message:
         assert "\n" not in str(error.value)
-
-
-def test_the_adapter_equals_the_optimizer_it_wraps():
-    """Momentum in the style of optimizers that hold the parameters, against Optax's own."""
-
-    def update(state, gradient, loss):
-        del loss
-        trace = jax.tree.map(lambda m, g: 0.9 * m + g, state["trace"], gradient)
-        params = jax.tree.map(lambda p, m: p - 0.1 * m, state["params"], trace)
-        return {"params": params, "trace": trace}
-
-    init = lambda params: {"params": params, "trace": jax.tree.map(jnp.zeros_like, params)}
-    params = {"w": jnp.array([1.0, -2.0]), "b": jnp.float32(0.5)}
-    found = {}
-    for name, optimizer in {
-        "theirs": as_optax(init, update, lambda state: state["params"]),
-        "optax": optax.with_extra_args_support(optax.sgd(0.1, momentum=0.9)),
-    }.items():
-        at, state = params, optimizer.init(params)
-        for _ in range(5):
-            gradient = jax.tree.map(jnp.sin, at)
-            step, state = optimizer.update(gradient, state, at, value=jnp.float32(1.0))
-            at = optax.apply_updates(at, step)
-        found[name] = at
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found["theirs"], found["optax"]
-    )
-
-
-def test_the_adapter_needs_the_loss():
-    optimizer = as_optax(lambda p: p, lambda s, g, loss: s, lambda s: s)
-    params = jnp.float32(1.0)
-    with pytest.raises(ValueError, match="value="):
-        optimizer.update(params, optimizer.init(params), params)

@@ -104,9 +104,3 @@ def test_a_run_without_a_summary_cannot_be_picked(text, runs, tmp_path):
 def test_a_variant_may_have_the_name_of_what_it_is_of():
     (entry,) = parse_entries(["adam=adam@cosine"])
     assert (entry.label, entry.kind) == ("adam", "baseline")
-
-
-def test_an_address_is_no_factory():
-    with pytest.raises((ValueError, ModuleNotFoundError)) as error:
-        parse_entries(["hf://nobody/nothing"])
-    assert "module" not in str(error.value) or "huggingface_hub" in str(error.value)

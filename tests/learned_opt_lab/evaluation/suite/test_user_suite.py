@@ -106,7 +106,7 @@ def test_a_task_with_model_state():
             "suite = Suite('m', 1, '', (SuiteTask('q', lambda: 1 / 0, 20, 10, ''),))",
             "task 'q' cannot be built: ZeroDivisionError",
         ),
-        (NAN, "task 'q' must start at a finite scalar loss, got nan"),
+        (NAN, "task 'q' must start at a finite scalar loss in training, got nan"),
     ],
 )
 def test_a_file_that_is_wrong_is_told_in_one_line(text, message, tmp_path, capsys):
@@ -133,8 +133,14 @@ def test_what_is_not_there(name, tmp_path, capsys, monkeypatch):
     ("suite", "message"),
     [
         (one(lambda: 3), "task 't' must build a tasks.TaskFamily, got int"),
-        (one(lambda: family(lambda p, k, b: (p[0] / p[1], {}))), "finite scalar loss, got nan"),
-        (one(lambda: family(lambda p, k, b: (p, {}))), r"finite scalar loss, got shape \[2\]"),
+        (
+            one(lambda: family(lambda p, k, b: (p[0] / p[1], {}))),
+            "scalar loss in training, got nan",
+        ),
+        (
+            one(lambda: family(lambda p, k, b: (p, {}))),
+            r"loss in training, got shape \[2\]",
+        ),
         (one(lambda: family(lambda p, k, b: p[0])), "task 't' has no loss"),
         (one(lambda: family(lambda p, k, b: (jnp.int32(0), {}))), "task 't' has no loss: TypeErr"),
         (one(lambda: family(lambda p, k: (p[0], {}))), "task 't' has no loss: TypeError"),
