@@ -168,9 +168,17 @@ def _of_board(board: Board, content: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     optimizers = board.content["optimizers"]
-    head = ("rank", "optimizer", "score", "against the reference", "won, lost", "diverged")
+    head = ["rank", "optimizer", "score", "against the reference", "won, lost"]
     is_it = lambda each: is_reference(board, each["label"], dict(content))
-    yield from table(head, [_ranked(each, is_it(each)) for each in optimizers])
+    ranked = [_ranked(each, is_it(each)) for each in optimizers]
+    if any(each["num_diverged_runs"] for each in optimizers):
+        # A column more than a phone shows at once.
+        head.append("diverged")
+        rates = [f"{100 * each['divergence_rate']:.0f} %" for each in optimizers]
+        ranked = [(*row, rate) for row, rate in zip(ranked, rates, strict=True)]
+    yield from table(head, ranked)
+    if "diverged" not in head:
+        yield from ("", "No run diverged.")
     yield ""
     steps = ("speed, steps", "speed, seconds") if board.budget else ("steps", "seconds")
     head = ("optimizer", "reaches", *steps, "ends at most as high", "time a step")
@@ -205,7 +213,6 @@ def _ranked(optimizer: Mapping[str, Any], is_reference: bool) -> tuple[Any, ...]
         code(optimizer["label"]),
         _interval(optimizer["normalized"]),
         *(("the reference", "-") if is_reference else (optimizer["verdict"], won)),
-        f"{100 * optimizer['divergence_rate']:.0f} %",
     )
 
 

@@ -93,6 +93,18 @@ def test_a_board_of_a_league_tells_speeds_and_those_of_a_search_with_it(leagues)
         assert [cell.split()[0] for cell in rows[0][2:4]] == ["0", seconds]
 
 
+def test_a_column_says_who_diverged_where_somebody_did(report):
+    page = document.markdown(document.kept(report, MADE), "real")
+    (head,) = (row for row in cells(page) if row[:2] == ["rank", "optimizer"])
+    assert any(each["num_diverged_runs"] for each in report["optimizers"])
+    assert head[-1] == "diverged"
+    calm = [each | {"num_diverged_runs": 0} for each in report["optimizers"]]
+    page = document.markdown(document.kept(report | {"optimizers": calm}, MADE), "real")
+    (head,) = (row for row in cells(page) if row[:2] == ["rank", "optimizer"])
+    assert head[-1] == "won, lost"
+    assert page.count("No run diverged.") == 1
+
+
 def test_a_learned_optimizer_stands_beside_each_other_one(report):
     page = document.markdown(document.kept(report, MADE), "real")
     (text,) = re.findall(r"A run of `learned` ends below .*?\n\n(.*?)\n\n", page, re.S)
