@@ -14,7 +14,7 @@ from learned_opt.base import Theta
 from learned_opt.per_parameter.group import GroupState
 from learned_opt.per_parameter.group_update import update_group
 from learned_opt.per_parameter.large import MAX_INDEX
-from learned_opt.per_parameter.layouts.repeated import REPEATED, update_repeated
+from learned_opt.per_parameter.layouts.repeated import shapes_that_share, update_repeated
 from learned_opt.per_parameter.layouts.rules import RuleOfEach, one_rule, update_rules
 from learned_opt.per_parameter.layouts.states import AdafactorMLPState, MLPState, Settings
 from learned_opt.per_parameter.rule import UpdateRule
@@ -244,10 +244,11 @@ def _updates_alone(
         shared = not is_apart and state.gradient.size <= MAX_INDEX
         key = (state.gradient.shape, state.gradient.dtype.name, id(rule)) if shared else i
         same.setdefault(key, []).append(i)
+    share = shapes_that_share([(alone[i[0]][0].gradient.size, len(i)) for i in same.values()])
     updates = {}
-    for indices in same.values():
+    for indices, in_one_program in zip(same.values(), share, strict=True):
         states, rule = [alone[i][0] for i in indices], alone[indices[0]][1]
-        if len(indices) >= REPEATED:
+        if in_one_program:
             updates |= zip(indices, update_repeated(rule, states, count), strict=True)
         else:
             for i, state in zip(indices, states, strict=True):

@@ -3,7 +3,7 @@
 Each tensor's update is a program of some seven hundred operations, and compiling one for each of
 two hundred kernels takes minutes. Here it is compiled once for a shape. A round copies what it
 reads into the cache, the state of a tensor or of a block of a large one, and writes its part of one
-array of all updates.
+array of all updates. Copies of large tensors are dear, and a few of those have their own programs.
 """
 
 import math
@@ -29,6 +29,26 @@ REPEATED = 9
 
 CACHED = 4 * BLOCK
 """Elements of a tensor whose state is copied as a whole: it stays in the cache."""
+
+OWN_PROGRAMS = 36
+"""So many tensors beyond `CACHED` have one each all the same; each takes 0.1 seconds to compile."""
+
+
+def shapes_that_share(shapes: Sequence[tuple[int, int]]) -> list[bool]:
+    """Which shapes' tensors share a program.
+
+    Args:
+      shapes: of each, the elements of a tensor and the number of tensors.
+
+    Returns:
+      Whether they do. The largest shapes are the first to have their own.
+    """
+    share, left = [number >= REPEATED for _, number in shapes], OWN_PROGRAMS
+    for i in sorted(range(len(shapes)), key=lambda i: shapes[i], reverse=True):
+        elements, number = shapes[i]
+        if share[i] and elements > CACHED and number <= left:
+            share[i], left = False, left - number
+    return share
 
 
 def update_repeated(rule: UpdateRule, states: Sequence[GroupState], count: Array) -> list[Array]:

@@ -7,7 +7,7 @@ import pytest
 
 import learned_opt
 from learned_opt.per_parameter import group
-from learned_opt.per_parameter.layouts import _mirrored, repeated
+from learned_opt.per_parameter.layouts import repeated
 from learned_opt.trees import packing, sample
 from tests.support.learned_opt.thetas import LOG_FEATURES, loud_theta
 
@@ -64,7 +64,7 @@ def test_in_float64_they_equal_to_its_rounding(name, cached, monkeypatch):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), shared, alone)
 
 
-@pytest.mark.parametrize("num", [3, 9], ids=["blocks", "repeated"])
+@pytest.mark.parametrize("num", [3, 37], ids=["blocks", "repeated"])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 @pytest.mark.parametrize("name", WALKED)
 def test_large_tensors_where_jax_counts_in_64_bits(name, dtype, num):
@@ -84,9 +84,10 @@ def both_ways(name, cached, monkeypatch, dtype=jnp.float32):
     monkeypatch.setattr(packing, "MAX_PACKED_LEAF", 10)
     for module in (group, sample):
         monkeypatch.setattr(module, "SAMPLE", 400)
-    monkeypatch.setattr(_mirrored, "REPEATED", num + 1)
+    monkeypatch.setattr(repeated, "REPEATED", num + 1)
     alone = two_updates(opt, num, dtype)
-    monkeypatch.setattr(_mirrored, "REPEATED", num)
+    monkeypatch.setattr(repeated, "REPEATED", num)
+    monkeypatch.setattr(repeated, "OWN_PROGRAMS", 0)
     monkeypatch.setattr(repeated, "CACHED", cached)
     monkeypatch.setattr(repeated, "BLOCK", 700)
     return two_updates(opt, num, dtype), alone
@@ -96,6 +97,20 @@ def assert_close(actual, expected):
     """Sums in another order: an element near zero is as exact as the largest of its tensor."""
     largest = np.max(np.abs(expected), initial=0)
     np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=max(1e-7, 5e-6 * largest))
+
+
+def test_the_largest_shapes_have_their_own_programs_while_there_are_any_left():
+    small, medium, large = repeated.CACHED, 2 * repeated.CACHED, 3 * repeated.CACHED
+    few, own = repeated.REPEATED - 1, repeated.OWN_PROGRAMS
+    assert repeated.shapes_that_share([(small, few), (large, few)]) == [False, False]
+    assert repeated.shapes_that_share([(small, 9), (medium, 12), (large, 12)]) == [
+        True,
+        False,
+        False,
+    ]
+    assert repeated.shapes_that_share([(medium, 12), (large, own)]) == [True, False]
+    # A shape of more tensors than there are programs leaves them to the next.
+    assert repeated.shapes_that_share([(medium, own), (large, own + 1)]) == [False, True]
 
 
 @pytest.mark.parametrize("name", ["shipped", "mlp"])
