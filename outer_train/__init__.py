@@ -7,7 +7,7 @@ from outer_train.guard import clip_by_global_norm
 from outer_train.problem import InnerProblem as InnerProblem
 from outer_train.problem import InnerState, UnrolledSystem, inner_problem, late_weight
 from outer_train.side_by_side import SeedsResult, outer_step_of_seeds, train_seeds
-from outer_train.step import OuterState, OuterStep, compiled_ahead, outer_step
+from outer_train.step import OuterState, OuterStep, compiled_ahead, outer_step, traced_ahead
 
 __all__ = [
     "PARTICLES",
@@ -29,6 +29,7 @@ __all__ = [
     "outer_step",
     "outer_step_of_seeds",
     "particle_mesh",
+    "traced_ahead",
     "train_seeds",
     "truncation",
     "unroll",

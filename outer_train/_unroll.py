@@ -84,7 +84,8 @@ def unroll(
       ValueError: if a length is no whole number from 1 on.
     """
     check_count(max_num_steps=max_num_steps, chunk_size=chunk_size)
-    loops = _Loops(step, max_num_steps, min(chunk_size, max_num_steps), live)
+    # Under `jit` the loops trace it once between them; inlined, so that `changing_leaves` sees it.
+    loops = _Loops(jax.jit(step, inline=True), max_num_steps, min(chunk_size, max_num_steps), live)
     run = jax.custom_vjp(loops.run)
     run.defvjp(loops.forward, loops.backward)
     return run
@@ -190,6 +191,7 @@ class _Loops(NamedTuple):
 
     def _accumulate(self, theta, constants, i, carry):
         state, total = carry
+        i = lax.convert_element_type(i, jnp.int32)  # A loop's is weakly typed: traced once more.
         state, loss = self.step(theta, state, i, constants)
         if self.live is not None:
             loss = _where(self.live(i, constants), loss, jnp.zeros_like(loss))

@@ -137,6 +137,15 @@ def outer_step(
     return OuterStep(init, step, shardings, lambda datas: jax.device_put(datas, replicated))
 
 
+def traced_ahead(run: OuterStep, theta: Any, key: Array, datas: tuple) -> jax.stages.Traced:
+    """The outer step as JAX traces it, before any state is allocated; arguments as in
+    `compiled_ahead`, which does not trace it again.
+    """
+    state = jax.eval_shape(run.init, theta, key)
+    state = jax.tree.map(_placed_shape, state, run.shardings(state))
+    return run.step.trace(state, _placed_shape(key, state.step.sharding), datas)
+
+
 def compiled_ahead(run: OuterStep, theta: Any, key: Array, datas: tuple) -> OuterStep:
     """The same outer step with its program compiled, before any state is allocated.
 
@@ -149,10 +158,7 @@ def compiled_ahead(run: OuterStep, theta: Any, key: Array, datas: tuple) -> Oute
       key: of the run.
       datas: one entry a family, placed.
     """
-    state = jax.eval_shape(run.init, theta, key)
-    state = jax.tree.map(_placed_shape, state, run.shardings(state))
-    key = _placed_shape(key, state.step.sharding)
-    return run._replace(step=run.step.lower(state, key, datas).compile())
+    return run._replace(step=traced_ahead(run, theta, key, datas).lower().compile())
 
 
 def _placed_shape(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:

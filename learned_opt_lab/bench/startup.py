@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-MARK = "outer step "
-"""What the line of plain progress starts with."""
+FIRST = "outer step 1/"
+"""What the line of plain progress on the first outer step starts with."""
 
 
 def run(config: str = "quickstart", timeout: float = 300.0) -> dict[str, float]:
@@ -59,7 +59,7 @@ def _first_step(config: str, run_dir: Path, environment: dict[str, str], timeout
     ) as process:
         try:
             for line in process.stdout:
-                if line.startswith(MARK):
+                if line.startswith(FIRST):
                     return time.perf_counter() - start
                 if time.perf_counter() - start > timeout:
                     break

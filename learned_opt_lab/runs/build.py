@@ -26,6 +26,7 @@ from outer_train import (
     inner_problem,
     memory,
     outer_step,
+    traced_ahead,
     truncation,
 )
 from outer_train.estimators import GradientEstimator
@@ -99,7 +100,9 @@ def build(
     )
     _check_held_out_fits(config.held_out, held_outs[0], optimizer, theta)
     feed = Feed.of(families, config.seed, step.place_data)
-    jax.eval_shape(step.step, state, key_loop, feed.datas)
+    traced_ahead(
+        step, theta, key_loop, feed.datas
+    )  # what does not fit is told before anything else
     return Built(
         families, held_outs[0], optimizer, name, kwargs, theta, untrained, step, feed.datas,
         feed, key_loop, mesh

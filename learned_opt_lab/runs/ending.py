@@ -11,7 +11,6 @@ import numpy as np
 import learned_opt
 from configs.base import TrainConfig
 from learned_opt.disk import files
-from learned_opt_lab.drawing import training_figures
 from learned_opt_lab.evaluation import held_out
 from learned_opt_lab.results import folder
 from learned_opt_lab.runs.build import Built
@@ -71,6 +70,9 @@ def finish(
     summary = folder.finite(summary | trained.about)
     write_results(run, summary, curves, run.curves_of(name))
     with show.phase("drawing figures"):
+        # Here, so that a run does not start by importing what it draws with at its end.
+        from learned_opt_lab.drawing import training_figures
+
         training_figures.training_figures(run.path)
     report(summary, run, show.tell)
     result = result._replace(summary=summary)

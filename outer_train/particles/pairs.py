@@ -134,7 +134,6 @@ class Pairs(NamedTuple):
         over_sides = jax.vmap(one_side, in_axes=(0, 0, None, None, None))
         over_pairs = jax.vmap(over_sides, in_axes=(0, 0, 0, 0, None))
 
-        @jax.jit  # so that the loops of the unroll trace it once between them
         def step(sides, leaves, i, constants):
             keys, _, data, shared = constants
             keys = jax.vmap(threefry.fold_in, in_axes=(0, None))(keys, i)

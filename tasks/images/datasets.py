@@ -4,6 +4,7 @@ Nothing here needs TensorFlow or the network: prepared sets are read from their 
 """
 
 import functools
+import importlib.util
 import io
 import os
 from collections.abc import Iterator
@@ -28,10 +29,24 @@ def digits(fractions: tuple[float, ...] = FRACTIONS, seed: int = 0) -> ImageData
       fractions: share of each of `SPLITS`.
       seed: of the division into splits.
     """
-    from sklearn.datasets import load_digits  # Half a second of imports that only this set needs.
+    images, labels = _bundled_digits()
+    return from_arrays(images.astype(np.uint8), labels, fractions=fractions, seed=seed)
+
+
+def _bundled_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels, from the file itself where it lies in its place:
+    scikit-learn takes a second to import.
+    """
+    spec = importlib.util.find_spec("sklearn")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder, "datasets", "data", "digits.csv.gz")
+        if path.is_file():
+            rows = np.loadtxt(path, delimiter=",")
+            return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    return from_arrays(bunch.images.astype(np.uint8), bunch.target, fractions=fractions, seed=seed)
+    return bunch.images, bunch.target
 
 
 def tfds_images(

@@ -66,6 +66,26 @@ def test_gradients_equal_plain_autodiff_at_three_lengths_with_one_trace():
         assert num_traces == 1
 
 
+@pytest.mark.parametrize("chunk_size", [3, 50], ids=["chunks", "one chunk"])
+def test_all_loops_trace_a_step_once_between_them(chunk_size):
+    """A learned optimizer's step takes a second to trace."""
+    num_traces = 0
+
+    def step(*args):
+        nonlocal num_traces
+        num_traces += 1
+        return _step(*args)
+
+    with jax.enable_x64(True):
+        theta, state, constants = _inputs()
+        run = unroll(step, max_num_steps=10, chunk_size=chunk_size)
+        loss = lambda theta: jnp.sum(run(theta, state, jnp.int32(7), constants).loss)
+        jax.eval_shape(loss, theta)
+        assert num_traces == 1
+        jax.eval_shape(jax.grad(loss), theta)
+        assert num_traces <= 2  # JAX may trace a backward pass in a context of its own.
+
+
 def test_a_step_that_is_not_live_passes_no_nan_backward():
     def step(theta, state, i, constants):
         # Past three steps the state is exactly 0, where the root's derivative is infinite.
