@@ -127,14 +127,17 @@ def _cpu_options() -> dict[str, str | int]:
 def _largest_array(family: TaskFamily) -> int:
     """Elements of the largest array that the loss of a task on a batch computes; it is traced."""
 
-    def on_a_batch(key: Key, data: Data) -> Array:
-        task = as_stateful(family.task(family.sample(key)))
-        params, model_state = task.init(key)
-        batch = task.sample_batch(data, key, "train")
-        return jax.jit(lambda *args: task.loss(*args)[0])(params, model_state, key, batch)
+    def arguments(task_params: Any, key: Key, data: Data) -> tuple:
+        task = as_stateful(family.task(task_params))
+        return *task.init(key), key, task.sample_batch(data, key, "train")
 
-    *_, loss = jax.make_jaxpr(on_a_batch)(jax.random.key(0), family.data).jaxpr.eqns
-    return _largest_of(loss.params["jaxpr"])
+    def loss(task_params: Any, *arguments: Any) -> Array:
+        return as_stateful(family.task(task_params)).loss(*arguments)[0]
+
+    key = jax.random.key(0)
+    task_params = jax.eval_shape(family.sample, key)
+    shapes = jax.eval_shape(arguments, task_params, key, family.data)
+    return _largest_of(jax.make_jaxpr(loss)(task_params, *shapes).jaxpr)
 
 
 def _largest_of(jaxpr: Any) -> int:

@@ -94,6 +94,9 @@ def test_over_large_arrays_xla_is_left_alone():
     assert compiler_options(small) == compiler_options()
     family = class_subset_family(images, ConvNet(num_classes=4), 4, batch_size=8)
     assert compiler_options(small, family) == compiler_options(family) == {}
+    with jax.disable_jit():  # whoever looks into a program operation by operation builds it too
+        assert compiler_options(small) == compiler_options()
+        assert compiler_options(family) == {}
     task = family.task(family.sample(KEY))
 
     def loss(params, data):
