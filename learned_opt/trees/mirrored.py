@@ -7,19 +7,22 @@ leaves of the same shapes with an axis of the decays in front, `None` at leaves 
 have.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.tree_util import PyTreeDef
+from jax.tree_util import PyTreeDef, keystr, tree_flatten_with_path
 from jax.typing import DTypeLike
 
 from learned_opt.trees.gradient_tree import is_float, is_trained
 from learned_opt.trees.packing import accumulator_dtype
 from learned_opt.trees.spread import zeros_beside
 from learned_opt.trees.state_check import check_mirrors, check_params
+
+_NUMBER = re.compile(r"\d+")
 
 
 class Trained(NamedTuple):
@@ -57,6 +60,21 @@ def trained(optimizer: str, updates: Any, params: Any) -> Trained:
     indices = [i for i, gradient in enumerate(gradients) if is_trained(gradient)]
     picked = ([tree[i] for i in indices] for tree in (gradients, leaves))
     return Trained(*picked, indices, gradients, treedef)
+
+
+def place_of_each(which: Trained) -> list[Hashable]:
+    """How each of the trained leaves lies on the devices, as far as it is known: the same for those
+    that lie alike.
+
+    A traced array on a mesh of `Auto` axes does not tell. There it is taken from the path, in which
+    numbers count for nothing: the layers of a network are cut in one way.
+    """
+    paths = tree_flatten_with_path(
+        jax.tree.unflatten(which.treedef, range(len(which.all_gradients)))
+    )[0]
+    names = {i: _NUMBER.sub("#", keystr(path)) for path, i in paths}
+    places = zip((names[i] for i in which.indices), which.gradients, strict=True)
+    return [(name, jax.typeof(g).sharding) for name, g in places]
 
 
 def averages_of(which: Trained, tree: Any) -> list[Array]:

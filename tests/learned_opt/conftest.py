@@ -6,7 +6,13 @@ import pytest
 
 from learned_opt.trees import spread
 
-SPREAD = ("test_sharding.py", "test_spread.py", "over_eight_devices", "on_other_devices")
+SPREAD = (
+    "test_sharding.py",
+    "test_sharded_layers.py",
+    "test_spread.py",
+    "over_eight_devices",
+    "on_other_devices",
+)
 
 
 @pytest.fixture(autouse=True)

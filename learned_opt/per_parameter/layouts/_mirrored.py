@@ -1,6 +1,6 @@
 """What users get: averages mirror the parameters."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from learned_opt.trees.mirrored import (
     Trained,
     averages_of,
     check_averages,
+    place_of_each,
     trained,
     with_leaves,
     zero_averages,
@@ -176,7 +177,8 @@ def _update(
         else:
             update = update_group(rule, _joined(states).bounded(), group.sizes)
             place(steps, unpack(update, group, which.params, count))
-    for i, update in _updates_alone(alone, count, is_spread).items():
+    places = place_of_each(which) if is_spread else [None] * len(steps)
+    for i, update in _updates_alone(alone, count, is_spread, places).items():
         leaf = which.params[i]
         steps[i] = as_update(update.reshape(jnp.shape(leaf)), jnp.result_type(leaf))
     return steps, new
@@ -235,21 +237,25 @@ def _joined(states: Sequence[GroupState]) -> GroupState:
 
 
 def _updates_alone(
-    alone: dict[int, tuple[GroupState, UpdateRule]], count: Array, is_spread: bool
+    alone: dict[int, tuple[GroupState, UpdateRule]],
+    count: Array,
+    is_spread: bool,
+    places: Sequence[Hashable],
 ) -> dict[int, Array]:
-    """The updates of leaves alone; many of a shape in one program."""
+    """The updates of leaves alone; many of a shape and place in one program."""
     same: dict[Any, list[int]] = {}
     for i, (state, rule) in alone.items():
-        is_apart = is_spread or state.factors or rule.rms_normalized
-        shared = not is_apart and state.gradient.size <= MAX_INDEX
-        key = (state.gradient.shape, state.gradient.dtype.name, id(rule)) if shared else i
+        g = state.gradient
+        is_apart = state.factors or rule.rms_normalized or g.size > MAX_INDEX
+        key = i if is_apart else (g.shape, g.dtype.name, id(rule), places[i])
         same.setdefault(key, []).append(i)
-    share = shapes_that_share([(alone[i[0]][0].gradient.size, len(i)) for i in same.values()])
+    shapes = [(alone[i[0]][0].gradient.size, len(i)) for i in same.values()]
+    share = shapes_that_share(shapes, 0) if is_spread else shapes_that_share(shapes)
     updates = {}
     for indices, in_one_program in zip(same.values(), share, strict=True):
         states, rule = [alone[i][0] for i in indices], alone[indices[0]][1]
         if in_one_program:
-            updates |= zip(indices, update_repeated(rule, states, count), strict=True)
+            updates |= zip(indices, update_repeated(rule, states, count, is_spread), strict=True)
         else:
             for i, state in zip(indices, states, strict=True):
                 updates[i] = update_group(rule, state.bounded(), (state.gradient.size,), is_spread)

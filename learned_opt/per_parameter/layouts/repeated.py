@@ -34,16 +34,19 @@ OWN_PROGRAMS = 36
 """So many tensors beyond `CACHED` have one each all the same; each takes 0.1 seconds to compile."""
 
 
-def shapes_that_share(shapes: Sequence[tuple[int, int]]) -> list[bool]:
+def shapes_that_share(
+    shapes: Sequence[tuple[int, int]], own_programs: int = OWN_PROGRAMS
+) -> list[bool]:
     """Which shapes' tensors share a program.
 
     Args:
       shapes: of each, the elements of a tensor and the number of tensors.
+      own_programs: as `OWN_PROGRAMS`.
 
     Returns:
       Whether they do. The largest shapes are the first to have their own.
     """
-    share, left = [number >= REPEATED for _, number in shapes], OWN_PROGRAMS
+    share, left = [number >= REPEATED for _, number in shapes], own_programs
     for i in sorted(range(len(shapes)), key=lambda i: shapes[i], reverse=True):
         elements, number = shapes[i]
         if share[i] and elements > CACHED and number <= left:
@@ -51,7 +54,9 @@ def shapes_that_share(shapes: Sequence[tuple[int, int]]) -> list[bool]:
     return share
 
 
-def update_repeated(rule: UpdateRule, states: Sequence[GroupState], count: Array) -> list[Array]:
+def update_repeated(
+    rule: UpdateRule, states: Sequence[GroupState], count: Array, is_spread: bool = False
+) -> list[Array]:
     """Updates tensors of one shape.
 
     Args:
@@ -59,25 +64,29 @@ def update_repeated(rule: UpdateRule, states: Sequence[GroupState], count: Array
       states: of each tensor, its gradient unbounded: bounded ones of all tensors would take
         memory.
       count: of updates made before.
+      is_spread: whether they may lie in parts on several devices, all in the same way.
 
     Returns:
       The update of each, in its shape.
     """
-    over_tensors = _whole if states[0].gradient.size <= CACHED else _in_blocks
-    updates, shape = over_tensors(rule, states), states[0].gradient.shape
+    shape = states[0].gradient.shape
+    if is_spread or states[0].gradient.size <= CACHED:
+        updates = _whole(rule, states, is_spread)
+    else:
+        updates = _in_blocks(rule, states)
     return [
         lax.dynamic_index_in_dim(updates, tensor, keepdims=False).reshape(shape)
         for tensor in at_run_time(range(len(states)), count)
     ]
 
 
-def _whole(rule: UpdateRule, states: Sequence[GroupState]) -> Array:
+def _whole(rule: UpdateRule, states: Sequence[GroupState], is_spread: bool) -> Array:
     """Updates `[tensors, *shape]`, a tensor a round."""
     readers = [lambda state=state: state for state in states]
 
     def of_tensor(tensor: Array) -> Array:
         state = lax.switch(tensor, readers).bounded()
-        return update_group(rule, state, (state.gradient.size,))
+        return update_group(rule, state, (state.gradient.size,), is_spread)
 
     return lax.map(of_tensor, jnp.arange(len(states)))
 
