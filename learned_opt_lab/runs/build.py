@@ -100,9 +100,7 @@ def build(
     )
     _check_held_out_fits(config.held_out, held_outs[0], optimizer, theta)
     feed = Feed.of(families, config.seed, step.place_data)
-    traced_ahead(
-        step, theta, key_loop, feed.datas
-    )  # what does not fit is told before anything else
+    traced_ahead(step, theta, key_loop, feed.datas)  # Tells what does not fit; kept for `fit`.
     return Built(
         families, held_outs[0], optimizer, name, kwargs, theta, untrained, step, feed.datas,
         feed, key_loop, mesh

@@ -250,11 +250,10 @@ def _updates_alone(
         key = i if is_apart else (g.shape, g.dtype.name, id(rule), places[i])
         same.setdefault(key, []).append(i)
     shapes = [(alone[i[0]][0].gradient.size, len(i)) for i in same.values()]
-    share = shapes_that_share(shapes, 0) if is_spread else shapes_that_share(shapes)
     updates = {}
-    for indices, in_one_program in zip(same.values(), share, strict=True):
+    for indices, share in zip(same.values(), shapes_that_share(shapes, is_spread), strict=True):
         states, rule = [alone[i][0] for i in indices], alone[indices[0]][1]
-        if in_one_program:
+        if share:
             updates |= zip(indices, update_repeated(rule, states, count, is_spread), strict=True)
         else:
             for i, state in zip(indices, states, strict=True):

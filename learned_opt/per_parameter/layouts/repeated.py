@@ -34,19 +34,18 @@ OWN_PROGRAMS = 36
 """So many tensors beyond `CACHED` have one each all the same; each takes 0.1 seconds to compile."""
 
 
-def shapes_that_share(
-    shapes: Sequence[tuple[int, int]], own_programs: int = OWN_PROGRAMS
-) -> list[bool]:
+def shapes_that_share(shapes: Sequence[tuple[int, int]], is_spread: bool = False) -> list[bool]:
     """Which shapes' tensors share a program.
 
     Args:
       shapes: of each, the elements of a tensor and the number of tensors.
-      own_programs: as `OWN_PROGRAMS`.
+      is_spread: whether they may lie in parts on several devices: copies are smaller there, and
+        programs take longer to compile, so that all of a shape share.
 
     Returns:
       Whether they do. The largest shapes are the first to have their own.
     """
-    share, left = [number >= REPEATED for _, number in shapes], own_programs
+    share, left = [number >= REPEATED for _, number in shapes], 0 if is_spread else OWN_PROGRAMS
     for i in sorted(range(len(shapes)), key=lambda i: shapes[i], reverse=True):
         elements, number = shapes[i]
         if share[i] and elements > CACHED and number <= left:

@@ -109,6 +109,7 @@ def test_the_largest_shapes_have_their_own_programs_while_there_are_any_left():
         False,
     ]
     assert repeated.shapes_that_share([(medium, 12), (large, own)]) == [True, False]
+    assert repeated.shapes_that_share([(large, 12)], is_spread=True) == [True]
     # A shape of more tensors than there are programs leaves them to the next.
     assert repeated.shapes_that_share([(medium, own), (large, own + 1)]) == [False, True]
 
