@@ -78,7 +78,7 @@ def prose(page):
     return re.sub(r"\]\([^)\s]+\)", "]", page)
 
 
-@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("name", TEXTS)
 def test_decimals_start_with_a_zero(name):
     assert re.findall(r"(?<![\w.\\/*)\]}])\.\d[\d.]*", prose(TEXTS[name])) == []
 
